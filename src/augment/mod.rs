@@ -1,0 +1,299 @@
+//! Operations on decoded media, and the chain that runs them.
+//!
+//! An operation has two faces. [`Op::apply`] is the reference: it takes a whole [`Media`] and gives a whole one back.
+//! [`Op::lower`] tells the chain what the operation *is*, so that the chain can fuse it with its neighbours: a crop in
+//! front becomes the region that is decoded, a flip and a normalisation become the pass that writes the batch.
+//! The law (tested over every member): the fused chain's bytes equal the unfused chain's.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::codec::Rect;
+use crate::data::info::{Fact, Info, Kind};
+use crate::data::label::Labels;
+use crate::data::tensor::{DType, Extent, Layout};
+use crate::error::{Fault, Reason, Result};
+use crate::registry::{Named, Table};
+use crate::rng::Key;
+
+pub mod chain;
+
+/// What flows between two operations, as known when the loader is built.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Spec {
+    /// Pictures or frames, `[H, W, C]` or `[T, H, W, C]` (channels first under [`Layout::Nchw`]).
+    Raster {
+        /// Frames of a clip; `None` for a still picture (no T axis).
+        frames: Option<Extent>,
+        /// Pixels down.
+        height: Extent,
+        /// Pixels across.
+        width: Extent,
+        /// Channels, 3 after decoding.
+        channels: usize,
+        /// `U8` after decoding, `F32` after normalisation.
+        dtype: DType,
+        /// Channels last after decoding.
+        layout: Layout,
+    },
+    /// Mono PCM, `[S]`, `f32`. Decoding averages the channels.
+    Wave {
+        /// Hz, if it is the same for every sample (after a resample). `None`: whatever each recording has.
+        rate: Option<u32>,
+        /// Samples.
+        samples: Extent,
+    },
+    /// UTF-8 text; delivered as bytes.
+    Text,
+    /// A plain tensor: log-mel `[mels, T]`, token ids `[L]`.
+    Tensor {
+        /// Element type.
+        dtype: DType,
+        /// One extent for each axis.
+        shape: Vec<Extent>,
+    },
+}
+
+impl Spec {
+    /// What a codec hands to the first operation.
+    pub fn decoded(kind: Kind) -> Self {
+        let raster = |frames| Spec::Raster {
+            frames,
+            height: Extent::Bounded(Fact::Height),
+            width: Extent::Bounded(Fact::Width),
+            channels: 3,
+            dtype: DType::U8,
+            layout: Layout::Nhwc,
+        };
+        match kind {
+            Kind::Image => raster(None),
+            Kind::Video => raster(Some(Extent::Bounded(Fact::Count))),
+            Kind::Audio => Spec::Wave { rate: None, samples: Extent::Bounded(Fact::Count) },
+            Kind::Text => Spec::Text,
+        }
+    }
+
+    /// Element type and extents of one sample, as they stand in a batch (without the N axis). Text has none: it is bytes.
+    pub fn output(&self) -> Option<(DType, Vec<Extent>)> {
+        match self {
+            Spec::Raster { frames, height, width, channels, dtype, layout } => {
+                let mut shape: Vec<Extent> = frames.iter().copied().collect();
+                match layout {
+                    Layout::Nhwc => shape.extend([*height, *width, Extent::Fixed(*channels)]),
+                    Layout::Nchw => shape.extend([Extent::Fixed(*channels), *height, *width]),
+                }
+                Some((*dtype, shape))
+            }
+            Spec::Wave { samples, .. } => Some((DType::F32, vec![*samples])),
+            Spec::Text => None,
+            Spec::Tensor { dtype, shape } => Some((*dtype, shape.clone())),
+        }
+    }
+
+    /// The name used in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Spec::Raster { frames: None, .. } => "a picture",
+            Spec::Raster { .. } => "a clip",
+            Spec::Wave { .. } => "a recording",
+            Spec::Text => "text",
+            Spec::Tensor { .. } => "a tensor",
+        }
+    }
+}
+
+/// The outcome of an operation's randomness for one sample. The plan can print it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Draw {
+    /// Nothing was drawn.
+    None,
+    /// A region, in pixels of the operation's input.
+    Rect(Rect),
+    /// Yes or no.
+    Flag(bool),
+    /// Anything else, as numbers.
+    Numbers(smallvec::SmallVec<[f64; 4]>),
+    /// Times of presentation in microseconds.
+    Times(Vec<i64>),
+}
+
+/// What an operation is, to the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lowered {
+    /// Changes nothing for this draw.
+    Keep,
+    /// Moves pixels: crop, then resize, then mirror.
+    Geometry(Geometry),
+    /// `x * scale[c] + bias[c]` on u8 pixels (product rounded, then the sum: no fused multiply-add), giving `f32`.
+    Affine {
+        /// One factor a channel.
+        scale: [f32; 3],
+        /// One summand a channel.
+        bias: [f32; 3],
+    },
+    /// Sets element type and layout; `u8` to `f32` keeps the value (255 becomes 255.0).
+    Output {
+        /// `U8` or `F32`.
+        dtype: DType,
+        /// Channels last or first.
+        layout: Layout,
+    },
+    /// Chooses frames of a clip by time, before decoding.
+    Frames(Vec<i64>),
+    /// Only [`Op::apply`] knows.
+    Custom,
+}
+
+/// Pixel motion, applied in the order of the fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Geometry {
+    /// Keep only this region.
+    pub crop: Option<Rect>,
+    /// Resize to (width, height): antialiased bilinear, as Pillow's `BILINEAR`.
+    pub resize: Option<(u32, u32)>,
+    /// Mirror left and right.
+    pub mirror: bool,
+}
+
+/// Decoded media between operations, owned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Media {
+    /// Pictures or frames.
+    Raster(Raster),
+    /// Mono PCM.
+    Wave {
+        /// The samples.
+        data: Vec<f32>,
+        /// Hz.
+        rate: u32,
+    },
+    /// Text.
+    Text(String),
+    /// A plain tensor, row-major.
+    Tensor {
+        /// Its elements.
+        data: Elements,
+        /// One length for each axis.
+        shape: Vec<usize>,
+    },
+}
+
+/// Owned elements.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Elements {
+    /// Unsigned 8-bit.
+    U8(Vec<u8>),
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+}
+
+/// Pictures or frames with three channels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raster {
+    /// The elements, `[frames, height, width, 3]` or `[frames, 3, height, width]`.
+    pub data: Elements,
+    /// 1 for a picture.
+    pub frames: usize,
+    /// Pixels across.
+    pub width: usize,
+    /// Pixels down.
+    pub height: usize,
+    /// The order of the axes.
+    pub layout: Layout,
+}
+
+/// One operation: a serde struct that is at once its config and its behaviour.
+pub trait Op: Send + Sync + fmt::Debug {
+    /// What comes out for what goes in; refuses what it cannot take, so that errors surface before the first batch.
+    fn spec(&self, input: &Spec) -> Result<Spec, Fault>;
+
+    /// What is drawn for one sample, from its facts alone. `key` is unique to (seed, epoch, row, occurrence, view, name path).
+    fn draw(&self, _info: &Info, _key: Key) -> Draw {
+        Draw::None
+    }
+
+    /// The facts after the operation, for the draws and buffer sizes behind it.
+    fn facts(&self, info: &Info, _draw: &Draw) -> Info {
+        *info
+    }
+
+    /// What the operation is, to the chain.
+    fn lower(&self, _draw: &Draw) -> Lowered {
+        Lowered::Custom
+    }
+
+    /// The reference behaviour on whole media. Its output has exactly the extents that [`Op::facts`] states.
+    fn apply(&self, draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault>;
+
+    /// Moves the labels as the pixels moved. The default leaves them: right only for what moves no pixels.
+    fn labels(&self, _draw: &Draw, _labels: &mut Labels) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A thread's reusable tools for operations: resizers, FFT plans and the like, by type.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// States are kept as in a codec's scratch.
+    pub scratch: crate::codec::Scratch,
+}
+
+impl Tools {
+    /// The state of a type, made by `Default` at first use.
+    pub fn state<T: std::any::Any + Send + Default>(&mut self) -> &mut T {
+        self.scratch.state()
+    }
+}
+
+/// A fault for an operation that was given something it does not take.
+pub fn refused(op: &str, takes: &str, given: &str) -> Fault {
+    Fault::new(Reason::WrongMedia, format!("operation \"{op}\" takes {takes}, and here it is given {given}"))
+}
+
+/// One row of the operation table: a name, a version that enters the recipe's digest, and the way from configuration to behaviour.
+#[derive(Clone, Copy)]
+pub struct OpEntry {
+    /// The name in recipes.
+    pub name: &'static str,
+    /// Raised whenever the same config and key give other bytes.
+    pub version: u32,
+    /// One line for `dsctl list` and error hints.
+    pub summary: &'static str,
+    /// Builds the operation from its parameters (the recipe's table without `op`), checking them.
+    pub build: fn(&serde_json::Value) -> Result<std::sync::Arc<dyn Op>>,
+    /// Parameters that build a sensible instance on its own; conformance tests use them.
+    pub example: &'static str,
+}
+
+impl Named for OpEntry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Debug for OpEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} v{}", self.name, self.version)
+    }
+}
+
+/// Parses an operation's parameters into its struct; unknown or missing parameters name the operation.
+pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Value) -> Result<T> {
+    serde_json::from_value(params.clone()).map_err(|e| {
+        crate::error::Error::config(
+            format!("operation \"{op}\": {e}"),
+            format!("`dsctl list ops` shows what \"{op}\" takes"),
+        )
+    })
+}
+
+/// The operations of this build.
+pub const OPS: &[OpEntry] = &[];
+
+/// The built-in operations as a table that can be added to.
+pub fn ops() -> Table<OpEntry> {
+    Table::new("operation", OPS)
+}

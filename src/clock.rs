@@ -1,0 +1,25 @@
+//! The only room that reads a clock. Nothing that a version's digest or a batch covers may come from here.
+
+use std::time::{Duration, Instant};
+
+/// A point in time for measuring; it has no calendar meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(Instant);
+
+impl Mark {
+    /// Now.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn now() -> Self {
+        Mark(Instant::now())
+    }
+
+    /// Time since the mark.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// Nanoseconds since the mark.
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,251 @@
+//! Features: the typed columns of a dataset, and their spelling in Arrow and in Hugging Face's JSON.
+//!
+//! The Arrow types are the ones `datasets` 3.6 to 5.2 recognise exactly (a mismatch drops the feature silently there):
+//! media is `struct<bytes: binary, path: string>`, a class is `int64` with its names in the schema metadata.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use super::info::Kind;
+use crate::error::{Error, Result};
+
+/// Names that the shard format keeps for itself.
+pub const RESERVED: &[&str] = &["id", "info"];
+
+/// What a column holds.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Feature {
+    /// Encoded pictures.
+    Image,
+    /// Encoded recordings.
+    Audio,
+    /// Encoded clips.
+    Video,
+    /// UTF-8 text as a payload.
+    Text,
+    /// One class of a list; stored as its index, -1 or null when unknown. Names are only ever appended.
+    ClassLabel {
+        /// The names, in index order.
+        names: Vec<String>,
+    },
+    /// A 64-bit integer.
+    Int,
+    /// A 64-bit float.
+    Float,
+    /// A truth value.
+    Bool,
+}
+
+impl Feature {
+    /// The kind of media, if it is media.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Feature::Image => Some(Kind::Image),
+            Feature::Audio => Some(Kind::Audio),
+            Feature::Video => Some(Kind::Video),
+            Feature::Text => Some(Kind::Text),
+            _ => None,
+        }
+    }
+
+    /// The feature of a kind of media.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Image => Feature::Image,
+            Kind::Audio => Feature::Audio,
+            Kind::Video => Feature::Video,
+            Kind::Text => Feature::Text,
+        }
+    }
+
+    /// Whether its cells are payloads (fetched as bytes), not values in the Index.
+    pub fn is_payload(&self) -> bool {
+        self.kind().is_some()
+    }
+
+    /// The name used in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Feature::ClassLabel { .. } => "class label",
+            Feature::Int => "int",
+            Feature::Float => "float",
+            Feature::Bool => "bool",
+            media => media.kind().map_or("media", Kind::name),
+        }
+    }
+
+    /// The Arrow type of the column.
+    pub fn arrow_type(&self) -> DataType {
+        match self {
+            Feature::Image | Feature::Audio | Feature::Video => DataType::Struct(media_fields()),
+            Feature::Text => DataType::Utf8,
+            Feature::ClassLabel { .. } | Feature::Int => DataType::Int64,
+            Feature::Float => DataType::Float64,
+            Feature::Bool => DataType::Boolean,
+        }
+    }
+
+    /// Hugging Face's JSON of the feature, in the spelling that loads in `datasets` 3.6 and 5.2.
+    pub fn hf_json(&self) -> serde_json::Value {
+        match self {
+            Feature::Image => json!({"_type": "Image"}),
+            Feature::Audio => json!({"_type": "Audio"}),
+            Feature::Video => json!({"_type": "Video"}),
+            Feature::Text => json!({"dtype": "string", "_type": "Value"}),
+            Feature::ClassLabel { names } => json!({"names": names, "_type": "ClassLabel"}),
+            Feature::Int => json!({"dtype": "int64", "_type": "Value"}),
+            Feature::Float => json!({"dtype": "float64", "_type": "Value"}),
+            Feature::Bool => json!({"dtype": "bool", "_type": "Value"}),
+        }
+    }
+}
+
+/// `bytes` then `path`, both nullable: the order and nullability that `datasets` compares.
+pub fn media_fields() -> Fields {
+    Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
+}
+
+/// The fields of one media column's facts within the `info` struct, all nullable.
+pub fn info_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("format", DataType::Utf8, true),
+        Field::new("width", DataType::Int32, true),
+        Field::new("height", DataType::Int32, true),
+        Field::new("channels", DataType::Int32, true),
+        Field::new("rate", DataType::Int32, true),
+        Field::new("count", DataType::Int64, true),
+        Field::new("duration_us", DataType::Int64, true),
+        Field::new("hash", DataType::UInt64, true),
+    ])
+}
+
+/// One named feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// The column's name.
+    pub name: String,
+    /// What it holds.
+    pub feature: Feature,
+}
+
+/// The features of a dataset, in order.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Schema {
+    /// The columns, media first by convention.
+    pub columns: Vec<Column>,
+}
+
+impl Schema {
+    /// A schema of named features.
+    pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Feature)>) -> Self {
+        Schema { columns: columns.into_iter().map(|(name, feature)| Column { name: name.into(), feature }).collect() }
+    }
+
+    /// The position of a column.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name)
+    }
+
+    /// The feature of a column.
+    pub fn get(&self, name: &str) -> Option<&Feature> {
+        self.columns.iter().find(|c| c.name == name).map(|c| &c.feature)
+    }
+
+    /// The payload columns with their positions.
+    pub fn payloads(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, c)| c.feature.is_payload())
+    }
+
+    /// Checks names: present, unique, not reserved; class names unique.
+    pub fn validate(&self) -> Result<()> {
+        let mut seen = HashSet::<_, xxhash_rust::xxh3::Xxh3DefaultBuilder>::default();
+        for column in &self.columns {
+            let name = &column.name;
+            if name.is_empty() || name.contains(['.', '\n', '\0']) {
+                return Err(Error::config(
+                    format!("column name {name:?} is empty or holds '.', a newline or NUL"),
+                    "rename the column in the source",
+                ));
+            }
+            if RESERVED.contains(&name.as_str()) {
+                return Err(Error::config(
+                    format!("column name {name:?} is kept by the shard format"),
+                    format!("rename it, to \"source_{name}\" for example"),
+                ));
+            }
+            if !seen.insert(name.as_str()) {
+                return Err(Error::config(format!("two columns are called {name:?}"), "rename one of them"));
+            }
+            if let Feature::ClassLabel { names } = &column.feature {
+                let mut classes = HashSet::<_, xxhash_rust::xxh3::Xxh3DefaultBuilder>::default();
+                if let Some(twice) = names.iter().find(|n| !classes.insert(n.as_str())) {
+                    return Err(Error::config(
+                        format!("class {twice:?} stands twice in column {name:?}"),
+                        "class names must differ: merge or rename them",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The Arrow schema of a shard: `id`, the features, then `info` (a struct of one struct for each payload column),
+    /// with the `huggingface` key in the schema metadata.
+    pub fn to_arrow(&self) -> ArrowSchema {
+        let mut fields = vec![Field::new("id", DataType::Utf8, true)];
+        fields.extend(self.columns.iter().map(|c| Field::new(&c.name, c.feature.arrow_type(), true)));
+        let infos: Vec<Field> =
+            self.payloads().map(|(_, c)| Field::new(&c.name, DataType::Struct(info_fields()), true)).collect();
+        if !infos.is_empty() {
+            fields.push(Field::new("info", DataType::Struct(Fields::from(infos)), true));
+        }
+        let metadata = std::collections::HashMap::from([("huggingface".to_owned(), self.hf_metadata().to_string())]);
+        ArrowSchema::new_with_metadata(fields.into_iter().map(Arc::new).collect::<Vec<_>>(), metadata)
+    }
+
+    /// The value of the `huggingface` metadata key.
+    pub fn hf_metadata(&self) -> serde_json::Value {
+        json!({"info": {"features": self.hf_features()}})
+    }
+
+    /// Every column of a shard in Hugging Face's JSON, in file order.
+    pub fn hf_features(&self) -> serde_json::Value {
+        let mut features = Map::new();
+        features.insert("id".into(), json!({"dtype": "string", "_type": "Value"}));
+        for column in &self.columns {
+            features.insert(column.name.clone(), column.feature.hf_json());
+        }
+        let mut infos = Map::new();
+        for (_, column) in self.payloads() {
+            let facts: Map<String, serde_json::Value> = info_fields()
+                .iter()
+                .map(|f| (f.name().clone(), json!({"dtype": hf_dtype(f.data_type()), "_type": "Value"})))
+                .collect();
+            infos.insert(column.name.clone(), facts.into());
+        }
+        if !infos.is_empty() {
+            features.insert("info".into(), infos.into());
+        }
+        features.into()
+    }
+}
+
+/// Hugging Face's name of a scalar Arrow type.
+pub fn hf_dtype(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Utf8 => "string",
+        DataType::Int32 => "int32",
+        DataType::Int64 => "int64",
+        DataType::UInt64 => "uint64",
+        DataType::Float64 => "float64",
+        DataType::Boolean => "bool",
+        _ => "binary",
+    }
+}

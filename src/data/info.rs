@@ -1,0 +1,121 @@
+//! What planning needs to know of a piece of media without decoding it.
+
+use serde::{Deserialize, Serialize};
+
+/// The kinds of media a feature can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A still picture.
+    Image,
+    /// A recording.
+    Audio,
+    /// Moving pictures.
+    Video,
+    /// Unicode text.
+    Text,
+}
+
+impl Kind {
+    /// The name used in configuration and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Image => "image",
+            Kind::Audio => "audio",
+            Kind::Video => "video",
+            Kind::Text => "text",
+        }
+    }
+}
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $kind:ident, $name:literal;)+) => {
+        /// The encodings that payloads are stored in. The numbers are part of the Index format: never reuse one.
+        #[non_exhaustive]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Format { $($(#[$doc])* $variant = $code),+ }
+
+        impl Format {
+            /// Every format.
+            pub const ALL: &'static [Format] = &[$(Format::$variant),+];
+            /// The number stored in the Index.
+            pub fn code(self) -> u32 { self as u32 }
+            /// The format of a stored number.
+            pub fn from_code(code: u32) -> Option<Self> {
+                match code { $($code => Some(Format::$variant),)+ _ => None }
+            }
+            /// The name stored in shards and shown to people.
+            pub fn name(self) -> &'static str { match self { $(Format::$variant => $name),+ } }
+            /// The format of a name.
+            pub fn from_name(name: &str) -> Option<Self> { Self::ALL.iter().copied().find(|f| f.name() == name) }
+            /// What kind of media it encodes.
+            pub fn kind(self) -> Kind { match self { $(Format::$variant => Kind::$kind),+ } }
+        }
+    };
+}
+
+formats! {
+    /// JPEG (ITU-T T.81), baseline or progressive.
+    Jpeg = 1, Image, "jpeg";
+    /// PNG.
+    Png = 2, Image, "png";
+    /// RIFF WAVE.
+    Wav = 16, Audio, "wav";
+    /// Native FLAC.
+    Flac = 17, Audio, "flac";
+    /// ISO base media (MP4, MOV) with a video track.
+    Mp4 = 32, Video, "mp4";
+    /// Matroska or WebM with a video track.
+    Matroska = 33, Video, "matroska";
+    /// UTF-8 text.
+    Utf8 = 48, Text, "utf8";
+}
+
+/// Facts of one payload, read from its header: what draws and buffer sizes are made from.
+///
+/// Fields that mean nothing for a kind are 0. After an operation the same struct says what the operation made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// The encoding.
+    pub format: Format,
+    /// Pixels across (image, video).
+    pub width: u32,
+    /// Pixels down (image, video).
+    pub height: u32,
+    /// Colour channels as stored, or audio channels.
+    pub channels: u32,
+    /// Audio: samples a second and channel (Hz). Video: mean frames per 1,000 seconds.
+    pub rate: u32,
+    /// Audio: samples per channel. Video: frames. Text: UTF-8 bytes; after tokenisation, tokens. After log-mel, frames.
+    pub count: u64,
+    /// Play time in microseconds (audio, video).
+    pub duration_us: u64,
+}
+
+impl Info {
+    /// Nothing known but the format.
+    pub fn of(format: Format) -> Self {
+        Info { format, width: 0, height: 0, channels: 0, rate: 0, count: 0, duration_us: 0 }
+    }
+
+    /// The value of one fact, as an extent of a tensor.
+    pub fn fact(&self, fact: Fact) -> usize {
+        match fact {
+            Fact::Width => self.width as usize,
+            Fact::Height => self.height as usize,
+            Fact::Count => usize::try_from(self.count).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// The facts that the length of an axis can follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum Fact {
+    /// [`Info::width`].
+    Width,
+    /// [`Info::height`].
+    Height,
+    /// [`Info::count`].
+    Count,
+}
