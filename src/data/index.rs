@@ -1,1 +1,566 @@
-//! stub
+//! The Index: fixed-width facts of every row, so that planning and fetching never read a Parquet footer.
+//!
+//! A segment is one file (or one block of memory) holding the rows of one commit. All numbers are little endian:
+//!
+//! | part | bytes |
+//! |---|---|
+//! | magic `FSINDEX1` | 8 |
+//! | length of the header | 8 |
+//! | header: JSON of [`Header`] | as said |
+//! | zeros up to a multiple of 64 | |
+//! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, 0 u32, SHA-256 |
+//! | rows | `stride` each: key u64, id offset u64, id length u32, shard u32, row in shard u32, 0 u32, null bits, then the columns |
+//! | ids | UTF-8, one after the other |
+//!
+//! A value column takes 8 bytes, a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
+//! height u32, channels u32, rate u32, 0 u32, count u64, duration u64. A segment is derived from its shards and can be
+//! made again from them.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+
+use super::feature::{Feature, Schema};
+use super::info::{Format, Info};
+use super::label::Value;
+use super::manifest::ShardRef;
+use crate::error::{Error, Result};
+
+const MAGIC: &[u8; 8] = b"FSINDEX1";
+const FIXED: usize = 32;
+const SHARD: usize = 64;
+const VALUE: usize = 8;
+const PAYLOAD: usize = 64;
+
+/// What a column of the Index holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stored {
+    /// A 64-bit integer (also a class).
+    Int,
+    /// A 64-bit float.
+    Float,
+    /// A truth value.
+    Bool,
+    /// Where a payload lies, and its facts.
+    Payload,
+}
+
+impl Stored {
+    fn of(feature: &Feature) -> Self {
+        match feature {
+            Feature::ClassLabel { .. } | Feature::Int => Stored::Int,
+            Feature::Float => Stored::Float,
+            Feature::Bool => Stored::Bool,
+            _ => Stored::Payload,
+        }
+    }
+
+    fn size(self) -> usize {
+        if self == Stored::Payload { PAYLOAD } else { VALUE }
+    }
+}
+
+/// The JSON at the head of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// The columns with what they hold, in schema order.
+    pub columns: Vec<(String, Stored)>,
+    /// The split names that the shard table refers to.
+    pub splits: Vec<String>,
+    /// Shards in the table.
+    pub shards: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the id heap.
+    pub id_bytes: u64,
+}
+
+/// Where a payload lies within its shard file, with its facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// First byte in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// XXH3-64 of the bytes.
+    pub hash: u64,
+    /// What the header of the media says.
+    pub info: Info,
+}
+
+/// One cell on its way into a segment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum IndexCell {
+    /// Absent.
+    Null,
+    /// An integer or class.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+    /// A payload.
+    Payload(Payload),
+}
+
+/// Collects the rows of a segment.
+#[derive(Debug)]
+pub struct SegmentBuilder {
+    columns: Vec<(String, Stored)>,
+    splits: Vec<String>,
+    shards: Vec<u8>,
+    rows: Vec<u8>,
+    ids: Vec<u8>,
+    count: u64,
+    shard_count: u32,
+    shard_rows: u32,
+}
+
+impl SegmentBuilder {
+    /// An empty segment for a schema.
+    pub fn new(schema: &Schema) -> Self {
+        SegmentBuilder {
+            columns: schema.columns.iter().map(|c| (c.name.clone(), Stored::of(&c.feature))).collect(),
+            splits: Vec::new(),
+            shards: Vec::new(),
+            rows: Vec::new(),
+            ids: Vec::new(),
+            count: 0,
+            shard_count: 0,
+            shard_rows: 0,
+        }
+    }
+
+    /// Adds a row to the shard that the next [`SegmentBuilder::end_shard`] closes. One cell a column, of the column's kind.
+    pub fn push(&mut self, id: &str, cells: &[IndexCell]) -> Result<()> {
+        if cells.len() != self.columns.len() {
+            return Err(Error::library(
+                "building an index segment",
+                format!("{} cells for {} columns", cells.len(), self.columns.len()),
+            ));
+        }
+        let id_length = u32::try_from(id.len())
+            .map_err(|_| Error::config("an id is longer than 4 GiB", "shorten the relative path"))?;
+        self.rows.extend(super::record::row_key(id).to_le_bytes());
+        self.rows.extend((self.ids.len() as u64).to_le_bytes());
+        self.rows.extend(id_length.to_le_bytes());
+        self.rows.extend(self.shard_count.to_le_bytes());
+        self.rows.extend(self.shard_rows.to_le_bytes());
+        self.rows.extend(0u32.to_le_bytes());
+        self.ids.extend(id.as_bytes());
+        let nulls = self.rows.len();
+        self.rows.resize(nulls + null_bytes(cells.len()), 0);
+        for (i, (cell, (name, stored))) in cells.iter().zip(&self.columns).enumerate() {
+            match (cell, stored) {
+                (IndexCell::Null, _) => {
+                    self.rows[nulls + i / 8] |= 1 << (i % 8);
+                    self.rows.resize(self.rows.len() + stored.size(), 0);
+                }
+                (IndexCell::Int(v), Stored::Int) => self.rows.extend(v.to_le_bytes()),
+                (IndexCell::Float(v), Stored::Float) => self.rows.extend(v.to_bits().to_le_bytes()),
+                (IndexCell::Bool(v), Stored::Bool) => self.rows.extend(u64::from(*v).to_le_bytes()),
+                (IndexCell::Payload(p), Stored::Payload) => {
+                    for v in [p.offset, p.length, p.hash] {
+                        self.rows.extend(v.to_le_bytes());
+                    }
+                    let i = &p.info;
+                    for v in [i.format.code(), i.width, i.height, i.channels, i.rate, 0] {
+                        self.rows.extend(v.to_le_bytes());
+                    }
+                    for v in [i.count, i.duration_us] {
+                        self.rows.extend(v.to_le_bytes());
+                    }
+                }
+                (cell, stored) => {
+                    return Err(Error::library(
+                        format!("building an index segment, column {name:?} of row {id:?}"),
+                        format!("{cell:?} in a column of {stored:?}"),
+                    ));
+                }
+            }
+        }
+        self.count += 1;
+        self.shard_rows += 1;
+        Ok(())
+    }
+
+    /// Closes the shard of the rows pushed since the last one.
+    pub fn end_shard(&mut self, split: &str, bytes: u64, sha256: [u8; 32]) {
+        let split_index = self.splits.iter().position(|s| s == split).unwrap_or_else(|| {
+            self.splits.push(split.to_owned());
+            self.splits.len() - 1
+        });
+        self.shards.extend((self.count - u64::from(self.shard_rows)).to_le_bytes());
+        self.shards.extend(u64::from(self.shard_rows).to_le_bytes());
+        self.shards.extend(bytes.to_le_bytes());
+        self.shards.extend((split_index as u32).to_le_bytes());
+        self.shards.extend(0u32.to_le_bytes());
+        self.shards.extend(sha256);
+        self.shard_count += 1;
+        self.shard_rows = 0;
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.count
+    }
+
+    /// The segment's bytes. Rows behind the last [`SegmentBuilder::end_shard`] are refused.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        if self.shard_rows > 0 {
+            return Err(Error::library("building an index segment", "the last shard was not closed"));
+        }
+        let header = Header {
+            columns: self.columns,
+            splits: self.splits,
+            shards: u64::from(self.shard_count),
+            rows: self.count,
+            id_bytes: self.ids.len() as u64,
+        };
+        let json = serde_json::to_vec(&header).map_err(|e| Error::library("writing an index header", e))?;
+        let mut bytes = Vec::with_capacity(128 + json.len() + self.shards.len() + self.rows.len() + self.ids.len());
+        bytes.extend(MAGIC);
+        bytes.extend((json.len() as u64).to_le_bytes());
+        bytes.extend(json);
+        bytes.resize(bytes.len().next_multiple_of(64), 0);
+        bytes.extend(self.shards);
+        bytes.extend(self.rows);
+        bytes.extend(self.ids);
+        Ok(bytes)
+    }
+}
+
+/// Bytes of the null bits of `columns` columns: whole 8-byte words.
+fn null_bytes(columns: usize) -> usize {
+    columns.div_ceil(64) * 8
+}
+
+/// The memory that a segment is read from.
+enum Backing {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Backing {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Backing::Mapped(map) => map,
+            Backing::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The rows of one commit, read only.
+pub struct Segment {
+    backing: Backing,
+    header: Header,
+    offsets: Vec<usize>,
+    stride: usize,
+    shards_at: usize,
+    rows_at: usize,
+    ids_at: usize,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+impl Segment {
+    /// Maps a segment file. Only the header is read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        // SAFETY: segments are immutable once renamed into place; a foreign process that truncates one is outside the
+        // contract (as it is for every mapped database file).
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", e))?;
+        Self::read(Backing::Mapped(map)).map_err(|what| damaged(path, what))
+    }
+
+    /// A segment in memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        Self::read(Backing::Owned(bytes)).map_err(|what| damaged(Path::new("(memory)"), what))
+    }
+
+    fn read(backing: Backing) -> Result<Self, String> {
+        let bytes = backing.bytes();
+        if bytes.len() < 16 || &bytes[..8] != MAGIC {
+            return Err("it does not begin as an index segment".into());
+        }
+        let length = usize::try_from(u64_at(bytes, 8)).map_err(|_| "its header is too long")?;
+        let json = length.checked_add(16).and_then(|end| bytes.get(16..end)).ok_or("its header is cut off")?;
+        let header: Header = serde_json::from_slice(json).map_err(|e| format!("its header is not readable: {e}"))?;
+        let mut offsets = Vec::with_capacity(header.columns.len());
+        let mut stride = FIXED + null_bytes(header.columns.len());
+        for (_, stored) in &header.columns {
+            offsets.push(stride);
+            stride += stored.size();
+        }
+        let shards_at = (16 + length).next_multiple_of(64);
+        let place = || -> Option<(usize, usize, usize)> {
+            let rows_at = shards_at.checked_add(usize::try_from(header.shards).ok()?.checked_mul(SHARD)?)?;
+            let ids_at = rows_at.checked_add(usize::try_from(header.rows).ok()?.checked_mul(stride)?)?;
+            Some((rows_at, ids_at, ids_at.checked_add(usize::try_from(header.id_bytes).ok()?)?))
+        };
+        let (rows_at, ids_at, end) = place().ok_or("its header names impossible sizes")?;
+        if end != bytes.len() {
+            return Err(format!("it has {} bytes, its header says {end}", bytes.len()));
+        }
+        Ok(Segment { header, offsets, stride, shards_at, rows_at, ids_at, backing })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The rows of a shard of the table, and the shard itself.
+    pub fn shard(&self, shard: usize) -> Option<(Range<u64>, ShardRef)> {
+        let at = self.shards_at + shard.checked_mul(SHARD)?;
+        if shard as u64 >= self.header.shards {
+            return None;
+        }
+        let entry = &self.backing.bytes()[at..at + SHARD];
+        let (first, rows) = (u64_at(entry, 0), u64_at(entry, 8));
+        let split = self.header.splits.get(u32_at(entry, 24) as usize)?.clone();
+        let sha256 = hex(&entry[32..64]);
+        let path = shard_path(&split, &sha256);
+        Some((first..first.checked_add(rows)?, ShardRef { path, split, rows, bytes: u64_at(entry, 16), sha256 }))
+    }
+
+    /// A row by its place in this segment.
+    pub fn row(&self, row: u64) -> Row<'_> {
+        assert!(row < self.header.rows, "row {row} of {}", self.header.rows);
+        let at = self.rows_at + row as usize * self.stride;
+        Row { segment: self, bytes: &self.backing.bytes()[at..at + self.stride] }
+    }
+}
+
+fn damaged(path: &Path, what: impl Into<String>) -> Error {
+    Error::damaged(path, what, "`dsctl verify --rebuild-index` makes the Index again from the shards")
+}
+
+/// The path of a shard within its dataset.
+pub fn shard_path(split: &str, sha256: &str) -> String {
+    format!("data/{split}/{}.parquet", &sha256[..sha256.len().min(16)])
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        s.push(char::from_digit(u32::from(b >> 4), 16).unwrap_or('0'));
+        s.push(char::from_digit(u32::from(b & 15), 16).unwrap_or('0'));
+        s
+    })
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// One row of a segment.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    segment: &'a Segment,
+    bytes: &'a [u8],
+}
+
+impl std::fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The row key.
+    pub fn key(&self) -> u64 {
+        u64_at(self.bytes, 0)
+    }
+
+    /// The id.
+    pub fn id(&self) -> &'a str {
+        let (offset, length) = (u64_at(self.bytes, 8), u32_at(self.bytes, 16) as u64);
+        let heap = &self.segment.backing.bytes()[self.segment.ids_at..];
+        let range = offset.checked_add(length).and_then(|end| heap.get(offset as usize..end as usize));
+        range.and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("(unreadable id)")
+    }
+
+    /// Which shard of the segment's table holds it.
+    pub fn shard(&self) -> usize {
+        u32_at(self.bytes, 20) as usize
+    }
+
+    /// Its place within the shard.
+    pub fn row_in_shard(&self) -> u64 {
+        u64::from(u32_at(self.bytes, 24))
+    }
+
+    /// Whether a column is absent in this row.
+    pub fn is_null(&self, column: usize) -> bool {
+        self.bytes[FIXED + column / 8] & (1 << (column % 8)) != 0
+    }
+
+    /// The value of a small column; `Null` for payload columns.
+    pub fn value(&self, column: usize) -> Value {
+        let at = self.segment.offsets[column];
+        match self.segment.header.columns[column].1 {
+            _ if self.is_null(column) => Value::Null,
+            Stored::Int => Value::Int(u64_at(self.bytes, at) as i64),
+            Stored::Float => Value::Float(f64::from_bits(u64_at(self.bytes, at))),
+            Stored::Bool => Value::Bool(u64_at(self.bytes, at) != 0),
+            Stored::Payload => Value::Null,
+        }
+    }
+
+    /// Where the payload of a column lies; `None` when it is absent, small, or of a format this build does not know.
+    pub fn payload(&self, column: usize) -> Option<Payload> {
+        if self.segment.header.columns[column].1 != Stored::Payload || self.is_null(column) {
+            return None;
+        }
+        let at = &self.bytes[self.segment.offsets[column]..];
+        Some(Payload {
+            offset: u64_at(at, 0),
+            length: u64_at(at, 8),
+            hash: u64_at(at, 16),
+            info: Info {
+                format: Format::from_code(u32_at(at, 24))?,
+                width: u32_at(at, 28),
+                height: u32_at(at, 32),
+                channels: u32_at(at, 36),
+                rate: u32_at(at, 40),
+                count: u64_at(at, 48),
+                duration_us: u64_at(at, 56),
+            },
+        })
+    }
+}
+
+/// The segments of a version, one behind the other.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    segments: Vec<Arc<Segment>>,
+    starts: Vec<u64>,
+    rows: u64,
+}
+
+impl Index {
+    /// Joins segments; all must have the same columns.
+    pub fn new(segments: Vec<Arc<Segment>>) -> Result<Self> {
+        let mut index = Index::default();
+        for segment in segments {
+            if let Some(first) = index.segments.first()
+                && first.header.columns != segment.header.columns
+            {
+                return Err(damaged(Path::new("(index)"), "two segments have different columns"));
+            }
+            index.starts.push(index.rows);
+            index.rows += segment.header.rows;
+            index.segments.push(segment);
+        }
+        Ok(index)
+    }
+
+    /// Rows over all segments.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// The segment that holds a row, and the row.
+    pub fn locate(&self, row: u64) -> (usize, Row<'_>) {
+        let segment = self.starts.partition_point(|start| *start <= row) - 1;
+        (segment, self.segments[segment].row(row - self.starts[segment]))
+    }
+
+    /// A row.
+    pub fn row(&self, row: u64) -> Row<'_> {
+        self.locate(row).1
+    }
+
+    /// The rows of a split as ascending ranges, adjacent ones joined. `None`: all rows.
+    pub fn ranges(&self, split: Option<&str>) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for (segment, start) in self.segments.iter().zip(&self.starts) {
+            for shard in 0..segment.header.shards as usize {
+                let Some((rows, shard)) = segment.shard(shard) else { continue };
+                if rows.is_empty() || split.is_some_and(|s| s != shard.split) {
+                    continue;
+                }
+                let rows = start + rows.start..start + rows.end;
+                match ranges.last_mut() {
+                    Some(last) if last.end == rows.start => last.end = rows.end,
+                    _ => ranges.push(rows),
+                }
+            }
+        }
+        ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Schema {
+        Schema::new([
+            ("image", Feature::Image),
+            ("label", Feature::ClassLabel { names: vec!["a".into()] }),
+            ("score", Feature::Float),
+        ])
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut builder = SegmentBuilder::new(&schema());
+        for (i, split) in [(0u64, "train"), (1, "train"), (2, "test")] {
+            let info = Info { width: 10 + i as u32, height: 7, count: i, ..Info::of(Format::Png) };
+            let payload = IndexCell::Payload(Payload { offset: 4 * i, length: 9, hash: 77 + i, info });
+            let score = if i == 1 { IndexCell::Null } else { IndexCell::Float(0.5) };
+            builder.push(&format!("dir/é{i}.png"), &[payload, IndexCell::Int(-1), score]).unwrap();
+            builder.end_shard(split, 100 + i, [i as u8; 32]);
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn rows_come_back_as_pushed() {
+        let segment = Arc::new(Segment::from_bytes(sample()).unwrap());
+        let index = Index::new(vec![segment.clone(), segment]).unwrap();
+        assert_eq!(index.rows(), 6);
+        let (segment, row) = index.locate(4);
+        assert_eq!((segment, row.id(), row.shard(), row.row_in_shard()), (1, "dir/é1.png", 1, 0));
+        let payload = row.payload(0).unwrap();
+        assert_eq!((payload.offset, payload.length, payload.hash, payload.info.width), (4, 9, 78, 11));
+        assert_eq!((row.value(1), row.value(2)), (Value::Int(-1), Value::Null));
+        assert_eq!(index.row(0).value(2), Value::Float(0.5));
+        assert_eq!(index.ranges(None), [0..6]);
+        assert_eq!(index.ranges(Some("train")), [0..2, 3..5]);
+        assert_eq!(index.ranges(Some("test")), [2..3, 5..6]);
+        let (rows, shard) = index.segments()[0].shard(2).unwrap();
+        assert_eq!((rows, shard.bytes, shard.path.as_str()), (2..3, 102, "data/test/0202020202020202.parquet"));
+    }
+
+    #[test]
+    fn a_cut_or_foreign_segment_is_refused() {
+        let whole = sample();
+        for cut in 0..whole.len() {
+            assert!(Segment::from_bytes(whole[..cut].to_vec()).is_err(), "cut at {cut}");
+        }
+        let mut foreign = whole;
+        foreign[0] = b'X';
+        assert!(Segment::from_bytes(foreign).is_err());
+    }
+}
