@@ -8,6 +8,7 @@ pub mod codec;
 pub mod data;
 pub mod error;
 pub mod parallel;
+pub mod plan;
 pub mod registry;
 pub mod rng;
 
