@@ -96,10 +96,9 @@ impl Dense {
         if !T::reads(self.dtype) {
             return None;
         }
-        // SAFETY: an `Element` is plain data for which every bit pattern is a value.
-        let (head, data, _) = unsafe { self.buffer.bytes().align_to::<T>() };
-        debug_assert!(head.is_empty(), "buffers are 64-byte aligned");
-        Some(View { data: &data[..self.shape.iter().product()], shape: &self.shape })
+        let bytes = self.shape.iter().product::<usize>() * self.dtype.size();
+        let data = bytemuck::try_cast_slice(self.buffer.bytes().get(..bytes)?).ok()?;
+        Some(View { data, shape: &self.shape })
     }
 }
 
