@@ -4,11 +4,14 @@
 
 pub mod augment;
 pub mod clock;
+pub mod collate;
 pub mod codec;
 pub mod data;
 pub mod error;
+pub mod loader;
 pub mod parallel;
 pub mod plan;
+pub mod recipe;
 pub mod registry;
 pub mod rng;
 

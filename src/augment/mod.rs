@@ -295,6 +295,8 @@ pub trait Op: Send + Sync + fmt::Debug {
 pub struct Tools {
     /// What decoding borrows; decoded media live in it while operations work.
     pub scratch: crate::codec::Scratch,
+    /// Nanoseconds spent in codecs since the owner last set it to 0.
+    pub decode_nanos: u64,
     /// What operations keep.
     own: crate::codec::Scratch,
 }

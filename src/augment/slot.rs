@@ -1,6 +1,6 @@
 //! Where a sample lands: its region of a batch, and the plain copy of finished media into it.
 
-use crate::augment::{Elements, Media};
+use crate::augment::{Elements, Media, Output};
 use crate::data::tensor::{DType, Layout};
 use crate::error::{Fault, Reason};
 
@@ -20,6 +20,14 @@ pub struct SlotMut<'a> {
 pub const NO_TIME: i64 = i64::MIN;
 
 impl SlotMut<'_> {
+    /// Fills the slot of a sample that is not there: padding throughout.
+    pub fn vacate(mut self, output: &Output) {
+        fill(self.bytes, output.dtype, output.pad);
+        if let Some(times) = self.pts_us.as_deref_mut() {
+            times.fill(NO_TIME);
+        }
+    }
+
     /// Holds the slot against what is about to be written: `extents` elements of `dtype`, axis by axis.
     pub(super) fn check(&self, dtype: DType, extents: &[usize]) -> Result<(), Fault> {
         let room = self.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
