@@ -7,6 +7,7 @@ pub mod clock;
 pub mod collate;
 pub mod codec;
 pub mod data;
+pub mod dataset;
 pub mod error;
 pub mod loader;
 pub mod parallel;
@@ -14,5 +15,7 @@ pub mod plan;
 pub mod recipe;
 pub mod registry;
 pub mod rng;
+pub mod shard;
+pub mod store;
 
 pub use error::{Error, Fault, Reason, Result};
