@@ -21,6 +21,18 @@ pub mod chain;
 mod run;
 pub mod slot;
 
+// Recordings and text.
+#[cfg(feature = "text")]
+pub mod bytes_to_ids;
+#[cfg(feature = "audio")]
+pub mod log_mel;
+#[cfg(feature = "audio")]
+pub mod mel;
+#[cfg(feature = "audio")]
+pub mod pad_trim;
+#[cfg(feature = "audio")]
+pub mod resample;
+
 // Pictures and clips.
 #[cfg(any(feature = "image", feature = "video"))]
 pub mod center_crop;
@@ -388,6 +400,14 @@ pub const OPS: &[OpEntry] = &[
     to::ENTRY,
     #[cfg(feature = "video")]
     sample_frames::ENTRY,
+    #[cfg(feature = "audio")]
+    resample::ENTRY,
+    #[cfg(feature = "audio")]
+    pad_trim::ENTRY,
+    #[cfg(feature = "audio")]
+    log_mel::ENTRY,
+    #[cfg(feature = "text")]
+    bytes_to_ids::ENTRY,
 ];
 
 /// The built-in operations as a table that can be added to.
