@@ -62,6 +62,14 @@ pub struct Late {
     pub pts_us: Vec<i64>,
 }
 
+/// One payload and how to decode it.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) payload: &'a [u8],
+    pub(super) codec: &'a dyn Codec,
+    pub(super) limits: &'a Limits,
+}
+
 /// One operation in its place.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
@@ -200,12 +208,15 @@ impl Chain {
         };
         let extents = self.extents(drawn);
         slot.check(output.dtype, &extents)?;
-        if self.run_fused(drawn, payload, codec, limits, tools, &mut slot, output, &extents)? {
+        self.admit(drawn, limits)?;
+        let job = Job { payload, codec, limits };
+        #[cfg(any(feature = "image", feature = "video"))]
+        if self.run_fused(drawn, job, tools, &mut slot, output, &extents)? {
             return Ok(());
         }
-        let (media, pts_us) = self.media(drawn, payload, codec, limits, tools)?;
-        let elements = self.finished(drawn, media)?;
-        slot::place(&elements.0, &elements.1, &mut slot, output.pad)?;
+        let (media, pts_us) = self.media(drawn, job, tools)?;
+        let (data, shape) = self.finished(drawn, media)?;
+        slot::place(&data, &shape, &mut slot, output.pad)?;
         let frames = extents.first().copied().unwrap_or(0);
         slot.times(&pts_us, frames)
     }
@@ -223,7 +234,8 @@ impl Chain {
         limits: &Limits,
         tools: &mut Tools,
     ) -> Result<Late, Fault> {
-        let (media, pts_us) = self.media(drawn, payload, codec, limits, tools)?;
+        self.admit(drawn, limits)?;
+        let (media, pts_us) = self.media(drawn, Job { payload, codec, limits }, tools)?;
         if let super::Media::Text(text) = media {
             let bytes = text.into_bytes();
             return Ok(Late { shape: vec![bytes.len()], bytes, pts_us });
@@ -232,8 +244,29 @@ impl Chain {
         Ok(Late { bytes: slot::into_bytes(data), shape, pts_us })
     }
 
+    /// Holds every operation's result, as the facts tell it, against the limits: a picture of 1 x 60,000 pixels is small
+    /// until its shorter side is resized to 224.
+    fn admit(&self, drawn: &Drawn, limits: &Limits) -> Result<(), Fault> {
+        let mut facts = drawn.source;
+        for (step, draw) in self.steps.iter().zip(&drawn.draws) {
+            facts = step.op.facts(&facts, draw);
+            let over = |mut fault: Fault| {
+                fault.message = format!("{}: {}", step.path, fault.message);
+                fault
+            };
+            let pixels = u64::from(facts.width) * u64::from(facts.height);
+            Limits::check("pixels", pixels, limits.pixels).map_err(over)?;
+            match self.kind {
+                Kind::Video => Limits::check("frames", facts.count, limits.frames).map_err(over)?,
+                Kind::Audio => Limits::check("samples", facts.count, limits.samples).map_err(over)?,
+                Kind::Image | Kind::Text => {}
+            }
+        }
+        Limits::check("bytes of the finished sample", self.bytes(drawn) as u64, limits.decoded_bytes)
+    }
+
     /// Holds finished media against what the chain promised, and takes it apart.
-    fn finished(&self, drawn: &Drawn, media: super::Media) -> Result<(super::Elements, Vec<usize>), Fault> {
+    pub(super) fn finished(&self, drawn: &Drawn, media: super::Media) -> Result<(super::Elements, Vec<usize>), Fault> {
         let got = slot::shape_of(&media);
         let agrees = match (&got, &self.output) {
             (Some((dtype, shape)), Some(output)) => {
@@ -247,15 +280,17 @@ impl Chain {
         };
         match (media, got) {
             (media, Some((_, shape))) if agrees => Ok((media.into_elements(), shape)),
-            (_, got) => Err(Fault::new(
-                Reason::Corrupt,
-                format!(
-                    "the operations made {got:?} of it, and by its facts it should be {:?}",
-                    self.output.as_ref().map(|o| (o.dtype, self.extents(drawn)))
-                ),
-            )),
+            (_, got) => {
+                let extents = self.extents(drawn);
+                Err(unlike(&got, self.output.as_ref().map(|o| (o.dtype, extents.as_slice()))))
+            }
         }
     }
+}
+
+/// The outcome for media that became something else than its facts and the operations' specs promised.
+pub(super) fn unlike(got: &Option<(DType, Vec<usize>)>, want: Option<(DType, &[usize])>) -> Fault {
+    Fault::new(Reason::Corrupt, format!("the operations made {got:?} of it, and by its facts it should be {want:?}"))
 }
 
 /// Facts of no real payload: one second of 64 x 48 pixels, 16 kHz, 16 frames.

@@ -21,6 +21,42 @@ pub mod chain;
 mod run;
 pub mod slot;
 
+// Recordings and text.
+#[cfg(feature = "text")]
+pub mod bytes_to_ids;
+#[cfg(feature = "audio")]
+pub mod log_mel;
+#[cfg(feature = "audio")]
+pub mod mel;
+#[cfg(feature = "audio")]
+pub mod pad_trim;
+#[cfg(feature = "audio")]
+pub mod resample;
+
+// Pictures and clips.
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod center_crop;
+#[cfg(any(feature = "image", feature = "video"))]
+mod fused;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod horizontal_flip;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod normalize;
+#[cfg(any(feature = "image", feature = "video"))]
+mod pass;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod pixels;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod random_resized_crop;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod resize;
+#[cfg(feature = "video")]
+pub mod sample_frames;
+#[cfg(any(feature = "image", feature = "video"))]
+mod scale;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod to;
+
 pub use chain::{Chain, Drawn, Late, Output};
 pub use slot::SlotMut;
 
@@ -351,7 +387,30 @@ pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Valu
 }
 
 /// The operations of this build.
-pub const OPS: &[OpEntry] = &[];
+pub const OPS: &[OpEntry] = &[
+    #[cfg(any(feature = "image", feature = "video"))]
+    resize::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    center_crop::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    random_resized_crop::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    horizontal_flip::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    normalize::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    to::ENTRY,
+    #[cfg(feature = "video")]
+    sample_frames::ENTRY,
+    #[cfg(feature = "audio")]
+    resample::ENTRY,
+    #[cfg(feature = "audio")]
+    pad_trim::ENTRY,
+    #[cfg(feature = "audio")]
+    log_mel::ENTRY,
+    #[cfg(feature = "text")]
+    bytes_to_ids::ENTRY,
+];
 
 /// The built-in operations as a table that can be added to.
 pub fn ops() -> Table<OpEntry> {

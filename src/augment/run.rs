@@ -1,28 +1,21 @@
 //! The plain way through a chain: decode, then one operation after another on owned media.
 
-use super::chain::{Chain, Drawn};
+use super::chain::{Chain, Drawn, Job};
 use super::{Draw, Elements, Lowered, Media, Raster, Tools};
-use crate::codec::{Codec, Decoded, Limits, Pixels, Want};
+use crate::codec::{Decoded, Pixels, Want};
 use crate::data::info::{Info, Kind};
 use crate::data::tensor::Layout;
 use crate::error::{Fault, Reason};
 
 impl Chain {
     /// Decodes and applies every operation's reference. The second value is the frames' times (clips only).
-    pub(super) fn media(
-        &self,
-        drawn: &Drawn,
-        payload: &[u8],
-        codec: &dyn Codec,
-        limits: &Limits,
-        tools: &mut Tools,
-    ) -> Result<(Media, Vec<i64>), Fault> {
+    pub(super) fn media(&self, drawn: &Drawn, job: Job<'_>, tools: &mut Tools) -> Result<(Media, Vec<i64>), Fault> {
         let times = self.times(drawn);
         let want = match &times {
             Some(times_us) => Want::Video { times_us },
             None => Want::Whole,
         };
-        let decoded = codec.decode(payload, want, limits, &mut tools.scratch)?;
+        let decoded = job.codec.decode(job.payload, want, job.limits, &mut tools.scratch)?;
         let pts_us = match &decoded {
             Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),
             _ => Vec::new(),
@@ -120,22 +113,4 @@ fn agree(what: &str, got: u64, fact: u64) -> Result<(), Fault> {
 /// The outcome for a draw that its operation cannot have made.
 pub(super) fn foreign(op: &str, draw: &Draw) -> Fault {
     Fault::new(Reason::Corrupt, format!("operation \"{op}\" was given a draw that is not its own: {draw:?}"))
-}
-
-impl Chain {
-    /// The fused way, where there is one. `false`: nothing was done.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn run_fused(
-        &self,
-        _drawn: &Drawn,
-        _payload: &[u8],
-        _codec: &dyn Codec,
-        _limits: &Limits,
-        _tools: &mut Tools,
-        _slot: &mut super::SlotMut<'_>,
-        _output: &super::Output,
-        _extents: &[usize],
-    ) -> Result<bool, Fault> {
-        Ok(false)
-    }
 }
