@@ -4,8 +4,8 @@
 
 pub mod augment;
 pub mod clock;
-pub mod collate;
 pub mod codec;
+pub mod collate;
 pub mod data;
 pub mod dataset;
 pub mod error;

@@ -154,7 +154,7 @@ impl Recipe {
         if let Some(split) = &self.split
             && !dataset.splits().contains_key(split)
         {
-            let names: Vec<String> = dataset.splits().into_keys().collect();
+            let names: Vec<String> = dataset.splits().keys().cloned().collect();
             return Err(Error::config(
                 format!("the dataset has no split {split:?}"),
                 format!("it has: {}", if names.is_empty() { "none (no rows)".into() } else { names.join(", ") }),

@@ -12,6 +12,7 @@ use super::pass::{self, Finish, Level, View};
 use super::scale::Scaler;
 use super::slot::{self, SlotMut};
 use super::{Elements, Geometry, Lowered, Media, Output, Raster, Tools, run, to};
+use crate::clock::Mark;
 use crate::codec::{Decoded, Pixels, Rect, Want};
 use crate::data::info::Kind;
 use crate::data::tensor::{DType, Layout};
@@ -180,8 +181,11 @@ impl Chain {
             (None, Kind::Image) if region != all => Want::Image { region: Some(region) },
             _ => Want::Whole,
         };
-        let Tools { scratch, own } = tools;
-        let Decoded::Pixels(pixels) = job.codec.decode(job.payload, want, job.limits, scratch)? else {
+        let Tools { scratch, own, decode_nanos } = tools;
+        let mark = Mark::now();
+        let decoded = job.codec.decode(job.payload, want, job.limits, scratch)?;
+        *decode_nanos += mark.nanos();
+        let Decoded::Pixels(pixels) = decoded else {
             return Err(Fault::new(Reason::WrongMedia, "the payload holds no pixels"));
         };
         if matches!(want, Want::Image { .. }) {

@@ -2,6 +2,7 @@
 
 use super::chain::{Chain, Drawn, Job};
 use super::{Draw, Elements, Lowered, Media, Raster, Tools};
+use crate::clock::Mark;
 use crate::codec::{Decoded, Pixels, Want};
 use crate::data::info::{Info, Kind};
 use crate::data::tensor::Layout;
@@ -15,7 +16,9 @@ impl Chain {
             Some(times_us) => Want::Video { times_us },
             None => Want::Whole,
         };
+        let mark = Mark::now();
         let decoded = job.codec.decode(job.payload, want, job.limits, &mut tools.scratch)?;
+        tools.decode_nanos += mark.nanos();
         let pts_us = match &decoded {
             Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),
             _ => Vec::new(),

@@ -202,9 +202,8 @@ impl Worker {
         };
         let batch = self.deal.batch(flight.step);
         let open = std::panic::AssertUnwindSafe(|| Opened::new(&self.core, &self.plan, self.epoch, batch, reserve));
-        let opened = std::panic::catch_unwind(open).unwrap_or_else(|panic| {
-            Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) })
-        });
+        let opened = std::panic::catch_unwind(open)
+            .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));
         if !reserved {
             // Later batches wait for this one's turn, also if it could not be opened.
             self.window.reserve(flight, 0);

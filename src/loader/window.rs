@@ -165,7 +165,8 @@ mod tests {
             })
             .collect();
         drop(done);
-        let (mut slots_seen, mut closed, mut next) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new(), 0);
+        let (mut slots_seen, mut closed, mut next) =
+            (std::collections::BTreeSet::new(), std::collections::BTreeSet::new(), 0);
         for (step, slot) in finished {
             match slot {
                 Some(slot) => assert!(slots_seen.insert((step, slot))),

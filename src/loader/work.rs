@@ -26,7 +26,6 @@ pub(super) struct Opened {
     columns: Vec<OpenColumn>,
     samples: Vec<Mutex<Option<Sample>>>,
     results: Vec<Mutex<Option<Result<Parts>>>>,
-    pub(super) bytes: u64,
 }
 
 /// One output column of an open batch.
@@ -131,7 +130,6 @@ impl Opened {
             columns,
             results: samples.iter().map(|_| Mutex::new(None)).collect(),
             samples: samples.into_iter().map(|s| Mutex::new(Some(s))).collect(),
-            bytes,
         })
     }
 
@@ -142,7 +140,7 @@ impl Opened {
         let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
         let result = result.unwrap_or_else(|panic| {
             *desk = Desk::default();
-            let origin = row.map_or_else(Origin::default, |row| core.dataset.origin(row, None));
+            let origin = row.map_or_else(Origin::default, |row| core.dataset.origin(row, usize::MAX));
             Err(Error::Panic { origin, message: panic_message(&*panic) })
         });
         *lock(&self.results[slot]) = Some(result);
@@ -221,7 +219,7 @@ impl Core {
             self.dataset.fetch(row, index, &mut desk.payload)?;
             Stats::add(&self.stats.fetch, mark.nanos());
             Stats::add(&self.stats.bytes, desk.payload.len() as u64);
-            let fault = |fault: crate::error::Fault| fault.at(self.dataset.origin(row, Some(index)));
+            let fault = |fault: crate::error::Fault| fault.at(self.dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
                     let mark = Mark::now();
@@ -281,6 +279,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The text of a caught panic.
 pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "without a message".into())
 }
