@@ -173,6 +173,17 @@ impl Chain {
             return Ok(false);
         }
         let program = Program::new(self, drawn)?;
+        let still = self.kind == Kind::Image;
+        let complete = program.next == self.steps.len();
+        let picture = &slot.shape[usize::from(!still)..];
+        let (plane, channels) = match (program.finish.layout, picture) {
+            (Layout::Nhwc, &[down, across, channels]) => ((down, across), channels),
+            (Layout::Nchw, &[channels, down, across]) => ((down, across), channels),
+            _ => ((0, 0), 0),
+        };
+        if complete && channels != 3 {
+            return Ok(false); // a slot with room for more channels: nothing that the last pass writes
+        }
         let times = self.times(drawn);
         let region = program.region();
         let all = Rect { x: 0, y: 0, width: drawn.source.width, height: drawn.source.height };
@@ -196,8 +207,7 @@ impl Chain {
         }
 
         let (width, height) = (program.last.rect.width as usize, program.last.rect.height as usize);
-        let still = self.kind == Kind::Image;
-        if program.next == self.steps.len() {
+        if complete {
             let dtype = if program.finish.affine.is_some() { DType::F32 } else { DType::U8 };
             let mut made: SmallVec<[usize; 4]> =
                 if still { SmallVec::new() } else { SmallVec::from_slice(&[pixels.frames]) };
@@ -208,11 +218,6 @@ impl Chain {
             if dtype != output.dtype || made.as_slice() != extents {
                 return Err(super::chain::unlike(&Some((dtype, made.to_vec())), Some((output.dtype, extents))));
             }
-            let shape = &slot.shape[usize::from(!still)..];
-            let plane = match program.finish.layout {
-                Layout::Nhwc => (shape[0], shape[1]),
-                Layout::Nchw => (shape[1], shape[2]),
-            };
             slot.pad(dtype, extents, output.pad);
             slot.times(pixels.pts_us, if still { 0 } else { pixels.frames })?;
             program.write(&pixels, own.state(), plane, slot.bytes)?;

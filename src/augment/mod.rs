@@ -21,6 +21,11 @@ pub mod chain;
 mod run;
 pub mod slot;
 
+#[cfg(test)]
+mod goldens;
+#[cfg(test)]
+mod laws;
+
 // Recordings and text.
 #[cfg(feature = "text")]
 pub mod bytes_to_ids;
