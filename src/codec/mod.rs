@@ -221,6 +221,10 @@ impl std::fmt::Debug for Scratch {
 
 /// The codecs of this build, in the order in which content is tried. Text is last: it is what nothing else is.
 pub const CODECS: &[&dyn Codec] = &[
+    #[cfg(feature = "image")]
+    &image::jpeg::Jpeg,
+    #[cfg(feature = "image")]
+    &image::png::Png,
     #[cfg(feature = "text")]
     &text::Utf8,
 ];
