@@ -225,6 +225,10 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::jpeg::Jpeg,
     #[cfg(feature = "image")]
     &image::png::Png,
+    #[cfg(feature = "audio")]
+    &audio::Wav,
+    #[cfg(feature = "audio")]
+    &audio::Flac,
     #[cfg(feature = "text")]
     &text::Utf8,
 ];
@@ -340,6 +344,80 @@ pub(crate) mod tests {
         assert_eq!(*scratch.state::<u32>(), 5);
         scratch.forget::<u32>();
         assert_eq!(*scratch.state::<u32>(), 0);
+    }
+
+    /// Every file of fixtures/hostile that is not video: sniffed and checked, it gives this reason (or decodes).
+    #[test]
+    fn hostile_files_are_refused_with_their_reason() {
+        use Reason::*;
+        let cases: &[(&str, Kind, Option<Reason>)] = &[
+            #[cfg(feature = "image")]
+            ("zero.jpg", Kind::Image, Some(Empty)),
+            #[cfg(feature = "image")]
+            ("truncated.jpg", Kind::Image, Some(Truncated)),
+            #[cfg(feature = "image")]
+            ("header_only.jpg", Kind::Image, Some(Truncated)),
+            #[cfg(feature = "image")]
+            ("corrupt_scan.jpg", Kind::Image, None), // every block is there; libjpeg, too, takes the noise for picture
+            #[cfg(feature = "image")]
+            ("not_media.jpg", Kind::Image, Some(UnknownFormat)),
+            #[cfg(feature = "image")]
+            ("png_named.jpg", Kind::Image, None),
+            #[cfg(feature = "image")]
+            ("truncated.png", Kind::Image, Some(Truncated)),
+            #[cfg(feature = "image")]
+            ("bad_crc.png", Kind::Image, Some(Corrupt)),
+            #[cfg(feature = "image")]
+            ("bomb_50000x50000.png", Kind::Image, Some(OverLimit)),
+            #[cfg(feature = "image")]
+            ("bomb_65500x65500.jpg", Kind::Image, Some(OverLimit)),
+            #[cfg(feature = "image")]
+            ("text_bomb.png", Kind::Image, None),
+            #[cfg(feature = "image")]
+            ("zero_size.png", Kind::Image, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("truncated.wav", Kind::Audio, Some(Truncated)),
+            #[cfg(feature = "audio")]
+            ("claims_4gb.wav", Kind::Audio, Some(Truncated)),
+            #[cfg(feature = "audio")]
+            ("zero_channels.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("zero_rate.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("rate_4ghz.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("65535_channels.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("no_samples.wav", Kind::Audio, None),
+            #[cfg(feature = "audio")]
+            ("random.wav", Kind::Audio, Some(UnknownFormat)),
+            #[cfg(feature = "audio")]
+            ("truncated.flac", Kind::Audio, Some(Truncated)),
+            #[cfg(feature = "audio")]
+            ("corrupt_frame.flac", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("silence_10h.flac", Kind::Audio, Some(OverLimit)),
+            #[cfg(feature = "text")]
+            ("invalid_utf8.txt", Kind::Text, Some(InvalidUtf8)),
+            #[cfg(feature = "text")]
+            ("surrogate.txt", Kind::Text, Some(InvalidUtf8)),
+            #[cfg(feature = "text")]
+            ("utf16.txt", Kind::Text, Some(InvalidUtf8)),
+            #[cfg(feature = "text")]
+            ("nul.txt", Kind::Text, Some(Corrupt)),
+            #[cfg(feature = "text")]
+            ("zero.txt", Kind::Text, None),
+        ];
+        let mut scratch = Scratch::default();
+        let limits = Limits::default();
+        for (name, kind, reason) in cases {
+            let bytes = fixture(&format!("hostile/{name}"));
+            let found =
+                sniff(&bytes, *kind).and_then(|codec| codec.check(&bytes, Check::Decode, &limits, &mut scratch));
+            assert_eq!(found.as_ref().err().map(|f| f.reason), *reason, "{name}: {found:?}");
+            let most = scratch.bytes.capacity() + 4 * scratch.floats.capacity();
+            assert!(most < 16 << 20, "{name} made the scratch grow to {most} bytes");
+        }
     }
 
     pub(crate) fn fixture(path: &str) -> Vec<u8> {
