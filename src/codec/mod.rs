@@ -212,7 +212,12 @@ impl std::fmt::Debug for Scratch {
 }
 
 /// The codecs of this build, in the order in which content is tried. Text is last: it is what nothing else is.
-pub const CODECS: &[&dyn Codec] = &[];
+pub const CODECS: &[&dyn Codec] = &[
+    #[cfg(feature = "video")]
+    &video::MP4,
+    #[cfg(feature = "video")]
+    &video::MATROSKA,
+];
 
 /// The codec for some content, or the reason why there is none. `kind` narrows the search to one kind of media.
 pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
