@@ -109,6 +109,13 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {
     Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
     let header = jpeg_header::read(bytes)?;
     check_size(header.width, header.height, limits)?;
+    // A block (64 samples, of a component that may be sampled down) takes a bit at least: a few bytes cannot be a large
+    // picture, and are refused before they get the memory of one.
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    if header.huffman && pixels / 2048 > bytes.len() as u64 {
+        let what = format!("{} bytes cannot hold a JPEG of {}x{}", bytes.len(), header.width, header.height);
+        return Err(Fault::new(Reason::Truncated, what));
+    }
     Ok(header)
 }
 
@@ -363,6 +370,10 @@ mod tests {
         let bytes = fixture("images/train/pants/000_444.jpg");
         let limits = Limits { pixels: 100, ..Limits::default() };
         assert_eq!(Jpeg.probe(&bytes, &limits).unwrap_err().reason, Reason::OverLimit);
+        let mut claims = bytes.clone();
+        let at = jpeg_header::read(&bytes).unwrap().height_at;
+        claims[at..at + 4].copy_from_slice(&[0x30, 0, 0x30, 0]);
+        assert_eq!(Jpeg.probe(&claims, &Limits::default()).unwrap_err().reason, Reason::Truncated);
         let outside = Rect { x: 0, y: 0, width: 100_000, height: 1 };
         assert_eq!(decoded(&bytes, Some(outside), &mut Scratch::default()).unwrap_err().reason, Reason::Corrupt);
     }

@@ -19,6 +19,8 @@ pub(super) struct Header {
     pub(super) columns_subsampled: bool,
     /// All of the picture lies, sequentially and Huffman-coded, in one scan: rows come from top to bottom.
     pub(super) sequential: bool,
+    /// Entropy-coded by Huffman's method: a block takes a bit at least.
+    pub(super) huffman: bool,
     /// Where the two bytes of the height are.
     pub(super) height_at: usize,
     /// Where the first scan's marker is.
@@ -138,6 +140,7 @@ fn read_frame(code: u8, segment: &[u8], at: usize) -> Result<Header, Fault> {
         rows_subsampled: !single && most != least,
         columns_subsampled: !single && most_h != least_h,
         sequential: matches!(code, 0xc0 | 0xc1),
+        huffman: code <= 0xc2,
         height_at: at + 1,
         scan_at: 0,
     })

@@ -33,7 +33,7 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
     if !bytes.starts_with(SIGNATURE) {
         return Err(corrupt("no signature"));
     }
-    let Some(&[l0, l1, l2, l3, b'I', b'H', b'D', b'R', w0, w1, w2, w3, h0, h1, h2, h3, _bits, color, ..]) =
+    let Some(&[l0, l1, l2, l3, b'I', b'H', b'D', b'R', w0, w1, w2, w3, h0, h1, h2, h3, bits, color, ..]) =
         bytes.get(8..33)
     else {
         let short = bytes.len() < 33;
@@ -51,14 +51,20 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
         return Err(corrupt(&format!("a size of {width}x{height}")));
     }
     check_size(width, height, limits)?;
-    let channels = match color {
-        0 => 1,
-        3 => 3,
-        2 => 3,
-        4 => 2,
-        6 => 4,
+    let (channels, stored) = match color {
+        0 => (1, 1),
+        2 => (3, 3),
+        3 => (3, 1),
+        4 => (2, 2),
+        6 => (4, 4),
         n => return Err(corrupt(&format!("a colour type of {n}"))),
     };
+    // Deflate shrinks by less than 1,032 to 1: a few bytes are refused before they get a large picture's memory.
+    let row = (u64::from(width) * stored * u64::from(bits)).div_ceil(8) + 1;
+    if row.saturating_mul(u64::from(height)) / 1032 > bytes.len() as u64 {
+        let what = format!("{} bytes cannot hold a PNG of {width}x{height}", bytes.len());
+        return Err(Fault::new(Reason::Truncated, what));
+    }
     Ok(Info { width, height, channels, ..Info::of(Format::Png) })
 }
 
