@@ -10,5 +10,6 @@ pub mod error;
 pub mod parallel;
 pub mod registry;
 pub mod rng;
+pub mod source;
 
 pub use error::{Error, Fault, Reason, Result};
