@@ -6,10 +6,13 @@ pub mod augment;
 pub mod clock;
 pub mod codec;
 pub mod data;
+pub mod dataset;
 pub mod error;
 pub mod parallel;
 pub mod registry;
 pub mod rng;
+pub mod shard;
 pub mod source;
+pub mod store;
 
 pub use error::{Error, Fault, Reason, Result};

@@ -81,6 +81,18 @@ pub struct Header {
     pub id_bytes: u64,
 }
 
+impl Header {
+    /// Whether the columns are those of a schema.
+    pub fn fits(&self, schema: &Schema) -> bool {
+        self.columns.len() == schema.columns.len()
+            && schema
+                .columns
+                .iter()
+                .zip(&self.columns)
+                .all(|(c, (name, stored))| c.name == *name && Stored::of(&c.feature) == *stored)
+    }
+}
+
 /// Where a payload lies within its shard file, with its facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payload {
@@ -107,6 +119,13 @@ pub enum IndexCell {
     Bool(bool),
     /// A payload.
     Payload(Payload),
+}
+
+impl IndexCell {
+    /// The payload, if it is one.
+    pub fn payload(&self) -> Option<&Payload> {
+        if let IndexCell::Payload(payload) = self { Some(payload) } else { None }
+    }
 }
 
 /// Collects the rows of a segment.
@@ -334,6 +353,11 @@ impl Segment {
         Some((first..first.checked_add(rows)?, ShardRef { path, split, rows, bytes: u64_at(entry, 16), sha256 }))
     }
 
+    /// All its bytes, as they are on disk.
+    pub fn bytes(&self) -> &[u8] {
+        self.backing.bytes()
+    }
+
     /// A row by its place in this segment.
     pub fn row(&self, row: u64) -> Row<'_> {
         assert!(row < self.header.rows, "row {row} of {}", self.header.rows);
@@ -419,6 +443,19 @@ impl<'a> Row<'a> {
             Stored::Float => Value::Float(f64::from_bits(u64_at(self.bytes, at))),
             Stored::Bool => Value::Bool(u64_at(self.bytes, at) != 0),
             Stored::Payload => Value::Null,
+        }
+    }
+
+    /// A cell as it was pushed; `Null` too for a payload of a format this build does not know.
+    pub fn cell(&self, column: usize) -> IndexCell {
+        if let Some(payload) = self.payload(column) {
+            return IndexCell::Payload(payload);
+        }
+        match self.value(column) {
+            Value::Int(v) => IndexCell::Int(v),
+            Value::Float(v) => IndexCell::Float(v),
+            Value::Bool(v) => IndexCell::Bool(v),
+            Value::Null | Value::Text(_) => IndexCell::Null,
         }
     }
 

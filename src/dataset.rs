@@ -1,0 +1,314 @@
+//! One version of a dataset, open for reading: its schema, its Index, and the bytes of any cell.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use sha2::{Digest, Sha256};
+
+use crate::data::feature::Schema;
+use crate::data::index::{Index, Payload, Segment, hex};
+use crate::data::manifest::ShardRef;
+use crate::data::record::payload_hash;
+use crate::error::{Error, Fault, Origin, Reason, Result};
+pub use crate::shard::Fetch;
+use crate::shard::{ShardFile, reader};
+use crate::store::Store;
+use crate::store::commit::{self, Root};
+
+/// Where payloads are fetched from.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Backing {
+    /// Our own shards: payloads lie at the Index's offsets.
+    Shards(ShardSet),
+    /// Plain files, one a row of the Index: a payload is the byte range `offset .. offset + length` of its row's file.
+    Files {
+        /// The file of each row.
+        paths: Vec<PathBuf>,
+    },
+    /// Anything else.
+    Custom(Arc<dyn Fetch>),
+}
+
+/// The shards of a version, opened when first needed and then kept open, as far as the process may.
+#[derive(Debug)]
+pub struct ShardSet {
+    files: Vec<OnceLock<ShardFile>>,
+    kept: AtomicUsize,
+    limit: usize,
+}
+
+impl ShardSet {
+    fn new(shards: usize) -> Self {
+        let mut files = Vec::new();
+        files.resize_with(shards, OnceLock::new);
+        ShardSet { files, kept: AtomicUsize::new(0), limit: descriptor_limit() / 2 }
+    }
+
+    /// A fetch from a shard. Beyond half of the process's file descriptors a shard is opened for this fetch only.
+    fn fetch(&self, shard: usize, path: impl Fn() -> PathBuf, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
+        let Some(slot) = self.files.get(shard) else {
+            return Err(Error::library("fetching a payload", format!("shard {shard} of {}", self.files.len())));
+        };
+        if let Some(file) = slot.get() {
+            return file.fetch(payload, out);
+        }
+        let file = ShardFile::open(path())?;
+        if self.kept.fetch_add(1, Ordering::Relaxed) < self.limit {
+            slot.get_or_init(|| file).fetch(payload, out)
+        } else {
+            self.kept.fetch_sub(1, Ordering::Relaxed);
+            file.fetch(payload, out)
+        }
+    }
+}
+
+/// How many files this process may have open.
+fn descriptor_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call fills in the struct that it is given.
+    let answer = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if answer == 0 { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 256 }
+}
+
+/// One version of a dataset, read only. `Send + Sync`: share it by `Arc`.
+#[derive(Debug)]
+pub struct Dataset {
+    root: PathBuf,
+    schema: Schema,
+    index: Index,
+    version: Option<u64>,
+    digest: String,
+    splits: BTreeMap<String, u64>,
+    shards: Vec<ShardRef>,
+    /// The number of each segment's first shard.
+    bases: Vec<usize>,
+    backing: Backing,
+    notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Opens a dataset: the newest version of our own; or a folder of Parquet files or one such file, read only, with an
+    /// Index made in memory (every row's media is looked at once). A folder of raw media is the sources' matter
+    /// ([`Dataset::from_parts`]).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let store = Store::open(path);
+        if path.join(commit::VERSIONS).is_dir() {
+            let Some(root) = commit::latest(&store)? else {
+                return Err(Error::config(
+                    format!("{} has no committed version yet", path.display()),
+                    "run `dsctl ingest` to its end",
+                ));
+            };
+            return Self::own(&store, &root);
+        }
+        if !path.try_exists().map_err(|e| Error::io(path, "look at", e))? {
+            return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
+        }
+        Err(Error::config(format!("{} is not a dataset", path.display()), "ingest it first"))
+    }
+
+    /// Opens one version of our own dataset.
+    pub fn open_version(path: impl AsRef<Path>, version: u64) -> Result<Self> {
+        let store = Store::open(path.as_ref());
+        let root = commit::load(&store, version)?;
+        Self::own(&store, &root)
+    }
+
+    /// Opens a committed version. Segments are mapped, of the shards nothing is touched.
+    pub fn own(store: &Store, root: &Root) -> Result<Self> {
+        let manifest = &root.manifest;
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        for entry in &manifest.segments {
+            let path = store.path(&entry.path)?;
+            let segment = Segment::open(&path)?;
+            let rows = segment.header().rows;
+            let help = "`dsctl verify --rebuild-index` makes the Index again from the shards";
+            if segment.bytes().len() as u64 != entry.bytes || rows != entry.rows {
+                let what = format!(
+                    "the segment has {} bytes and {rows} rows, its version says {} and {}",
+                    segment.bytes().len(),
+                    entry.bytes,
+                    entry.rows
+                );
+                return Err(Error::damaged(path, what, help));
+            }
+            if !segment.header().fits(&manifest.schema) {
+                return Err(Error::damaged(path, "the segment's columns are not those of its version", help));
+            }
+            segments.push(Arc::new(segment));
+        }
+        let index = Index::new(segments)?;
+        let (shards, bases) = shard_table(&index);
+        Ok(Dataset {
+            root: store.root().to_owned(),
+            schema: manifest.schema.clone(),
+            version: Some(manifest.version),
+            digest: root.sha256.clone(),
+            splits: manifest.splits.clone(),
+            backing: Backing::Shards(ShardSet::new(shards.len())),
+            index,
+            shards,
+            bases,
+            notes: Vec::new(),
+        })
+    }
+
+    /// A read-only dataset of an Index made elsewhere. Its digest covers the schema and the Index.
+    pub fn from_parts(root: impl Into<PathBuf>, schema: Schema, index: Index, backing: Backing) -> Result<Self> {
+        schema.validate()?;
+        if let Backing::Files { paths } = &backing
+            && paths.len() as u64 != index.rows()
+        {
+            return Err(Error::library("opening files", format!("{} paths for {} rows", paths.len(), index.rows())));
+        }
+        let mut digest = Sha256::new();
+        digest.update(serde_json::to_vec(&schema).map_err(|e| Error::library("writing a schema", e))?);
+        let mut splits = BTreeMap::new();
+        for segment in index.segments() {
+            if !segment.header().fits(&schema) {
+                return Err(Error::library("opening a dataset", "the Index's columns are not the schema's"));
+            }
+            digest.update((segment.bytes().len() as u64).to_le_bytes());
+            digest.update(segment.bytes());
+        }
+        let (shards, bases) = shard_table(&index);
+        for shard in &shards {
+            *splits.entry(shard.split.clone()).or_insert(0) += shard.rows;
+        }
+        let (root, digest) = (root.into(), hex(&digest.finalize()));
+        Ok(Dataset { root, schema, index, version: None, digest, splits, shards, bases, backing, notes: Vec::new() })
+    }
+
+    /// Adds what a reader should know of how a foreign dataset was understood.
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// The folder (or the one Parquet file).
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The features.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The rows.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Rows in all.
+    pub fn rows(&self) -> u64 {
+        self.index.rows()
+    }
+
+    /// The version; `None` for what is not ours.
+    pub fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// SHA-256 (hex) of the version's root, or of schema and Index for what is not ours.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Rows of each split.
+    pub fn splits(&self) -> &BTreeMap<String, u64> {
+        &self.splits
+    }
+
+    /// The shards, oldest first. Of a dataset that is not ours the paths and digests mean nothing.
+    pub fn shards(&self) -> &[ShardRef] {
+        &self.shards
+    }
+
+    /// Columns and cells of a foreign dataset that were left out, and why.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Reads a payload into `out`, replacing what was there; `None` if the cell is null or not a payload. From any
+    /// thread. Errors name the shard, row, id and column.
+    pub fn fetch(&self, row: u64, column: usize, out: &mut Vec<u8>) -> Result<Option<Payload>> {
+        if row >= self.rows() || column >= self.schema.columns.len() {
+            let what = format!("row {row} of {}, column {column} of {}", self.rows(), self.schema.columns.len());
+            return Err(Error::library("fetching a payload", what));
+        }
+        let (segment, entry) = self.index.locate(row);
+        let Some(payload) = entry.payload(column) else { return Ok(None) };
+        let answer = match &self.backing {
+            Backing::Shards(set) => {
+                let shard = self.bases[segment] + entry.shard();
+                set.fetch(shard, || self.root.join(&self.shards[shard].path), &payload, out)
+            }
+            Backing::Files { paths } => fetch_file(&paths[row as usize], &payload, out),
+            Backing::Custom(custom) => custom.fetch(row, column, &payload, out),
+        };
+        let fault = match answer {
+            Ok(()) => return Ok(Some(payload)),
+            Err(Error::Io { action, source, .. }) => {
+                Fault::new(Reason::Unreadable, format!("cannot {action}: {source}"))
+            }
+            Err(Error::Damaged { what, .. }) => Fault::new(Reason::Truncated, what),
+            Err(other) => return Err(other),
+        };
+        Err(fault.at(self.origin(row, column)))
+    }
+
+    /// As [`Dataset::fetch`], and compares the payload's hash.
+    pub fn fetch_checked(&self, row: u64, column: usize, out: &mut Vec<u8>) -> Result<Option<Payload>> {
+        let payload = self.fetch(row, column, out)?;
+        if let Some(payload) = &payload
+            && payload_hash(out) != payload.hash
+        {
+            let fault = Fault::new(Reason::Corrupt, "the payload's hash is not the one of its Index");
+            return Err(fault.at(self.origin(row, column)));
+        }
+        Ok(payload)
+    }
+
+    /// Where a cell comes from, for messages.
+    pub fn origin(&self, row: u64, column: usize) -> Origin {
+        let column = self.schema.columns.get(column).map(|c| c.name.clone());
+        if row >= self.rows() {
+            return Origin { file: Some(self.root.clone()), row: Some(row), id: None, column };
+        }
+        let (segment, entry) = self.index.locate(row);
+        let id = Some(entry.id().to_owned());
+        match &self.backing {
+            Backing::Shards(_) => {
+                let shard = self.shards.get(self.bases[segment] + entry.shard());
+                let file = shard.map(|s| self.root.join(&s.path));
+                Origin { file, row: Some(entry.row_in_shard()), id, column }
+            }
+            Backing::Files { paths } => Origin { file: paths.get(row as usize).cloned(), row: None, id, column },
+            Backing::Custom(custom) => Origin { id, column, ..custom.origin(row) },
+        }
+    }
+}
+
+/// The shards of all segments, and each segment's first.
+fn shard_table(index: &Index) -> (Vec<ShardRef>, Vec<usize>) {
+    let (mut shards, mut bases) = (Vec::new(), Vec::new());
+    for segment in index.segments() {
+        bases.push(shards.len());
+        // A table entry that cannot be read keeps its place: rows name shards by number.
+        let empty = || ShardRef { path: String::new(), split: String::new(), rows: 0, bytes: 0, sha256: String::new() };
+        shards.extend((0..segment.header().shards as usize).map(|i| segment.shard(i).map_or_else(empty, |(_, s)| s)));
+    }
+    (shards, bases)
+}
+
+/// A payload of a plain file. A file that changed its size since it was listed is refused.
+fn fetch_file(path: &Path, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
+    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    reader::read_at(&file, path, payload.offset, payload.length, out)
+}

@@ -1,0 +1,189 @@
+//! One row group on its way into Arrow arrays: the columns of [`Schema::to_arrow`], filled row by row.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
+    StructArray, UInt64Builder,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Fields, SchemaRef};
+use arrow::error::ArrowError;
+
+use super::writer::ShardCell;
+use crate::data::feature::{Feature, Schema, info_fields, media_fields};
+use crate::data::info::{Info, Kind};
+
+/// The facts of one payload column, as the `info` struct holds them. What means nothing for a kind is null.
+#[derive(Debug)]
+struct Facts {
+    format: StringBuilder,
+    small: [Int32Builder; 4],
+    large: [Int64Builder; 2],
+    hash: UInt64Builder,
+    valid: Vec<bool>,
+}
+
+impl Facts {
+    fn new() -> Self {
+        Facts {
+            format: StringBuilder::new(),
+            small: std::array::from_fn(|_| Int32Builder::new()),
+            large: std::array::from_fn(|_| Int64Builder::new()),
+            hash: UInt64Builder::new(),
+            valid: Vec::new(),
+        }
+    }
+
+    fn null(&mut self) {
+        self.format.append_null();
+        self.small.iter_mut().for_each(Int32Builder::append_null);
+        self.large.iter_mut().for_each(Int64Builder::append_null);
+        self.hash.append_null();
+        self.valid.push(false);
+    }
+
+    fn push(&mut self, info: &Info, hash: u64) -> Result<(), String> {
+        let (picture, sound) = match info.format.kind() {
+            Kind::Image => (true, false),
+            Kind::Audio => (false, true),
+            Kind::Video => (true, true),
+            Kind::Text => (false, false),
+        };
+        self.format.append_value(info.format.name());
+        let small =
+            [(info.width, picture), (info.height, picture), (info.channels, picture || sound), (info.rate, sound)];
+        for (builder, (value, means)) in self.small.iter_mut().zip(small) {
+            let value = i32::try_from(value).map_err(|_| format!("a fact of {value} is over 2^31"))?;
+            builder.append_option((means || value != 0).then_some(value));
+        }
+        let large = [(info.count, info.format.kind() != Kind::Image), (info.duration_us, sound)];
+        for (builder, (value, means)) in self.large.iter_mut().zip(large) {
+            let value = i64::try_from(value).map_err(|_| format!("a fact of {value} is over 2^63"))?;
+            builder.append_option((means || value != 0).then_some(value));
+        }
+        self.hash.append_value(hash);
+        self.valid.push(true);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let [width, height, channels, rate] = &mut self.small;
+        let [count, duration] = &mut self.large;
+        let arrays: Vec<ArrayRef> = vec![
+            Arc::new(self.format.finish()),
+            Arc::new(width.finish()),
+            Arc::new(height.finish()),
+            Arc::new(channels.finish()),
+            Arc::new(rate.finish()),
+            Arc::new(count.finish()),
+            Arc::new(duration.finish()),
+            Arc::new(self.hash.finish()),
+        ];
+        let valid = NullBuffer::from(std::mem::take(&mut self.valid));
+        Ok(Arc::new(StructArray::try_new(info_fields(), arrays, Some(valid))?))
+    }
+}
+
+#[derive(Debug)]
+enum Column {
+    Media { bytes: BinaryBuilder, path: StringBuilder, facts: Box<Facts> },
+    Text { text: StringBuilder, facts: Box<Facts> },
+    Int(Int64Builder),
+    Float(Float64Builder),
+    Bool(BooleanBuilder),
+}
+
+/// The rows of one row group.
+#[derive(Debug)]
+pub(super) struct Cells {
+    schema: SchemaRef,
+    ids: StringBuilder,
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+impl Cells {
+    pub(super) fn new(schema: &Schema, arrow: SchemaRef) -> Self {
+        let columns = schema.columns.iter().map(|c| match &c.feature {
+            Feature::Text => Column::Text { text: StringBuilder::new(), facts: Box::new(Facts::new()) },
+            Feature::Int | Feature::ClassLabel { .. } => Column::Int(Int64Builder::new()),
+            Feature::Float => Column::Float(Float64Builder::new()),
+            Feature::Bool => Column::Bool(BooleanBuilder::new()),
+            Feature::Image | Feature::Audio | Feature::Video => {
+                Column::Media { bytes: BinaryBuilder::new(), path: StringBuilder::new(), facts: Box::new(Facts::new()) }
+            }
+        });
+        Cells { schema: arrow, ids: StringBuilder::new(), columns: columns.collect(), rows: 0 }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Appends a checked row: one cell a column, of its kind, text in UTF-8. On an error the group is no longer whole.
+    pub(super) fn push(&mut self, id: &str, cells: &[ShardCell]) -> Result<(), String> {
+        self.ids.append_value(id);
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            match (column, cell) {
+                (Column::Media { bytes, path, facts }, ShardCell::Media { bytes: b, path: p, info, hash }) => {
+                    bytes.append_value(b);
+                    path.append_value(p);
+                    facts.push(info, *hash)?;
+                }
+                (Column::Media { bytes, path, facts }, ShardCell::Null) => {
+                    bytes.append_null();
+                    path.append_null();
+                    facts.null();
+                }
+                (Column::Text { text, facts }, ShardCell::Media { bytes, info, hash, .. }) => {
+                    text.append_value(std::str::from_utf8(bytes).map_err(|e| e.to_string())?);
+                    facts.push(info, *hash)?;
+                }
+                (Column::Text { text, facts }, ShardCell::Null) => {
+                    text.append_null();
+                    facts.null();
+                }
+                (Column::Int(builder), ShardCell::Int(v)) => builder.append_value(*v),
+                (Column::Int(builder), ShardCell::Null) => builder.append_null(),
+                (Column::Float(builder), ShardCell::Float(v)) => builder.append_value(*v),
+                (Column::Float(builder), ShardCell::Null) => builder.append_null(),
+                (Column::Bool(builder), ShardCell::Bool(v)) => builder.append_value(*v),
+                (Column::Bool(builder), ShardCell::Null) => builder.append_null(),
+                _ => return Err("a cell is not of its column's kind".into()),
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The rows as a batch; the next row begins a new one.
+    pub(super) fn take(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.rows = 0;
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.ids.finish())];
+        let mut infos = Vec::new();
+        for column in &mut self.columns {
+            arrays.push(match column {
+                Column::Media { bytes, path, facts } => {
+                    infos.push(facts.finish()?);
+                    let (bytes, path) = (bytes.finish(), path.finish());
+                    let valid = arrow::array::Array::nulls(&bytes).cloned();
+                    Arc::new(StructArray::try_new(media_fields(), vec![Arc::new(bytes), Arc::new(path)], valid)?)
+                }
+                Column::Text { text, facts } => {
+                    infos.push(facts.finish()?);
+                    Arc::new(text.finish())
+                }
+                Column::Int(builder) => Arc::new(builder.finish()),
+                Column::Float(builder) => Arc::new(builder.finish()),
+                Column::Bool(builder) => Arc::new(builder.finish()),
+            });
+        }
+        if let Some(DataType::Struct(fields)) = self.schema.fields().last().map(|f| f.data_type())
+            && !infos.is_empty()
+        {
+            arrays.push(Arc::new(StructArray::try_new(Fields::clone(fields), infos, None)?));
+        }
+        RecordBatch::try_new(self.schema.clone(), arrays)
+    }
+}

@@ -1,0 +1,1 @@
+//! Someone else's Parquet, read only.

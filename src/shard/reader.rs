@@ -1,0 +1,241 @@
+//! Reads shards: payloads by `pread` at known offsets, and everything else again from the file alone.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, StructArray};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, UInt64Type};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use sha2::{Digest, Sha256};
+
+use super::layout;
+use super::writer::FinishedShard;
+use crate::data::feature::{Column, Feature, Schema};
+use crate::data::index::{IndexCell, Payload, hex, shard_path};
+use crate::data::info::{Format, Info};
+use crate::data::manifest::ShardRef;
+use crate::data::record::payload_hash;
+use crate::error::{Error, Result};
+
+/// An open shard. Shared between threads: reads carry their own position.
+#[derive(Debug)]
+pub struct ShardFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl ShardFile {
+    /// Opens a shard for reading payloads. Nothing is read.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        match File::open(&path) {
+            Ok(file) => Ok(ShardFile { file, path }),
+            Err(e) => Err(Error::io(path, "open", e)),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads a payload into `out`, replacing what was there. A shard shorter than its Index is [`Error::Damaged`].
+    pub fn fetch(&self, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
+        read_at(&self.file, &self.path, payload.offset, payload.length, out)
+    }
+}
+
+/// Reads a range of a file; the length is compared with the file's before memory is asked for.
+pub(crate) fn read_at(file: &File, path: &Path, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<()> {
+    let short = || {
+        Error::damaged(
+            path,
+            format!("it ends before byte {} of a payload", offset.saturating_add(length)),
+            "restore the file, or open an earlier version; `dsctl verify` lists all that is damaged",
+        )
+    };
+    let size = usize::try_from(length).map_err(|_| short())?;
+    if size > out.capacity() {
+        let there = file.metadata().map_err(|e| Error::io(path, "look at", e))?.len();
+        if offset.checked_add(length).is_none_or(|end| end > there) {
+            return Err(short());
+        }
+    }
+    out.resize(size, 0);
+    file.read_exact_at(out, offset).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => short(),
+        _ => Error::io(path, "read", e),
+    })
+}
+
+/// The footer with the offset index.
+pub(super) fn metadata(file: &File) -> Result<Arc<ParquetMetaData>, String> {
+    Ok(arrow_metadata(file)?.metadata().clone())
+}
+
+fn arrow_metadata(file: &File) -> Result<ArrowReaderMetadata, String> {
+    let options = ArrowReaderOptions::new()
+        .with_offset_index_policy(PageIndexPolicy::Optional)
+        .with_column_index_policy(PageIndexPolicy::Skip);
+    ArrowReaderMetadata::load(file, options).map_err(|e| format!("it is not a readable Parquet file: {e}"))
+}
+
+/// Derives everything a segment holds of a shard from the shard's file alone: digest, ids, labels, facts, offsets.
+/// Every payload is read and its hash compared. The split is the name of the file's folder.
+pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
+    let wrong = |what: String| Error::damaged(path, what, "restore the shard, or open a version that does not name it");
+    let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let (sha256, bytes) = digest(&mut file).map_err(|e| Error::io(path, "read", e))?;
+    let arrow = arrow_metadata(&file).map_err(wrong)?;
+    let metadata = arrow.metadata().clone();
+    check_columns(&arrow, schema).map_err(wrong)?;
+    let leaves = layout::payload_leaves(&metadata, schema).map_err(wrong)?;
+    // One row at a time keeps the memory at that of the largest page; batches are views of pages anyway.
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow)
+        .with_batch_size(16)
+        .build()
+        .map_err(|e| wrong(format!("it is not a readable Parquet file: {e}")))?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|e| wrong(format!("it cannot be decoded: {e}")))?;
+        rows_of(&batch, schema, &mut rows).map_err(wrong)?;
+    }
+    for (column, leaf) in leaves.into_iter().enumerate() {
+        let Some(leaf) = leaf else { continue };
+        let lengths: Vec<_> = rows.iter().map(|(_, cells)| cells[column].payload().map(|p| p.length)).collect();
+        let offsets = layout::offsets(&metadata, leaf, &lengths).map_err(wrong)?;
+        for ((_, cells), offset) in rows.iter_mut().zip(offsets) {
+            if let IndexCell::Payload(payload) = &mut cells[column] {
+                payload.offset = offset;
+            }
+        }
+    }
+    let split = path.parent().and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or("train").to_owned();
+    let digest = hex(&sha256);
+    let shard = ShardRef { path: shard_path(&split, &digest), split, rows: rows.len() as u64, bytes, sha256: digest };
+    Ok(FinishedShard { shard, sha256, rows })
+}
+
+/// SHA-256 and length of a file from its beginning.
+pub(crate) fn digest(file: &mut File) -> std::io::Result<([u8; 32], u64)> {
+    let mut sha256 = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((sha256.finalize().into(), bytes)),
+            Ok(n) => {
+                sha256.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// The columns' types must be those that the schema writes.
+fn check_columns(arrow: &ArrowReaderMetadata, schema: &Schema) -> Result<(), String> {
+    for expected in schema.to_arrow().fields() {
+        let found = arrow
+            .schema()
+            .field_with_name(expected.name())
+            .map_err(|_| format!("it has no column {:?}", expected.name()))?;
+        if found.data_type() != expected.data_type() {
+            return Err(format!("column {:?} is {}, not {}", expected.name(), found.data_type(), expected.data_type()));
+        }
+    }
+    Ok(())
+}
+
+fn rows_of(batch: &RecordBatch, schema: &Schema, rows: &mut Vec<(String, Vec<IndexCell>)>) -> Result<(), String> {
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("it has no column {name:?}"));
+    let ids = column("id")?.as_string::<i32>();
+    let info = batch.column_by_name("info").map(|c| c.as_struct());
+    let readers = schema
+        .columns
+        .iter()
+        .map(|c| CellReader::new(column(&c.name)?, c, info))
+        .collect::<Result<Vec<_>, String>>()?;
+    for row in 0..batch.num_rows() {
+        if ids.is_null(row) {
+            return Err(format!("row {} has no id", rows.len()));
+        }
+        let id = ids.value(row);
+        let cells = readers.iter().map(|reader| reader.cell(row)).collect::<Result<Vec<_>, _>>();
+        rows.push((id.to_owned(), cells.map_err(|e| format!("row {}, id {id:?}: {e}", rows.len()))?));
+    }
+    Ok(())
+}
+
+/// One column of a batch.
+struct CellReader<'a> {
+    column: &'a Column,
+    array: &'a dyn Array,
+    facts: Option<&'a StructArray>,
+}
+
+impl<'a> CellReader<'a> {
+    fn new(array: &'a Arc<dyn Array>, column: &'a Column, info: Option<&'a StructArray>) -> Result<Self, String> {
+        let facts = match (column.feature.is_payload(), info.and_then(|i| i.column_by_name(&column.name))) {
+            (false, _) => None,
+            (true, Some(facts)) => Some(facts.as_struct()),
+            (true, None) => return Err(format!("it has no facts of column {:?}", column.name)),
+        };
+        Ok(CellReader { column, array: array.as_ref(), facts })
+    }
+
+    fn cell(&self, row: usize) -> Result<IndexCell, String> {
+        if self.array.is_null(row) {
+            return Ok(IndexCell::Null);
+        }
+        Ok(match &self.column.feature {
+            Feature::Int | Feature::ClassLabel { .. } => {
+                IndexCell::Int(self.array.as_primitive::<Int64Type>().value(row))
+            }
+            Feature::Float => IndexCell::Float(self.array.as_primitive::<Float64Type>().value(row)),
+            Feature::Bool => IndexCell::Bool(self.array.as_boolean().value(row)),
+            Feature::Text => self.payload(self.array.as_string::<i32>().value(row).as_bytes(), row)?,
+            Feature::Image | Feature::Audio | Feature::Video => {
+                let bytes = self.array.as_struct().column(0).as_binary::<i32>();
+                if bytes.is_null(row) {
+                    return Ok(IndexCell::Null);
+                }
+                self.payload(bytes.value(row), row)?
+            }
+        })
+    }
+
+    fn payload(&self, bytes: &[u8], row: usize) -> Result<IndexCell, String> {
+        let name = &self.column.name;
+        let facts = self.facts.filter(|f| !f.is_null(row)).ok_or_else(|| format!("column {name:?} has no facts"))?;
+        let small = |at: usize| {
+            let array = facts.column(at).as_primitive::<Int32Type>();
+            if array.is_null(row) { Ok(0) } else { u32::try_from(array.value(row)).map_err(|_| "a negative fact") }
+        };
+        let large = |at: usize| {
+            let array = facts.column(at).as_primitive::<Int64Type>();
+            if array.is_null(row) { Ok(0) } else { u64::try_from(array.value(row)).map_err(|_| "a negative fact") }
+        };
+        let format = facts.column(0).as_string::<i32>().value(row);
+        let format = Format::from_name(format).ok_or_else(|| format!("column {name:?}: unknown format {format:?}"))?;
+        let info = Info {
+            format,
+            width: small(1)?,
+            height: small(2)?,
+            channels: small(3)?,
+            rate: small(4)?,
+            count: large(5)?,
+            duration_us: large(6)?,
+        };
+        let hash = facts.column(7).as_primitive::<UInt64Type>().value(row);
+        if payload_hash(bytes) != hash {
+            return Err(format!("column {name:?}: the payload does not have its hash"));
+        }
+        Ok(IndexCell::Payload(Payload { offset: 0, length: bytes.len() as u64, hash, info }))
+    }
+}

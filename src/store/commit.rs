@@ -1,0 +1,117 @@
+//! Versions: small roots that appear whole, one after the other, in one line of descent.
+
+use sha2::{Digest, Sha256};
+
+use super::Store;
+use crate::data::index::hex;
+use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
+use crate::error::{Error, Result};
+
+/// The folder of the roots.
+pub const VERSIONS: &str = ".dsctl/versions";
+/// The folder of the segments.
+pub const SEGMENTS: &str = ".dsctl/segments";
+
+/// One committed version: its manifest and the SHA-256 of the root file, by which a child names its parent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Root {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// SHA-256 (hex) of the root file's bytes.
+    pub sha256: String,
+}
+
+/// The relative path of a version's root.
+pub fn version_path(version: u64) -> String {
+    format!("{VERSIONS}/{version:020}.json")
+}
+
+/// SHA-256 in hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The committed versions, ascending.
+pub fn versions(store: &Store) -> Result<Vec<u64>> {
+    let mut versions: Vec<u64> = store
+        .list(VERSIONS)?
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json").filter(|n| n.len() == 20)?.parse().ok())
+        .collect();
+    versions.sort_unstable();
+    Ok(versions)
+}
+
+/// The newest version; `None` for a store without any.
+pub fn latest(store: &Store) -> Result<Option<Root>> {
+    versions(store)?.last().map(|version| load(store, *version)).transpose()
+}
+
+/// One version. [`Error::FormatVersion`] if a newer program wrote it, [`Error::Damaged`] if it is not a root.
+pub fn load(store: &Store, version: u64) -> Result<Root> {
+    let rel = version_path(version);
+    let path = store.path(&rel)?;
+    let Some(bytes) = store.read_if_there(&rel)? else {
+        let there = versions(store)?;
+        let range = match (there.first(), there.last()) {
+            (Some(first), Some(last)) => format!("versions {first} to {last} are there"),
+            _ => "no version is there".to_owned(),
+        };
+        return Err(Error::config(format!("{} has no version {version}", store.root().display()), range));
+    };
+    let help = "the versions before it are independent of it: open one of them by its number, or restore this file";
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::damaged(&path, format!("the root is not JSON: {e}"), help))?;
+    // The version first: of a newer root nothing else may be understood.
+    let found = value.get("format_version").and_then(serde_json::Value::as_u64);
+    match found {
+        Some(found) if found > FORMAT_VERSION => {
+            return Err(Error::FormatVersion { what: "the dataset", found, supported: FORMAT_VERSION });
+        }
+        Some(_) => {}
+        None => return Err(Error::damaged(&path, "the root names no format_version", help)),
+    }
+    let manifest: Manifest = serde_json::from_value(value)
+        .map_err(|e| Error::damaged(&path, format!("the root is not a manifest: {e}"), help))?;
+    if manifest.version != version {
+        return Err(Error::damaged(&path, format!("the root says it is version {}", manifest.version), help));
+    }
+    Ok(Root { manifest, sha256: sha256_hex(&bytes) })
+}
+
+/// The bytes of a root file.
+pub fn root_bytes(manifest: &Manifest) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(manifest).map_err(|e| Error::library("writing a version", e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Stores a finished segment under its digest. Doing so twice is harmless.
+pub fn put_segment(store: &Store, bytes: &[u8], rows: u64) -> Result<SegmentRef> {
+    let sha256 = sha256_hex(bytes);
+    let path = format!("{SEGMENTS}/{}.idx", &sha256[..16]);
+    store.put(&path, bytes)?;
+    Ok(SegmentRef { path, sha256, rows, bytes: bytes.len() as u64 })
+}
+
+/// Commits the version behind the newest one.
+///
+/// `build` makes the manifest from the newest version; its `format_version`, `version` and `parent` are set here. If
+/// another writer commits in between, `build` is called again with what that writer left, at most `tries` times in all.
+/// Everything the manifest names must be durable before.
+pub fn commit(store: &Store, tries: u32, mut build: impl FnMut(Option<&Root>) -> Result<Manifest>) -> Result<Root> {
+    let mut version = 1;
+    for _ in 0..tries.max(1) {
+        let parent = latest(store)?;
+        let mut manifest = build(parent.as_ref())?;
+        version = parent.as_ref().map_or(1, |p| p.manifest.version + 1);
+        manifest.format_version = FORMAT_VERSION;
+        manifest.version = version;
+        manifest.parent = parent.map(|p| p.sha256);
+        let bytes = root_bytes(&manifest)?;
+        if store.create_new(&version_path(version), &bytes)? {
+            return Ok(Root { manifest, sha256: sha256_hex(&bytes) });
+        }
+    }
+    Err(Error::Conflict { dataset: store.root().to_owned(), version, tries: tries.max(1) })
+}

@@ -1,0 +1,1 @@
+//! A disk that dies on demand, for tests.
