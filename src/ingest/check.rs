@@ -1,0 +1,210 @@
+//! One entry becomes a row or a refusal: read, looked at by its codec, and compared with what the dataset has already.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::base::Base;
+use crate::codec::{self, Check, Limits, Scratch};
+use crate::data::feature::{Feature, Schema};
+use crate::data::info::{Info, Kind};
+use crate::data::label::Value;
+use crate::data::record::payload_hash;
+use crate::error::{Error, Fault, Reason, Result};
+use crate::shard::{ShardCell, ShardRow, base_name};
+use crate::source::{Entry, EntryCell};
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A row for a shard.
+    Row(ShardRow),
+    /// It is in the dataset already, byte for byte.
+    Skipped,
+    /// It was refused, at a column if that is known.
+    Refused(Fault, Option<usize>),
+}
+
+/// A cell that is read and not yet looked at.
+pub(super) enum Cell {
+    /// A payload with its hash.
+    Payload(Vec<u8>, u64),
+    /// Everything else.
+    Value(Value),
+}
+
+/// Checks entries; shared by all threads.
+pub(super) struct Checker<'a> {
+    pub schema: &'a Schema,
+    pub base: &'a Base,
+    pub check: Check,
+    pub limits: &'a Limits,
+    pub decodes: &'a AtomicU64,
+    /// Scratches that no thread uses now.
+    scratches: Mutex<Vec<Scratch>>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(
+        schema: &'a Schema,
+        base: &'a Base,
+        check: Check,
+        limits: &'a Limits,
+        decodes: &'a AtomicU64,
+    ) -> Self {
+        Checker { schema, base, check, limits, decodes, scratches: Mutex::default() }
+    }
+
+    /// What becomes of an entry. An error is for what ends the ingest: another content under an id that is taken.
+    pub(super) fn entry(&self, entry: &Entry) -> Result<Outcome> {
+        if entry.cells.len() != self.schema.columns.len() {
+            return Err(Error::library(
+                format!("listing {:?}", entry.id),
+                format!("{} cells for {} columns", entry.cells.len(), self.schema.columns.len()),
+            ));
+        }
+        let mut cells = Vec::with_capacity(entry.cells.len());
+        for (i, cell) in entry.cells.iter().enumerate() {
+            match self.read(cell, i) {
+                Ok(cell) => cells.push(cell),
+                Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+            }
+        }
+        if self.base.holds(&entry.id, &entry.split, &cells)? {
+            return Ok(Outcome::Skipped);
+        }
+        let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
+        for (i, cell) in cells.into_iter().enumerate() {
+            let cell = match cell {
+                Cell::Payload(bytes, hash) => match self.look(&bytes, i) {
+                    Ok(info) => {
+                        let path = file_name(entry, &entry.cells[i]);
+                        ShardCell::Media { bytes, path, info, hash }
+                    }
+                    Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+                },
+                Cell::Value(Value::Int(v)) => ShardCell::Int(v),
+                Cell::Value(Value::Float(v)) => ShardCell::Float(v),
+                Cell::Value(Value::Bool(v)) => ShardCell::Bool(v),
+                Cell::Value(_) => ShardCell::Null,
+            };
+            row.cells.push(cell);
+        }
+        Ok(Outcome::Row(row))
+    }
+
+    /// The bytes or the value of a cell, in the type of its column.
+    fn read(&self, cell: &EntryCell, column: usize) -> Result<Cell, Fault> {
+        let feature = &self.schema.columns[column].feature;
+        let wrong = || Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()));
+        if let EntryCell::Value(Value::Null) = cell {
+            return Ok(Cell::Value(Value::Null));
+        }
+        if feature.is_payload() {
+            Limits::check("payload bytes", cell.bytes(), self.limits.payload_bytes)?;
+            let bytes = match cell {
+                EntryCell::File { path, bytes } => read_range(path, 0, *bytes, *bytes)?,
+                EntryCell::Slice { path, range, file_bytes } => {
+                    let length = range.end.checked_sub(range.start).ok_or_else(wrong)?;
+                    read_range(path, range.start, length, *file_bytes)?
+                }
+                EntryCell::Inline(bytes) => bytes.clone(),
+                EntryCell::Value(Value::Text(text)) => text.clone().into_bytes(),
+                _ => return Err(wrong()),
+            };
+            let hash = payload_hash(&bytes);
+            return Ok(Cell::Payload(bytes, hash));
+        }
+        let value = match (feature, cell) {
+            (Feature::ClassLabel { names }, EntryCell::Class(name)) => {
+                let index = self.base.class(column, names, name);
+                Value::Int(index.ok_or_else(|| Fault::new(Reason::BadLabel, format!("there is no class {name:?}")))?)
+            }
+            (Feature::ClassLabel { names }, EntryCell::Value(Value::Int(v))) => {
+                if *v != -1 && usize::try_from(*v).map_or(true, |v| v >= names.len()) {
+                    return Err(Fault::new(Reason::BadLabel, format!("class {v} of {}", names.len())));
+                }
+                Value::Int(*v)
+            }
+            (Feature::Int, EntryCell::Value(Value::Int(v))) => Value::Int(*v),
+            (Feature::Float, EntryCell::Value(Value::Float(v))) => Value::Float(*v),
+            (Feature::Float, EntryCell::Value(Value::Int(v))) => Value::Float(*v as f64),
+            (Feature::Bool, EntryCell::Value(Value::Bool(v))) => Value::Bool(*v),
+            _ => return Err(wrong()),
+        };
+        Ok(Cell::Value(value))
+    }
+
+    /// What a payload's codec says of it. A panic in a decoder is a fault like any other.
+    fn look(&self, bytes: &[u8], column: usize) -> Result<Info, Fault> {
+        let kind = self.schema.columns[column].feature.kind().unwrap_or(Kind::Text);
+        let codec = codec::sniff(bytes, kind)?;
+        self.decodes.fetch_add(1, Ordering::Relaxed);
+        let mut scratch = self.pool().pop().unwrap_or_default();
+        let answer = catch_unwind(AssertUnwindSafe(|| codec.check(bytes, self.check, self.limits, &mut scratch)));
+        match answer {
+            Ok(answer) => {
+                self.pool().push(scratch);
+                answer
+            }
+            // The scratch may be in any state: it is dropped.
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                Err(Fault::new(Reason::DecoderPanic, format!("the {} decoder panicked: {text}", codec.name())))
+            }
+        }
+    }
+
+    fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
+        self.scratches.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The `path` of a media cell: the name of its file, or the last part of the id.
+fn file_name(entry: &Entry, cell: &EntryCell) -> String {
+    let name = match cell {
+        EntryCell::File { path, .. } => path.file_name().and_then(|n| n.to_str()),
+        _ => None,
+    };
+    name.unwrap_or_else(|| base_name(&entry.id)).to_owned()
+}
+
+/// Reads a range of a file that had `file_bytes` when it was listed.
+fn read_range(path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
+    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
+    let changed = |now: u64| {
+        Fault::new(Reason::Changed, format!("the file had {file_bytes} bytes when it was listed and has {now} now"))
+    };
+    // Without waiting: what was a file may be a pipe by now.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(Fault::new(Reason::Changed, "it was a file when it was listed and is none now"));
+    }
+    if meta.len() != file_bytes {
+        return Err(changed(meta.len()));
+    }
+    let size = usize::try_from(length).map_err(|_| Fault::new(Reason::OverLimit, "larger than the memory"))?;
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(size).is_err() {
+        return Err(Fault::new(Reason::OverLimit, format!("there is no memory for {length} bytes")));
+    }
+    if start == 0 {
+        (&file).take(length).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        bytes.resize(size, 0);
+        match file.read_exact_at(&mut bytes, start) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => bytes.clear(),
+            other => other.map_err(unreadable)?,
+        }
+    }
+    if bytes.len() != size {
+        return Err(changed(file.metadata().map_or(0, |m| m.len())));
+    }
+    Ok(bytes)
+}
