@@ -8,6 +8,7 @@ pub mod codec;
 pub mod data;
 pub mod dataset;
 pub mod error;
+pub mod ingest;
 pub mod parallel;
 pub mod registry;
 pub mod rng;

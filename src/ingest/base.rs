@@ -65,6 +65,13 @@ impl Base {
         known.filter(|i| usize::try_from(*i).is_ok_and(|i| i < names.len()))
     }
 
+    /// Adds one class.
+    pub(super) fn add_class(&mut self, column: usize, name: &str, index: usize) {
+        if let (Some(classes), Ok(index)) = (self.classes.get_mut(column), i64::try_from(index)) {
+            classes.insert(name.to_owned(), index);
+        }
+    }
+
     /// Looks up the rows of all ids, or of those whose keys `wanted` takes.
     pub(super) fn find(&mut self, wanted: impl Fn(u64) -> bool) {
         let Some(dataset) = &self.dataset else { return };

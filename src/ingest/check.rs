@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::base::Base;
 use crate::codec::{self, Check, Limits, Scratch};
@@ -44,21 +44,20 @@ pub(super) struct Checker<'a> {
     pub check: Check,
     pub limits: &'a Limits,
     pub decodes: &'a AtomicU64,
-    /// Scratches that no thread uses now.
-    scratches: Mutex<Vec<Scratch>>,
+    pub scratches: &'a Scratches,
 }
 
-impl<'a> Checker<'a> {
-    pub(super) fn new(
-        schema: &'a Schema,
-        base: &'a Base,
-        check: Check,
-        limits: &'a Limits,
-        decodes: &'a AtomicU64,
-    ) -> Self {
-        Checker { schema, base, check, limits, decodes, scratches: Mutex::default() }
-    }
+/// Scratches that no thread uses now.
+#[derive(Debug, Default)]
+pub(super) struct Scratches(Mutex<Vec<Scratch>>);
 
+impl Scratches {
+    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Checker<'_> {
     /// What becomes of an entry. An error is for what ends the ingest: another content under an id that is taken.
     pub(super) fn entry(&self, entry: &Entry) -> Result<Outcome> {
         if entry.cells.len() != self.schema.columns.len() {
@@ -144,11 +143,11 @@ impl<'a> Checker<'a> {
         let kind = self.schema.columns[column].feature.kind().unwrap_or(Kind::Text);
         let codec = codec::sniff(bytes, kind)?;
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        let mut scratch = self.pool().pop().unwrap_or_default();
+        let mut scratch = self.scratches.lock().pop().unwrap_or_default();
         let answer = catch_unwind(AssertUnwindSafe(|| codec.check(bytes, self.check, self.limits, &mut scratch)));
         match answer {
             Ok(answer) => {
-                self.pool().push(scratch);
+                self.scratches.lock().push(scratch);
                 answer
             }
             // The scratch may be in any state: it is dropped.
@@ -158,10 +157,6 @@ impl<'a> Checker<'a> {
                 Err(Fault::new(Reason::DecoderPanic, format!("the {} decoder panicked: {text}", codec.name())))
             }
         }
-    }
-
-    fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
-        self.scratches.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

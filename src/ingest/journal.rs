@@ -92,8 +92,6 @@ impl From<&Refusal> for Refused {
 pub(super) struct Journal {
     store: Store,
     rel: String,
-    /// The bytes of the whole lines that count.
-    head: Vec<u8>,
 }
 
 impl Journal {
@@ -124,17 +122,12 @@ impl Journal {
         if there != good {
             store.put(&rel, &good)?;
         }
-        Ok((Journal { store: store.clone(), rel, head: head_line }, stretches))
+        Ok((Journal { store: store.clone(), rel }, stretches))
     }
 
     /// Adds a stretch, durably.
     pub(super) fn add(&self, stretch: &Stretch) -> Result<()> {
         self.store.append(&self.rel, &line(stretch)?)
-    }
-
-    /// Forgets all stretches.
-    pub(super) fn restart(&self) -> Result<()> {
-        self.store.put(&self.rel, &self.head)
     }
 
     /// Removes it: the work is committed.

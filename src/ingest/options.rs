@@ -202,13 +202,7 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Control {
-            sources: sources(),
-            cancel: Arc::default(),
-            progress: None,
-            disk: None,
-            decodes: AtomicU64::new(0),
-        }
+        Control { sources: sources(), cancel: Arc::default(), progress: None, disk: None, decodes: AtomicU64::new(0) }
     }
 }
 

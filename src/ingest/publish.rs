@@ -34,7 +34,7 @@ pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink) -
 
 /// Writes the README card of the newest version, so that other readers see what is committed and no more.
 pub(super) fn write_card(store: &Store) -> Result<()> {
-    card::refresh(store)
+    card::write(store).map(|_| ())
 }
 
 fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tally: &Tally) -> Manifest {

@@ -1,35 +1,42 @@
 //! The work itself: chunks of entries are read and checked on all cores while the chunk before them is written.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::base::Base;
-use super::check::{Checker, Outcome};
+use super::check::{Checker, Outcome, Scratches};
 use super::journal::{Journal, Refused, Stretch};
 use super::options::{Control, IngestOptions, Progress};
 use super::sink::Sink;
 use crate::data::feature::Schema;
 use crate::error::{Error, Result};
-use crate::shard::read_finished;
 use crate::source::{Entry, Listing};
-use crate::store::Store;
 
 /// Entries of a chunk at the most.
 const CHUNK_ENTRIES: usize = 256;
 /// Payload bytes of a chunk, as listed; a larger entry is a chunk of its own. Two chunks are in memory at a time.
 const CHUNK_BYTES: u64 = 32 << 20;
 
-/// A run over a frozen listing.
-pub(super) struct Run<'a> {
+/// What is worked on, and under which rules.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
     pub listing: &'a Listing,
     pub schema: &'a Schema,
     pub base: &'a Base,
     pub options: &'a IngestOptions,
     pub control: &'a Control,
     pub journal: &'a Journal,
-    pub sink: Sink,
+    /// Where the quarantine file will be.
+    pub report: &'a Path,
+}
+
+/// A run over a frozen listing.
+pub(super) struct Run<'a> {
+    work: Work<'a>,
+    sink: Sink,
     /// The stretch that is open: what came behind the last journal line.
     stretch: Stretch,
     /// All refusals of closed stretches, and those of the listing.
@@ -39,46 +46,33 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run that goes on behind some journaled stretches.
-    pub(super) fn new(
-        store: &Store,
-        listing: &'a Listing,
-        schema: &'a Schema,
-        base: &'a Base,
-        options: &'a IngestOptions,
-        control: &'a Control,
-        journal: &'a Journal,
-        done: Vec<Stretch>,
-    ) -> Result<Self> {
+    /// A run that goes on behind some journaled stretches, whose shards are in the sink.
+    pub(super) fn new(work: Work<'a>, sink: Sink, done: Vec<Stretch>) -> Self {
+        let entries = &work.listing.entries;
+        let bytes = |entries: &[Entry]| entries.iter().map(Entry::bytes).sum();
         let mut run = Run {
-            listing,
-            schema,
-            base,
-            options,
-            control,
-            journal,
-            sink: Sink::new(store, schema, options.shards()),
+            work,
+            sink,
             stretch: open_at(0),
-            refused: listing.refused.iter().map(Refused::from).collect(),
+            refused: work.listing.refused.iter().map(Refused::from).collect(),
             skipped: 0,
-            progress: Progress {
-                total: listing.entries.len() as u64,
-                total_bytes: listing.entries.iter().map(Entry::bytes).sum(),
-                ..Progress::default()
-            },
+            progress: Progress { total: entries.len() as u64, total_bytes: bytes(entries), ..Progress::default() },
         };
         for stretch in done {
-            if let Some(shard) = &stretch.shard {
-                run.sink.adopt(schema, read_finished(&store.path(&shard.path)?, schema)?)?;
-            }
             run.close(stretch);
         }
-        Ok(run)
+        run.progress.bytes = bytes(&entries[..run.first()]);
+        run
+    }
+
+    /// The first entry that is not in a journaled stretch.
+    fn first(&self) -> usize {
+        usize::try_from(self.stretch.from).unwrap_or(usize::MAX).min(self.work.listing.entries.len())
     }
 
     /// Everything refused so far.
-    pub(super) fn refused(&self) -> impl Iterator<Item = &Refused> {
-        self.refused.iter().chain(&self.stretch.refused)
+    pub(super) fn refused(&self) -> Vec<Refused> {
+        self.refused.iter().chain(&self.stretch.refused).cloned().collect()
     }
 
     /// Entries skipped and the sink, when all is done.
@@ -86,54 +80,73 @@ impl<'a> Run<'a> {
         (self.skipped, self.sink)
     }
 
-    /// Does all that is left. `over` is asked after each chunk with the refused and the seen; its error ends the run.
-    pub(super) fn all(&mut self, over: impl Fn(&Self, u64, u64) -> Result<()> + Sync) -> Result<()> {
-        let decodes = &self.control.decodes;
-        let checker = Checker::new(self.schema, self.base, self.options.check, &self.options.limits, decodes);
-        let entries = &self.listing.entries;
-        let first = usize::try_from(self.stretch.from).unwrap_or(usize::MAX).min(entries.len());
-        let check = |range: Range<usize>| -> (Range<usize>, Vec<Result<Outcome>>) {
-            (range.clone(), entries[range].par_iter().map(|entry| checker.entry(entry)).collect())
+    /// Does all that is left. Ends early with [`Error::Interrupted`] or [`Error::QuarantineLimit`].
+    pub(super) fn all(&mut self) -> Result<()> {
+        let work = self.work;
+        let scratches = Scratches::default();
+        let checker = Checker {
+            schema: work.schema,
+            base: work.base,
+            check: work.options.check,
+            limits: &work.options.limits,
+            decodes: &work.control.decodes,
+            scratches: &scratches,
         };
-        self.tell(first, &over)?;
-        let mut ready = check(chunk(entries, first));
-        while !ready.0.is_empty() {
-            self.control.check_cancel()?;
-            let ahead = chunk(entries, ready.0.end);
-            let end = ready.0.end;
-            let (next, written) = rayon::join(|| check(ahead), || self.write(ready.0, ready.1));
+        let entries = &work.listing.entries;
+        let check = |range: Range<usize>| -> Vec<Result<Outcome>> {
+            entries[range].par_iter().map(|entry| checker.entry(entry)).collect()
+        };
+        let mut range = chunk(entries, self.first());
+        self.tell(range.start)?;
+        let mut outcomes = check(range.clone());
+        while !range.is_empty() {
+            work.control.check_cancel()?;
+            let ahead = chunk(entries, range.end);
+            let (next, written) =
+                rayon::join(|| check(ahead.clone()), || self.write(range.clone(), std::mem::take(&mut outcomes)));
             written?;
-            self.tell(end, &over)?;
-            ready = next;
+            self.tell(range.end)?;
+            (range, outcomes) = (ahead, next);
         }
-        self.control.check_cancel()?;
+        work.control.check_cancel()?;
         self.end_stretch(entries.len())
     }
 
-    fn tell(&mut self, done: usize, over: impl Fn(&Self, u64, u64) -> Result<()>) -> Result<()> {
+    /// Says how far the run is, and ends it if too much was refused.
+    fn tell(&mut self, done: usize) -> Result<()> {
+        let Work { control, options, listing, report, .. } = self.work;
         self.progress.done = done as u64;
         self.progress.refused = (self.refused.len() + self.stretch.refused.len()) as u64;
-        if let Some(progress) = &self.control.progress {
+        if let Some(progress) = &control.progress {
             progress(self.progress);
         }
-        over(self, self.progress.refused, self.progress.done + self.listing.refused.len() as u64)
+        let before = listing.refused.len() as u64;
+        if self.progress.refused > options.max_errors.allowed(self.progress.total + before) {
+            return Err(Error::QuarantineLimit {
+                refused: self.progress.refused,
+                seen: self.progress.done + before,
+                limit: options.max_errors.to_string(),
+                report: report.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Writes a chunk's outcomes in the order of the listing.
     fn write(&mut self, range: Range<usize>, outcomes: Vec<Result<Outcome>>) -> Result<()> {
         for (i, outcome) in range.zip(outcomes) {
-            let entry = &self.listing.entries[i];
-            if i > 0 && self.listing.entries[i - 1].split != entry.split {
+            let entry = &self.work.listing.entries[i];
+            if i > 0 && self.work.listing.entries[i - 1].split != entry.split {
                 self.end_stretch(i)?;
             }
             self.progress.bytes += entry.bytes();
             match outcome? {
                 Outcome::Skipped => self.stretch.skipped += 1,
                 Outcome::Refused(fault, column) => {
-                    let column = column.map(|c| self.schema.columns[c].name.clone());
+                    let column = column.map(|c| self.work.schema.columns[c].name.clone());
                     self.stretch.refused.push(Refused::entry(entry, &fault, column));
                 }
-                Outcome::Row(row) => match self.sink.push(self.schema, &entry.split, row) {
+                Outcome::Row(row) => match self.sink.push(self.work.schema, &entry.split, row) {
                     Ok(None) => {}
                     Ok(Some(shard)) => {
                         self.stretch.shard = Some(shard);
@@ -154,13 +167,13 @@ impl<'a> Run<'a> {
     fn end_stretch(&mut self, to: usize) -> Result<()> {
         if self.stretch.shard.is_none() {
             for split in self.sink.open_splits() {
-                self.stretch.shard = self.sink.finish(self.schema, &split)?;
+                self.stretch.shard = self.sink.finish(self.work.schema, &split)?;
             }
         }
         self.stretch.to = to as u64;
         if self.stretch.to > self.stretch.from {
             let stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
-            self.journal.add(&stretch)?;
+            self.work.journal.add(&stretch)?;
             self.close(stretch);
         }
         Ok(())
@@ -168,15 +181,8 @@ impl<'a> Run<'a> {
 
     fn close(&mut self, stretch: Stretch) {
         self.skipped += stretch.skipped;
-        self.refused.extend(stretch.refused);
         self.stretch = open_at(stretch.to);
-        let entries = &self.listing.entries;
-        let range = stretch.from as usize..(stretch.to as usize).min(entries.len());
-        // Bytes of stretches that this run wrote itself were counted as they went by.
-        if self.progress.done <= stretch.from && stretch.to > self.progress.done {
-            let listed: u64 = entries.get(range).unwrap_or_default().iter().map(Entry::bytes).sum();
-            self.progress.bytes = self.progress.bytes.max(listed);
-        }
+        self.refused.extend(stretch.refused);
     }
 }
 
@@ -198,9 +204,12 @@ fn chunk(entries: &[Entry], from: usize) -> Range<usize> {
     from..to
 }
 
+/// Entries by row key.
+pub(super) type Keys = HashMap<u64, usize, xxhash_rust::xxh3::Xxh3DefaultBuilder>;
+
 /// Refuses a listing in which two ids have one key.
-pub(super) fn check_keys(entries: &[Entry]) -> Result<BTreeMap<u64, usize>> {
-    let mut keys = BTreeMap::new();
+pub(super) fn check_keys(entries: &[Entry]) -> Result<Keys> {
+    let mut keys = Keys::default();
     for (i, entry) in entries.iter().enumerate() {
         if let Some(other) = keys.insert(crate::data::record::row_key(&entry.id), i) {
             let other = &entries[other].id;
