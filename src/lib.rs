@@ -3,13 +3,18 @@
 //! See `src/README.md` for the map of the rooms.
 
 pub mod augment;
+pub mod backend;
 pub mod clock;
 pub mod codec;
+pub mod collate;
 pub mod data;
 pub mod dataset;
 pub mod error;
 pub mod ingest;
+pub mod loader;
 pub mod parallel;
+pub mod plan;
+pub mod recipe;
 pub mod registry;
 pub mod rng;
 pub mod shard;
@@ -17,3 +22,8 @@ pub mod source;
 pub mod store;
 
 pub use error::{Error, Fault, Reason, Result};
+
+/// Opens whatever is at a path for reading: our own dataset, someone else's Parquet folder, a raw folder of labeled media.
+pub fn open(path: impl AsRef<std::path::Path>) -> Result<dataset::Dataset> {
+    source::open_any(path)
+}

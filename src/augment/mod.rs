@@ -18,6 +18,52 @@ use crate::registry::{Named, Table};
 use crate::rng::Key;
 
 pub mod chain;
+mod run;
+pub mod slot;
+
+#[cfg(test)]
+mod goldens;
+#[cfg(test)]
+mod laws;
+
+// Recordings and text.
+#[cfg(feature = "text")]
+pub mod bytes_to_ids;
+#[cfg(feature = "audio")]
+pub mod log_mel;
+#[cfg(feature = "audio")]
+pub mod mel;
+#[cfg(feature = "audio")]
+pub mod pad_trim;
+#[cfg(feature = "audio")]
+pub mod resample;
+
+// Pictures and clips.
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod center_crop;
+#[cfg(any(feature = "image", feature = "video"))]
+mod fused;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod horizontal_flip;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod normalize;
+#[cfg(any(feature = "image", feature = "video"))]
+mod pass;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod pixels;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod random_resized_crop;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod resize;
+#[cfg(feature = "video")]
+pub mod sample_frames;
+#[cfg(any(feature = "image", feature = "video"))]
+mod scale;
+#[cfg(any(feature = "image", feature = "video"))]
+pub mod to;
+
+pub use chain::{Chain, Drawn, Late, Output};
+pub use slot::SlotMut;
 
 /// What flows between two operations, as known when the loader is built.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,6 +149,25 @@ impl Spec {
     }
 }
 
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        if let Some((dtype, shape)) = self.output() {
+            write!(f, " ({}", dtype.name())?;
+            for (i, extent) in shape.iter().enumerate() {
+                f.write_str(if i == 0 { " [" } else { ", " })?;
+                match extent {
+                    Extent::Fixed(n) => write!(f, "{n}")?,
+                    Extent::Bounded(fact) => write!(f, "{}", format!("{fact:?}").to_lowercase())?,
+                    Extent::Late => f.write_str("late")?,
+                }
+            }
+            f.write_str("])")?;
+        }
+        Ok(())
+    }
+}
+
 /// The outcome of an operation's randomness for one sample. The plan can print it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Draw {
@@ -132,12 +197,14 @@ pub enum Lowered {
         /// One summand a channel.
         bias: [f32; 3],
     },
-    /// Sets element type and layout; `u8` to `f32` keeps the value (255 becomes 255.0).
+    /// Sets element type and layout. `u8` to `f32` keeps the value (255 becomes 255.0), or divides by 255.
     Output {
-        /// `U8` or `F32`.
-        dtype: DType,
-        /// Channels last or first.
-        layout: Layout,
+        /// `F32`, or `None`: as it is.
+        dtype: Option<DType>,
+        /// Channels last or first, or `None`: as it is.
+        layout: Option<Layout>,
+        /// Whether `u8` values become `value * (1 / 255)`, the factor rounded to `f32`.
+        unit: bool,
     },
     /// Chooses frames of a clip by time, before decoding.
     Frames(Vec<i64>),
@@ -179,6 +246,28 @@ pub enum Media {
     },
 }
 
+impl Media {
+    /// The bare elements, row-major; a text's are its bytes.
+    pub fn into_elements(self) -> Elements {
+        match self {
+            Media::Raster(raster) => raster.data,
+            Media::Wave { data, .. } => Elements::F32(data),
+            Media::Text(text) => Elements::U8(text.into_bytes()),
+            Media::Tensor { data, .. } => data,
+        }
+    }
+
+    /// The name used in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Media::Raster(_) => "pixels",
+            Media::Wave { .. } => "a recording",
+            Media::Text(_) => "text",
+            Media::Tensor { .. } => "a tensor",
+        }
+    }
+}
+
 /// Owned elements.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Elements {
@@ -197,6 +286,8 @@ pub struct Raster {
     pub data: Elements,
     /// 1 for a picture.
     pub frames: usize,
+    /// Whether this is a picture, without an axis of frames in its shape.
+    pub still: bool,
     /// Pixels across.
     pub width: usize,
     /// Pixels down.
@@ -228,23 +319,33 @@ pub trait Op: Send + Sync + fmt::Debug {
     /// The reference behaviour on whole media. Its output has exactly the extents that [`Op::facts`] states.
     fn apply(&self, draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault>;
 
-    /// Moves the labels as the pixels moved. The default leaves them: right only for what moves no pixels.
-    fn labels(&self, _draw: &Draw, _labels: &mut Labels) -> Result<(), Fault> {
+    /// Moves the labels as the pixels moved; `info` holds the facts in front of the operation. The default leaves them:
+    /// right only for what moves no pixels.
+    fn labels(&self, _draw: &Draw, _info: &Info, _labels: &mut Labels) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// What stands in a batch beyond a sample's own extents, given what it was in front of the operation (0 after decoding).
+    fn padding(&self, before: f64) -> f64 {
+        before
     }
 }
 
-/// A thread's reusable tools for operations: resizers, FFT plans and the like, by type.
+/// A thread's reusable tools: a codec's scratch, and what operations keep (resizers, FFT plans and the like) by type.
 #[derive(Debug, Default)]
 pub struct Tools {
-    /// States are kept as in a codec's scratch.
+    /// What decoding borrows; decoded media live in it while operations work.
     pub scratch: crate::codec::Scratch,
+    /// Nanoseconds spent in codecs since the owner last set it to 0.
+    pub decode_nanos: u64,
+    /// What operations keep.
+    own: crate::codec::Scratch,
 }
 
 impl Tools {
     /// The state of a type, made by `Default` at first use.
     pub fn state<T: std::any::Any + Send + Default>(&mut self) -> &mut T {
-        self.scratch.state()
+        self.own.state()
     }
 }
 
@@ -290,8 +391,50 @@ pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Valu
     })
 }
 
+/// The numerics tier of this process: which SIMD level the float DSP (FFT) runs on. Pixels and integers are bit-equal on
+/// every tier; log-mel and resampling are bit-equal within one, and within a stated bound across them.
+pub fn numerics() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx") && std::arch::is_x86_feature_detected!("fma") {
+            return "x86_64-avx-fma";
+        }
+        if std::arch::is_x86_feature_detected!("sse4.1") {
+            return "x86_64-sse4.1";
+        }
+        return "x86_64-scalar";
+    }
+    #[cfg(target_arch = "aarch64")]
+    return "aarch64-neon";
+    #[allow(unreachable_code, reason = "the other targets")]
+    "scalar"
+}
+
 /// The operations of this build.
-pub const OPS: &[OpEntry] = &[];
+pub const OPS: &[OpEntry] = &[
+    #[cfg(any(feature = "image", feature = "video"))]
+    resize::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    center_crop::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    random_resized_crop::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    horizontal_flip::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    normalize::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    to::ENTRY,
+    #[cfg(feature = "video")]
+    sample_frames::ENTRY,
+    #[cfg(feature = "audio")]
+    resample::ENTRY,
+    #[cfg(feature = "audio")]
+    pad_trim::ENTRY,
+    #[cfg(feature = "audio")]
+    log_mel::ENTRY,
+    #[cfg(feature = "text")]
+    bytes_to_ids::ENTRY,
+];
 
 /// The built-in operations as a table that can be added to.
 pub fn ops() -> Table<OpEntry> {

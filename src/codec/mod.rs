@@ -229,6 +229,10 @@ pub const CODECS: &[&dyn Codec] = &[
     &audio::Wav,
     #[cfg(feature = "audio")]
     &audio::Flac,
+    #[cfg(feature = "video")]
+    &video::MP4,
+    #[cfg(feature = "video")]
+    &video::MATROSKA,
     #[cfg(feature = "text")]
     &text::Utf8,
 ];

@@ -1,1 +1,194 @@
-//! stub
+//! A batch: named columns of N samples, with which of them are real and where they came from.
+
+use super::buffer::Buffer;
+use super::tensor::{DType, Element};
+use crate::error::{Error, Result};
+
+/// N samples, delivered in the global order.
+#[derive(Debug)]
+pub struct Batch {
+    /// Which batch of which epoch this is.
+    pub place: BatchPlace,
+    /// The columns in the dataset's order, with their names.
+    pub columns: Vec<(String, Column)>,
+    /// `[N]`: false for the padding of an incomplete last batch.
+    pub valid: Vec<bool>,
+    /// `[N]`: the ids of the rows; empty for padding.
+    pub ids: Vec<String>,
+}
+
+/// Where a batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchPlace {
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// The batch's number in the epoch's global order, over all ranks.
+    pub batch: u64,
+}
+
+/// One column of a batch.
+#[derive(Debug)]
+pub enum Column {
+    /// Samples of one shape, padded to the longest where they differ.
+    Dense(Dense),
+    /// Samples whose shapes were known only after decoding.
+    Ragged(Ragged),
+    /// Byte strings: encoded media, text.
+    Bytes(ByteStrings),
+}
+
+/// `[N, ...]`, row-major, native endian.
+#[derive(Debug)]
+pub struct Dense {
+    /// The elements; 64-byte aligned; returns to the loader's pool when dropped.
+    pub buffer: Buffer,
+    /// N first.
+    pub shape: Vec<usize>,
+    /// The elements' type.
+    pub dtype: DType,
+    /// For every axis that differs between samples (counted from 1; axis 0 is N): its true length in each sample.
+    pub lengths: Vec<(usize, Vec<usize>)>,
+    /// `[N]`, empty if nothing is: true where the cell was null in the dataset (class -1, int 0, float NaN, media zeros).
+    pub missing: Vec<bool>,
+}
+
+/// Samples of different shapes, one behind the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ragged {
+    /// Native-endian elements.
+    pub values: Vec<u8>,
+    /// `[N + 1]`: byte offsets into `values`.
+    pub offsets: Vec<usize>,
+    /// `[N]` shapes.
+    pub shapes: Vec<Vec<usize>>,
+    /// The elements' type.
+    pub dtype: DType,
+}
+
+/// N byte strings, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ByteStrings {
+    /// The bytes.
+    pub values: Vec<u8>,
+    /// `[N + 1]`: offsets into `values`.
+    pub offsets: Vec<usize>,
+}
+
+impl ByteStrings {
+    /// The i-th string.
+    pub fn get(&self, i: usize) -> &[u8] {
+        &self.values[self.offsets[i]..self.offsets[i + 1]]
+    }
+}
+
+/// A dense column, typed and borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a, T> {
+    /// The elements, row-major.
+    pub data: &'a [T],
+    /// N first.
+    pub shape: &'a [usize],
+}
+
+impl Dense {
+    /// The elements as `T`; `None` if the column holds another type.
+    pub fn view<T: Element>(&self) -> Option<View<'_, T>> {
+        if !T::reads(self.dtype) {
+            return None;
+        }
+        let bytes = self.shape.iter().product::<usize>() * self.dtype.size();
+        let data = bytemuck::try_cast_slice(self.buffer.bytes().get(..bytes)?).ok()?;
+        Some(View { data, shape: &self.shape })
+    }
+}
+
+impl Batch {
+    /// N, padding included.
+    pub fn len(&self) -> usize {
+        self.valid.len()
+    }
+
+    /// Whether there is no sample at all.
+    pub fn is_empty(&self) -> bool {
+        self.valid.is_empty()
+    }
+
+    /// A column by name.
+    pub fn column(&self, name: &str) -> Result<&Column> {
+        self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c).ok_or_else(|| self.no_column(name))
+    }
+
+    /// Takes a column out, to hand its memory on without a copy.
+    pub fn take(&mut self, name: &str) -> Result<Column> {
+        let at = self.columns.iter().position(|(n, _)| n == name).ok_or_else(|| self.no_column(name))?;
+        Ok(self.columns.remove(at).1)
+    }
+
+    /// A dense column, typed: `batch.get::<f32>("image")?` with shape `[N, C, H, W]`.
+    pub fn get<T: Element>(&self, name: &str) -> Result<View<'_, T>> {
+        match self.column(name)? {
+            Column::Dense(dense) => dense.view().ok_or_else(|| {
+                Error::config(
+                    format!("column {name:?} holds {}, not {}", dense.dtype.name(), T::NAME),
+                    format!("read it as {}, or end its chain with the operation \"to\"", dense.dtype.name()),
+                )
+            }),
+            Column::Ragged(_) => Err(Error::config(
+                format!("column {name:?} is ragged: its samples differ in shape"),
+                "match on Batch::column, or give the chain an operation that fixes the shape",
+            )),
+            Column::Bytes(_) => Err(Error::config(
+                format!("column {name:?} holds byte strings"),
+                "match on Batch::column, or give the column operations that make a tensor of it",
+            )),
+        }
+    }
+
+    fn no_column(&self, name: &str) -> Error {
+        let names: Vec<&str> = self.columns.iter().map(|(n, _)| n.as_str()).collect();
+        Error::config(format!("the batch has no column {name:?}"), format!("it has: {}", names.join(", ")))
+    }
+
+    /// XXH3-128 over every column, label, id and validity: equal for equal batches, wherever they were made.
+    pub fn digest(&self) -> u128 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        let numbers = |n: &[usize]| n.iter().flat_map(|v| (*v as u64).to_le_bytes()).collect::<Vec<u8>>();
+        part(&self.place.epoch.to_le_bytes());
+        part(&self.place.batch.to_le_bytes());
+        for (name, column) in &self.columns {
+            part(name.as_bytes());
+            match column {
+                Column::Dense(d) => {
+                    part(d.dtype.name().as_bytes());
+                    part(&numbers(&d.shape));
+                    part(&d.buffer.bytes()[..d.shape.iter().product::<usize>() * d.dtype.size()]);
+                    for (axis, lengths) in &d.lengths {
+                        part(&numbers(&[*axis]));
+                        part(&numbers(lengths));
+                    }
+                    part(&d.missing.iter().map(|m| u8::from(*m)).collect::<Vec<u8>>());
+                }
+                Column::Ragged(r) => {
+                    part(r.dtype.name().as_bytes());
+                    part(&r.values);
+                    for shape in &r.shapes {
+                        part(&numbers(shape));
+                    }
+                }
+                Column::Bytes(b) => {
+                    part(&b.values);
+                    part(&numbers(&b.offsets));
+                }
+            }
+        }
+        part(&self.valid.iter().map(|v| u8::from(*v)).collect::<Vec<u8>>());
+        for id in &self.ids {
+            part(id.as_bytes());
+        }
+        hash.digest128()
+    }
+}

@@ -79,6 +79,8 @@ pub struct Header {
     pub rows: u64,
     /// Bytes of the id heap.
     pub id_bytes: u64,
+    /// For every column the greatest payload length, width, height and count; zeros for value columns. Memory is planned with them.
+    pub largest: Vec<[u64; 4]>,
 }
 
 impl Header {
@@ -139,6 +141,7 @@ pub struct SegmentBuilder {
     count: u64,
     shard_count: u32,
     shard_rows: u32,
+    largest: Vec<[u64; 4]>,
 }
 
 impl SegmentBuilder {
@@ -153,6 +156,7 @@ impl SegmentBuilder {
             count: 0,
             shard_count: 0,
             shard_rows: 0,
+            largest: vec![[0; 4]; schema.columns.len()],
         }
     }
 
@@ -175,10 +179,10 @@ impl SegmentBuilder {
         self.ids.extend(id.as_bytes());
         let nulls = self.rows.len();
         self.rows.resize(nulls + null_bytes(cells.len()), 0);
-        for (i, (cell, (name, stored))) in cells.iter().zip(&self.columns).enumerate() {
+        for (column, (cell, (name, stored))) in cells.iter().zip(&self.columns).enumerate() {
             match (cell, stored) {
                 (IndexCell::Null, _) => {
-                    self.rows[nulls + i / 8] |= 1 << (i % 8);
+                    self.rows[nulls + column / 8] |= 1 << (column % 8);
                     self.rows.resize(self.rows.len() + stored.size(), 0);
                 }
                 (IndexCell::Int(v), Stored::Int) => self.rows.extend(v.to_le_bytes()),
@@ -189,6 +193,10 @@ impl SegmentBuilder {
                         self.rows.extend(v.to_le_bytes());
                     }
                     let i = &p.info;
+                    let facts = [p.length, u64::from(p.info.width), u64::from(p.info.height), p.info.count];
+                    for (most, fact) in self.largest[column].iter_mut().zip(facts) {
+                        *most = fact.max(*most);
+                    }
                     for v in [i.format.code(), i.width, i.height, i.channels, i.rate, 0] {
                         self.rows.extend(v.to_le_bytes());
                     }
@@ -241,6 +249,7 @@ impl SegmentBuilder {
             shards: u64::from(self.shard_count),
             rows: self.count,
             id_bytes: self.ids.len() as u64,
+            largest: self.largest,
         };
         let json = serde_json::to_vec(&header).map_err(|e| Error::library("writing an index header", e))?;
         let mut bytes = Vec::with_capacity(128 + json.len() + self.shards.len() + self.rows.len() + self.ids.len());
@@ -315,6 +324,9 @@ impl Segment {
         let length = usize::try_from(u64_at(bytes, 8)).map_err(|_| "its header is too long")?;
         let json = length.checked_add(16).and_then(|end| bytes.get(16..end)).ok_or("its header is cut off")?;
         let header: Header = serde_json::from_slice(json).map_err(|e| format!("its header is not readable: {e}"))?;
+        if header.largest.len() != header.columns.len() {
+            return Err("its header does not fit itself".into());
+        }
         let mut offsets = Vec::with_capacity(header.columns.len());
         let mut stride = FIXED + null_bytes(header.columns.len());
         for (_, stored) in &header.columns {
@@ -526,6 +538,12 @@ impl Index {
     /// A row.
     pub fn row(&self, row: u64) -> Row<'_> {
         self.locate(row).1
+    }
+
+    /// The greatest payload length, width, height and count of a column over all segments.
+    pub fn largest(&self, column: usize) -> [u64; 4] {
+        let of = |s: &Arc<Segment>| s.header.largest.get(column).copied().unwrap_or_default();
+        self.segments.iter().map(of).fold([0; 4], |a, b| std::array::from_fn(|i| a[i].max(b[i])))
     }
 
     /// The rows of a split as ascending ranges, adjacent ones joined. `None`: all rows.

@@ -52,7 +52,7 @@ mod sealed {
 }
 
 /// A Rust type that a tensor can be read as. Every bit pattern is a value (so no `bool`: read those as `u8`).
-pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
+pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync {
     /// Whether a buffer of this type may be read as `Self`.
     fn reads(dtype: DType) -> bool;
     /// The type's name.

@@ -1,10 +1,5 @@
 //! One entry becomes a row or a refusal: read, looked at by its codec, and compared with what the dataset has already.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +11,7 @@ use crate::data::label::Value;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::shard::{ShardCell, ShardRow, base_name};
-use crate::source::{Entry, EntryCell};
+use crate::source::{self, Entry, EntryCell};
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -106,10 +101,10 @@ impl Checker<'_> {
         if feature.is_payload() {
             Limits::check("payload bytes", cell.bytes(), self.limits.payload_bytes)?;
             let bytes = match cell {
-                EntryCell::File { path, bytes } => read_range(path, 0, *bytes, *bytes)?,
+                EntryCell::File { path, bytes } => source::read_range(path, 0, *bytes, *bytes)?,
                 EntryCell::Slice { path, range, file_bytes } => {
                     let length = range.end.checked_sub(range.start).ok_or_else(wrong)?;
-                    read_range(path, range.start, length, *file_bytes)?
+                    source::read_range(path, range.start, length, *file_bytes)?
                 }
                 EntryCell::Inline(bytes) => bytes.clone(),
                 EntryCell::Value(Value::Text(text)) => text.clone().into_bytes(),
@@ -144,19 +139,12 @@ impl Checker<'_> {
         let codec = codec::sniff(bytes, kind)?;
         self.decodes.fetch_add(1, Ordering::Relaxed);
         let mut scratch = self.scratches.lock().pop().unwrap_or_default();
-        let answer = catch_unwind(AssertUnwindSafe(|| codec.check(bytes, self.check, self.limits, &mut scratch)));
-        match answer {
-            Ok(answer) => {
-                self.scratches.lock().push(scratch);
-                answer
-            }
-            // The scratch may be in any state: it is dropped.
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                Err(Fault::new(Reason::DecoderPanic, format!("the {} decoder panicked: {text}", codec.name())))
-            }
+        let answer = codec::guarded(codec.name(), || codec.check(bytes, self.check, self.limits, &mut scratch));
+        // After a panic the scratch may be in any state: it is dropped.
+        if !matches!(&answer, Err(fault) if fault.reason == Reason::DecoderPanic) {
+            self.scratches.lock().push(scratch);
         }
+        answer
     }
 }
 
@@ -167,39 +155,4 @@ fn file_name(entry: &Entry, cell: &EntryCell) -> String {
         _ => None,
     };
     name.unwrap_or_else(|| base_name(&entry.id)).to_owned()
-}
-
-/// Reads a range of a file that had `file_bytes` when it was listed.
-fn read_range(path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
-    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
-    let changed = |now: u64| {
-        Fault::new(Reason::Changed, format!("the file had {file_bytes} bytes when it was listed and has {now} now"))
-    };
-    // Without waiting: what was a file may be a pipe by now.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
-    let meta = file.metadata().map_err(unreadable)?;
-    if !meta.is_file() {
-        return Err(Fault::new(Reason::Changed, "it was a file when it was listed and is none now"));
-    }
-    if meta.len() != file_bytes {
-        return Err(changed(meta.len()));
-    }
-    let size = usize::try_from(length).map_err(|_| Fault::new(Reason::OverLimit, "larger than the memory"))?;
-    let mut bytes = Vec::new();
-    if bytes.try_reserve_exact(size).is_err() {
-        return Err(Fault::new(Reason::OverLimit, format!("there is no memory for {length} bytes")));
-    }
-    if start == 0 {
-        (&file).take(length).read_to_end(&mut bytes).map_err(unreadable)?;
-    } else {
-        bytes.resize(size, 0);
-        match file.read_exact_at(&mut bytes, start) {
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => bytes.clear(),
-            other => other.map_err(unreadable)?,
-        }
-    }
-    if bytes.len() != size {
-        return Err(changed(file.metadata().map_or(0, |m| m.len())));
-    }
-    Ok(bytes)
 }

@@ -23,12 +23,15 @@ mod labels;
 mod layout;
 mod look;
 pub mod manifest;
+mod raw;
 pub mod text;
 mod typing;
 mod walk;
 
 pub use choose::{Candidate, Choice, candidates, choose};
 pub use look::{Content, Look, Seen};
+pub use raw::{open_any, raw_dataset};
+pub(crate) use walk::read_range;
 
 /// The split of entries when the source says nothing else.
 pub const DEFAULT_SPLIT: &str = "train";

@@ -1,6 +1,8 @@
 //! The walk below a root: what is there, in byte order, and what is not followed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Refusal;
@@ -151,9 +153,43 @@ pub(super) fn named(root: &Path, relative: &str) -> Result<Found, Fault> {
 
 /// The first bytes of a file, for sniffing.
 pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
     let mut bytes = Vec::with_capacity(4096);
     fs::File::open(path)?.take(4096).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a range of a file that had `file_bytes` when it was listed.
+pub(crate) fn read_range(path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
+    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
+    let changed = |now: u64| {
+        Fault::new(Reason::Changed, format!("the file had {file_bytes} bytes when it was listed and has {now} now"))
+    };
+    // Without waiting: what was a file may be a pipe by now.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(Fault::new(Reason::Changed, "it was a file when it was listed and is none now"));
+    }
+    if meta.len() != file_bytes {
+        return Err(changed(meta.len()));
+    }
+    let size = usize::try_from(length).map_err(|_| Fault::new(Reason::OverLimit, "larger than the memory"))?;
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(size).is_err() {
+        return Err(Fault::new(Reason::OverLimit, format!("there is no memory for {length} bytes")));
+    }
+    if start == 0 {
+        (&file).take(length).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        bytes.resize(size, 0);
+        match file.read_exact_at(&mut bytes, start) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => bytes.clear(),
+            other => other.map_err(unreadable)?,
+        }
+    }
+    if bytes.len() != size {
+        return Err(changed(file.metadata().map_or(0, |m| m.len())));
+    }
     Ok(bytes)
 }
 

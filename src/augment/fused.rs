@@ -1,0 +1,259 @@
+//! The fused way of pictures and clips: one decode of the region that is needed, resizes into buffers that are kept, and
+//! one last pass into the batch.
+//!
+//! Walking the draws gives a [`Program`] before anything is decoded. Crops and mirrors only move a view; a resize makes
+//! pixels; everything that changes values or axes is left to the last pass. What is known only as
+//! [`Lowered::Custom`] ends the program, and the rest runs on owned media.
+
+use smallvec::SmallVec;
+
+use super::chain::{Chain, Drawn, Job};
+use super::pass::{self, Finish, Level, View};
+use super::scale::Scaler;
+use super::slot::{self, SlotMut};
+use super::{Elements, Geometry, Lowered, Media, Output, Raster, Tools, run, to};
+use crate::clock::Mark;
+use crate::codec::{Decoded, Pixels, Rect, Want};
+use crate::data::info::Kind;
+use crate::data::tensor::{DType, Layout};
+use crate::error::{Fault, Reason};
+
+/// A region of some pixels, perhaps mirrored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Window {
+    rect: Rect,
+    mirror: bool,
+}
+
+/// What happens to each frame.
+#[derive(Debug)]
+struct Program {
+    /// Before each resize, what of the pixels goes into it, and the size (width, height) that comes out.
+    resizes: SmallVec<[(Window, (u32, u32)); 2]>,
+    /// What of the last pixels is written.
+    last: Window,
+    /// How it is written.
+    finish: Finish,
+    /// The first operation that is not in the program.
+    next: usize,
+}
+
+impl Program {
+    /// The region of the payload's pixels that is needed.
+    fn region(&self) -> Rect {
+        self.resizes.first().map_or(self.last.rect, |(window, _)| window.rect)
+    }
+
+    fn new(chain: &Chain, drawn: &Drawn) -> Result<Self, Fault> {
+        let whole = |width, height| Window { rect: Rect { x: 0, y: 0, width, height }, mirror: false };
+        let mut program = Program {
+            resizes: SmallVec::new(),
+            last: whole(drawn.source.width, drawn.source.height),
+            finish: Finish { affine: None, layout: Layout::Nhwc },
+            next: chain.steps.len(),
+        };
+        for (i, (step, draw)) in chain.steps.iter().zip(&drawn.draws).enumerate() {
+            let floats = program.finish.affine.is_some();
+            match step.op.lower(draw) {
+                Lowered::Keep | Lowered::Frames(_) => {}
+                Lowered::Geometry(Geometry { crop, resize, mirror }) if resize.is_none() || !floats => {
+                    if let Some(crop) = crop {
+                        program.last = inside(program.last, crop, &step.path)?;
+                    }
+                    let Rect { width, height, .. } = program.last.rect;
+                    if let Some(to) = resize.filter(|to| *to != (width, height)) {
+                        program.resizes.push((program.last, to));
+                        program.last = whole(to.0, to.1);
+                    }
+                    program.last.mirror ^= mirror;
+                }
+                Lowered::Affine { scale, bias } if !floats => program.finish.affine = Some((scale, bias)),
+                Lowered::Output { dtype, layout, unit } if !(floats && unit) => {
+                    if dtype == Some(DType::F32) && !floats {
+                        program.finish.affine = Some(([if unit { to::UNIT } else { 1.0 }; 3], [0.0; 3]));
+                    }
+                    program.finish.layout = layout.unwrap_or(program.finish.layout);
+                }
+                _ => {
+                    program.next = i;
+                    break;
+                }
+            }
+        }
+        if program.last.rect.width == 0 || program.last.rect.height == 0 {
+            return Err(Fault::new(Reason::Corrupt, "a picture without pixels"));
+        }
+        Ok(program)
+    }
+
+    /// Runs the program on every frame of `pixels`, whose first pixel is at `origin` of the payload's picture, into
+    /// `out`: one region of `frame` bytes after the other, with planes of `plane` (height, width).
+    fn write(
+        &self,
+        pixels: &Pixels<'_>,
+        scaler: &mut Scaler,
+        plane: (usize, usize),
+        out: &mut [u8],
+    ) -> Result<(), Fault> {
+        let level = Level::best();
+        let (width, height) = (pixels.width as usize, pixels.height as usize);
+        let frame = plane.0 * plane.1 * 3 * if self.finish.affine.is_some() { 4 } else { 1 };
+        let frames = pixels.data.chunks_exact((width * height * 3).max(1));
+        let (mut front, mut back) = (std::mem::take(&mut scaler.front), std::mem::take(&mut scaler.back));
+        for (data, out) in frames.zip(out.chunks_exact_mut(frame.max(1))) {
+            let mut at = (width, height, pixels.origin);
+            for (i, (window, to)) in self.resizes.iter().enumerate() {
+                let from = if i == 0 { data } else { &front };
+                scale(scaler, view(from, at, *window), at.1, *to, &mut back)?;
+                std::mem::swap(&mut front, &mut back);
+                at = (to.0 as usize, to.1 as usize, (0, 0));
+            }
+            let from = if self.resizes.is_empty() { data } else { &front };
+            pass::write(level, view(from, at, self.last), self.finish, plane, out);
+        }
+        (scaler.front, scaler.back) = (front, back);
+        Ok(())
+    }
+}
+
+/// A crop inside a window, in the coordinates of the pixels below both.
+fn inside(window: Window, crop: Rect, path: &str) -> Result<Window, Fault> {
+    let Rect { x, y, width, height } = window.rect;
+    let right = u64::from(crop.x) + u64::from(crop.width);
+    let below = u64::from(crop.y) + u64::from(crop.height);
+    if crop.width == 0 || crop.height == 0 || right > u64::from(width) || below > u64::from(height) {
+        return Err(super::pixels::outside(path, crop, width as usize, height as usize));
+    }
+    let left = if window.mirror { width - crop.x - crop.width } else { crop.x };
+    let rect = Rect { x: x + left, y: y + crop.y, ..crop };
+    Ok(Window { rect, mirror: window.mirror })
+}
+
+/// A window on pixels of some width whose first pixel is at an origin.
+fn view(data: &[u8], (stride, _, origin): (usize, usize, (u32, u32)), window: Window) -> View<'_> {
+    View {
+        data,
+        stride,
+        x: (window.rect.x - origin.0) as usize,
+        y: (window.rect.y - origin.1) as usize,
+        width: window.rect.width as usize,
+        height: window.rect.height as usize,
+        mirror: window.mirror,
+    }
+}
+
+/// Resizes a view; a mirrored one is written out first, for the filter's rounding has a direction.
+fn scale(scaler: &mut Scaler, view: View<'_>, rows: usize, to: (u32, u32), out: &mut Vec<u8>) -> Result<(), Fault> {
+    let mut rect = Rect { x: view.x as u32, y: view.y as u32, width: view.width as u32, height: view.height as u32 };
+    if !view.mirror {
+        return scaler.resize((view.data, view.stride, rows), rect, to, out);
+    }
+    let mut turned = std::mem::take(&mut scaler.turned);
+    turned.resize(view.width * view.height * 3, 0);
+    let finish = Finish { affine: None, layout: Layout::Nhwc };
+    pass::write(Level::best(), view, finish, (view.height, view.width), &mut turned);
+    (rect.x, rect.y) = (0, 0);
+    let done = scaler.resize((&turned, view.width, view.height), rect, to, out);
+    scaler.turned = turned;
+    done
+}
+
+impl Chain {
+    /// Runs a chain of pictures or clips the fused way. `false`: this chain has none, and nothing was done.
+    pub(super) fn run_fused(
+        &self,
+        drawn: &Drawn,
+        job: Job<'_>,
+        tools: &mut Tools,
+        slot: &mut SlotMut<'_>,
+        output: &Output,
+        extents: &[usize],
+    ) -> Result<bool, Fault> {
+        if !self.fuse || !matches!(self.kind, Kind::Image | Kind::Video) {
+            return Ok(false);
+        }
+        let program = Program::new(self, drawn)?;
+        let still = self.kind == Kind::Image;
+        let complete = program.next == self.steps.len();
+        let picture = &slot.shape[usize::from(!still)..];
+        let (plane, channels) = match (program.finish.layout, picture) {
+            (Layout::Nhwc, &[down, across, channels]) => ((down, across), channels),
+            (Layout::Nchw, &[channels, down, across]) => ((down, across), channels),
+            _ => ((0, 0), 0),
+        };
+        if complete && channels != 3 {
+            return Ok(false); // a slot with room for more channels: nothing that the last pass writes
+        }
+        let times = self.times(drawn);
+        let region = program.region();
+        let all = Rect { x: 0, y: 0, width: drawn.source.width, height: drawn.source.height };
+        let want = match (&times, self.kind) {
+            (Some(times_us), _) => Want::Video { times_us },
+            (None, Kind::Image) if region != all => Want::Image { region: Some(region) },
+            _ => Want::Whole,
+        };
+        let Tools { scratch, own, decode_nanos } = tools;
+        let mark = Mark::now();
+        let decoded = job.codec.decode(job.payload, want, job.limits, scratch)?;
+        *decode_nanos += mark.nanos();
+        let Decoded::Pixels(pixels) = decoded else {
+            return Err(Fault::new(Reason::WrongMedia, "the payload holds no pixels"));
+        };
+        if matches!(want, Want::Image { .. }) {
+            run::frames(self.kind, &pixels, &drawn.source, None)?;
+            covers(&pixels, region)?;
+        } else {
+            run::whole(self.kind, &pixels, &drawn.source, times.as_deref())?;
+        }
+
+        let (width, height) = (program.last.rect.width as usize, program.last.rect.height as usize);
+        if complete {
+            let dtype = if program.finish.affine.is_some() { DType::F32 } else { DType::U8 };
+            let mut made: SmallVec<[usize; 4]> =
+                if still { SmallVec::new() } else { SmallVec::from_slice(&[pixels.frames]) };
+            made.extend(match program.finish.layout {
+                Layout::Nhwc => [height, width, 3],
+                Layout::Nchw => [3, height, width],
+            });
+            if dtype != output.dtype || made.as_slice() != extents {
+                return Err(super::chain::unlike(&Some((dtype, made.to_vec())), Some((output.dtype, extents))));
+            }
+            slot.pad(dtype, extents, output.pad);
+            slot.times(pixels.pts_us, if still { 0 } else { pixels.frames })?;
+            program.write(&pixels, own.state(), plane, slot.bytes)?;
+            return Ok(true);
+        }
+
+        let values = pixels.frames * width * height * 3;
+        let floats = program.finish.affine.is_some();
+        let mut bytes = vec![0; values * if floats { 4 } else { 1 }];
+        program.write(&pixels, own.state(), (height, width), &mut bytes)?;
+        let data = if floats {
+            Elements::F32(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_ne_bytes(*b)).collect())
+        } else {
+            Elements::U8(bytes)
+        };
+        let raster = Raster { data, frames: pixels.frames, still, width, height, layout: program.finish.layout };
+        let pts_us = pixels.pts_us.to_vec();
+        let media = self.apply_from(program.next, drawn, Media::Raster(raster), tools)?;
+        let (data, shape) = self.finished(drawn, media)?;
+        slot::place(&data, &shape, slot, output.pad)?;
+        slot.times(&pts_us, extents.first().copied().unwrap_or(0))?;
+        Ok(true)
+    }
+}
+
+/// Refuses a decode that gave less than the region.
+fn covers(pixels: &Pixels<'_>, region: Rect) -> Result<(), Fault> {
+    let (x, y) = pixels.origin;
+    let end = |from: u32, length: u32| u64::from(from) + u64::from(length);
+    if x <= region.x
+        && y <= region.y
+        && end(x, pixels.width) >= end(region.x, region.width)
+        && end(y, pixels.height) >= end(region.y, region.height)
+    {
+        return Ok(());
+    }
+    let (w, h) = (pixels.width, pixels.height);
+    Err(Fault::new(Reason::Corrupt, format!("decoding gave {w} x {h} pixels at ({x}, {y}), wanted was {region:?}")))
+}

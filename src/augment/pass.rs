@@ -1,0 +1,211 @@
+//! The last pass: crop, mirror, element type, scale and order of the axes, from u8 pixels straight into the batch.
+//!
+//! One body of plain loops is compiled twice, for any x86-64 (or other) CPU and with AVX2, and chosen when it runs. There is
+//! no fused multiply-add in either, so both give the same bits. The only `unsafe` here is the call of the AVX2 copy.
+
+use crate::data::tensor::Layout;
+
+/// A region of RGB8 pixels, perhaps to be read from right to left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    /// Whole rows, `stride` pixels each.
+    pub(super) data: &'a [u8],
+    /// Pixels from one row to the next.
+    pub(super) stride: usize,
+    /// The region's left edge.
+    pub(super) x: usize,
+    /// The region's upper edge.
+    pub(super) y: usize,
+    /// Pixels across.
+    pub(super) width: usize,
+    /// Pixels down.
+    pub(super) height: usize,
+    /// Whether the region is mirrored.
+    pub(super) mirror: bool,
+}
+
+impl<'a> View<'a> {
+    /// One row of the region, from left to right whatever `mirror` says.
+    #[inline(always)]
+    pub(super) fn row(&self, y: usize) -> &'a [[u8; 3]] {
+        let start = ((self.y + y) * self.stride + self.x) * 3;
+        self.data[start..start + self.width * 3].as_chunks::<3>().0
+    }
+}
+
+/// What the pixels become.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Finish {
+    /// `x * scale[c] + bias[c]` as f32; `None`: they stay u8.
+    pub(super) affine: Option<([f32; 3], [f32; 3])>,
+    /// The order of the axes.
+    pub(super) layout: Layout,
+}
+
+/// The instruction sets that the body is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// What every CPU of the target has.
+    Portable,
+    /// AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Level {
+    /// The best that this CPU has.
+    pub(super) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return Level::Avx2;
+        }
+        Level::Portable
+    }
+}
+
+/// Writes one picture into `out`, whose plane is `plane` (height, width) pixels and at least as large as the view.
+/// Bytes beyond the view are left.
+pub(super) fn write(level: Level, view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
+    match level {
+        Level::Portable => body(view, finish, plane, out),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level is made by `best` only where the CPU has AVX2.
+        Level::Avx2 => unsafe { avx2(view, finish, plane, out) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2(view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
+    body(view, finish, plane, out);
+}
+
+#[inline(always)]
+fn body(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
+    match (finish.affine, finish.layout) {
+        (None, Layout::Nhwc) => {
+            for (y, to) in out.chunks_exact_mut((across * 3).max(1)).take(view.height).enumerate() {
+                let to = &mut to.as_chunks_mut::<3>().0[..view.width];
+                to.copy_from_slice(view.row(y));
+                turn(to, view.mirror);
+            }
+        }
+        (None, Layout::Nchw) => planes(view, down * across, across, out, |x, _| [x]),
+        (Some((scale, bias)), Layout::Nhwc) => {
+            for (y, to) in out.chunks_exact_mut((across * 12).max(1)).take(view.height).enumerate() {
+                let to = &mut to.as_chunks_mut::<12>().0[..view.width];
+                spread(view.row(y), to, scale, bias);
+                turn(to, view.mirror);
+            }
+        }
+        (Some((scale, bias)), Layout::Nchw) => {
+            planes(view, down * across, across, out, |x, c| (f32::from(x) * scale[c] + bias[c]).to_ne_bytes());
+        }
+    }
+}
+
+/// Three planes of `size` elements, of `B` bytes each.
+#[inline(always)]
+fn planes<const B: usize>(
+    view: View<'_>,
+    size: usize,
+    across: usize,
+    out: &mut [u8],
+    value: impl Fn(u8, usize) -> [u8; B] + Copy,
+) {
+    let elements = out.as_chunks_mut::<B>().0;
+    let (red, rest) = elements.split_at_mut(size);
+    let (green, blue) = rest.split_at_mut(size);
+    for y in 0..view.height {
+        let row = view.row(y);
+        let start = y * across;
+        let r = &mut red[start..start + view.width];
+        let g = &mut green[start..start + view.width];
+        let b = &mut blue[start..start + view.width];
+        for (((pixel, r), g), b) in row.iter().zip(r.iter_mut()).zip(g.iter_mut()).zip(b.iter_mut()) {
+            *r = value(pixel[0], 0);
+            *g = value(pixel[1], 1);
+            *b = value(pixel[2], 2);
+        }
+        turn(r, view.mirror);
+        turn(g, view.mirror);
+        turn(b, view.mirror);
+    }
+}
+
+/// Pixels to three f32 each. Eight pixels at a time, so that the channels' factors stand in one pattern.
+#[inline(always)]
+fn spread(row: &[[u8; 3]], to: &mut [[u8; 12]], scale: [f32; 3], bias: [f32; 3]) {
+    let scales: [f32; 24] = std::array::from_fn(|i| scale[i % 3]);
+    let biases: [f32; 24] = std::array::from_fn(|i| bias[i % 3]);
+    let (eights, rest) = row.as_chunks::<8>();
+    let (to_eights, to_rest) = to.as_chunks_mut::<8>();
+    for (from, to) in eights.iter().zip(to_eights) {
+        let (from, to) = (from.as_flattened(), to.as_flattened_mut().as_chunks_mut::<4>().0);
+        for i in 0..24 {
+            to[i] = (f32::from(from[i]) * scales[i] + biases[i]).to_ne_bytes();
+        }
+    }
+    for (from, to) in rest.iter().zip(to_rest) {
+        for (c, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *to = (f32::from(from[c]) * scale[c] + bias[c]).to_ne_bytes();
+        }
+    }
+}
+
+#[inline(always)]
+fn turn<T>(row: &mut [T], mirror: bool) {
+    if mirror {
+        row.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One element at a time, by the definition.
+    fn reference(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
+        for y in 0..view.height {
+            for x in 0..view.width {
+                let pixel = view.row(y)[if view.mirror { view.width - 1 - x } else { x }];
+                for (c, value) in pixel.into_iter().enumerate() {
+                    let at = match finish.layout {
+                        Layout::Nhwc => (y * across + x) * 3 + c,
+                        Layout::Nchw => (c * down + y) * across + x,
+                    };
+                    match finish.affine {
+                        None => out[at] = value,
+                        Some((s, b)) => {
+                            out[at * 4..at * 4 + 4].copy_from_slice(&(f32::from(value) * s[c] + b[c]).to_ne_bytes());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_writes_what_the_definition_says() {
+        let data: Vec<u8> = (0..40 * 9 * 3).map(|i| (i * 89 % 256) as u8).collect();
+        let affine = ([0.017_124_754, 0.017_507, 0.017_429_19], [-2.117_904, -2.035_714, -1.804_444]);
+        for (width, height) in [(1, 1), (7, 3), (8, 2), (33, 5)] {
+            for layout in [Layout::Nhwc, Layout::Nchw] {
+                for affine in [None, Some(affine)] {
+                    for mirror in [false, true] {
+                        let view = View { data: &data, stride: 40, x: 3, y: 2, width, height, mirror };
+                        let (finish, plane) = (Finish { affine, layout }, (height + 1, width + 2));
+                        let size = plane.0 * plane.1 * 3 * if affine.is_some() { 4 } else { 1 };
+                        let mut want = vec![7; size];
+                        reference(view, finish, plane, &mut want);
+                        for level in [Level::Portable, Level::best()] {
+                            let mut got = vec![7; size];
+                            write(level, view, finish, plane, &mut got);
+                            assert!(got == want, "{level:?} {finish:?} {width} x {height}, mirror {mirror}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

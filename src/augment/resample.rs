@@ -1,0 +1,149 @@
+//! `resample`: another sample rate, by FFT (rubato), with the filter's delay taken out.
+
+use std::sync::Arc;
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Resampler, WindowFunction};
+use serde::{Deserialize, Serialize};
+
+use super::{Draw, Media, Op, OpEntry, Spec, Tools, refused};
+use crate::data::info::{Fact, Info};
+use crate::data::tensor::Extent;
+use crate::error::{Error, Fault, Reason};
+
+/// Resamples recordings to `rate`; `n` samples at `r` Hz become `ceil(n * rate / r)`. One block of at least 4,096 input
+/// samples with a squared Blackman-Harris window: flat to 0.9 of the lower Nyquist frequency and beyond, aliases below -170 dB.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resample {
+    /// The new rate in Hz.
+    pub rate: u32,
+}
+
+const NAME: &str = "resample";
+
+/// Rates beyond these are refused: the filter's length grows with them.
+const RATES: std::ops::RangeInclusive<u32> = 100..=768_000;
+
+/// Resamplers that a thread keeps.
+const KEPT: usize = 8;
+
+/// The table's row.
+pub const ENTRY: OpEntry = OpEntry {
+    name: NAME,
+    version: 1,
+    summary: "another sample rate: rate in Hz",
+    build: |params| {
+        let op: Resample = super::parse(NAME, params)?;
+        if !RATES.contains(&op.rate) {
+            return Err(Error::config(
+                format!("operation \"{NAME}\": rate = {} is out of range", op.rate),
+                format!("rate is {} to {} Hz, 16000 for speech", RATES.start(), RATES.end()),
+            ));
+        }
+        Ok(Arc::new(op))
+    },
+    example: r#"{"rate": 8000}"#,
+};
+
+/// A thread's resamplers, each for one pair of rates, and room for their output.
+#[derive(Default)]
+struct Kept {
+    resamplers: Vec<((u32, u32), Fft<f32>)>,
+    room: Vec<f32>,
+}
+
+impl Kept {
+    fn run(&mut self, data: &[f32], from: u32, to: u32) -> Result<Vec<f32>, Fault> {
+        let failed = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("{NAME} {from} to {to} Hz: {e}"));
+        let place = match self.resamplers.iter().position(|(rates, _)| *rates == (from, to)) {
+            Some(place) => place,
+            None => {
+                let window = WindowFunction::BlackmanHarris2;
+                let made = Fft::new_custom(from as usize, to as usize, 4096, 1, 1, window, FixedSync::Input);
+                if self.resamplers.len() >= KEPT {
+                    self.resamplers.remove(0);
+                }
+                self.resamplers.push(((from, to), made.map_err(|e| failed(&e))?));
+                self.resamplers.len() - 1
+            }
+        };
+        let resampler = &mut self.resamplers[place].1;
+        resampler.reset();
+        let room = resampler.process_all_needed_output_len(data.len());
+        self.room.clear();
+        self.room.resize(room, 0.0);
+        let input = InterleavedSlice::new(data, 1, data.len()).map_err(|e| failed(&e))?;
+        let mut output = InterleavedSlice::new_mut(&mut self.room, 1, room).map_err(|e| failed(&e))?;
+        resampler.process_all_into_buffer(&input, &mut output, data.len(), None).map_err(|e| failed(&e))?;
+        let length = length(data.len() as u64, from, to);
+        let mut out = self.room[..room.min(length as usize)].to_vec();
+        out.resize(length as usize, 0.0);
+        Ok(out)
+    }
+}
+
+/// `ceil(n * to / from)`.
+fn length(n: u64, from: u32, to: u32) -> u64 {
+    u64::try_from((u128::from(n) * u128::from(to)).div_ceil(u128::from(from.max(1)))).unwrap_or(u64::MAX)
+}
+
+impl Op for Resample {
+    fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
+        let Spec::Wave { rate, samples } = *input else {
+            return Err(refused(NAME, "recordings", input.name()));
+        };
+        let samples = match (samples, rate) {
+            (Extent::Fixed(n), Some(from)) => Extent::Fixed(length(n as u64, from, self.rate) as usize),
+            (Extent::Late, _) => Extent::Late,
+            _ => Extent::Bounded(Fact::Count),
+        };
+        Ok(Spec::Wave { rate: Some(self.rate), samples })
+    }
+
+    fn facts(&self, info: &Info, _draw: &Draw) -> Info {
+        Info { count: length(info.count, info.rate, self.rate), rate: self.rate, ..*info }
+    }
+
+    fn apply(&self, _draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault> {
+        let Media::Wave { data, rate } = media else {
+            return Err(refused(NAME, "recordings", media.name()));
+        };
+        if !RATES.contains(&rate) {
+            let (least, most) = (RATES.start(), RATES.end());
+            return Err(Fault::new(Reason::OverLimit, format!("{rate} Hz; {least} to {most} Hz can be resampled")));
+        }
+        let data = if rate == self.rate || data.is_empty() {
+            data
+        } else {
+            tools.state::<Kept>().run(&data, rate, self.rate)?
+        };
+        Ok(Media::Wave { data, rate: self.rate })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(tools: &mut Tools, data: Vec<f32>, from: u32, to: u32) -> Vec<f32> {
+        let media = Resample { rate: to }.apply(&Draw::None, Media::Wave { data, rate: from }, tools).unwrap();
+        let Media::Wave { data, .. } = media else { panic!() };
+        data
+    }
+
+    #[test]
+    fn lengths_are_exact_and_nothing_is_left_over_between_samples() {
+        let mut tools = Tools::default();
+        let tone = |n: usize| (0..n).map(|i| (i as f32 * 0.05).sin()).collect::<Vec<_>>();
+        for (from, to) in [(8000, 16000), (44100, 16000), (16000, 8000), (48000, 44100), (16000, 16000), (11025, 48000)]
+        {
+            for n in [0, 1, 2, 147, 4095, 4096, 4097, 9001] {
+                let first = run(&mut tools, tone(n), from, to);
+                assert_eq!(first.len() as u64, length(n as u64, from, to), "{n} at {from} to {to}");
+                let alone = run(&mut Tools::default(), tone(n), from, to);
+                assert!(first == alone, "{n} at {from} to {to} depends on what was before");
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The plain way through a chain: decode, then one operation after another on owned media.
+
+use super::chain::{Chain, Drawn, Job};
+use super::{Draw, Elements, Lowered, Media, Raster, Tools};
+use crate::clock::Mark;
+use crate::codec::{Decoded, Pixels, Want};
+use crate::data::info::{Info, Kind};
+use crate::data::tensor::Layout;
+use crate::error::{Fault, Reason};
+
+impl Chain {
+    /// Decodes and applies every operation's reference. The second value is the frames' times (clips only).
+    pub(super) fn media(&self, drawn: &Drawn, job: Job<'_>, tools: &mut Tools) -> Result<(Media, Vec<i64>), Fault> {
+        let times = self.times(drawn);
+        let want = match &times {
+            Some(times_us) => Want::Video { times_us },
+            None => Want::Whole,
+        };
+        let mark = Mark::now();
+        let decoded = job.codec.decode(job.payload, want, job.limits, &mut tools.scratch)?;
+        tools.decode_nanos += mark.nanos();
+        let pts_us = match &decoded {
+            Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),
+            _ => Vec::new(),
+        };
+        let media = owned(self.kind, &decoded, &drawn.source, times.as_deref())?;
+        Ok((self.apply_from(0, drawn, media, tools)?, pts_us))
+    }
+
+    /// Applies the operations from the `first`-th on.
+    pub(super) fn apply_from(
+        &self,
+        first: usize,
+        drawn: &Drawn,
+        mut media: Media,
+        tools: &mut Tools,
+    ) -> Result<Media, Fault> {
+        for (step, draw) in self.steps.iter().zip(&drawn.draws).skip(first) {
+            media = step.op.apply(draw, media, tools).map_err(|mut fault| {
+                fault.message = format!("{}: {}", step.path, fault.message);
+                fault
+            })?;
+        }
+        Ok(media)
+    }
+
+    /// The times of the frames to decode, where the first operation chooses them.
+    pub(super) fn times(&self, drawn: &Drawn) -> Option<Vec<i64>> {
+        let (step, draw) = (self.steps.first()?, drawn.draws.first()?);
+        match step.op.lower(draw) {
+            Lowered::Frames(times) => Some(times),
+            _ => None,
+        }
+    }
+}
+
+/// Owned media of what was decoded; refused if it is not what the facts say.
+fn owned(kind: Kind, decoded: &Decoded<'_>, info: &Info, times: Option<&[i64]>) -> Result<Media, Fault> {
+    match (kind, decoded) {
+        (Kind::Image | Kind::Video, Decoded::Pixels(pixels)) => {
+            whole(kind, pixels, info, times)?;
+            let (width, height) = (pixels.width as usize, pixels.height as usize);
+            let data = Elements::U8(pixels.data.to_vec());
+            let still = kind == Kind::Image;
+            Ok(Media::Raster(Raster { data, frames: pixels.frames, still, width, height, layout: Layout::Nhwc }))
+        }
+        (Kind::Audio, Decoded::Wave(wave)) => {
+            let channels = wave.channels.max(1) as usize;
+            let samples = wave.data.len() / channels;
+            agree("Hz", u64::from(wave.rate), u64::from(info.rate))?;
+            agree("samples", samples as u64, info.count)?;
+            let data = match channels {
+                1 => wave.data.to_vec(),
+                _ => wave.data.chunks_exact(channels).map(|c| c.iter().sum::<f32>() / channels as f32).collect(),
+            };
+            Ok(Media::Wave { data, rate: wave.rate })
+        }
+        (Kind::Text, Decoded::Text(text)) => {
+            agree("bytes", text.len() as u64, info.count)?;
+            Ok(Media::Text((*text).to_owned()))
+        }
+        _ => Err(Fault::new(Reason::WrongMedia, format!("the column holds {}, the payload is none", kind.name()))),
+    }
+}
+
+/// Holds pixels that should be all of a picture or clip against the facts.
+pub(super) fn whole(kind: Kind, pixels: &Pixels<'_>, info: &Info, times: Option<&[i64]>) -> Result<(), Fault> {
+    agree("pixels across", u64::from(pixels.width), u64::from(info.width))?;
+    agree("pixels down", u64::from(pixels.height), u64::from(info.height))?;
+    if pixels.origin != (0, 0) {
+        return Err(Fault::new(Reason::Corrupt, "only a part was decoded where all was wanted"));
+    }
+    frames(kind, pixels, info, times)
+}
+
+/// Holds the number of frames and bytes against the facts.
+pub(super) fn frames(kind: Kind, pixels: &Pixels<'_>, info: &Info, times: Option<&[i64]>) -> Result<(), Fault> {
+    let expected = match (kind, times) {
+        (Kind::Image, _) => 1,
+        (_, Some(times)) => times.len() as u64,
+        (_, None) => info.count,
+    };
+    agree("frames", pixels.frames as u64, expected)?;
+    let bytes = [pixels.frames, pixels.width as usize, pixels.height as usize, 3];
+    let bytes = bytes.iter().fold(1u64, |n, &f| n.saturating_mul(f as u64));
+    agree("bytes of pixels", pixels.data.len() as u64, bytes)
+}
+
+fn agree(what: &str, got: u64, fact: u64) -> Result<(), Fault> {
+    if got == fact {
+        return Ok(());
+    }
+    Err(Fault::new(Reason::Corrupt, format!("decoding gave {got} {what}, its facts say {fact}")))
+}
+
+/// The outcome for a draw that its operation cannot have made.
+pub(super) fn foreign(op: &str, draw: &Draw) -> Fault {
+    Fault::new(Reason::Corrupt, format!("operation \"{op}\" was given a draw that is not its own: {draw:?}"))
+}

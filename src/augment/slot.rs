@@ -1,0 +1,203 @@
+//! Where a sample lands: its region of a batch, and the plain copy of finished media into it.
+
+use crate::augment::{Elements, Media, Output};
+use crate::data::tensor::{DType, Layout};
+use crate::error::{Fault, Reason};
+
+/// One sample's region of a batch. Every byte of it is written by [`Chain::run`](super::chain::Chain::run), padding included.
+#[derive(Debug)]
+pub struct SlotMut<'a> {
+    /// The region, `shape.product() * dtype.size()` bytes, native endian; what is in it does not matter.
+    pub bytes: &'a mut [u8],
+    /// The padded shape of one sample, axis by axis at least the sample's own extents.
+    pub shape: &'a [usize],
+    /// For clips: where the frames' presentation times go (microseconds), one for each frame of the padded shape.
+    /// Padding frames get [`NO_TIME`].
+    pub pts_us: Option<&'a mut [i64]>,
+}
+
+/// The presentation time of a frame that is padding.
+pub const NO_TIME: i64 = i64::MIN;
+
+impl SlotMut<'_> {
+    /// Fills the slot of a sample that is not there: padding throughout.
+    pub fn vacate(mut self, output: &Output) {
+        fill(self.bytes, output.dtype, output.pad);
+        if let Some(times) = self.pts_us.as_deref_mut() {
+            times.fill(NO_TIME);
+        }
+    }
+
+    /// Holds the slot against what is about to be written: `extents` elements of `dtype`, axis by axis.
+    pub(super) fn check(&self, dtype: DType, extents: &[usize]) -> Result<(), Fault> {
+        let room = self.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
+        let fits = extents.len() == self.shape.len() && extents.iter().zip(self.shape).all(|(e, s)| e <= s);
+        if fits && room == Some(self.bytes.len()) {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Reason::Corrupt,
+            format!(
+                "a sample of {} {extents:?} does not fit its slot of {:?} in {} bytes",
+                dtype.name(),
+                self.shape,
+                self.bytes.len()
+            ),
+        ))
+    }
+
+    /// Fills the whole region with a value if some axis is padded; what is not padding is overwritten afterwards.
+    pub(super) fn pad(&mut self, dtype: DType, extents: &[usize], value: f64) {
+        if extents == self.shape {
+            return;
+        }
+        fill(self.bytes, dtype, value);
+    }
+
+    /// Writes the presentation times.
+    pub(super) fn times(&mut self, pts_us: &[i64], frames: usize) -> Result<(), Fault> {
+        let Some(out) = self.pts_us.as_deref_mut() else { return Ok(()) };
+        if pts_us.len() != frames || frames > out.len() {
+            return Err(Fault::new(
+                Reason::Corrupt,
+                format!("{} presentation times for {frames} frames and room for {}", pts_us.len(), out.len()),
+            ));
+        }
+        out[..frames].copy_from_slice(pts_us);
+        out[frames..].fill(NO_TIME);
+        Ok(())
+    }
+}
+
+fn fill(bytes: &mut [u8], dtype: DType, value: f64) {
+    if value == 0.0 {
+        return bytes.fill(0);
+    }
+    match dtype {
+        DType::U8 => bytes.fill(value as u8),
+        DType::Bool => bytes.fill(1),
+        DType::F32 => bytes.as_chunks_mut::<4>().0.fill((value as f32).to_ne_bytes()),
+        DType::F64 => bytes.as_chunks_mut::<8>().0.fill(value.to_ne_bytes()),
+        DType::I64 => bytes.as_chunks_mut::<8>().0.fill((value as i64).to_ne_bytes()),
+    }
+}
+
+/// The element type and shape of some media as they stand in a batch; text has none.
+pub(super) fn shape_of(media: &Media) -> Option<(DType, Vec<usize>)> {
+    match media {
+        Media::Raster(r) => {
+            let mut shape = match r.layout {
+                Layout::Nhwc => vec![r.frames, r.height, r.width, 3],
+                Layout::Nchw => vec![r.frames, 3, r.height, r.width],
+            };
+            if r.still {
+                shape.remove(0);
+            }
+            Some((r.data.dtype(), shape))
+        }
+        Media::Wave { data, .. } => Some((DType::F32, vec![data.len()])),
+        Media::Text(_) => None,
+        Media::Tensor { data, shape } => Some((data.dtype(), shape.clone())),
+    }
+}
+
+impl Elements {
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Elements::U8(_) => DType::U8,
+            Elements::F32(_) => DType::F32,
+            Elements::I64(_) => DType::I64,
+        }
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Elements::U8(v) => v.len(),
+            Elements::F32(v) => v.len(),
+            Elements::I64(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the elements `from..` into `to`, as many as fit in it, native endian.
+    fn copy(&self, from: usize, to: &mut [u8]) {
+        match self {
+            Elements::U8(v) => to.copy_from_slice(&v[from..from + to.len()]),
+            Elements::F32(v) => {
+                to.as_chunks_mut::<4>().0.iter_mut().zip(&v[from..]).for_each(|(t, x)| *t = x.to_ne_bytes());
+            }
+            Elements::I64(v) => {
+                to.as_chunks_mut::<8>().0.iter_mut().zip(&v[from..]).for_each(|(t, x)| *t = x.to_ne_bytes());
+            }
+        }
+    }
+}
+
+/// Copies row-major elements of the given extents into a slot of a shape that is at least as large on each axis.
+pub(super) fn place(data: &Elements, extents: &[usize], slot: &mut SlotMut<'_>, pad: f64) -> Result<(), Fault> {
+    let dtype = data.dtype();
+    slot.check(dtype, extents)?;
+    if Some(data.len()) != extents.iter().try_fold(1usize, |n, &e| n.checked_mul(e)) {
+        return Err(Fault::new(Reason::Corrupt, format!("{} elements do not make a shape of {extents:?}", data.len())));
+    }
+    slot.pad(dtype, extents, pad);
+    rows(data, extents, slot.shape, dtype.size(), &mut 0, slot.bytes);
+    Ok(())
+}
+
+/// Copies axis by axis; `at` counts the elements that are done.
+fn rows(data: &Elements, extents: &[usize], shape: &[usize], size: usize, at: &mut usize, out: &mut [u8]) {
+    if extents == shape || extents.len() <= 1 {
+        let n: usize = extents.iter().product();
+        data.copy(*at, &mut out[..n * size]);
+        *at += n;
+        return;
+    }
+    let stride = shape[1..].iter().product::<usize>() * size;
+    for i in 0..extents[0] {
+        rows(data, &extents[1..], &shape[1..], size, at, &mut out[i * stride..(i + 1) * stride]);
+    }
+}
+
+/// Row-major elements as bytes, native endian.
+pub(super) fn into_bytes(data: Elements) -> Vec<u8> {
+    match data {
+        Elements::U8(v) => v,
+        other => {
+            let mut bytes = vec![0; other.len() * other.dtype().size()];
+            other.copy(0, &mut bytes);
+            bytes
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_written_on_every_axis() {
+        let data = Elements::I64(vec![1, 2, 3, 4]);
+        let mut bytes = vec![0xAA; 3 * 3 * 8];
+        let mut slot = SlotMut { bytes: &mut bytes, shape: &[3, 3], pts_us: None };
+        place(&data, &[2, 2], &mut slot, -1.0).unwrap();
+        let got: Vec<i64> = bytes.as_chunks::<8>().0.iter().map(|c| i64::from_ne_bytes(*c)).collect();
+        assert_eq!(got, [1, 2, -1, 3, 4, -1, -1, -1, -1]);
+        assert_eq!(into_bytes(data).len(), 32);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let mut bytes = vec![0; 8];
+        let mut slot = SlotMut { bytes: &mut bytes, shape: &[2], pts_us: None };
+        assert!(place(&Elements::F32(vec![0.0; 3]), &[3], &mut slot, 0.0).is_err());
+        assert!(place(&Elements::F32(vec![0.0; 2]), &[1], &mut slot, 0.0).is_err());
+        assert!(place(&Elements::I64(vec![0; 2]), &[2], &mut slot, 0.0).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! How samples become columns: a column is opened before its samples are decoded and closed when the last one is.
+//!
+//! A dense column is one pooled buffer, divided into one region a sample; the pass that finishes a sample writes its region,
+//! so closing copies nothing. Columns of unknown length, and byte strings, collect what each sample made and join it.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::augment::{Late, Output};
+use crate::data::batch::{ByteStrings, Column, Dense, Ragged};
+use crate::data::buffer::{Held, Pool, Region};
+use crate::data::label::Value;
+use crate::data::tensor::{DType, Extent};
+use crate::error::{Error, Result};
+
+/// The lengths of one sample's axes.
+pub type Extents = SmallVec<[usize; 4]>;
+
+/// A column in the making.
+#[derive(Debug)]
+pub enum Forming {
+    /// One buffer, divided among the samples.
+    Dense {
+        /// The divided buffer.
+        held: Held,
+        /// The column, still without its buffer.
+        shape: Vec<usize>,
+        /// Element type.
+        dtype: DType,
+        /// True lengths of the axes that differ.
+        lengths: Vec<(usize, Vec<usize>)>,
+    },
+    /// Samples bring memory of their own; `None`: byte strings.
+    Loose(Option<DType>),
+}
+
+/// What one sample brings to the closing of a column.
+#[derive(Debug)]
+pub enum Part {
+    /// It wrote its region.
+    Written,
+    /// It made this.
+    Loose(Late),
+    /// Its cell is null, or it is padding.
+    Missing,
+}
+
+/// Bytes of a dense column for `samples` samples padded to `shape`; `None` beyond what memory can hold.
+pub fn dense_bytes(samples: usize, dtype: DType, shape: &[usize]) -> Option<usize> {
+    let bytes = shape.iter().try_fold(samples.checked_mul(dtype.size())?, |n, axis| n.checked_mul(*axis))?;
+    (isize::try_from(bytes).is_ok()).then_some(bytes)
+}
+
+/// The shape that every sample is padded to: the fixed lengths, and the longest of the others.
+pub fn padded(output: &Output, extents: &[Extents]) -> Vec<usize> {
+    let longest = |axis: usize| extents.iter().filter_map(|e| e.get(axis)).copied().max().unwrap_or(0);
+    let of = |(axis, extent): (usize, &Extent)| if let Extent::Fixed(n) = extent { *n } else { longest(axis) };
+    output.shape.iter().enumerate().map(of).collect()
+}
+
+/// Opens a dense column of samples padded to `shape`. Its regions are handed to the samples, in order.
+pub fn open(pool: &Arc<Pool>, output: &Output, shape: &[usize], extents: &[Extents]) -> Result<(Forming, Vec<Region>)> {
+    let samples = extents.len();
+    let bytes = dense_bytes(samples, output.dtype, shape).ok_or_else(|| {
+        Error::config(
+            format!("{samples} samples of {shape:?} {} are more than memory can hold", output.dtype.name()),
+            "make the batch smaller, or put an operation in front that bounds the shape",
+        )
+    })?;
+    let (held, regions) = pool.take(bytes).split(bytes.checked_div(samples).unwrap_or(0), samples);
+    let differs = output.shape.iter().enumerate().filter(|(_, e)| !matches!(e, Extent::Fixed(_)));
+    let lengths = differs
+        .map(|(axis, _)| (axis + 1, extents.iter().map(|e| e.get(axis).copied().unwrap_or(0)).collect()))
+        .collect();
+    let shape = std::iter::once(samples).chain(shape.iter().copied()).collect();
+    Ok((Forming::Dense { held, shape, dtype: output.dtype, lengths }, regions))
+}
+
+impl Forming {
+    /// Joins what the samples brought, in their order.
+    pub fn close(self, parts: Vec<Part>) -> Result<Column> {
+        match self {
+            Forming::Dense { held, shape, dtype, lengths } => {
+                let missing: Vec<bool> = parts.iter().map(|p| matches!(p, Part::Missing)).collect();
+                let missing = if missing.contains(&true) { missing } else { Vec::new() };
+                drop(parts);
+                let buffer =
+                    held.join().ok_or_else(|| Error::library("closing a batch", "a region is still being written"))?;
+                Ok(Column::Dense(Dense { buffer, shape, dtype, lengths, missing }))
+            }
+            Forming::Loose(dtype) => {
+                let (mut values, mut offsets, mut shapes) = (Vec::new(), vec![0], Vec::new());
+                for part in parts {
+                    let late = match part {
+                        Part::Loose(late) => late,
+                        _ => Late { bytes: Vec::new(), shape: vec![0], pts_us: Vec::new() },
+                    };
+                    if values.is_empty() {
+                        values = late.bytes;
+                    } else {
+                        values.extend_from_slice(&late.bytes);
+                    }
+                    offsets.push(values.len());
+                    shapes.push(late.shape);
+                }
+                Ok(match dtype {
+                    Some(dtype) => Column::Ragged(Ragged { values, offsets, shapes, dtype }),
+                    None => Column::Bytes(ByteStrings { values, offsets }),
+                })
+            }
+        }
+    }
+}
+
+/// A column of small values, `[N]`. Null becomes -1 in a class column, else 0, NaN or false; `missing` says where.
+pub fn values(pool: &Arc<Pool>, dtype: DType, class: bool, cells: &[Value]) -> Dense {
+    let mut buffer = pool.take(cells.len() * dtype.size());
+    for (out, cell) in buffer.bytes_mut().chunks_exact_mut(dtype.size()).zip(cells) {
+        match dtype {
+            DType::I64 => {
+                let null = if class { -1 } else { 0 };
+                let value = if let Value::Int(v) = cell { *v } else { null };
+                out.copy_from_slice(&value.to_ne_bytes());
+            }
+            DType::F64 => {
+                let value = if let Value::Float(v) = cell { *v } else { f64::NAN };
+                out.copy_from_slice(&value.to_ne_bytes());
+            }
+            _ => out.fill(u8::from(matches!(cell, Value::Bool(true)))),
+        }
+    }
+    let missing: Vec<bool> = cells.iter().map(Value::is_null).collect();
+    let missing = if missing.contains(&true) { missing } else { Vec::new() };
+    Dense { buffer, shape: vec![cells.len()], dtype, lengths: Vec::new(), missing }
+}

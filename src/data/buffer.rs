@@ -1,0 +1,224 @@
+//! Pooled, aligned memory for batches, and its safe division among threads.
+//!
+//! A fresh 38 MB batch costs about 17 ms of page faults, a reused one about 1 ms: buffers return to their [`Pool`] when
+//! the batch is dropped. This is the one file with the unsafe hand-off: [`Buffer::split`] gives out disjoint regions that
+//! may be written on different threads, and [`Held::join`] gives the buffer back only when every region is gone.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Alignment of every buffer: a cache line, and what JAX asks of DLPack.
+pub const ALIGN: usize = 64;
+/// From this size on a buffer is aligned to 2 MiB and advised to use huge pages.
+const HUGE: usize = 4 << 20;
+
+/// One allocation.
+struct Memory {
+    pointer: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: `Memory` owns its allocation alone; nothing in it is tied to a thread.
+unsafe impl Send for Memory {}
+// SAFETY: through `&Memory` nothing is written.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn new(bytes: usize) -> Self {
+        let (size, align) = if bytes >= HUGE {
+            (bytes.next_multiple_of(2 << 20), 2 << 20)
+        } else {
+            (bytes.max(1).next_multiple_of(ALIGN), ALIGN)
+        };
+        let layout = Layout::from_size_align(size, align).expect("a batch of over isize::MAX bytes");
+        // SAFETY: the size is not zero. Zeroed, so that every byte is initialised for good.
+        let pointer = unsafe { alloc_zeroed(layout) };
+        let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if bytes >= HUGE {
+            // SAFETY: the range is this allocation; the advice changes no content. A refusal is harmless.
+            unsafe { libc::madvise(pointer.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
+        }
+        Memory { pointer, layout }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and freed once.
+        unsafe { dealloc(self.pointer.as_ptr(), self.layout) }
+    }
+}
+
+/// Keeps buffers that batches have given back.
+#[derive(Debug, Default)]
+pub struct Pool {
+    free: Mutex<Vec<Memory>>,
+    keep: usize,
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.layout.size())
+    }
+}
+
+impl Pool {
+    /// A pool that keeps at most `keep` buffers for reuse.
+    pub fn new(keep: usize) -> Arc<Self> {
+        Arc::new(Pool { free: Mutex::default(), keep })
+    }
+
+    /// A buffer of `length` bytes with any content.
+    pub fn take(self: &Arc<Self>, length: usize) -> Buffer {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |m: &Memory| m.layout.size() >= length && m.layout.size() / 2 <= length.max(ALIGN);
+        let best = (0..free.len()).filter(|i| fits(&free[*i])).min_by_key(|i| free[*i].layout.size());
+        let memory = best.map(|i| free.swap_remove(i));
+        drop(free);
+        let memory = memory.unwrap_or_else(|| Memory::new(length));
+        Buffer { memory: Some(memory), length, pool: Some(self.clone()) }
+    }
+}
+
+/// Aligned bytes, all initialised, that return to their pool when dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    memory: Option<Memory>,
+    length: usize,
+    pool: Option<Arc<Pool>>,
+}
+
+impl Buffer {
+    /// A zeroed buffer without a pool.
+    pub fn zeroed(length: usize) -> Self {
+        Buffer { memory: Some(Memory::new(length)), length, pool: None }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.memory {
+            // SAFETY: `length` is within the allocation, all of it initialised, and borrowed through `self`.
+            Some(m) => unsafe { std::slice::from_raw_parts(m.pointer.as_ptr(), self.length) },
+            None => &[],
+        }
+    }
+
+    /// The bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            // SAFETY: as in `bytes`, and `self` is borrowed alone.
+            Some(m) => unsafe { std::slice::from_raw_parts_mut(m.pointer.as_ptr(), self.length) },
+            None => &mut [],
+        }
+    }
+
+    /// Divides the buffer into `parts` regions of `stride` bytes each, for writing on different threads.
+    ///
+    /// # Panics
+    /// If the parts do not fit.
+    pub fn split(self, stride: usize, parts: usize) -> (Held, Vec<Region>) {
+        assert!(stride.checked_mul(parts).is_some_and(|all| all <= self.length), "{parts} regions of {stride} bytes");
+        let base = self.memory.as_ref().map(|m| m.pointer);
+        let held = Arc::new(self);
+        let regions = (0..parts)
+            .map(|i| {
+                // SAFETY: the offset is within the allocation (asserted above).
+                let pointer = base.map_or(NonNull::dangling(), |p| unsafe { p.add(i * stride) });
+                Region { pointer, length: if base.is_some() { stride } else { 0 }, _held: held.clone() }
+            })
+            .collect();
+        (Held(held), regions)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let (Some(pool), Some(memory)) = (&self.pool, self.memory.take()) {
+            let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+            if free.len() < pool.keep {
+                free.push(memory);
+            }
+        }
+    }
+}
+
+/// A buffer that has been divided; nobody can read it until its regions are gone.
+#[derive(Debug)]
+pub struct Held(Arc<Buffer>);
+
+impl Held {
+    /// The buffer again. `None` while a region is alive.
+    pub fn join(self) -> Option<Buffer> {
+        Arc::into_inner(self.0)
+    }
+}
+
+/// One part of a divided buffer, owned by one thread at a time.
+#[derive(Debug)]
+pub struct Region {
+    pointer: NonNull<u8>,
+    length: usize,
+    _held: Arc<Buffer>,
+}
+
+// SAFETY: regions of one buffer are disjoint, each is owned once, and the Arc keeps the memory alive. The buffer itself is
+// out of reach (behind `Held`) until all regions are dropped; Arc's release-acquire orders their writes before `join`.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// The bytes of this region.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: see the impl of Send: disjoint, alive, initialised, and borrowed alone through `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), self.length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_written_on_threads_come_back_as_one_buffer() {
+        let pool = Pool::new(2);
+        let (held, regions) = pool.take(8 * 100).split(8, 100);
+        std::thread::scope(|scope| {
+            let mut regions: Vec<(usize, Region)> = regions.into_iter().enumerate().collect();
+            while !regions.is_empty() {
+                let part = regions.split_off(regions.len().saturating_sub(17));
+                scope.spawn(move || {
+                    for (i, mut region) in part {
+                        region.bytes_mut().copy_from_slice(&(i as u64).to_ne_bytes());
+                    }
+                });
+            }
+        });
+        let buffer = held.join().unwrap();
+        let words: Vec<u64> = buffer.bytes().chunks(8).map(|c| u64::from_ne_bytes(c.try_into().unwrap())).collect();
+        assert_eq!(words, (0..100).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_region_keeps_its_buffer_from_being_joined() {
+        let (held, regions) = Buffer::zeroed(64).split(32, 2);
+        assert!(held.join().is_none());
+        drop(regions);
+        let (held, regions) = Buffer::zeroed(64).split(32, 2);
+        drop(regions);
+        assert_eq!(held.join().unwrap().bytes().len(), 64);
+    }
+
+    #[test]
+    fn memory_is_reused_and_aligned() {
+        let pool = Pool::new(1);
+        let first = pool.take(1000);
+        let address = first.bytes().as_ptr() as usize;
+        assert_eq!(address % ALIGN, 0);
+        drop(first);
+        assert_eq!(pool.take(900).bytes().as_ptr() as usize, address);
+        let huge = pool.take(5 << 20);
+        assert_eq!(huge.bytes().as_ptr() as usize % (2 << 20), 0);
+        assert!(pool.take(0).bytes().is_empty());
+    }
+}

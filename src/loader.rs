@@ -1,0 +1,327 @@
+//! The read door: threads execute a [`Plan`] and hand its batches over, in order.
+//!
+//! Nothing here decides what is in a batch: that is arithmetic on the Index, the recipe, the seed and the epoch. Threads
+//! claim (batch, slot) pairs, decode and augment in memory of their own, and the last pass writes the batch itself. So the
+//! bytes are the same for any number of threads, any prefetch and any memory budget.
+//!
+//! A [`Loader`] is assembled by [`Recipe::loader`](crate::recipe::Recipe::loader).
+
+mod epoch;
+mod window;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+pub use epoch::Epoch;
+
+use crate::augment::{Chain, Output};
+use crate::codec::Limits;
+use crate::data::buffer::Pool;
+use crate::data::info::Kind;
+use crate::data::tensor::DType;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::parallel;
+use crate::plan::{Order, Plan, Rows, State, Tail, World};
+
+/// How an epoch is executed. Nothing here changes a byte of a batch, and none of it is in the recipe's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Worker threads; 0: one for each core.
+    pub threads: usize,
+    /// Batches on their way ahead of the consumer.
+    pub prefetch: usize,
+    /// Budget in bytes for batches on their way and payloads in hand.
+    pub memory: u64,
+    /// This process among those that share the epoch.
+    pub world: World,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        RunConfig { threads: 0, prefetch: 2, memory: 1 << 30, world: World::default() }
+    }
+}
+
+/// What the plan of every epoch is made from.
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    /// The rows to run over.
+    pub rows: Rows,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// Their order.
+    pub order: Order,
+    /// What happens to the last batches.
+    pub tail: Tail,
+    /// The seed of everything random.
+    pub seed: u64,
+}
+
+/// What is delivered for one column of the dataset.
+#[derive(Debug, Clone)]
+pub enum OutColumn {
+    /// A small value from the Index.
+    Values {
+        /// The column's name.
+        name: String,
+        /// Its place in the schema.
+        index: usize,
+        /// How it is delivered.
+        dtype: DType,
+        /// Whether null means -1 (classes) or 0.
+        class: bool,
+    },
+    /// A payload.
+    Media {
+        /// The column's name.
+        name: String,
+        /// Its place in the schema.
+        index: usize,
+        /// What is done with it.
+        work: Work,
+    },
+}
+
+/// What is done with a payload.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Decode and run the chain.
+    Chain(Chain),
+    /// Deliver the encoded bytes.
+    Bytes,
+}
+
+impl OutColumn {
+    /// The column's name.
+    pub fn name(&self) -> &str {
+        match self {
+            OutColumn::Values { name, .. } | OutColumn::Media { name, .. } => name,
+        }
+    }
+}
+
+impl Work {
+    /// What it delivers into a dense column; `None`: ragged or bytes.
+    fn dense(&self) -> Option<&Output> {
+        match self {
+            Work::Chain(chain) => chain.output().filter(|o| !o.is_late()),
+            Work::Bytes => None,
+        }
+    }
+
+    /// The element type of ragged samples; `None`: byte strings.
+    fn loose(&self) -> Option<DType> {
+        match self {
+            Work::Chain(chain) => chain.output().map(|o| o.dtype),
+            Work::Bytes => None,
+        }
+    }
+
+    fn is_clip(&self) -> bool {
+        matches!(self, Work::Chain(chain) if chain.kind() == Kind::Video)
+    }
+}
+
+/// What all threads share.
+struct Core {
+    dataset: Arc<Dataset>,
+    columns: Vec<OutColumn>,
+    limits: Limits,
+    pool: Arc<Pool>,
+    stats: Stats,
+}
+
+/// Streams the batches of a dataset, epoch by epoch.
+pub struct Loader {
+    core: Arc<Core>,
+    sequence: Sequence,
+    run: RunConfig,
+    /// Digest of the recipe, as written into states.
+    recipe: String,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("sequence", &self.sequence).field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Assembles a loader. Callers use [`Recipe::loader`](crate::recipe::Recipe::loader), which checks the parts against the dataset.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an empty batch, a rank outside its world, or a memory budget below three times the largest
+    /// payload plus a batch.
+    pub fn new(
+        dataset: Arc<Dataset>,
+        columns: Vec<OutColumn>,
+        sequence: Sequence,
+        limits: Limits,
+        run: RunConfig,
+        recipe: String,
+    ) -> Result<Self> {
+        run.world.validate()?;
+        if sequence.batch == 0 {
+            return Err(Error::config("batch = 0", "a batch has at least one sample"));
+        }
+        let needed = least_memory(&dataset, &columns, sequence.batch);
+        if run.memory < needed {
+            return Err(Error::config(
+                format!("a memory budget of {} bytes; this dataset and recipe need at least {needed}", run.memory),
+                "raise run.memory (--memory), make the batch smaller, or put an operation in front that bounds the shape",
+            ));
+        }
+        let pool = Pool::new((run.prefetch.max(1) + 2) * columns.len().max(1));
+        let core = Core { dataset, columns, limits, pool, stats: Stats::default() };
+        Ok(Loader { core: Arc::new(core), sequence, run, recipe })
+    }
+
+    /// Steps of an epoch on this rank.
+    pub fn len(&self) -> u64 {
+        self.plan(0).deal(self.run.world, 0).steps
+    }
+
+    /// Whether an epoch has no step on this rank.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Samples of an epoch that no rank gets (tail `drop`).
+    pub fn dropped(&self) -> u64 {
+        self.plan(0).deal(self.run.world, 0).dropped(self.sequence.rows.len(), self.sequence.batch as u64)
+    }
+
+    /// The plan of an epoch: what stands where, for looking at.
+    pub fn plan(&self, epoch: u64) -> Plan {
+        let s = &self.sequence;
+        Plan::new(&s.rows, s.batch, s.order, s.tail, s.seed, epoch)
+    }
+
+    /// The dataset behind the loader.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.core.dataset
+    }
+
+    /// The columns that batches carry.
+    pub fn columns(&self) -> &[OutColumn] {
+        &self.core.columns
+    }
+
+    /// The digest of the recipe.
+    pub fn recipe_digest(&self) -> &str {
+        &self.recipe
+    }
+
+    /// Starts an epoch from its front: `for batch in loader.epoch(3)? { let batch = batch?; ... }`.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
+        self.start(epoch, 0)
+    }
+
+    /// Goes on where a state was saved, on this loader's world whatever the world it was saved on: the next batches are the
+    /// ones that no rank had been given.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the state belongs to another dataset version or recipe.
+    pub fn resume(&self, state: &State) -> Result<Epoch> {
+        state.expect(self.core.dataset.digest(), &self.recipe)?;
+        self.start(state.epoch, state.batch)
+    }
+
+    fn start(&self, epoch: u64, from: u64) -> Result<Epoch> {
+        let plan = self.plan(epoch);
+        let deal = plan.deal(self.run.world, from);
+        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe)
+    }
+
+    /// What was done so far, over all epochs.
+    pub fn stats(&self) -> StatsReport {
+        self.core.stats.report()
+    }
+
+    /// Worker threads of an epoch.
+    pub fn threads(&self) -> usize {
+        parallel::threads(self.run.threads)
+    }
+}
+
+/// The law on memory: three times the largest payload, and a batch.
+fn least_memory(dataset: &Dataset, columns: &[OutColumn], batch: usize) -> u64 {
+    let index = dataset.index();
+    let mut payload = 0;
+    let mut bytes = 0u64;
+    for column in columns {
+        let OutColumn::Media { index: at, work, .. } = column else { continue };
+        let [length, width, height, count] = index.largest(*at);
+        payload = length.max(payload);
+        let (Work::Chain(chain), Some(_)) = (work, work.dense()) else { continue };
+        let Some(format) = crate::data::info::Format::ALL.iter().find(|f| f.kind() == chain.kind()) else { continue };
+        let short = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
+        // A rate that makes neither more nor fewer samples; durations of the longest are not in the Index's header, so
+        // recordings that are resampled upwards are held back when their batch is opened, not here.
+        let facts = crate::data::info::Info {
+            width: short(width),
+            height: short(height),
+            count,
+            rate: 16_000,
+            ..crate::data::info::Info::of(*format)
+        };
+        let drawn = chain.draw(&facts, crate::rng::Key::new(0));
+        bytes = bytes.saturating_add((chain.bytes(&drawn) as u64).saturating_mul(batch as u64));
+    }
+    bytes.saturating_add(payload.saturating_mul(3))
+}
+
+/// Counters of the work done, in nanoseconds of the threads that did it.
+#[derive(Debug, Default)]
+struct Stats {
+    batches: AtomicU64,
+    samples: AtomicU64,
+    bytes: AtomicU64,
+    fetch: AtomicU64,
+    decode: AtomicU64,
+    augment: AtomicU64,
+    wait: AtomicU64,
+}
+
+impl Stats {
+    fn add(counter: &AtomicU64, value: u64) {
+        counter.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn report(&self) -> StatsReport {
+        let seconds = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64 / 1e9;
+        StatsReport {
+            batches: self.batches.load(Ordering::Relaxed),
+            samples: self.samples.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            fetch_seconds: seconds(&self.fetch),
+            decode_seconds: seconds(&self.decode),
+            augment_seconds: seconds(&self.augment),
+            wait_seconds: seconds(&self.wait),
+        }
+    }
+}
+
+/// What a loader has done so far. Times are summed over threads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StatsReport {
+    /// Batches handed over.
+    pub batches: u64,
+    /// Samples decoded (prefetched ones too), without padding.
+    pub samples: u64,
+    /// Payload bytes read.
+    pub bytes: u64,
+    /// Reading payloads.
+    pub fetch_seconds: f64,
+    /// Decoding.
+    pub decode_seconds: f64,
+    /// Operations, and writing into the batch.
+    pub augment_seconds: f64,
+    /// What the consumer waited for the next batch.
+    pub wait_seconds: f64,
+}

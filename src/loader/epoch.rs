@@ -1,0 +1,213 @@
+//! One epoch under way: the threads, and the consumer's end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::window::{Flight, Window};
+use super::work::{Desk, Opened, panic_message};
+use super::{Core, RunConfig, Stats};
+use crate::clock::Mark;
+use crate::data::batch::Batch;
+use crate::error::{Error, Origin, Result};
+use crate::parallel;
+use crate::plan::state::STATE_VERSION;
+use crate::plan::{Deal, Plan, State};
+
+/// An iterator over the batches of one epoch on this rank, in order. Dropping it anywhere ends its threads.
+///
+/// After an error the iterator ends: nothing behind a bad sample is delivered as if nothing had happened.
+pub struct Epoch {
+    core: Arc<Core>,
+    window: Arc<Window<Slot>>,
+    done: Receiver<(u64, Result<Batch>)>,
+    early: BTreeMap<u64, Result<Batch>>,
+    workers: Vec<JoinHandle<()>>,
+    deal: Deal,
+    epoch: u64,
+    taken: u64,
+    failed: bool,
+    recipe: String,
+}
+
+/// An open batch, until its last worker takes it to close it; or why it could not be opened.
+type Slot = std::sync::RwLock<Option<Result<Opened>>>;
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Epoch").field("epoch", &self.epoch).field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+impl Epoch {
+    pub(super) fn start(
+        core: Arc<Core>,
+        plan: Plan,
+        deal: Deal,
+        epoch: u64,
+        run: &RunConfig,
+        recipe: &str,
+    ) -> Result<Self> {
+        let budget = run.memory;
+        let window = Arc::new(Window::new(deal.steps, plan.batch_size(), run.prefetch, budget));
+        // Never blocks a sender: no more batches than the window's limit are on their way.
+        let (sender, done) = crossbeam_channel::bounded(run.prefetch.max(1));
+        let mut started = Epoch {
+            core: core.clone(),
+            window: window.clone(),
+            done,
+            early: BTreeMap::new(),
+            workers: Vec::new(),
+            deal,
+            epoch,
+            taken: 0,
+            failed: false,
+            recipe: recipe.to_owned(),
+        };
+        if deal.steps > 0 {
+            let plan = Arc::new(plan);
+            for i in 0..parallel::threads(run.threads) {
+                let worker = Worker {
+                    core: core.clone(),
+                    window: window.clone(),
+                    plan: plan.clone(),
+                    deal,
+                    epoch,
+                    sender: sender.clone(),
+                };
+                started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.run())?);
+            }
+        }
+        Ok(started)
+    }
+
+    /// Where the epoch stands: what has been handed out, not what was prefetched. All ranks that have taken the same number
+    /// of steps have the same state.
+    pub fn state(&self) -> State {
+        State {
+            format_version: STATE_VERSION,
+            dataset: self.core.dataset.digest().to_owned(),
+            recipe: self.recipe.clone(),
+            epoch: self.epoch,
+            batch: self.deal.after(self.taken),
+        }
+    }
+
+    /// Steps that are still to come on this rank.
+    pub fn remaining(&self) -> u64 {
+        if self.failed { 0 } else { self.deal.steps - self.taken }
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining() == 0 {
+            return None;
+        }
+        let mark = Mark::now();
+        let batch = loop {
+            if let Some(batch) = self.early.remove(&self.taken) {
+                break batch;
+            }
+            match self.done.recv() {
+                Ok((step, batch)) => {
+                    self.early.insert(step, batch);
+                }
+                Err(_) => break Err(Error::library("loading", "every worker thread ended before the epoch did")),
+            }
+        };
+        Stats::add(&self.core.stats.wait, mark.nanos());
+        match &batch {
+            Ok(_) => {
+                self.taken += 1;
+                Stats::add(&self.core.stats.batches, 1);
+                self.window.handed_over();
+            }
+            Err(_) => {
+                self.failed = true;
+                self.window.stop();
+            }
+        }
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
+        (0, Some(left))
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.window.stop();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked outside a sample has already ended the epoch; there is nobody left to tell.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// One thread's share of the epoch.
+struct Worker {
+    core: Arc<Core>,
+    window: Arc<Window<Slot>>,
+    plan: Arc<Plan>,
+    deal: Deal,
+    epoch: u64,
+    sender: Sender<(u64, Result<Batch>)>,
+}
+
+impl Worker {
+    fn run(self) {
+        let mut desk = Desk::default();
+        let mut current: Option<Arc<Flight<Slot>>> = None;
+        while let Some((step, slot)) = self.window.claim() {
+            let flight = match current.take().filter(|f| f.step == step) {
+                Some(flight) => flight,
+                None => match self.window.enter(step) {
+                    Some(flight) => flight,
+                    None => return,
+                },
+            };
+            let opened = flight.opened.get_or_init(|| std::sync::RwLock::new(Some(self.open(&flight))));
+            if let Ok(guard) = opened.read()
+                && let Some(Ok(open)) = guard.as_ref()
+            {
+                open.fill(&self.core, slot, &mut desk);
+            }
+            if flight.finish() {
+                let taken = opened.write().ok().and_then(|mut slot| slot.take());
+                let closed = match taken {
+                    Some(open) => open.and_then(|open| open.close(&self.core)),
+                    None => Err(Error::library("closing a batch", "it was closed twice")),
+                };
+                if self.sender.send((step, closed)).is_err() {
+                    return;
+                }
+            } else {
+                current = Some(flight);
+            }
+        }
+    }
+
+    fn open(&self, flight: &Flight<Slot>) -> Result<Opened> {
+        let mut reserved = false;
+        let reserve = |bytes| {
+            reserved = true;
+            self.window.reserve(flight, bytes);
+        };
+        let batch = self.deal.batch(flight.step);
+        let open = std::panic::AssertUnwindSafe(|| Opened::new(&self.core, &self.plan, self.epoch, batch, reserve));
+        let opened = std::panic::catch_unwind(open)
+            .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));
+        if !reserved {
+            // Later batches wait for this one's turn, also if it could not be opened.
+            self.window.reserve(flight, 0);
+        }
+        opened
+    }
+}

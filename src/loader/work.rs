@@ -1,0 +1,285 @@
+//! What workers do: open a batch from the plan, fill its slots, close it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use smallvec::SmallVec;
+
+use super::{Core, OutColumn, Stats, Work};
+use crate::augment::{Chain, Drawn, Late, SlotMut, Tools};
+use crate::clock::Mark;
+use crate::codec;
+use crate::collate::{self, Extents, Forming, Part};
+use crate::data::batch::{Batch, BatchPlace, Column, Dense};
+use crate::data::buffer::Region;
+use crate::data::index::Payload;
+use crate::data::label::Value;
+use crate::data::tensor::{DType, Extent};
+use crate::error::{Error, Origin, Result};
+use crate::plan::Plan;
+
+/// A batch whose rows, draws and buffers are decided.
+pub(super) struct Opened {
+    place: BatchPlace,
+    valid: Vec<bool>,
+    ids: Vec<String>,
+    columns: Vec<OpenColumn>,
+    samples: Vec<Mutex<Option<Sample>>>,
+    results: Vec<Mutex<Option<Result<Parts>>>>,
+}
+
+/// One output column of an open batch.
+enum OpenColumn {
+    /// Read from the Index, done.
+    Values(Dense),
+    /// Decoded; with the presentation times of its frames beside it, for clips.
+    Media { forming: Forming, slot: Vec<usize>, times: Option<Forming> },
+}
+
+/// One slot's work, taken by the worker that claims it.
+struct Sample {
+    row: Option<u64>,
+    jobs: SmallVec<[Job; 2]>,
+}
+
+/// One media cell of a slot.
+struct Job {
+    cell: Option<(Payload, Option<Drawn>)>,
+    region: Option<Region>,
+    times: Option<Region>,
+}
+
+type Parts = SmallVec<[Part; 2]>;
+
+/// A worker's own memory.
+#[derive(Default)]
+pub(super) struct Desk {
+    tools: Tools,
+    payload: Vec<u8>,
+}
+
+impl Opened {
+    /// Decides everything about global batch `batch` of the plan. `reserve` is told the bytes before they are taken.
+    pub(super) fn new(core: &Core, plan: &Plan, epoch: u64, batch: u64, reserve: impl FnOnce(u64)) -> Result<Self> {
+        let index = core.dataset.index();
+        let n = plan.batch_size();
+        let slots: Vec<_> = (0..n).map(|i| plan.slot(batch, i)).collect();
+        let valid: Vec<bool> = slots.iter().map(|s| s.valid).collect();
+        let rows: Vec<_> = slots.iter().map(|s| s.segments.first().map(|g| (g, index.row(g.row)))).collect();
+        let ids = rows.iter().map(|r| r.as_ref().map_or_else(String::new, |(_, row)| row.id().to_owned())).collect();
+        let mut samples: Vec<Sample> = rows
+            .iter()
+            .map(|r| Sample { row: r.as_ref().map(|(segment, _)| segment.row), jobs: SmallVec::new() })
+            .collect();
+
+        // First what every sample needs, so that the bytes are known before any is taken.
+        let mut bytes = 0u64;
+        let mut shapes = Vec::new();
+        for column in &core.columns {
+            let OutColumn::Media { index: at, work, .. } = column else { continue };
+            let mut extents: Vec<Extents> = Vec::with_capacity(n);
+            for (sample, row) in samples.iter_mut().zip(&rows) {
+                let mut cell = None;
+                let mut own = Extents::new();
+                if let Some((segment, row)) = row
+                    && let Some(payload) = row.payload(*at)
+                {
+                    let drawn = match work {
+                        Work::Bytes => None,
+                        Work::Chain(chain) => {
+                            let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
+                            own = chain.extents(&drawn);
+                            Some(drawn)
+                        }
+                    };
+                    cell = Some((payload, drawn));
+                }
+                extents.push(own);
+                sample.jobs.push(Job { cell, region: None, times: None });
+            }
+            let shape = work.dense().map(|output| collate::padded(output, &extents));
+            if let (Some(output), Some(shape)) = (work.dense(), &shape) {
+                let size = collate::dense_bytes(n, output.dtype, shape);
+                bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
+            }
+            shapes.push((shape, extents));
+        }
+        reserve(bytes);
+
+        let mut shapes = shapes.into_iter();
+        let mut media = 0;
+        let mut columns = Vec::with_capacity(core.columns.len());
+        for column in &core.columns {
+            match column {
+                OutColumn::Values { index: at, dtype, class, .. } => {
+                    let cells: Vec<Value> =
+                        rows.iter().map(|r| r.as_ref().map_or(Value::Null, |(_, row)| row.value(*at))).collect();
+                    columns.push(OpenColumn::Values(collate::values(&core.pool, *dtype, *class, &cells)));
+                }
+                OutColumn::Media { work, .. } => {
+                    let (shape, extents) = shapes.next().unwrap_or_default();
+                    columns.push(core.open_media(work, shape, &extents, &mut samples, media)?);
+                    media += 1;
+                }
+            }
+        }
+        Ok(Opened {
+            place: BatchPlace { epoch, batch },
+            valid,
+            ids,
+            columns,
+            results: samples.iter().map(|_| Mutex::new(None)).collect(),
+            samples: samples.into_iter().map(|s| Mutex::new(Some(s))).collect(),
+        })
+    }
+
+    /// Does the work of one slot; whatever goes wrong is kept for the closing.
+    pub(super) fn fill(&self, core: &Core, slot: usize, desk: &mut Desk) {
+        let Some(sample) = lock(&self.samples[slot]).take() else { return };
+        let row = sample.row;
+        let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
+        let result = result.unwrap_or_else(|panic| {
+            *desk = Desk::default();
+            let origin = row.map_or_else(Origin::default, |row| core.dataset.origin(row, usize::MAX));
+            Err(Error::Panic { origin, message: panic_message(&*panic) })
+        });
+        *lock(&self.results[slot]) = Some(result);
+    }
+
+    /// Joins the columns; the error of the lowest slot, if there is one. Called once, by the last worker.
+    pub(super) fn close(self, core: &Core) -> Result<Batch> {
+        let mut parts: Vec<std::collections::VecDeque<Part>> = Vec::with_capacity(self.results.len());
+        for result in self.results {
+            let done = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let missing = || Error::library("closing a batch", "a slot was not filled");
+            parts.push(done.ok_or_else(missing)??.into_iter().collect());
+        }
+        drop(self.samples);
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for (column, out) in self.columns.into_iter().zip(&core.columns) {
+            let name = out.name().to_owned();
+            match column {
+                OpenColumn::Values(dense) => columns.push((name, Column::Dense(dense))),
+                OpenColumn::Media { forming, times, .. } => {
+                    let own = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
+                    columns.push((name.clone(), forming.close(own)?));
+                    if let Some(times) = times {
+                        let written = self.valid.iter().map(|_| Part::Written).collect();
+                        columns.push((format!("{name}_pts_us"), times.close(written)?));
+                    }
+                }
+            }
+        }
+        Ok(Batch { place: self.place, columns, valid: self.valid, ids: self.ids })
+    }
+}
+
+impl Core {
+    /// Takes the memory of a media column and hands its regions to the samples.
+    fn open_media(
+        &self,
+        work: &Work,
+        shape: Option<Vec<usize>>,
+        extents: &[Extents],
+        samples: &mut [Sample],
+        media: usize,
+    ) -> Result<OpenColumn> {
+        let (Some(output), Some(shape)) = (work.dense(), shape) else {
+            return Ok(OpenColumn::Media { forming: Forming::Loose(work.loose()), slot: Vec::new(), times: None });
+        };
+        let (forming, regions) = collate::open(&self.pool, output, &shape, extents)?;
+        for (sample, region) in samples.iter_mut().zip(regions) {
+            sample.jobs[media].region = Some(region);
+        }
+        let mut times = None;
+        if work.is_clip() {
+            let own = crate::augment::Output { dtype: DType::I64, shape: vec![Extent::Fixed(shape[0])], pad: 0.0 };
+            let (forming, regions) = collate::open(&self.pool, &own, &shape[..1], extents)?;
+            for (sample, region) in samples.iter_mut().zip(regions) {
+                sample.jobs[media].times = Some(region);
+            }
+            times = Some(forming);
+        }
+        Ok(OpenColumn::Media { forming, slot: shape, times })
+    }
+
+    /// Fetches, decodes and augments the media cells of one slot.
+    fn sample(&self, columns: &[OpenColumn], sample: Sample, desk: &mut Desk) -> Result<Parts> {
+        let mut parts = Parts::new();
+        let media = self.columns.iter().zip(columns).filter_map(|(out, open)| match (out, open) {
+            (OutColumn::Media { index, work, .. }, OpenColumn::Media { slot, .. }) => Some((*index, work, slot)),
+            _ => None,
+        });
+        for ((index, work, slot), mut job) in media.zip(sample.jobs) {
+            let (Some(row), Some((payload, drawn))) = (sample.row, &job.cell) else {
+                parts.push(absent(work, slot, &mut job));
+                continue;
+            };
+            let mark = Mark::now();
+            self.dataset.fetch(row, index, &mut desk.payload)?;
+            Stats::add(&self.stats.fetch, mark.nanos());
+            Stats::add(&self.stats.bytes, desk.payload.len() as u64);
+            let fault = |fault: crate::error::Fault| fault.at(self.dataset.origin(row, index));
+            match (work, drawn) {
+                (Work::Chain(chain), Some(drawn)) => {
+                    let mark = Mark::now();
+                    desk.tools.decode_nanos = 0;
+                    parts.push(self.run(chain, drawn, payload, desk, slot, job.region, job.times).map_err(fault)?);
+                    let (all, decode) = (mark.nanos(), desk.tools.decode_nanos);
+                    Stats::add(&self.stats.decode, decode);
+                    Stats::add(&self.stats.augment, all.saturating_sub(decode));
+                }
+                _ => {
+                    let bytes = desk.payload.clone();
+                    parts.push(Part::Loose(Late { shape: vec![bytes.len()], bytes, pts_us: Vec::new() }));
+                }
+            }
+        }
+        if sample.row.is_some() {
+            Stats::add(&self.stats.samples, 1);
+        }
+        Ok(parts)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+    fn run(
+        &self,
+        chain: &Chain,
+        drawn: &Drawn,
+        payload: &Payload,
+        desk: &mut Desk,
+        slot: &[usize],
+        region: Option<Region>,
+        times: Option<Region>,
+    ) -> Result<Part, crate::error::Fault> {
+        let codec = codec::by_format(payload.info.format)?;
+        let Some(mut region) = region else {
+            return chain.run_late(drawn, &desk.payload, codec, &self.limits, &mut desk.tools).map(Part::Loose);
+        };
+        let mut times = times;
+        let pts_us = times.as_mut().map(|t| bytemuck::cast_slice_mut(t.bytes_mut()));
+        let slot = SlotMut { bytes: region.bytes_mut(), shape: slot, pts_us };
+        chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot)?;
+        Ok(Part::Written)
+    }
+}
+
+/// Fills the slot of a null cell, or of padding.
+fn absent(work: &Work, slot: &[usize], job: &mut Job) -> Part {
+    if let (Some(output), Some(region)) = (work.dense(), &mut job.region) {
+        let pts_us = job.times.as_mut().map(|t| bytemuck::cast_slice_mut(t.bytes_mut()));
+        SlotMut { bytes: region.bytes_mut(), shape: slot, pts_us }.vacate(output);
+    }
+    Part::Missing
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The text of a caught panic.
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "without a message".into())
+}

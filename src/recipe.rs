@@ -1,0 +1,290 @@
+//! A recipe says what is loaded and how: one serde struct for code, TOML and the command line alike.
+//!
+//! This room assembles: it looks names up in the [`Registry`], checks everything against the dataset, and builds the
+//! [`Loader`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::augment::chain::Chain;
+use crate::augment::{self, Op, OpEntry};
+use crate::codec::Limits;
+use crate::data::feature::Feature;
+use crate::data::index::hex;
+use crate::data::tensor::DType;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::loader::{Loader, OutColumn, RunConfig, Sequence, Work};
+use crate::plan::{Order, PLAN_VERSION, Rows, Tail};
+use crate::registry::Table;
+
+/// What is loaded, in which order, through which operations.
+///
+/// ```
+/// use feedstock::recipe::Recipe;
+/// let recipe: Recipe = serde_json::from_str(r#"{
+///     "split": "train", "batch": 64, "seed": 7,
+///     "columns": { "image": { "ops": [ { "op": "random_resized_crop", "size": 224 } ] }, "label": {} }
+/// }"#)?;
+/// recipe.validate()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// The split to run over; all rows if there is none.
+    pub split: Option<String>,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// The order of the rows.
+    pub order: Order,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// What happens to the last batches of an epoch.
+    pub tail: Tail,
+    /// The columns to deliver and what is done to them. Empty: every column, media decoded and otherwise as they are.
+    pub columns: BTreeMap<String, ColumnRecipe>,
+    /// Whether neighbouring operations are fused. The bytes are the same; `false` is for checking just that.
+    pub fuse: bool,
+    /// What one payload may cost.
+    pub limits: Limits,
+    /// How it is executed; changes no batch.
+    pub run: RunConfig,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            split: None,
+            seed: 0,
+            order: Order::default(),
+            batch: 32,
+            tail: Tail::default(),
+            columns: BTreeMap::new(),
+            fuse: true,
+            limits: Limits::default(),
+            run: RunConfig::default(),
+        }
+    }
+}
+
+/// What is done to one column.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ColumnRecipe {
+    /// The operations, in order.
+    pub ops: Vec<OpConfig>,
+    /// Deliver the stored bytes, undecoded.
+    pub raw: bool,
+}
+
+/// One operation by name with its parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpConfig {
+    /// The name in the operation table.
+    pub op: String,
+    /// Its parameters.
+    #[serde(flatten)]
+    pub params: Map<String, Value>,
+}
+
+/// The tables that names in a recipe are looked up in; add members with `registry.ops = registry.ops.with(entry)`.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Operations.
+    pub ops: Table<OpEntry>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { ops: augment::ops() }
+    }
+}
+
+impl Recipe {
+    /// Checks what can be checked without a dataset.
+    pub fn validate(&self) -> Result<()> {
+        self.validate_with(&Registry::default())
+    }
+
+    /// As [`Recipe::validate`], with operations from outside the crate.
+    pub fn validate_with(&self, registry: &Registry) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::config("batch = 0", "a batch has at least one sample"));
+        }
+        self.run.world.validate()?;
+        for (name, column) in &self.columns {
+            if column.raw && !column.ops.is_empty() {
+                return Err(Error::config(
+                    format!("column {name:?} is raw and has operations"),
+                    "operations work on decoded media: drop one of the two",
+                ));
+            }
+            self.ops(name, column, registry)?;
+        }
+        Ok(())
+    }
+
+    /// Builds the operations of a column, each with its name path.
+    fn ops(&self, name: &str, column: &ColumnRecipe, registry: &Registry) -> Result<Vec<(String, Arc<dyn Op>)>> {
+        let build = |(place, config): (usize, &OpConfig)| {
+            let entry = registry.ops.get(&config.op)?;
+            let op = (entry.build)(&Value::Object(config.params.clone()))?;
+            Ok((format!("{name}/{place}:{}", config.op), op))
+        };
+        column.ops.iter().enumerate().map(build).collect()
+    }
+
+    /// The loader of this recipe over a dataset, with the built-in operations.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the split, column or operation that does not fit, and what there is instead.
+    pub fn loader(&self, dataset: impl Into<Arc<Dataset>>) -> Result<Loader> {
+        self.loader_with(dataset, &Registry::default())
+    }
+
+    /// As [`Recipe::loader`], with operations from outside the crate.
+    pub fn loader_with(&self, dataset: impl Into<Arc<Dataset>>, registry: &Registry) -> Result<Loader> {
+        self.validate_with(registry)?;
+        let dataset = dataset.into();
+        if let Some(split) = &self.split
+            && !dataset.splits().contains_key(split)
+        {
+            let names: Vec<String> = dataset.splits().keys().cloned().collect();
+            return Err(Error::config(
+                format!("the dataset has no split {split:?}"),
+                format!("it has: {}", if names.is_empty() { "none (no rows)".into() } else { names.join(", ") }),
+            ));
+        }
+        let schema = dataset.schema();
+        if let Some(name) = self.columns.keys().find(|name| schema.get(name).is_none()) {
+            let names: Vec<&str> = schema.columns.iter().map(|c| c.name.as_str()).collect();
+            return Err(Error::config(
+                format!("the dataset has no column {name:?}"),
+                format!("it has: {}", names.join(", ")),
+            ));
+        }
+        let mut columns = Vec::new();
+        let fallback = ColumnRecipe::default();
+        for (index, column) in schema.columns.iter().enumerate() {
+            let recipe = match self.columns.get(&column.name) {
+                Some(recipe) => recipe,
+                None if self.columns.is_empty() => &fallback,
+                None => continue,
+            };
+            columns.push(self.column(index, &column.name, &column.feature, recipe, registry)?);
+        }
+        let digest = self.digest(&columns, registry)?;
+        let rows = Rows::new(dataset.index().ranges(self.split.as_deref()));
+        let sequence = Sequence { rows, batch: self.batch, order: self.order, tail: self.tail, seed: self.seed };
+        Loader::new(dataset, columns, sequence, self.limits, self.run.clone(), digest)
+    }
+
+    fn column(
+        &self,
+        index: usize,
+        name: &str,
+        feature: &Feature,
+        recipe: &ColumnRecipe,
+        registry: &Registry,
+    ) -> Result<OutColumn> {
+        let name = name.to_owned();
+        let Some(kind) = feature.kind() else {
+            if recipe.raw || !recipe.ops.is_empty() {
+                return Err(Error::config(
+                    format!("column {name:?} ({}) has operations", feature.name()),
+                    "operations work on media; this column is delivered as it is",
+                ));
+            }
+            let dtype = match feature {
+                Feature::Float => DType::F64,
+                Feature::Bool => DType::Bool,
+                _ => DType::I64,
+            };
+            let class = matches!(feature, Feature::ClassLabel { .. });
+            return Ok(OutColumn::Values { name, index, dtype, class });
+        };
+        let work = if recipe.raw {
+            Work::Bytes
+        } else {
+            Work::Chain(Chain::compile(kind, self.ops(&name, recipe, registry)?, self.fuse)?)
+        };
+        Ok(OutColumn::Media { name, index, work })
+    }
+
+    /// SHA-256 over everything that can change a batch, with the versions of plan and operations. What only changes the
+    /// execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
+    fn digest(&self, columns: &[OutColumn], registry: &Registry) -> Result<String> {
+        let mut described = Vec::new();
+        for column in columns {
+            let recipe = self.columns.get(column.name()).cloned().unwrap_or_default();
+            let mut ops = Vec::new();
+            for config in &recipe.ops {
+                let version = registry.ops.get(&config.op)?.version;
+                ops.push(json!([config.op, version, sorted(&Value::Object(config.params.clone()))]));
+            }
+            described.push(json!([column.name(), recipe.raw, ops]));
+        }
+        let all = json!([PLAN_VERSION, self.split, self.seed, self.order, self.batch, self.tail, described]);
+        Ok(hex(&Sha256::digest(all.to_string().as_bytes())))
+    }
+}
+
+/// The value with every object's keys in order.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let ordered: BTreeMap<&String, Value> = map.iter().map(|(k, v)| (k, sorted(v))).collect();
+            json!(ordered)
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_reads_the_same_from_toml_and_json() {
+        let toml: Recipe = toml::from_str(
+            r#"
+            split = "train"
+            batch = 8
+            tail = "pad"
+            [columns.image]
+            ops = [{ op = "resize", size = 32 }, { op = "to", layout = "nchw" }]
+            [columns.label]
+            [run]
+            threads = 2
+            world = { rank = 1, size = 3 }
+            "#,
+        )
+        .unwrap();
+        let again: Recipe = serde_json::from_str(&serde_json::to_string(&toml).unwrap()).unwrap();
+        assert_eq!(again, toml);
+        assert_eq!(toml.columns["image"].ops[0].params["size"], 32);
+        assert_eq!((toml.run.world.rank, toml.tail), (1, Tail::Pad));
+    }
+
+    #[test]
+    fn wrong_recipes_name_the_field() {
+        let wrong = |text: &str, part: &str| {
+            let message = match toml::from_str::<Recipe>(text) {
+                Err(e) => e.to_string(),
+                Ok(recipe) => recipe.validate().unwrap_err().to_string(),
+            };
+            assert!(message.contains(part), "{text}: {message}");
+        };
+        wrong("bach = 3", "bach");
+        wrong("batch = 0", "batch = 0");
+        wrong("run = { world = { rank = 2, size = 2 } }", "rank 2 of a world of 2");
+        wrong("columns.image.ops = [{ op = \"resise\", size = 3 }]", "resise");
+        wrong("columns.image = { raw = true, ops = [{ op = \"resize\", size = 3 }] }", "raw");
+    }
+}
