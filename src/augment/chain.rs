@@ -85,6 +85,7 @@ pub struct Chain {
     pub(super) steps: Vec<Step>,
     pub(super) spec: Spec,
     pub(super) output: Option<Output>,
+    #[cfg_attr(not(any(feature = "image", feature = "video")), allow(dead_code))]
     pub(super) fuse: bool,
 }
 
