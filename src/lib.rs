@@ -13,5 +13,6 @@ pub mod registry;
 pub mod rng;
 pub mod shard;
 pub mod store;
+pub mod verify;
 
 pub use error::{Error, Fault, Reason, Result};
