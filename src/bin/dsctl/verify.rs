@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use feedstock::verify::verify;
+use feedstock::verify::{rebuild_index, verify};
 use serde_json::json;
 
 use crate::{Done, Global, output};
@@ -14,11 +14,19 @@ use crate::{Done, Global, output};
 pub(crate) struct Verify {
     /// A dataset that dsctl made.
     dataset: PathBuf,
+    /// Make Index segments that are missing or damaged again, from the shards, before checking.
+    #[arg(long)]
+    rebuild_index: bool,
 }
 
 impl Verify {
     pub(crate) fn run(self, global: &Global) -> Done {
-        let report = verify(&self.dataset)?;
+        if self.rebuild_index {
+            for path in rebuild_index(&self.dataset)? {
+                output::note(global, format!("made again: {}", path.display()));
+            }
+        }
+        let report = verify(&self.dataset, true)?;
         if global.json {
             output::json(&json!(report))?;
         } else {
