@@ -218,7 +218,7 @@ impl Chain {
         let (media, pts_us) = self.media(drawn, job, tools)?;
         let (data, shape) = self.finished(drawn, media)?;
         slot::place(&data, &shape, &mut slot, output.pad)?;
-        let frames = extents.first().copied().unwrap_or(0);
+        let frames = if self.kind == Kind::Video { extents.first().copied().unwrap_or(0) } else { 0 };
         slot.times(&pts_us, frames)
     }
 

@@ -122,15 +122,16 @@ fn planes<const B: usize>(
         let r = &mut red[start..start + view.width];
         let g = &mut green[start..start + view.width];
         let b = &mut blue[start..start + view.width];
-        let put = |(((pixel, r), g), b): (((&[u8; 3], &mut [u8; B]), &mut [u8; B]), &mut [u8; B])| {
+        let to = r.iter_mut().zip(g).zip(b);
+        let put = |pixel: &[u8; 3], r: &mut [u8; B], g: &mut [u8; B], b: &mut [u8; B]| {
             *r = value(pixel[0], 0);
             *g = value(pixel[1], 1);
             *b = value(pixel[2], 2);
         };
         if view.mirror {
-            row.iter().zip(r.iter_mut().rev()).zip(g.iter_mut().rev()).zip(b.iter_mut().rev()).for_each(put);
+            row.iter().zip(to.rev()).for_each(|(p, ((r, g), b))| put(p, r, g, b));
         } else {
-            row.iter().zip(r).zip(g).zip(b).for_each(put);
+            row.iter().zip(to).for_each(|(p, ((r, g), b))| put(p, r, g, b));
         }
     }
 }
