@@ -8,13 +8,15 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
+use crate::codec;
 use crate::data::feature::Schema;
 use crate::data::index::{Index, Payload, Segment, hex};
+use crate::data::info::{Info, Kind};
 use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 pub use crate::shard::Fetch;
-use crate::shard::{ShardFile, reader};
+use crate::shard::{ShardFile, check_split, foreign, reader};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
@@ -57,11 +59,17 @@ impl ShardSet {
             return file.fetch(payload, out);
         }
         let file = ShardFile::open(path())?;
+        let mut file = Some(file);
         if self.kept.fetch_add(1, Ordering::Relaxed) < self.limit {
-            slot.get_or_init(|| file).fetch(payload, out)
-        } else {
-            self.kept.fetch_sub(1, Ordering::Relaxed);
-            file.fetch(payload, out)
+            file = file.and_then(|file| slot.set(file).err());
+        }
+        match file {
+            None => self.fetch(shard, path, payload, out),
+            Some(file) => {
+                // Not kept: another thread was first, or enough are.
+                self.kept.fetch_sub(1, Ordering::Relaxed);
+                file.fetch(payload, out)
+            }
         }
     }
 }
@@ -109,7 +117,16 @@ impl Dataset {
         if !path.try_exists().map_err(|e| Error::io(path, "look at", e))? {
             return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
         }
-        Err(Error::config(format!("{} is not a dataset", path.display()), "ingest it first"))
+        match foreign::open(path, &probe)? {
+            Some(parts) => {
+                let dataset = Self::from_parts(path, parts.schema, parts.index, Backing::Custom(parts.fetch))?;
+                Ok(dataset.with_notes(parts.notes))
+            }
+            None => Err(Error::config(
+                format!("{} is neither a dataset nor Parquet", path.display()),
+                "make a dataset of it: `dsctl ingest SOURCE DATASET`",
+            )),
+        }
     }
 
     /// Opens one version of our own dataset.
@@ -139,6 +156,10 @@ impl Dataset {
             }
             if !segment.header().fits(&manifest.schema) {
                 return Err(Error::damaged(path, "the segment's columns are not those of its version", help));
+            }
+            // Split names become folder names: a hostile segment must not lead out of the dataset.
+            if let Some(Err(e)) = segment.header().splits.iter().map(|s| check_split(s)).find(Result::is_err) {
+                return Err(Error::damaged(path, e.to_string(), help));
             }
             segments.push(Arc::new(segment));
         }
@@ -311,4 +332,16 @@ fn shard_table(index: &Index) -> (Vec<ShardRef>, Vec<usize>) {
 fn fetch_file(path: &Path, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
     reader::read_at(&file, path, payload.offset, payload.length, out)
+}
+
+/// The facts of a payload, by its content.
+fn probe(bytes: &[u8], kind: Option<Kind>) -> Result<Info, Fault> {
+    let codec = match kind {
+        Some(kind) => codec::sniff(bytes, kind)?,
+        // The first of the kinds whose sniffing does not refuse it; the last one's refusal if none.
+        None => codec::sniff(bytes, Kind::Image)
+            .or_else(|_| codec::sniff(bytes, Kind::Audio))
+            .or_else(|_| codec::sniff(bytes, Kind::Video))?,
+    };
+    codec.probe(bytes, &codec::Limits::default())
 }

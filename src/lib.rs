@@ -20,6 +20,7 @@ pub mod rng;
 pub mod shard;
 pub mod source;
 pub mod store;
+pub mod verify;
 
 pub use error::{Error, Fault, Reason, Result};
 

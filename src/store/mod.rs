@@ -14,6 +14,8 @@ pub mod commit;
 pub mod disk;
 #[doc(hidden)]
 pub mod fault;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -61,7 +63,7 @@ impl Store {
     pub fn path(&self, rel: &str) -> Result<PathBuf> {
         let plain = !rel.is_empty()
             && !rel.contains(['\\', '\0'])
-            && rel.split('/').all(|part| !part.is_empty())
+            && rel.split('/').all(|part| !matches!(part, "" | "." | ".."))
             && Path::new(rel).components().all(|part| matches!(part, Component::Normal(_)));
         if !plain {
             return Err(Error::config(
