@@ -33,6 +33,19 @@ pub struct Finding {
     pub code: &'static str,
 }
 
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path)?;
+        if let Some(row) = self.row {
+            write!(f, ", row {row}")?;
+        }
+        if let Some(id) = &self.id {
+            write!(f, ", id {id:?}")?;
+        }
+        write!(f, ": {} ({})", self.what, self.code)
+    }
+}
+
 /// What [`verify`] saw.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
