@@ -13,6 +13,9 @@
 //!
 //! Whole numbers only, in 1/65536: bit-equal on every CPU. The weights are rounded to 2^-17, times at most 255 in three
 //! terms that is below 0.006: **at most 1 from the formula in real numbers, and only where that lies within 0.006 of a half**.
+//!
+//! Measured on the first frames of three fixture clips (ffmpeg 5.1; no bound): `ffmpeg -pix_fmt rgb24` is within 3 of this,
+//! at most 0.8 on average; swscale told to interpolate chroma (`full_chroma_int`) is up to 139 away, at edges of colour.
 
 use super::params::Picture;
 use crate::error::{Fault, Reason};
