@@ -105,7 +105,8 @@ impl Dataset {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let store = Store::open(path);
-        if path.join(commit::VERSIONS).is_dir() {
+        // Also before the first commit: the shards of an ingest under way are nobody's Parquet folder.
+        if path.join(".dsctl").is_dir() {
             let Some(root) = commit::latest(&store)? else {
                 return Err(Error::config(
                     format!("{} has no committed version yet", path.display()),
