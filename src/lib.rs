@@ -3,6 +3,7 @@
 //! See `src/README.md` for the map of the rooms.
 
 pub mod augment;
+pub mod backend;
 pub mod clock;
 pub mod codec;
 pub mod collate;
@@ -19,3 +20,8 @@ pub mod shard;
 pub mod store;
 
 pub use error::{Error, Fault, Reason, Result};
+
+/// Opens whatever is at a path for reading: our own dataset, someone else's Parquet folder, a raw folder of labeled media.
+pub fn open(path: impl AsRef<std::path::Path>) -> Result<dataset::Dataset> {
+    dataset::Dataset::open(path)
+}

@@ -391,6 +391,25 @@ pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Valu
     })
 }
 
+/// The numerics tier of this process: which SIMD level the float DSP (FFT) runs on. Pixels and integers are bit-equal on
+/// every tier; log-mel and resampling are bit-equal within one, and within a stated bound across them.
+pub fn numerics() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx") && std::arch::is_x86_feature_detected!("fma") {
+            return "x86_64-avx-fma";
+        }
+        if std::arch::is_x86_feature_detected!("sse4.1") {
+            return "x86_64-sse4.1";
+        }
+        return "x86_64-scalar";
+    }
+    #[cfg(target_arch = "aarch64")]
+    return "aarch64-neon";
+    #[allow(unreachable_code, reason = "the other targets")]
+    "scalar"
+}
+
 /// The operations of this build.
 pub const OPS: &[OpEntry] = &[
     #[cfg(any(feature = "image", feature = "video"))]

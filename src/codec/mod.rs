@@ -4,7 +4,9 @@
 //! out nor allocate without bound; budgets are counts (pixels, samples, frames, bytes), never a clock.
 
 use std::any::{Any, TypeId};
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,12 +39,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 GiB encoded, 178,956,970 pixels (Pillow's bomb limit), one hour of 48 kHz stereo, 100,000 frames, 2 GiB decoded.
+    /// 1 GiB encoded, 178,956,970 pixels (Pillow's bomb limit), one hour of 48 kHz mono (half an hour of stereo), 100,000
+    /// frames, 2 GiB decoded.
     fn default() -> Self {
         Limits {
             payload_bytes: 1 << 30,
             pixels: 178_956_970,
-            samples: 48_000 * 2 * 3_600,
+            samples: 48_000 * 3_600,
             frames: 100_000,
             decoded_bytes: 2 << 30,
         }
@@ -200,6 +203,11 @@ impl Scratch {
         let state = self.states.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(T::default()));
         state.downcast_mut().expect("the map's key is the type")
     }
+
+    /// Drops the state of a type: what a decoder that panicked may have left half changed is never used again.
+    pub fn forget<T: Any>(&mut self) {
+        self.states.remove(&TypeId::of::<T>());
+    }
 }
 
 impl std::fmt::Debug for Scratch {
@@ -212,7 +220,55 @@ impl std::fmt::Debug for Scratch {
 }
 
 /// The codecs of this build, in the order in which content is tried. Text is last: it is what nothing else is.
-pub const CODECS: &[&dyn Codec] = &[];
+pub const CODECS: &[&dyn Codec] = &[
+    #[cfg(feature = "image")]
+    &image::jpeg::Jpeg,
+    #[cfg(feature = "image")]
+    &image::png::Png,
+    #[cfg(feature = "audio")]
+    &audio::Wav,
+    #[cfg(feature = "audio")]
+    &audio::Flac,
+    #[cfg(feature = "video")]
+    &video::MP4,
+    #[cfg(feature = "video")]
+    &video::MATROSKA,
+    #[cfg(feature = "text")]
+    &text::Utf8,
+];
+
+thread_local! {
+    static GUARDED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs foreign decoder code: a panic in it comes back as a fault of [`Reason::DecoderPanic`] with the panic's words.
+///
+/// Buffers that `run` was writing hold unspecified (but valid) contents afterwards; decoder states that it may have left
+/// half changed must be dropped with [`Scratch::forget`]. The process's panic hook still runs before the catch, as it does
+/// for every panic; a program that does not want its report on stderr installs a hook which asks [`is_guarded`].
+pub fn guarded<T>(codec: &str, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    struct Depth;
+    impl Drop for Depth {
+        fn drop(&mut self) {
+            GUARDED.with(|depth| depth.set(depth.get() - 1));
+        }
+    }
+    GUARDED.with(|depth| depth.set(depth.get() + 1));
+    let _depth = Depth;
+    std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let words =
+            panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Fault::new(
+            Reason::DecoderPanic,
+            format!("the {codec} decoder panicked: {}", words.unwrap_or("no message")),
+        ))
+    })
+}
+
+/// Whether this thread is inside [`guarded`]: a panic now will be caught and reported as a fault.
+pub fn is_guarded() -> bool {
+    GUARDED.with(|depth| depth.get() > 0)
+}
 
 /// The codec for some content, or the reason why there is none. `kind` narrows the search to one kind of media.
 pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
@@ -243,4 +299,133 @@ pub fn by_format(format: Format) -> Result<&'static dyn Codec, Fault> {
             format!("{} needs the crate feature \"{}\"", format.name(), format.kind().name()),
         )
     })
+}
+
+/// Deterministic damage for tests: `count` variants of `bytes`, each cut short, with bits flipped, or with bytes replaced.
+#[cfg(test)]
+pub(crate) fn mutants(bytes: &[u8], count: u64) -> impl Iterator<Item = Vec<u8>> {
+    (0..count).map(|number| {
+        let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ bytes.len() as u64;
+        let mut next = |below: usize| {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below.max(1)
+        };
+        let mut made = bytes.to_vec();
+        if number % 3 == 0 {
+            made.truncate(next(bytes.len()));
+        }
+        // Half of the damage goes into the first bytes: headers are where the sizes are.
+        for _ in 0..number % 5 {
+            let span = if next(2) == 0 { made.len().min(128) } else { made.len() };
+            if span > 0 {
+                let at = next(span);
+                made[at] = if next(2) == 0 { made[at] ^ (1 << next(8)) } else { next(256) as u8 };
+            }
+        }
+        made
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_fault() {
+        let fault = guarded::<()>("toy", || panic!("index {} out of bounds", 7)).unwrap_err();
+        assert_eq!(fault.reason, Reason::DecoderPanic);
+        assert_eq!(fault.message, "the toy decoder panicked: index 7 out of bounds");
+        assert!(!is_guarded());
+        assert_eq!(guarded("toy", || Ok(is_guarded())), Ok(true));
+    }
+
+    #[test]
+    fn a_forgotten_state_starts_anew() {
+        let mut scratch = Scratch::default();
+        *scratch.state::<u32>() = 5;
+        assert_eq!(*scratch.state::<u32>(), 5);
+        scratch.forget::<u32>();
+        assert_eq!(*scratch.state::<u32>(), 0);
+    }
+
+    /// Every file of fixtures/hostile that is not video: sniffed and checked, it gives this reason (or decodes).
+    #[test]
+    fn hostile_files_are_refused_with_their_reason() {
+        use Reason::*;
+        let cases: &[(&str, Kind, Option<Reason>)] = &[
+            #[cfg(feature = "image")]
+            ("zero.jpg", Kind::Image, Some(Empty)),
+            #[cfg(feature = "image")]
+            ("truncated.jpg", Kind::Image, Some(Truncated)),
+            #[cfg(feature = "image")]
+            ("header_only.jpg", Kind::Image, Some(Truncated)),
+            #[cfg(feature = "image")]
+            ("corrupt_scan.jpg", Kind::Image, None), // every block is there; libjpeg, too, takes the noise for picture
+            #[cfg(feature = "image")]
+            ("not_media.jpg", Kind::Image, Some(UnknownFormat)),
+            #[cfg(feature = "image")]
+            ("png_named.jpg", Kind::Image, None),
+            #[cfg(feature = "image")]
+            ("truncated.png", Kind::Image, Some(Truncated)),
+            #[cfg(feature = "image")]
+            ("bad_crc.png", Kind::Image, Some(Corrupt)),
+            #[cfg(feature = "image")]
+            ("bomb_50000x50000.png", Kind::Image, Some(OverLimit)),
+            #[cfg(feature = "image")]
+            ("bomb_65500x65500.jpg", Kind::Image, Some(OverLimit)),
+            #[cfg(feature = "image")]
+            ("text_bomb.png", Kind::Image, None),
+            #[cfg(feature = "image")]
+            ("zero_size.png", Kind::Image, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("truncated.wav", Kind::Audio, Some(Truncated)),
+            #[cfg(feature = "audio")]
+            ("claims_4gb.wav", Kind::Audio, Some(Truncated)),
+            #[cfg(feature = "audio")]
+            ("zero_channels.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("zero_rate.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("rate_4ghz.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("65535_channels.wav", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("no_samples.wav", Kind::Audio, None),
+            #[cfg(feature = "audio")]
+            ("random.wav", Kind::Audio, Some(UnknownFormat)),
+            #[cfg(feature = "audio")]
+            ("truncated.flac", Kind::Audio, Some(Truncated)),
+            #[cfg(feature = "audio")]
+            ("corrupt_frame.flac", Kind::Audio, Some(Corrupt)),
+            #[cfg(feature = "audio")]
+            ("silence_10h.flac", Kind::Audio, Some(OverLimit)),
+            #[cfg(feature = "text")]
+            ("invalid_utf8.txt", Kind::Text, Some(InvalidUtf8)),
+            #[cfg(feature = "text")]
+            ("surrogate.txt", Kind::Text, Some(InvalidUtf8)),
+            #[cfg(feature = "text")]
+            ("utf16.txt", Kind::Text, Some(InvalidUtf8)),
+            #[cfg(feature = "text")]
+            ("nul.txt", Kind::Text, Some(Corrupt)),
+            #[cfg(feature = "text")]
+            ("zero.txt", Kind::Text, None),
+        ];
+        let mut scratch = Scratch::default();
+        let limits = Limits::default();
+        for (name, kind, reason) in cases {
+            let bytes = fixture(&format!("hostile/{name}"));
+            let found =
+                sniff(&bytes, *kind).and_then(|codec| codec.check(&bytes, Check::Decode, &limits, &mut scratch));
+            assert_eq!(found.as_ref().err().map(|f| f.reason), *reason, "{name}: {found:?}");
+            let most = scratch.bytes.capacity() + 4 * scratch.floats.capacity();
+            assert!(most < 16 << 20, "{name} made the scratch grow to {most} bytes");
+        }
+    }
+
+    pub(crate) fn fixture(path: &str) -> Vec<u8> {
+        let path = format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
 }

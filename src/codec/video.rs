@@ -1,1 +1,172 @@
-//! stub
+//! Clips: H.264 in MP4 or QuickTime files (also fragmented) and in Matroska, as RGB8 frames with presentation times.
+//!
+//! `mp4` and `mkv` read a container down to a `Track` (a list of samples with times), `clip` decodes the wanted ones
+//! with `rusty_h264-decoder`, `color` makes RGB of them. `h264` looks at every NAL unit before the decoder gets it.
+//!
+//! - Times are microseconds of presentation, after the edit list, as ffprobe reports them; frames come in their order.
+//! - Pictures are cropped as the stream says. **Rotation and pixel aspect ratio are not applied.**
+//! - 8-bit 4:2:0 progressive H.264 with frame-coded pictures. Everything else is refused as `unsupported` by name.
+//! - A stream with a missing reference picture is refused where ffmpeg would conceal it.
+
+mod bits;
+mod clip;
+mod color;
+mod h264;
+mod mkv;
+mod mp4;
+mod track;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use self::clip::Clip;
+use self::color::{Rows, to_rgb};
+use self::track::Track;
+use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want};
+use crate::data::info::{Format, Info};
+use crate::error::{Fault, Reason};
+
+/// H.264 in ISO base media files: MP4, QuickTime, whole or fragmented (ISO/IEC 14496-12 and 14496-15).
+pub const MP4: Container = Container { format: Format::Mp4, sniff: mp4::sniff, read: mp4::read };
+
+/// H.264 in Matroska (RFC 9559).
+pub const MATROSKA: Container = Container { format: Format::Matroska, sniff: mkv::sniff, read: mkv::read };
+
+/// A container of video; the codec of [`MP4`] and [`MATROSKA`].
+///
+/// [`Codec::probe`] gives the cropped size of a frame in pixels, the number of frames that are presented, their mean rate (per
+/// 1,000 s) and the time from the first frame's beginning to the last one's end. [`Codec::decode`] takes [`Want::Video`] (a
+/// frame for each time, decoding only what these need) or anything else (all frames), and gives `[frames, height, width, 3]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Container {
+    format: Format,
+    sniff: fn(&[u8]) -> bool,
+    read: fn(&[u8], &Limits) -> Result<Track, Fault>,
+}
+
+/// Runs a decoder; a panic in it becomes a fault.
+fn guarded<T>(codec: &str, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Fault::new(Reason::DecoderPanic, format!("the {codec} decoder panicked: {text}")))
+    })
+}
+
+impl Container {
+    fn info(&self, clip: &Clip<'_>) -> Info {
+        let (count, duration_us) = (clip.track.shown.len() as u64, clip.track.duration_us());
+        let rate = (u128::from(count) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
+        Info {
+            format: self.format,
+            width: clip.picture.width,
+            height: clip.picture.height,
+            channels: 3,
+            rate: u32::try_from(rate).unwrap_or(u32::MAX),
+            count,
+            duration_us,
+        }
+    }
+}
+
+impl Codec for Container {
+    fn name(&self) -> &'static str {
+        self.format.name()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    fn sniff(&self, bytes: &[u8]) -> bool {
+        (self.sniff)(bytes)
+    }
+
+    fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
+        guarded(self.name(), || Ok(self.info(&Clip::open(bytes, limits, self.read)?)))
+    }
+
+    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, _: &mut Scratch) -> Result<Info, Fault> {
+        if level == Check::Header {
+            return self.probe(bytes, limits);
+        }
+        guarded(self.name(), || {
+            let clip = Clip::open(bytes, limits, self.read)?;
+            let mut wanted = clip.track.shown.clone();
+            wanted.sort_unstable();
+            let mut decoded = 0;
+            clip.frames(&wanted, limits, &mut |_, _| {
+                decoded += 1;
+                Ok(())
+            })?;
+            let info = self.info(&clip);
+            if decoded != info.count {
+                return Err(Fault::new(Reason::Corrupt, format!("{decoded} of {} frames decode", info.count)));
+            }
+            Ok(info)
+        })
+    }
+
+    fn decode<'s>(
+        &self,
+        bytes: &'s [u8],
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        let (width, height) = guarded(self.name(), || {
+            let clip = Clip::open(bytes, limits, self.read)?;
+            let frames = match want {
+                Want::Video { times_us } => {
+                    Limits::check("frames", times_us.len() as u64, limits.frames)?;
+                    times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
+                }
+                _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
+            };
+            rgb(&clip, &frames, limits, &mut scratch.bytes)?;
+            scratch.times.clear();
+            scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
+            Ok((clip.picture.width, clip.picture.height))
+        })?;
+        Ok(Decoded::Pixels(Pixels {
+            data: &scratch.bytes,
+            frames: scratch.times.len(),
+            width,
+            height,
+            origin: (0, 0),
+            pts_us: &scratch.times,
+        }))
+    }
+}
+
+/// Writes frames, by their places in the order of presentation, one behind the other.
+fn rgb(clip: &Clip<'_>, frames: &[usize], limits: &Limits, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let one = u64::from(clip.picture.width) * u64::from(clip.picture.height) * 3;
+    let all = one.saturating_mul(frames.len() as u64);
+    Limits::check("decoded bytes", all, limits.decoded_bytes)?;
+    let [one, all] = [one, all].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    out.resize(all, 0);
+    // Where each sample's picture goes, in the order of decoding.
+    let mut places: Vec<(usize, usize)> =
+        frames.iter().enumerate().map(|(place, &frame)| (clip.track.shown[frame], place)).collect();
+    places.sort_unstable();
+    let mut wanted: Vec<usize> = places.iter().map(|&(sample, _)| sample).collect();
+    wanted.dedup();
+    let mut places = places.into_iter().peekable();
+    let mut rows = Rows::default();
+    clip.frames(&wanted, limits, &mut |sample, planes| {
+        let mut first = None;
+        while let Some((_, place)) = places.next_if(|&(of, _)| of == sample) {
+            match first {
+                None => {
+                    to_rgb(planes, &clip.picture, &clip.matrix, &mut rows, &mut out[place * one..][..one]);
+                    first = Some(place);
+                }
+                Some(first) => out.copy_within(first * one..(first + 1) * one, place * one),
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,82 @@
-//! x
-fn main() {}
+//! `dsctl`: raw labeled media into datasets, and datasets into batches, from a terminal or CI.
+//!
+//! Results go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 runtime, 2 usage or configuration, 3 data
+//! problems found, 4 commit conflict, 5 quarantine over the limit, 130 interrupted.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use feedstock::Error;
+
+mod inspect;
+mod load;
+mod ls;
+mod output;
+
+/// Turns raw labeled media into Parquet datasets, and streams them, deterministically, into training.
+#[derive(Debug, Parser)]
+#[command(name = "dsctl", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 runtime or I/O error, 2 usage or configuration, 3 data problems found, \
+4 commit conflict, 5 quarantine over the limit (nothing committed; a rerun continues), 130 interrupted.";
+
+/// Flags that every verb takes.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress, no notes: only results and errors.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// How progress is shown on stderr (auto: a bar on a terminal, lines elsewhere).
+    #[arg(long, global = true, value_enum, default_value_t = output::Progress::Auto)]
+    progress: output::Progress,
+    /// Worker threads (0: one for each core).
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Load(load::Load),
+    Ls(ls::Ls),
+    Inspect(inspect::Inspect),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let global = &cli.global;
+    let done = match cli.verb {
+        Verb::Load(verb) => verb.run(global),
+        Verb::Ls(verb) => verb.run(global),
+        Verb::Inspect(verb) => verb.run(global),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(global, &error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// What a verb returns: the exit code of a run that did what it was asked.
+type Done = Result<ExitCode, Error>;
+
+/// Reads a TOML file into a configuration struct; what is wrong is named with file and line.
+fn read_toml<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T, Error> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+    toml::from_str(&text).map_err(|e| {
+        Error::config(
+            format!("{}: {}", path.display(), e.to_string().trim_end()),
+            "see the README for what it may hold",
+        )
+    })
+}

@@ -1,0 +1,290 @@
+//! `dsctl load`: runs a recipe and says, or shows, what comes out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use feedstock::clock::Mark;
+use feedstock::data::batch::{Batch, Column};
+use feedstock::data::tensor::DType;
+use feedstock::plan::{State, Tail};
+use feedstock::recipe::Recipe;
+use feedstock::{Error, augment, open};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+
+use crate::{Done, Global, output};
+
+/// Stream the batches of a recipe: measure it, take their digests, or dump them to a file.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// A dataset, a folder of Parquet files, or a raw class folder.
+    dataset: PathBuf,
+    /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// The epoch to run (from 0).
+    #[arg(long, value_name = "E", conflicts_with = "state_in")]
+    epoch: Option<u64>,
+    /// Stop after so many batches.
+    #[arg(long, value_name = "BATCHES")]
+    limit: Option<u64>,
+    /// This process among those that share the epoch (from 0).
+    #[arg(long, value_name = "R")]
+    rank: Option<u64>,
+    /// How many processes share the epoch.
+    #[arg(long, value_name = "W")]
+    world: Option<u64>,
+    /// The split to run over.
+    #[arg(long)]
+    split: Option<String>,
+    /// Samples of a batch.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// The seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What happens to the last batches: drop, pad or repeat.
+    #[arg(long, value_parser = tail)]
+    tail: Option<Tail>,
+    /// Batches prefetched.
+    #[arg(long, value_name = "BATCHES")]
+    prefetch: Option<usize>,
+    /// Memory budget in MiB.
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// Run each operation on its own. The bytes must be the same.
+    #[arg(long)]
+    no_fuse: bool,
+    /// Go on where this state was saved.
+    #[arg(long, value_name = "FILE")]
+    state_in: Option<PathBuf>,
+    /// Save the state after the last batch handed out.
+    #[arg(long, value_name = "FILE")]
+    state_out: Option<PathBuf>,
+    /// Print one line a batch and one for the epoch: a digest over all columns, labels and ids.
+    #[arg(long)]
+    digest: bool,
+    /// Write every batch into one safetensors file: columns, labels, ids.
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+}
+
+fn tail(text: &str) -> Result<Tail, String> {
+    serde_json::from_value(json!(text)).map_err(|_| "drop, pad or repeat".to_owned())
+}
+
+impl Load {
+    fn recipe(&self, global: &Global) -> Result<Recipe, Error> {
+        let mut recipe: Recipe = match &self.recipe {
+            Some(path) => crate::read_toml(path)?,
+            None => Recipe::default(),
+        };
+        let run = &mut recipe.run;
+        run.threads = global.threads.unwrap_or(run.threads);
+        run.prefetch = self.prefetch.unwrap_or(run.prefetch);
+        run.memory = self.memory.map_or(run.memory, |mib| mib.saturating_mul(1 << 20));
+        run.world.rank = self.rank.unwrap_or(run.world.rank);
+        run.world.size = self.world.unwrap_or(run.world.size);
+        recipe.split = self.split.clone().or(recipe.split);
+        recipe.batch = self.batch.unwrap_or(recipe.batch);
+        recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.tail = self.tail.unwrap_or(recipe.tail);
+        recipe.fuse &= !self.no_fuse;
+        Ok(recipe)
+    }
+
+    pub(crate) fn run(self, global: &Global) -> Done {
+        let recipe = self.recipe(global)?;
+        recipe.validate()?;
+        let dataset = Arc::new(open(&self.dataset)?);
+        for text in dataset.notes() {
+            output::note(global, format!("note: {text}"));
+        }
+        let loader = recipe.loader(dataset)?;
+        let mut epoch = match &self.state_in {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+                loader.resume(&State::from_json(&text)?)?
+            }
+            None => loader.epoch(self.epoch.unwrap_or(0))?,
+        };
+        let interrupted = output::interrupt()?;
+        let steps = epoch.remaining().min(self.limit.unwrap_or(u64::MAX));
+        let number = epoch.state().epoch;
+        if steps == 0 {
+            output::note(global, "note: there is no batch on this rank (see --tail, --batch and --world)");
+        }
+        let numerics = augment::numerics();
+        if self.digest && !global.json {
+            output::line(format_args!(
+                "# numerics {numerics}, dataset {}, recipe {}",
+                loader.dataset().digest(),
+                loader.recipe_digest()
+            ));
+        }
+        let meter = output::Meter::new(global, "batches");
+        let started = Mark::now();
+        let (mut digests, mut all) = (Vec::new(), xxhash_rust::xxh3::Xxh3::new());
+        let (mut batches, mut samples) = (0u64, 0u64);
+        let mut dumped = Vec::new();
+        while batches < steps && !interrupted.load(Ordering::Relaxed) {
+            let Some(batch) = epoch.next() else { break };
+            let batch = batch?;
+            batches += 1;
+            samples += batch.valid.iter().filter(|v| **v).count() as u64;
+            if self.digest {
+                let digest = batch.digest();
+                all.update(&digest.to_le_bytes());
+                if global.json {
+                    digests.push(json!({"batch": batch.place.batch, "digest": format!("{digest:032x}")}));
+                } else {
+                    output::line(format_args!("epoch {} batch {} {digest:032x}", batch.place.epoch, batch.place.batch));
+                }
+            }
+            if self.dump.is_some() {
+                dumped.push(batch);
+            }
+            meter.show(batches, steps, "");
+        }
+        meter.finish();
+        let seconds = started.elapsed().as_secs_f64();
+        let state = epoch.state();
+        drop(epoch);
+        if let Some(path) = &self.state_out {
+            std::fs::write(path, state.to_json()).map_err(|e| Error::io(path, "write", e))?;
+        }
+        if let Some(path) = &self.dump {
+            dump(path, &dumped)?;
+        }
+        let stats = loader.stats();
+        let whole = format!("{:032x}", all.digest128());
+        if global.json {
+            let mut result = json!({
+                "epoch": number, "batches": batches, "samples": samples, "dropped": loader.dropped(), "seconds": seconds,
+                "samples_per_second": samples as f64 / seconds.max(1e-9), "threads": loader.threads(), "stats": stats, "state": state,
+            });
+            if self.digest {
+                result["numerics"] = json!(numerics);
+                result["digests"] = json!(digests);
+                result["epoch_digest"] = json!(whole);
+            }
+            output::json(&result)?;
+        } else if self.digest {
+            output::line(format_args!("epoch {number} {batches} batches {samples} samples {whole}"));
+        } else {
+            output::line(format_args!(
+                "epoch {number}: {batches} batches, {samples} samples in {seconds:.2} s, {:.0} samples/s on {} threads",
+                samples as f64 / seconds.max(1e-9),
+                loader.threads()
+            ));
+            output::line(format_args!(
+                "  read {}, fetch {:.2} s, decode {:.2} s, augment {:.2} s (threads together); consumer waited {:.2} s",
+                output::bytes(stats.bytes),
+                stats.fetch_seconds,
+                stats.decode_seconds,
+                stats.augment_seconds,
+                stats.wait_seconds
+            ));
+            if loader.dropped() > 0 && self.limit.is_none() {
+                output::line(format_args!(
+                    "  {} samples at the end of the order are left out (--tail {})",
+                    loader.dropped(),
+                    "drop"
+                ));
+            }
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Every batch in one safetensors file: `BATCH/COLUMN`, with `/values` and `/offsets` for byte strings and ragged columns,
+/// `/lengths/AXIS` and `/missing` beside dense ones; `BATCH/valid`, `BATCH/ids/values` and `BATCH/ids/offsets`.
+fn dump(path: &std::path::Path, batches: &[Batch]) -> Result<(), Error> {
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, std::borrow::Cow<'_, [u8]>)> = Vec::new();
+    let numbers = |n: &[usize]| n.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect::<Vec<u8>>();
+    let flags = |n: &[bool]| n.iter().map(|v| u8::from(*v)).collect::<Vec<u8>>();
+    for batch in batches {
+        let at = batch.place.batch;
+        for (name, column) in &batch.columns {
+            let name = format!("{at}/{name}");
+            match column {
+                Column::Dense(d) => {
+                    for (axis, lengths) in &d.lengths {
+                        tensors.push((
+                            format!("{name}/lengths/{axis}"),
+                            Dtype::I64,
+                            vec![lengths.len()],
+                            numbers(lengths).into(),
+                        ));
+                    }
+                    if !d.missing.is_empty() {
+                        tensors.push((
+                            format!("{name}/missing"),
+                            Dtype::BOOL,
+                            vec![d.missing.len()],
+                            flags(&d.missing).into(),
+                        ));
+                    }
+                    let bytes = d.shape.iter().product::<usize>() * d.dtype.size();
+                    tensors.push((name, dtype(d.dtype), d.shape.clone(), d.buffer.bytes()[..bytes].into()));
+                }
+                Column::Ragged(r) => {
+                    tensors.push((
+                        format!("{name}/offsets"),
+                        Dtype::I64,
+                        vec![r.offsets.len()],
+                        numbers(&r.offsets).into(),
+                    ));
+                    let shape = vec![r.values.len() / r.dtype.size()];
+                    tensors.push((format!("{name}/values"), dtype(r.dtype), shape, r.values.as_slice().into()));
+                }
+                Column::Bytes(b) => {
+                    tensors.push((
+                        format!("{name}/offsets"),
+                        Dtype::I64,
+                        vec![b.offsets.len()],
+                        numbers(&b.offsets).into(),
+                    ));
+                    tensors.push((
+                        format!("{name}/values"),
+                        Dtype::U8,
+                        vec![b.values.len()],
+                        b.values.as_slice().into(),
+                    ));
+                }
+            }
+        }
+        tensors.push((format!("{at}/valid"), Dtype::BOOL, vec![batch.len()], flags(&batch.valid).into()));
+        let mut offsets = vec![0];
+        for id in &batch.ids {
+            offsets.push(offsets[offsets.len() - 1] + id.len());
+        }
+        let ids = batch.ids.concat().into_bytes();
+        tensors.push((format!("{at}/ids/offsets"), Dtype::I64, vec![offsets.len()], numbers(&offsets).into()));
+        tensors.push((format!("{at}/ids/values"), Dtype::U8, vec![ids.len()], ids.into()));
+    }
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let view =
+            TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::library("writing safetensors", e))?;
+        Ok((name.as_str(), view))
+    });
+    let views = views.collect::<Result<Vec<_>, Error>>()?;
+    safetensors::serialize_to_file(views, None, path)
+        .map_err(|e| Error::io(path, "write", std::io::Error::other(e.to_string())))
+}
+
+fn dtype(dtype: DType) -> Dtype {
+    match dtype {
+        DType::I64 => Dtype::I64,
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::Bool => Dtype::BOOL,
+        _ => Dtype::U8,
+    }
+}

@@ -1,0 +1,139 @@
+//! `dsctl ls`: what is in a dataset.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use feedstock::data::feature::Feature;
+use feedstock::data::label::Value;
+use feedstock::dataset::Dataset;
+use feedstock::{Error, open};
+use serde_json::{Map, json};
+
+use crate::{Done, Global, output};
+
+/// List what a dataset holds: version, splits, columns and shards, or its rows.
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// A dataset, a folder of Parquet files, or a raw class folder.
+    dataset: PathBuf,
+    /// List rows: id, split order, small values.
+    #[arg(long)]
+    rows: bool,
+    /// Only rows of this split.
+    #[arg(long)]
+    split: Option<String>,
+    /// At most so many rows.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Another version than the latest.
+    #[arg(long, value_name = "V")]
+    version: Option<u64>,
+}
+
+/// Opens a dataset at a version, or the latest.
+pub(crate) fn open_at(path: &std::path::Path, version: Option<u64>) -> Result<Dataset, Error> {
+    match version {
+        Some(version) => Dataset::open_version(path, version),
+        None => open(path),
+    }
+}
+
+/// A small value as JSON; classes by name.
+pub(crate) fn value_json(feature: &Feature, value: &Value) -> serde_json::Value {
+    match (feature, value) {
+        (_, Value::Null) => serde_json::Value::Null,
+        (Feature::ClassLabel { names }, Value::Int(class)) => {
+            let name = usize::try_from(*class).ok().and_then(|c| names.get(c));
+            name.map_or(json!(class), |n| json!(n))
+        }
+        (_, Value::Int(v)) => json!(v),
+        (_, Value::Float(v)) => json!(v),
+        (_, Value::Bool(v)) => json!(v),
+        (_, Value::Text(v)) => json!(v),
+    }
+}
+
+/// The small values of a row, by column.
+pub(crate) fn values(dataset: &Dataset, row: u64) -> Map<String, serde_json::Value> {
+    let entry = dataset.index().row(row);
+    let columns = dataset.schema().columns.iter().enumerate().filter(|(_, c)| !c.feature.is_payload());
+    columns.map(|(i, c)| (c.name.clone(), value_json(&c.feature, &entry.value(i)))).collect()
+}
+
+impl Ls {
+    pub(crate) fn run(self, global: &Global) -> Done {
+        let dataset = open_at(&self.dataset, self.version)?;
+        for text in dataset.notes() {
+            output::note(global, format!("note: {text}"));
+        }
+        if let Some(split) = &self.split
+            && !dataset.splits().contains_key(split)
+        {
+            let names: Vec<&str> = dataset.splits().keys().map(String::as_str).collect();
+            return Err(Error::config(
+                format!("there is no split {split:?}"),
+                format!("there are: {}", names.join(", ")),
+            ));
+        }
+        if self.rows {
+            self.list(&dataset, global)?
+        } else {
+            self.overview(&dataset, global)?
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn list(&self, dataset: &Dataset, global: &Global) -> Result<(), Error> {
+        let rows = dataset.index().ranges(self.split.as_deref()).into_iter().flatten().take(self.limit);
+        let mut listed = Vec::new();
+        for row in rows {
+            let id = dataset.index().row(row).id();
+            let values = values(dataset, row);
+            if global.json {
+                listed.push(json!({"row": row, "id": id, "values": values}));
+            } else {
+                let values: Vec<String> = values.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                output::line(format_args!("{row}\t{id}\t{}", values.join(" ")));
+            }
+        }
+        if global.json { output::json(&listed) } else { Ok(()) }
+    }
+
+    fn overview(&self, dataset: &Dataset, global: &Global) -> Result<(), Error> {
+        let bytes: u64 = dataset.shards().iter().map(|s| s.bytes).sum();
+        if global.json {
+            return output::json(&json!({
+                "path": dataset.root(), "version": dataset.version(), "digest": dataset.digest(), "rows": dataset.rows(),
+                "bytes": bytes, "splits": dataset.splits(), "schema": dataset.schema(), "shards": dataset.shards(),
+            }));
+        }
+        let version = dataset.version().map_or("read-only, not a feedstock dataset".into(), |v| format!("version {v}"));
+        output::line(format_args!(
+            "{}: {version}, {} rows, {} shards, {}",
+            dataset.root().display(),
+            dataset.rows(),
+            dataset.shards().len(),
+            output::bytes(bytes)
+        ));
+        for (split, rows) in dataset.splits() {
+            output::line(format_args!("  split {split:<12} {rows} rows"));
+        }
+        for column in &dataset.schema().columns {
+            let more = match &column.feature {
+                Feature::ClassLabel { names } => format!(", {} classes: {}", names.len(), shortened(names)),
+                _ => String::new(),
+            };
+            output::line(format_args!("  column {:<11} {}{more}", column.name, column.feature.name()));
+        }
+        for shard in dataset.shards() {
+            output::line(format_args!("  {}  {} rows  {}", shard.path, shard.rows, output::bytes(shard.bytes)));
+        }
+        Ok(())
+    }
+}
+
+fn shortened(names: &[String]) -> String {
+    let some: Vec<&str> = names.iter().take(12).map(String::as_str).collect();
+    format!("{}{}", some.join(", "), if names.len() > 12 { ", ..." } else { "" })
+}

@@ -1,0 +1,125 @@
+//! What goes to stdout and stderr, and Ctrl-C.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use feedstock::Error;
+use feedstock::clock::Mark;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::Global;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A bar on a terminal, lines elsewhere.
+    Auto,
+    /// A line every few seconds.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// Prints a result line. A reader that went away (`dsctl ... | head`) ends the program quietly.
+pub(crate) fn line(text: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    if let Err(e) = writeln!(out, "{text}") {
+        std::process::exit(if e.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 });
+    }
+}
+
+/// Prints JSON as the result.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), Error> {
+    line(serde_json::to_string_pretty(value).map_err(|e| Error::library("writing JSON", e))?);
+    Ok(())
+}
+
+/// A note on stderr, unless asked to be quiet.
+pub(crate) fn note(global: &Global, text: impl std::fmt::Display) {
+    if !global.quiet {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// An error on stderr; with `--json` also as a JSON object on stdout, so that a machine sees why.
+pub(crate) fn error(global: &Global, error: &Error) {
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    if global.json {
+        line(serde_json::json!({"error": error.to_string(), "exit_code": error.exit_code()}));
+    }
+}
+
+/// A flag that Ctrl-C (or SIGTERM) raises. The second time ends the process at once.
+pub(crate) fn interrupt() -> Result<Arc<AtomicBool>, Error> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    let handler = move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::library("listening for Ctrl-C", e))?;
+    Ok(flag)
+}
+
+/// Shows how far something is.
+pub(crate) struct Meter {
+    bar: Option<ProgressBar>,
+    plain: bool,
+    started: Mark,
+    last: std::sync::Mutex<Option<Mark>>,
+    what: &'static str,
+}
+
+impl Meter {
+    /// A meter of `what` ("files").
+    pub(crate) fn new(global: &Global, what: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let (bar, plain) = match (global.quiet, global.progress) {
+            (true, _) | (_, Progress::None) => (None, false),
+            (_, Progress::Auto) if terminal => {
+                let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+                let template = "{wide_bar} {pos}/{len} {msg} {per_sec}, {eta} left";
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style);
+                }
+                (Some(bar), false)
+            }
+            _ => (None, true),
+        };
+        Meter { bar, plain, started: Mark::now(), last: std::sync::Mutex::new(None), what }
+    }
+
+    /// Shows that `done` of `total` are done.
+    pub(crate) fn show(&self, done: u64, total: u64, extra: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(format!("{}{extra}", self.what));
+        }
+        let Ok(mut last) = self.last.lock() else { return };
+        let due = last.is_none_or(|mark| mark.elapsed() > Duration::from_secs(5));
+        if self.plain && due && done > 0 {
+            *last = Some(Mark::now());
+            let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
+            let rate = done as f64 / seconds;
+            let left = (total.saturating_sub(done)) as f64 / rate;
+            let _ = writeln!(std::io::stderr(), "{done}/{total} {}{extra}, {rate:.0}/s, {left:.0} s left", self.what);
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    indicatif::HumanBytes(count).to_string()
+}

@@ -1,0 +1,398 @@
+//! JPEG (ITU-T T.81) by `libjpeg-turbo-rs`: the pixels of libjpeg-turbo's defaults (accurate integer DCT, fancy
+//! upsampling), which are those of Pillow and torchvision.
+//!
+//! A region costs what lies above its lower edge: a sequential file is decoded through a copy of its bytes whose header
+//! says that the picture ends a little below the region, so that the rows under it are not even entropy-decoded. The
+//! pixels are those of the whole picture, bit by bit (tested over sampling factors and regions).
+
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
+
+use super::jpeg_header::{self, Header};
+use super::{check_size, region_of, sized};
+use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
+use crate::data::info::{Format, Info};
+use crate::error::{Fault, Reason};
+
+/// The JPEG codec: baseline, extended, progressive and arithmetic-coded files of 8 bits, gray or three components.
+///
+/// Refused as unsupported: CMYK and YCCK, lossless and hierarchical files, 12 bits. Strict where libjpeg warns: a scan
+/// that ends before its last block is [`Reason::Truncated`] (or [`Reason::Corrupt`] if the file has its end marker); a
+/// missing end marker or bytes behind the picture are fine as long as every block is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Jpeg;
+
+/// More scans than any encoder writes; each one costs a walk over the whole picture.
+const MAX_SCANS: usize = 500;
+
+/// Rows and columns behind a region that fancy upsampling may look at.
+const MARGIN: u32 = 2;
+
+/// Columns to decode at least where columns are subsampled: the decoder takes a simpler filter for the narrowest pictures,
+/// and takes a narrow crop for one.
+const LEAST_WIDTH: u32 = 16;
+
+/// The file with another height, kept between calls for its memory.
+#[derive(Default)]
+struct Shortened(Vec<u8>);
+
+impl Codec for Jpeg {
+    fn name(&self) -> &'static str {
+        "jpeg"
+    }
+
+    fn format(&self) -> Format {
+        Format::Jpeg
+    }
+
+    fn sniff(&self, bytes: &[u8]) -> bool {
+        bytes.starts_with(&[0xff, 0xd8, 0xff])
+    }
+
+    fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
+        Ok(info(&header(bytes, limits)?))
+    }
+
+    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
+        let header = header(bytes, limits)?;
+        if level != Check::Header {
+            // One pixel of each block is enough to walk the stream.
+            let scale = match level {
+                Check::Entropy => ScalingFactor::try_new(1, 8).map_err(|e| fault(e, bytes))?,
+                _ => ScalingFactor::default(),
+            };
+            decode(bytes, &header, limits, &mut scratch.bytes, |decoder| decoder.set_scale(scale))?;
+        }
+        Ok(info(&header))
+    }
+
+    fn decode<'s>(
+        &self,
+        bytes: &'s [u8],
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        let region = match want {
+            Want::Whole => None,
+            Want::Image { region } => region,
+            _ => return Err(Fault::new(Reason::WrongMedia, "a JPEG has neither samples nor frames")),
+        };
+        let header = header(bytes, limits)?;
+        let region = region_of(region, header.width, header.height)?;
+        let (x, width) = if (region.width, region.height) == (header.width, header.height) {
+            decode(bytes, &header, limits, &mut scratch.bytes, |_| {})?;
+            (0, header.width)
+        } else {
+            decode_region(bytes, &header, region, limits, scratch)?
+        };
+        Ok(Decoded::Pixels(Pixels {
+            data: &scratch.bytes[..width as usize * region.height as usize * 3],
+            frames: 1,
+            width,
+            height: region.height,
+            origin: (x, region.y),
+            pts_us: &[],
+        }))
+    }
+}
+
+fn info(header: &Header) -> Info {
+    Info {
+        width: header.width,
+        height: header.height,
+        channels: u32::from(header.components),
+        ..Info::of(Format::Jpeg)
+    }
+}
+
+fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {
+    Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
+    let header = jpeg_header::read(bytes)?;
+    check_size(header.width, header.height, limits)?;
+    // A block (64 samples, of a component that may be sampled down) takes a bit at least: a few bytes cannot be a large
+    // picture, and are refused before they get the memory of one.
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    if header.huffman && pixels / 2048 > bytes.len() as u64 {
+        let what = format!("{} bytes cannot hold a JPEG of {}x{}", bytes.len(), header.width, header.height);
+        return Err(Fault::new(Reason::Truncated, what));
+    }
+    Ok(header)
+}
+
+/// Decodes the rows of a region into the scratch; returns their first column and how wide they are.
+fn decode_region(
+    bytes: &[u8],
+    header: &Header,
+    region: Rect,
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<(u32, u32), Fault> {
+    let Rect { y, height, .. } = region;
+    let (x, end) = columns(header, region);
+    let width = end - x;
+    let crop = |decoder: &mut Decoder<'_>| {
+        decoder.set_crop_region(x as usize, y as usize, width as usize, height as usize);
+    };
+    let rows = y + height + if header.rows_subsampled { MARGIN } else { 0 };
+    let (width, got) = if header.sequential && rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows)
+    {
+        let mut copy = std::mem::take(scratch.state::<Shortened>());
+        shorten(bytes, header, rows, &mut copy.0);
+        let done = decode(&copy.0, &Header { height: rows, ..*header }, limits, &mut scratch.bytes, crop);
+        *scratch.state::<Shortened>() = copy;
+        done?
+    } else {
+        decode(bytes, header, limits, &mut scratch.bytes, crop)?
+    };
+    // The left edge moved to the beginning of an MCU, the right edge stayed.
+    match end.checked_sub(width) {
+        Some(x) if got == height => Ok((x, width)),
+        _ => Err(disagree("the crop")),
+    }
+}
+
+/// The columns to decode for a region: chroma at the edges of a crop is upsampled from what is inside, so where columns are
+/// subsampled the crop gets a margin.
+fn columns(header: &Header, region: Rect) -> (u32, u32) {
+    let end = region.x + region.width;
+    if !header.columns_subsampled {
+        return (region.x, end);
+    }
+    let end = (end + MARGIN).max(LEAST_WIDTH).min(header.width);
+    (region.x.saturating_sub(1).min(end.saturating_sub(LEAST_WIDTH)), end)
+}
+
+/// Copies a file without its metadata, with a height of `rows`.
+fn shorten(bytes: &[u8], header: &Header, rows: u32, copy: &mut Vec<u8>) {
+    copy.clear();
+    copy.extend_from_slice(&bytes[..2]);
+    for segment in jpeg_header::segments(&bytes[..header.scan_at]) {
+        // Metadata is APPn and COM, but APP0 (JFIF) and APP14 (Adobe) tell the colours.
+        let code = bytes[segment.start + 1];
+        if matches!(code, 0xe1..=0xed | 0xef | 0xfe) {
+            continue;
+        }
+        let from = copy.len();
+        copy.extend_from_slice(&bytes[segment.clone()]);
+        if segment.contains(&header.height_at) {
+            let at = from + header.height_at - segment.start;
+            copy[at..at + 2].copy_from_slice(&(rows as u16).to_be_bytes());
+        }
+    }
+    copy.extend_from_slice(&bytes[header.scan_at..]);
+}
+
+/// Decodes into `out` as configured and returns (width, height) of what is there.
+fn decode<'b>(
+    bytes: &'b [u8],
+    header: &Header,
+    limits: &Limits,
+    out: &mut Vec<u8>,
+    configure: impl FnOnce(&mut Decoder<'b>),
+) -> Result<(u32, u32), Fault> {
+    guarded("JPEG", || {
+        let budget = DecodeLimits { max_scans: MAX_SCANS, max_pixels: limits.pixels, ..DecodeLimits::default() };
+        let mut decoder = Decoder::new_with_limits(bytes, budget).map_err(|e| fault(e, bytes))?;
+        let frame = decoder.header();
+        if (u32::from(frame.width), u32::from(frame.height)) != (header.width, header.height) {
+            return Err(disagree("the frame header"));
+        }
+        if !header.sequential && !ends(bytes) {
+            return Err(Fault::new(Reason::Truncated, "the JPEG ends before its last scan"));
+        }
+        decoder.set_output_format(PixelFormat::Rgb);
+        configure(&mut decoder);
+        let length = decoder.output_buffer_size().map_err(|e| fault(e, bytes))?;
+        Limits::check("decoded bytes", length as u64, limits.decoded_bytes)?;
+        let done = decoder.decode_image_into(sized(out, length)).map_err(|e| fault(e, bytes))?;
+        if done.pixel_format != PixelFormat::Rgb || done.bytes_written != done.width * done.height * 3 {
+            return Err(disagree("the pixel format"));
+        }
+        Ok((done.width as u32, done.height as u32))
+    })
+}
+
+fn disagree(what: &str) -> Fault {
+    Fault::new(Reason::Corrupt, format!("JPEG: {what} is read in two ways"))
+}
+
+/// Whether an end marker follows the last scan header.
+fn ends(bytes: &[u8]) -> bool {
+    let last = bytes.windows(2).rev().find(|two| matches!(two, [0xff, 0xd9 | 0xda]));
+    last.is_some_and(|two| two[1] == 0xd9)
+}
+
+fn fault(error: JpegError, bytes: &[u8]) -> Fault {
+    let reason = match &error {
+        JpegError::UnexpectedEof if ends(bytes) => Reason::Corrupt,
+        JpegError::UnexpectedEof => Reason::Truncated,
+        JpegError::LimitExceeded { .. } | JpegError::AllocationFailed { .. } => Reason::OverLimit,
+        JpegError::Unsupported(_) => Reason::Unsupported,
+        _ => Reason::Corrupt,
+    };
+    let words = match reason {
+        Reason::Truncated => "the JPEG ends before its picture does".to_owned(),
+        Reason::Corrupt if matches!(error, JpegError::UnexpectedEof) => {
+            "JPEG: a scan ends before its last block".to_owned()
+        }
+        _ => format!("JPEG: {error}"),
+    };
+    Fault::new(reason, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use libjpeg_turbo_rs::{Encoder, Subsampling};
+
+    use super::*;
+    use crate::codec::mutants;
+    use crate::codec::tests::fixture;
+
+    /// A picture with smooth parts, edges and noise, so that neighbouring blocks and chroma samples differ.
+    fn picture(width: u32, height: u32) -> Vec<u8> {
+        let mut noise = 1u32;
+        (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let edge = if (x / 5 + y / 7) % 2 == 0 { 90 } else { 0 };
+                [x * 3 + edge, y * 5 + (noise >> 28), x * y / 9 + edge].map(|v| v as u8)
+            })
+            .collect()
+    }
+
+    fn decoded(bytes: &[u8], region: Option<Rect>, scratch: &mut Scratch) -> Result<(Vec<u8>, Rect), Fault> {
+        match Jpeg.decode(bytes, Want::Image { region }, &Limits::default(), scratch)? {
+            Decoded::Pixels(p) => {
+                assert_eq!(p.data.len(), p.width as usize * p.height as usize * 3);
+                Ok((p.data.to_vec(), Rect { x: p.origin.0, y: p.origin.1, width: p.width, height: p.height }))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn cut(data: &[u8], of: Rect, part: Rect) -> Vec<u8> {
+        let rows = (part.y - of.y) as usize..(part.y - of.y + part.height) as usize;
+        let row = of.width as usize * 3;
+        let columns = (part.x - of.x) as usize * 3..(part.x - of.x + part.width) as usize * 3;
+        rows.flat_map(|y| data[y * row..(y + 1) * row][columns.clone()].to_vec()).collect()
+    }
+
+    /// Regions at the edges of the picture and of blocks, of one pixel, and drawn ones.
+    fn regions(width: u32, height: u32, count: u32) -> Vec<Rect> {
+        let mut state = width * 7919 + height;
+        let mut below = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % n
+        };
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        let mut made = vec![rect(0, 0, 1, 1), rect(width - 1, height - 1, 1, 1), rect(0, height - 1, width, 1)];
+        for edge in [8, 16, 32].into_iter().filter(|e| e + 1 < width.min(height)) {
+            made.extend([
+                rect(edge, edge, 1, 1),
+                rect(edge - 1, edge - 1, 2, 2),
+                rect(0, 0, edge, edge),
+                rect(0, 0, edge + 1, edge - 1),
+            ]);
+        }
+        for _ in 0..count {
+            let (x, y) = (below(width), below(height));
+            made.push(rect(x, y, 1 + below(width - x), 1 + below(height - y)));
+        }
+        made
+    }
+
+    fn regions_equal(name: &str, bytes: &[u8], count: u32, scratch: &mut Scratch) {
+        let (whole, of) = decoded(bytes, None, scratch).unwrap();
+        for region in regions(of.width, of.height, count) {
+            let (data, got) = decoded(bytes, Some(region), scratch).unwrap();
+            assert_eq!(cut(&data, got, region), cut(&whole, of, region), "{name}: {region:?} came as {got:?}");
+        }
+    }
+
+    #[test]
+    fn regions_are_those_of_the_whole_picture() {
+        use Subsampling::*;
+        let mut scratch = Scratch::default();
+        for (sampling, name) in
+            [(S444, "444"), (S422, "422"), (S420, "420"), (S440, "440"), (S411, "411"), (S441, "441")]
+        {
+            for (width, height) in [(99, 75), (64, 64), (130, 33), (17, 95), (3, 50)] {
+                let pixels = picture(width, height);
+                for kind in 0..4 {
+                    let encoder = Encoder::new(&pixels, width as usize, height as usize, PixelFormat::Rgb);
+                    let encoder = encoder.quality(85).subsampling(sampling);
+                    let bytes = match kind {
+                        0 => encoder,
+                        1 => encoder.progressive(true),
+                        2 => encoder.restart_blocks(3),
+                        _ => encoder.optimize_huffman(true),
+                    };
+                    let name = format!("{name} {width}x{height} kind {kind}");
+                    regions_equal(&name, &bytes.encode().unwrap(), 40, &mut scratch);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn regions_of_fixtures_are_those_of_the_whole_picture() {
+        let mut scratch = Scratch::default();
+        for name in ["arithmetic", "sampling_1x2", "sampling_4x1", "exif_orientation_6", "one_pixel"] {
+            regions_equal(name, &fixture(&format!("images_extra/{name}.jpg")), 60, &mut scratch);
+        }
+        regions_equal("gray", &fixture("images/train/pants/005_gray.jpg"), 60, &mut scratch);
+    }
+
+    #[test]
+    fn a_missing_end_marker_or_a_tail_is_fine_and_a_missing_block_is_not() {
+        let mut scratch = Scratch::default();
+        for progressive in [false, true] {
+            let encoder = Encoder::new(&[7; 64 * 48 * 3], 64, 48, PixelFormat::Rgb).progressive(progressive);
+            let bytes = encoder.encode().unwrap();
+            let mut check = |bytes: &[u8]| {
+                Jpeg.check(bytes, Check::Decode, &Limits::default(), &mut scratch).map(|_| ()).map_err(|f| f.reason)
+            };
+            assert_eq!(check(&bytes), Ok(()));
+            assert_eq!(check(&[&bytes[..], b"\0\0trailing bytes"].concat()), Ok(()));
+            let end = if progressive { Err(Reason::Truncated) } else { Ok(()) };
+            assert_eq!(check(&bytes[..bytes.len() - 2]), end, "without its end marker");
+            for length in 2..bytes.len() - 8 {
+                assert_eq!(check(&bytes[..length]), Err(Reason::Truncated), "{length} of {} bytes", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_decoded_is_unsupported() {
+        let cmyk = fixture("images_extra/cmyk.jpg");
+        assert_eq!(Jpeg.probe(&cmyk, &Limits::default()).unwrap_err().reason, Reason::Unsupported);
+        let bytes = fixture("images/train/pants/000_444.jpg");
+        let limits = Limits { pixels: 100, ..Limits::default() };
+        assert_eq!(Jpeg.probe(&bytes, &limits).unwrap_err().reason, Reason::OverLimit);
+        let mut claims = bytes.clone();
+        let at = jpeg_header::read(&bytes).unwrap().height_at;
+        claims[at..at + 4].copy_from_slice(&[0x30, 0, 0x30, 0]);
+        assert_eq!(Jpeg.probe(&claims, &Limits::default()).unwrap_err().reason, Reason::Truncated);
+        let outside = Rect { x: 0, y: 0, width: 100_000, height: 1 };
+        assert_eq!(decoded(&bytes, Some(outside), &mut Scratch::default()).unwrap_err().reason, Reason::Corrupt);
+    }
+
+    #[test]
+    fn damage_never_panics_out() {
+        let limits = Limits { pixels: 1 << 20, ..Limits::default() };
+        let mut scratch = Scratch::default();
+        for name in ["000_444", "002_420", "005_gray"] {
+            let bytes = fixture(&format!("images/train/pants/{name}.jpg"));
+            for made in mutants(&bytes, 150) {
+                for level in [Check::Header, Check::Entropy, Check::Decode] {
+                    let fault = Jpeg.check(&made, level, &limits, &mut scratch).err();
+                    assert!(fault.as_ref().is_none_or(|f| f.reason != Reason::DecoderPanic), "{name}: {fault:?}");
+                }
+                let region = Rect { x: 3, y: 5, width: 20, height: 9 };
+                let _ = Jpeg.decode(&made, Want::Image { region: Some(region) }, &limits, &mut scratch);
+            }
+        }
+        assert!(scratch.bytes.capacity() <= 8 << 20);
+    }
+}

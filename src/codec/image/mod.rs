@@ -1,0 +1,116 @@
+//! Still pictures, decoded to RGB8 `[height, width, 3]`.
+//!
+//! Gray is spread to three channels, alpha is dropped without compositing, 16-bit samples keep their high byte: what
+//! Pillow's `convert("RGB")` gives for u8 data. The EXIF orientation is *not* applied: pixels come as they are stored,
+//! and `width`, `height` and regions are those of the stored picture.
+
+use super::{Limits, Rect};
+use crate::error::{Fault, Reason};
+
+pub mod jpeg;
+mod jpeg_header;
+pub mod png;
+
+/// Checks a picture's size against the budgets, before anything of that size is allocated.
+fn check_size(width: u32, height: u32, limits: &Limits) -> Result<(), Fault> {
+    let pixels = u64::from(width) * u64::from(height);
+    Limits::check("pixels", pixels, limits.pixels)?;
+    Limits::check("decoded bytes", pixels.saturating_mul(3), limits.decoded_bytes)
+}
+
+/// The wanted region, checked; the whole picture if none is wanted.
+fn region_of(region: Option<Rect>, width: u32, height: u32) -> Result<Rect, Fault> {
+    let Some(region) = region else { return Ok(Rect { x: 0, y: 0, width, height }) };
+    let inside =
+        |at: u32, length: u32, whole: u32| length > 0 && at.checked_add(length).is_some_and(|end| end <= whole);
+    if inside(region.x, region.width, width) && inside(region.y, region.height, height) {
+        return Ok(region);
+    }
+    Err(Fault::new(
+        Reason::Corrupt,
+        format!(
+            "a region of {}x{} at ({}, {}) is wanted of a picture of {width}x{height}",
+            region.width, region.height, region.x, region.y
+        ),
+    ))
+}
+
+/// Makes `bytes` hold at least `length` bytes and returns that many. Contents are unspecified.
+fn sized(bytes: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if bytes.len() < length {
+        bytes.resize(length, 0);
+    }
+    &mut bytes[..length]
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use crate::codec::tests::fixture;
+    use crate::codec::{Check, Decoded, Limits, Rect, Scratch, Want, mutants, sniff};
+    use crate::data::info::Kind;
+    use crate::error::Reason;
+
+    fn hex(bytes: impl AsRef<[u8]>) -> String {
+        bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// fixtures/golden/decode.json: Pillow's pixels of every image fixture.
+    #[test]
+    fn pixels_are_pillows() {
+        let golden: serde_json::Value = serde_json::from_slice(&fixture("golden/decode.json")).unwrap();
+        let (mut scratch, limits, mut compared) = (Scratch::default(), Limits::default(), 0);
+        for (name, fact) in golden["files"].as_object().unwrap() {
+            let bytes = fixture(name);
+            let codec = sniff(&bytes, Kind::Image).unwrap();
+            if fact["mode"] == "CMYK" {
+                assert_eq!(codec.probe(&bytes, &limits).unwrap_err().reason, Reason::Unsupported);
+                continue;
+            }
+            let info = codec.check(&bytes, Check::Decode, &limits, &mut scratch).unwrap();
+            assert_eq!(codec.check(&bytes, Check::Entropy, &limits, &mut scratch), Ok(info), "{name}");
+            assert_eq!(codec.probe(&bytes, &limits), Ok(info), "{name}");
+            assert_eq!(
+                (info.width, info.height),
+                (fact["width"].as_u64().unwrap() as u32, fact["height"].as_u64().unwrap() as u32)
+            );
+            let Ok(Decoded::Pixels(pixels)) = codec.decode(&bytes, Want::Whole, &limits, &mut scratch) else {
+                panic!("{name} does not decode")
+            };
+            assert_eq!((pixels.width, pixels.height, pixels.origin), (info.width, info.height, (0, 0)), "{name}");
+            assert_eq!(hex(Sha256::digest(pixels.data)), fact["sha256_rgb"].as_str().unwrap(), "{name}");
+            compared += 1;
+        }
+        assert!(compared >= 30, "only {compared} images were compared");
+    }
+
+    #[test]
+    fn a_png_region_has_the_rows_to_its_end() {
+        let bytes = fixture("images/train/pants/006_rgb.png");
+        let codec = sniff(&bytes, Kind::Image).unwrap();
+        let (mut whole, mut part) = (Scratch::default(), Scratch::default());
+        let limits = Limits::default();
+        let Ok(Decoded::Pixels(all)) = codec.decode(&bytes, Want::Whole, &limits, &mut whole) else { panic!() };
+        let region = Rect { x: 4, y: 6, width: 10, height: 7 };
+        let want = Want::Image { region: Some(region) };
+        let Ok(Decoded::Pixels(some)) = codec.decode(&bytes, want, &limits, &mut part) else { panic!() };
+        assert_eq!((some.width, some.height, some.origin), (all.width, 13, (0, 0)));
+        assert_eq!(some.data, &all.data[..some.data.len()]);
+    }
+
+    #[test]
+    fn a_damaged_png_never_panics_out() {
+        let limits = Limits { pixels: 1 << 20, ..Limits::default() };
+        let mut scratch = Scratch::default();
+        for name in ["images/train/pants/006_rgb.png", "images_extra/rgb16.png", "images_extra/bilevel.png"] {
+            let bytes = fixture(name);
+            let codec = sniff(&bytes, Kind::Image).unwrap();
+            for made in mutants(&bytes, 300) {
+                let fault = codec.check(&made, Check::Decode, &limits, &mut scratch).err();
+                assert!(fault.as_ref().is_none_or(|f| f.reason != Reason::DecoderPanic), "{name}: {fault:?}");
+            }
+        }
+        assert!(scratch.bytes.capacity() <= 8 << 20);
+    }
+}

@@ -1,0 +1,511 @@
+//! What must be known of an H.264 stream beside its pixels: parameter sets, slice headers, recovery points.
+//!
+//! The decoder trusts what it is fed: it sizes memory by numbers in headers, conceals a missing reference by leaving
+//! pixels unpredicted, and passes over syntax that it does not apply. So each NAL unit is looked at here before it is
+//! handed on: numbers are held within the standard's bounds, jumps in `frame_num` and unsupported syntax are faults.
+//! Section numbers are those of ITU-T H.264 (08/2021).
+
+use std::collections::BTreeMap;
+
+use rusty_h264_decoder::{DecodeError, Pps};
+
+use super::bits::{Bits, unescape};
+use crate::error::{Fault, Reason};
+
+/// The picture of a stream, from its sequence parameter set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Picture {
+    /// Pixels across after cropping.
+    pub(super) width: u32,
+    /// Pixels down after cropping.
+    pub(super) height: u32,
+    /// Pixels that cropping takes away on the left, which the decoder leaves in place.
+    pub(super) left: u32,
+    /// The same above.
+    pub(super) top: u32,
+    /// Macroblocks of 16 x 16 pixels.
+    pub(super) macroblocks: u64,
+    /// Pictures that the decoder must keep for reference.
+    pub(super) references: u32,
+    /// `matrix_coefficients` (Table E-5); 2 (unspecified) if the stream is silent.
+    pub(super) matrix: u8,
+    /// Whether luma and chroma use all of 0 to 255.
+    pub(super) full_range: bool,
+}
+
+/// The fields of a sequence parameter set that slice headers depend on (7.3.2.1.1).
+#[derive(Debug, Clone, Copy)]
+struct Sequence {
+    picture: Picture,
+    frame_num_bits: u32,
+    order_type: u32,
+    order_bits: u32,
+    order_always_zero: bool,
+    gaps: bool,
+    frames_only: bool,
+}
+
+/// The same of a picture parameter set (7.3.2.2).
+#[derive(Debug, Clone, Copy)]
+struct Set {
+    sequence: u32,
+    bottom_order: bool,
+    redundant: bool,
+}
+
+/// How decoding may begin at an access unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It depends on what came before.
+    None,
+    /// A recovery point with exact match (D.2.8): right for all pictures presented at or after it.
+    Open,
+    /// An IDR picture: nothing before it matters.
+    Idr,
+}
+
+/// An access unit, ready for the decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Whether it is an IDR picture: nothing before it matters.
+    pub(super) idr: bool,
+    /// Whether later pictures may refer to it.
+    pub(super) reference: bool,
+    /// `frame_num`, and what it is counted modulo of; `None` if the stream may skip numbers.
+    pub(super) number: Option<(u32, u32)>,
+    /// Whether it brings parameter sets.
+    pub(super) sets: bool,
+}
+
+/// The parameter sets seen so far and the form in which samples hold NAL units.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    /// Bytes of the length in front of each NAL unit.
+    length_size: usize,
+    sequences: BTreeMap<u32, Sequence>,
+    sets: BTreeMap<u32, Set>,
+    /// The parameter sets of the configuration, as the decoder wants them (Annex B).
+    pub(super) header: Vec<u8>,
+}
+
+fn corrupt(message: impl std::fmt::Display) -> Fault {
+    Fault::new(Reason::Corrupt, message)
+}
+
+fn unsupported(message: impl std::fmt::Display) -> Fault {
+    Fault::new(Reason::Unsupported, message)
+}
+
+/// The decoder's refusal as a fault.
+pub(super) fn refused(error: DecodeError) -> Fault {
+    match error {
+        DecodeError::Truncated => corrupt("H.264: the coded data of a picture ends early or contradicts itself"),
+        DecodeError::MissingParameterSet => corrupt("H.264: a slice names a parameter set that is not there"),
+        DecodeError::Unsupported(what) if what.contains("interlace") => unsupported("interlaced H.264"),
+        // The decoder uses one word for tools that it lacks and for values that the standard does not have.
+        DecodeError::Unsupported(what) => unsupported(format!("H.264: {what}")),
+        DecodeError::Internal(what) => corrupt(format!("H.264 decoder: {what}")),
+    }
+}
+
+impl Stream {
+    /// From an `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1), the same in MP4 and Matroska. `first` is the
+    /// first sample, asked only if the record holds no parameter sets (`avc3`).
+    pub(super) fn new(record: &[u8], first: Option<&[u8]>) -> Result<Self, Fault> {
+        let [1, _, _, _, lengths, counts, rest @ ..] = record else {
+            return Err(corrupt("the H.264 configuration record is too short or of an unknown version"));
+        };
+        let mut stream = Stream {
+            length_size: usize::from(lengths & 3) + 1,
+            sequences: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            header: Vec::new(),
+        };
+        let mut rest = rest;
+        for kind in [7, 8] {
+            let count = match kind {
+                7 => counts & 31,
+                _ => take(&mut rest, 1)?[0],
+            };
+            for _ in 0..count {
+                let length = take(&mut rest, 2)?;
+                let nal = take(&mut rest, usize::from(length[0]) << 8 | usize::from(length[1]))?;
+                if nal.first().map(|b| b & 31) == Some(kind) {
+                    let mut header = std::mem::take(&mut stream.header);
+                    stream.nal(nal, &mut header, &mut None)?;
+                    stream.header = header;
+                }
+            }
+        }
+        if stream.sequences.is_empty() {
+            let first = first.ok_or_else(|| corrupt("the H.264 track has no parameter sets"))?;
+            stream.unit(first, &mut Vec::new())?;
+        }
+        Ok(stream)
+    }
+
+    /// The picture. All sequence parameter sets have the same ([`Stream::sequence`] sees to it).
+    pub(super) fn picture(&self) -> Result<Picture, Fault> {
+        let first = self.sequences.values().next();
+        first.map(|s| s.picture).ok_or_else(|| corrupt("the H.264 track has no sequence parameter set"))
+    }
+
+    /// Reads a sample's access unit and appends it to `out` as the decoder wants it: start codes instead of lengths, and
+    /// only slices and parameter sets.
+    pub(super) fn unit(&mut self, sample: &[u8], out: &mut Vec<u8>) -> Result<Unit, Fault> {
+        let mut unit = None;
+        let mut sets = false;
+        let mut rest = sample;
+        while let Some((kind, nal)) = self.next_nal(&mut rest)? {
+            sets |= matches!(kind, 7 | 8);
+            // Others are delimiters, fillers, extensions that a base decoder passes over (7.4.1, Table 7-1).
+            if matches!(kind, 1..=5 | 7 | 8) {
+                self.nal(nal, out, &mut unit)?;
+            }
+        }
+        let unit: Unit = unit.ok_or_else(|| corrupt("a sample of the H.264 track holds no picture"))?;
+        Ok(Unit { sets, ..unit })
+    }
+
+    /// Reads only a sample's parameter sets and appends them to `out`.
+    pub(super) fn sets(&mut self, sample: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut rest = sample;
+        while let Some((kind, nal)) = self.next_nal(&mut rest)? {
+            if matches!(kind, 7 | 8) {
+                self.nal(nal, out, &mut None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How decoding may begin at a sample, from the kinds of its NAL units.
+    pub(super) fn entry(&self, sample: &[u8]) -> Result<Entry, Fault> {
+        let mut entry = Entry::None;
+        let mut rest = sample;
+        while let Some((kind, nal)) = self.next_nal(&mut rest)? {
+            match kind {
+                5 => return Ok(Entry::Idr),
+                6 if recovery_point(nal).unwrap_or(false) => entry = Entry::Open,
+                _ => {}
+            }
+        }
+        Ok(entry)
+    }
+
+    /// Cuts the next NAL unit off a sample, with its kind. Empty ones have kind 0.
+    fn next_nal<'a>(&self, rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, Fault> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let length = take(rest, self.length_size)?.iter().fold(0, |n, &b| n << 8 | usize::from(b));
+        let nal = take(rest, length)?;
+        Ok(Some((nal.first().map_or(0, |b| b & 31), nal)))
+    }
+
+    /// Reads one slice or parameter set and appends it to `out`.
+    fn nal(&mut self, nal: &[u8], out: &mut Vec<u8>, unit: &mut Option<Unit>) -> Result<(), Fault> {
+        let header = nal.first().copied().unwrap_or(0x80);
+        if header & 0x80 != 0 {
+            return Err(corrupt("an H.264 NAL unit begins with a forbidden bit"));
+        }
+        match header & 31 {
+            7 => self.sequence(nal)?,
+            8 => self.set(nal)?,
+            1 | 5 => self.slice(nal, unit)?,
+            _ => return Err(unsupported("H.264 with data partitioning")),
+        }
+        if holds_start_code(nal) {
+            return Err(corrupt("an H.264 NAL unit holds a start code"));
+        }
+        out.extend_from_slice(&[0, 0, 0, 1]);
+        out.extend_from_slice(nal);
+        Ok(())
+    }
+
+    fn sequence(&mut self, nal: &[u8]) -> Result<(), Fault> {
+        let (id, sequence) = sequence(&unescape(nal, 4096))?;
+        if self.sequences.values().any(|other| other.picture != sequence.picture) {
+            return Err(unsupported("H.264 whose picture size, colours or references change on the way"));
+        }
+        self.sequences.insert(id, sequence);
+        Ok(())
+    }
+
+    fn set(&mut self, nal: &[u8]) -> Result<(), Fault> {
+        let raw = unescape(nal, 4096);
+        let mut bits = Bits::new(&raw);
+        let id = bits.ue_to("pic_parameter_set_id", 255)?;
+        let sequence = bits.ue_to("seq_parameter_set_id", 31)?;
+        bits.take(2)?;
+        if bits.ue()? != 0 {
+            return Err(unsupported("H.264 with slice groups (FMO)"));
+        }
+        bits.ue_to("num_ref_idx_l0", 31)?;
+        bits.ue_to("num_ref_idx_l1", 31)?;
+        bits.take(3)?;
+        for (what, least, most) in
+            [("pic_init_qp", -26, 25), ("pic_init_qs", -26, 25), ("chroma_qp_index_offset", -12, 12)]
+        {
+            let value = bits.se()?;
+            if !(least..=most).contains(&value) {
+                return Err(corrupt(format!("{what} is {value}, between {least} and {most} at the most")));
+            }
+        }
+        let pps = Pps::parse(&raw).map_err(refused)?;
+        if pps.second_chroma_qp_index_offset != pps.chroma_qp_index_offset {
+            // The decoder reads the second offset and does not apply it: Cr would come out wrong.
+            return Err(unsupported("H.264 with a quantiser offset of its own for Cr"));
+        }
+        let set = Set {
+            sequence,
+            bottom_order: pps.bottom_field_pic_order_present,
+            redundant: pps.redundant_pic_cnt_present_flag,
+        };
+        self.sets.insert(id, set);
+        Ok(())
+    }
+
+    /// The slice header as far as the counts that size memory (7.3.3).
+    fn slice(&mut self, nal: &[u8], unit: &mut Option<Unit>) -> Result<(), Fault> {
+        let idr = nal[0] & 31 == 5;
+        let reference = nal[0] >> 5 & 3 != 0;
+        let raw = unescape(nal, 64);
+        let mut bits = Bits::new(&raw);
+        let first = bits.ue()?;
+        let kind = bits.ue_to("slice_type", 9)? % 5;
+        let missing = || corrupt("an H.264 slice names a parameter set that is not there");
+        let set = *self.sets.get(&bits.ue()?).ok_or_else(missing)?;
+        let sequence = *self.sequences.get(&set.sequence).ok_or_else(missing)?;
+        let number = bits.take(sequence.frame_num_bits)?;
+        if !sequence.frames_only && bits.flag()? {
+            return Err(unsupported("interlaced H.264 (fields)"));
+        }
+        if idr {
+            bits.ue()?;
+        }
+        if sequence.order_type == 0 {
+            bits.take(sequence.order_bits)?;
+            if set.bottom_order {
+                bits.se()?;
+            }
+        } else if sequence.order_type == 1 && !sequence.order_always_zero {
+            bits.se()?;
+            if set.bottom_order {
+                bits.se()?;
+            }
+        }
+        if set.redundant && bits.ue()? != 0 {
+            return Ok(()); // a second coding of the same picture; the decoder leaves it
+        }
+        if kind == 1 {
+            bits.flag()?;
+        }
+        if kind < 2 && bits.flag()? {
+            bits.ue_to("num_ref_idx_l0", 31)?;
+            if kind == 1 {
+                bits.ue_to("num_ref_idx_l1", 31)?;
+            }
+        }
+        if kind > 2 {
+            return Err(unsupported("H.264 with SP or SI slices"));
+        }
+        let here = Unit {
+            idr,
+            reference,
+            sets: false,
+            number: (!sequence.gaps).then_some((number, 1 << sequence.frame_num_bits)),
+        };
+        match unit {
+            None => *unit = Some(here),
+            Some(_) if first == 0 => return Err(corrupt("a sample holds two H.264 pictures")),
+            Some(seen) if *seen != here => return Err(corrupt("the slices of an H.264 picture contradict each other")),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Cuts `n` bytes off the front.
+fn take<'a>(rest: &mut &'a [u8], n: usize) -> Result<&'a [u8], Fault> {
+    let Some((front, back)) = rest.split_at_checked(n) else {
+        return Err(corrupt("an H.264 NAL unit is longer than what holds it"));
+    };
+    *rest = back;
+    Ok(front)
+}
+
+/// Whether 0, 0, 1 occurs: a decoder of start codes would see another unit there, unseen by us.
+fn holds_start_code(nal: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&byte) = nal.get(at) {
+        if byte > 1 {
+            at += 3;
+        } else if byte == 1 && nal[at - 1] == 0 && nal[at - 2] == 0 {
+            return true;
+        } else {
+            at += 1;
+        }
+    }
+    false
+}
+
+/// Whether a supplemental message says that decoding may begin here: `recovery_frame_cnt` 0 and an exact match (D.1.8).
+fn recovery_point(nal: &[u8]) -> Result<bool, Fault> {
+    let raw = unescape(nal, 4096);
+    let mut rest = &raw[..];
+    while rest.len() > 2 {
+        let mut number = [0usize; 2]; // payloadType, payloadSize (7.3.2.3.1)
+        for n in &mut number {
+            loop {
+                let byte = take(&mut rest, 1)?[0];
+                *n += usize::from(byte);
+                if byte != 255 {
+                    break;
+                }
+            }
+        }
+        let payload = take(&mut rest, number[1])?;
+        if number[0] == 6 {
+            let mut bits = Bits::new(payload);
+            return Ok(bits.ue()? == 0 && bits.flag()?);
+        }
+    }
+    Ok(false)
+}
+
+/// A sequence parameter set and its id (7.3.2.1.1, E.1.1).
+fn sequence(raw: &[u8]) -> Result<(u32, Sequence), Fault> {
+    let mut bits = Bits::new(raw);
+    let profile = bits.take(8)?;
+    bits.take(16)?;
+    let id = bits.ue_to("seq_parameter_set_id", 31)?;
+    if matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
+        let chroma = bits.ue_to("chroma_format_idc", 3)?;
+        let depth = match chroma {
+            3 if bits.flag()? => return Err(unsupported("H.264 with separate colour planes (4:4:4)")),
+            _ => (bits.ue_to("bit_depth_luma", 6)? + 8).max(bits.ue_to("bit_depth_chroma", 6)? + 8),
+        };
+        if depth > 8 || chroma != 1 {
+            let chroma = ["monochrome", "4:2:0", "4:2:2", "4:4:4"][chroma as usize];
+            return Err(unsupported(format!("{depth}-bit {chroma} H.264; only 8-bit 4:2:0 is decoded")));
+        }
+        bits.flag()?;
+        if bits.flag()? {
+            for list in 0..8 {
+                if bits.flag()? {
+                    scaling_list(&mut bits, if list < 6 { 16 } else { 64 })?;
+                }
+            }
+        }
+    }
+    let frame_num_bits = bits.ue_to("log2_max_frame_num_minus4", 12)? + 4;
+    let order_type = bits.ue_to("pic_order_cnt_type", 2)?;
+    let (mut order_bits, mut order_always_zero) = (0, false);
+    if order_type == 0 {
+        order_bits = bits.ue_to("log2_max_pic_order_cnt_lsb_minus4", 12)? + 4;
+    } else if order_type == 1 {
+        if profile != 66 {
+            // The decoder takes the order of decoding for it, which is wrong as soon as there are B slices.
+            return Err(unsupported("H.264 with picture order count type 1"));
+        }
+        order_always_zero = bits.flag()?;
+        bits.se()?;
+        bits.se()?;
+        for _ in 0..bits.ue_to("num_ref_frames_in_pic_order_cnt_cycle", 255)? {
+            bits.se()?;
+        }
+    }
+    let references = bits.ue_to("max_num_ref_frames", 16)?;
+    let gaps = bits.flag()?;
+    let across = u64::from(bits.ue()?) + 1;
+    let down = u64::from(bits.ue()?) + 1;
+    let frames_only = bits.flag()?;
+    if !frames_only && bits.flag()? {
+        return Err(unsupported("interlaced H.264 (MBAFF)"));
+    }
+    let down = if frames_only { down } else { down * 2 };
+    bits.flag()?;
+    let mut crop = [0; 4]; // left, right, top, bottom
+    if bits.flag()? {
+        for (side, edge) in crop.iter_mut().enumerate() {
+            let unit = if side < 2 || frames_only { 2 } else { 4 }; // 7.4.2.1.1 for 4:2:0
+            *edge = u64::from(bits.ue()?) * unit;
+        }
+    }
+    let [left, right, top, bottom] = crop;
+    let size = |coded: u64, cut: u64| {
+        let left = coded.saturating_mul(16).checked_sub(cut).filter(|&n| n > 0 && coded < 1 << 16);
+        left.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| corrupt("the H.264 picture has no pixels or too many"))
+    };
+    let (width, height) = (size(across, left + right)?, size(down, top + bottom)?);
+    let (matrix, full_range) = if bits.flag()? { colours(&mut bits)? } else { (2, false) };
+    let picture = Picture {
+        width,
+        height,
+        left: left as u32,
+        top: top as u32,
+        macroblocks: across * down,
+        references,
+        matrix,
+        full_range,
+    };
+    let sequence = Sequence { picture, frame_num_bits, order_type, order_bits, order_always_zero, gaps, frames_only };
+    Ok((id, sequence))
+}
+
+/// Passes over a scaling list (7.3.2.1.1.1).
+fn scaling_list(bits: &mut Bits<'_>, size: usize) -> Result<(), Fault> {
+    let (mut last, mut next) = (8i64, 8i64);
+    for _ in 0..size {
+        if next != 0 {
+            next = (last + i64::from(bits.se()?)).rem_euclid(256);
+        }
+        last = if next == 0 { last } else { next };
+    }
+    Ok(())
+}
+
+/// Matrix and range from the beginning of the usability information (E.1.1).
+fn colours(bits: &mut Bits<'_>) -> Result<(u8, bool), Fault> {
+    if bits.flag()? && bits.take(8)? == 255 {
+        bits.take(32)?;
+    }
+    if bits.flag()? {
+        bits.flag()?;
+    }
+    if !bits.flag()? {
+        return Ok((2, false));
+    }
+    bits.take(3)?;
+    let full = bits.flag()?;
+    let matrix = if bits.flag()? { bits.take(24)? & 255 } else { 2 };
+    Ok((matrix as u8, full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_codes_are_found() {
+        for (nal, found) in [
+            (&[0x65, 0, 0, 1][..], true),
+            (&[0x65, 0, 0, 3, 1], false),
+            (&[0, 0, 1], true),
+            (&[0x65, 7, 0, 0, 0, 1], true),
+            (&[0x65, 9, 9, 0, 0], false),
+            (&[0x65, 1, 0, 1, 0, 0, 2], false),
+        ] {
+            assert_eq!(holds_start_code(nal), found, "{nal:?}");
+        }
+    }
+
+    #[test]
+    fn records_cut_short_are_refused() {
+        for record in
+            [&[][..], &[1, 100, 0, 31, 255], &[1, 100, 0, 31, 255, 0xe1, 0, 9, 0x67], &[2, 1, 1, 1, 255, 0, 0]]
+        {
+            assert_eq!(Stream::new(record, None).unwrap_err().reason, Reason::Corrupt, "{record:?}");
+        }
+    }
+}

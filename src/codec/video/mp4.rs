@@ -1,0 +1,467 @@
+//! MP4 and QuickTime files, whole or fragmented (ISO/IEC 14496-12), down to a [`Track`].
+//!
+//! Boxes are read in place. Every loop goes forward in the payload and every table is held under the limit of frames
+//! before it is unrolled, which `re_mp4` 0.5.1 does not do: four billion samples of one size in its `stsz` are four billion
+//! structs, a box of size 0 within `stbl` is an endless loop, and tables that disagree are a panic.
+//!
+//! Edit lists are followed as ffmpeg does: one edit, with any empty ones in front. Frames outside it are decoded but not
+//! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times.
+
+use std::ops::Range;
+
+use super::track::{Listed, Listing, Track};
+use crate::codec::Limits;
+use crate::error::{Fault, Reason};
+
+/// Boxes that a file of this family begins with.
+const FIRST: [&[u8; 4]; 8] = [b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip"];
+/// Brands of pictures and of recordings without video.
+const OTHER_BRANDS: [&[u8; 3]; 8] = [b"M4A", b"M4B", b"M4P", b"hei", b"mif", b"avi", b"crx", b"jxl"];
+
+/// Whether the content begins as a file of this family.
+pub(super) fn sniff(bytes: &[u8]) -> bool {
+    let (Some(size), Some(kind)) = (u32_at(bytes, 0), bytes.get(4..8)) else { return false };
+    let other = || kind == b"ftyp" && bytes.get(8..11).is_some_and(|brand| OTHER_BRANDS.iter().any(|b| *b == brand));
+    (size == 1 || size >= 8) && FIRST.iter().any(|first| *first == kind) && !other()
+}
+
+fn corrupt(message: impl std::fmt::Display) -> Fault {
+    Fault::new(Reason::Corrupt, format!("MP4: {message}"))
+}
+
+fn unsupported(message: impl std::fmt::Display) -> Fault {
+    Fault::new(Reason::Unsupported, format!("MP4: {message}"))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// A box: its kind, where its header begins in the payload, and its content.
+#[derive(Debug, Clone)]
+struct Atom {
+    kind: [u8; 4],
+    start: usize,
+    body: Range<usize>,
+}
+
+/// The boxes of a range, one after the other.
+#[derive(Debug, Clone)]
+struct Atoms<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+    /// Whether the walk ended at a box that is longer than what is left, or at what is no box.
+    cut: bool,
+}
+
+fn atoms(bytes: &[u8], range: Range<usize>) -> Atoms<'_> {
+    Atoms { bytes, at: range.start, end: range.end.min(bytes.len()), cut: false }
+}
+
+impl Iterator for Atoms<'_> {
+    type Item = Atom;
+
+    /// The next box; one that is cut comes with what there is of it, as the last.
+    fn next(&mut self) -> Option<Atom> {
+        let (start, left) = (self.at, self.end.checked_sub(self.at).filter(|&left| left >= 8)?);
+        let bytes = &self.bytes[start..self.end];
+        let kind = [bytes[4], bytes[5], bytes[6], bytes[7]];
+        let (head, size) = match u32_at(bytes, 0)? {
+            0 => (8, left as u64),
+            1 => (16, u64_at(bytes, 8).unwrap_or(0)),
+            size => (8, u64::from(size)),
+        };
+        self.cut = size < head as u64 || size > left as u64;
+        if size < head as u64 {
+            self.at = self.end;
+            return None;
+        }
+        self.at = if self.cut { self.end } else { start + size as usize };
+        Some(Atom { kind, start, body: (start + head).min(self.at)..self.at })
+    }
+}
+
+/// The content of the box that `path` leads to, first of its kind at each level.
+fn find(bytes: &[u8], range: &Range<usize>, path: &[&[u8; 4]]) -> Option<Range<usize>> {
+    let mut range = range.clone();
+    for kind in path {
+        range = atoms(bytes, range).find(|atom| atom.kind == **kind)?.body;
+    }
+    Some(range)
+}
+
+/// Version, flags and the rest of a full box's content.
+fn full<'a>(bytes: &'a [u8], body: &Range<usize>) -> Result<(u8, u32, &'a [u8]), Fault> {
+    let data = bytes.get(body.clone()).unwrap_or_default();
+    let word = u32_at(data, 0).ok_or_else(|| corrupt("a box ends within its first field"))?;
+    Ok(((word >> 24) as u8, word & 0xff_ffff, &data[4..]))
+}
+
+/// The entries of a table of `N`-byte entries that says their number first. More than there are is a fault.
+fn table<'a, const N: usize>(bytes: &'a [u8], body: &Range<usize>, what: &str) -> Result<&'a [[u8; N]], Fault> {
+    let (_, _, data) = full(bytes, body)?;
+    let count = u32_at(data, 0).ok_or_else(|| corrupt(format!("{what} has no count")))? as usize;
+    let (entries, _) = data[4..].as_chunks::<N>();
+    entries.get(..count).ok_or_else(|| corrupt(format!("{what} claims {count} entries and holds {}", entries.len())))
+}
+
+fn word(entry: &[u8], n: usize) -> u32 {
+    u32_at(entry, n * 4).unwrap_or(0)
+}
+
+/// Reads the tables of the first video track.
+pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Track, Fault> {
+    let mut top = atoms(bytes, 0..bytes.len());
+    let Some(moov) = top.find(|atom| &atom.kind == b"moov") else {
+        let reason = if top.cut { Reason::Truncated } else { Reason::Corrupt };
+        return Err(Fault::new(reason, "MP4: there is no index (box moov)"));
+    };
+    if top.cut {
+        return Err(Fault::new(Reason::Truncated, "MP4: the file ends within its index (box moov)"));
+    }
+    let mut traks = atoms(bytes, moov.body.clone()).filter(|atom| &atom.kind == b"trak");
+    let video = |trak: &Atom| {
+        let handler = find(bytes, &trak.body, &[b"mdia", b"hdlr"])?;
+        (bytes.get(handler.start + 8..handler.start + 12)? == b"vide").then_some(())
+    };
+    let trak = traks
+        .find(|trak| video(trak).is_some())
+        .ok_or_else(|| Fault::new(Reason::WrongMedia, "MP4: there is no video track"))?
+        .body;
+    let movie_scale = find(bytes, &moov.body, &[b"mvhd"]).and_then(|b| scale(bytes, &b)).unwrap_or(0);
+    let media_scale = find(bytes, &trak, &[b"mdia", b"mdhd"]).and_then(|b| scale(bytes, &b)).unwrap_or(0);
+    if media_scale == 0 {
+        return Err(corrupt("the video track has no time scale"));
+    }
+    let tables =
+        find(bytes, &trak, &[b"mdia", b"minf", b"stbl"]).ok_or_else(|| corrupt("the video track has no tables"))?;
+    let record = description(bytes, &tables)?;
+    let mut listing = Listing::new(limits);
+    sample_tables(bytes, &tables, &mut listing)?;
+    let edit = edit(bytes, &trak, movie_scale, media_scale)?;
+    let in_index = listing.samples.len();
+    let defaults = defaults(bytes, &moov, &trak)?;
+    for moof in atoms(bytes, 0..bytes.len()).filter(|atom| &atom.kind == b"moof") {
+        fragment(bytes, &moof, &defaults, &mut listing)?;
+    }
+    if let Some(edit) = edit {
+        edit.apply(&mut listing.samples, in_index == 0);
+    }
+    Track::new(record, listing, (1, u64::from(media_scale)))
+}
+
+/// The time scale of `mvhd` or `mdhd`: ticks a second.
+fn scale(bytes: &[u8], body: &Range<usize>) -> Option<u32> {
+    let (version, _, data) = full(bytes, body).ok()?;
+    u32_at(data, if version == 1 { 16 } else { 8 })
+}
+
+/// The H.264 configuration of the sample description.
+fn description(bytes: &[u8], tables: &Range<usize>) -> Result<Vec<u8>, Fault> {
+    let body = find(bytes, tables, &[b"stsd"]).ok_or_else(|| corrupt("there is no sample description"))?;
+    let entry = atoms(bytes, body.start.saturating_add(8).min(body.end)..body.end).next();
+    let entry = entry.ok_or_else(|| corrupt("the sample description is empty"))?;
+    match &entry.kind {
+        b"avc1" | b"avc3" => {}
+        other => {
+            let name = match other {
+                b"hvc1" | b"hev1" => "HEVC",
+                b"vp08" => "VP8",
+                b"vp09" => "VP9",
+                b"av01" => "AV1",
+                b"mp4v" => "MPEG-4 part 2",
+                b"encv" => "encrypted video",
+                b"avc2" | b"avc4" => "H.264 with extractors",
+                _ => "another codec",
+            };
+            let code = String::from_utf8_lossy(other);
+            return Err(unsupported(format!("the video is {name} ({}); only H.264 is decoded", code.escape_default())));
+        }
+    }
+    let inner = entry.body.start.saturating_add(78).min(entry.body.end)..entry.body.end;
+    let record = find(bytes, &inner, &[b"avcC"]).and_then(|body| bytes.get(body));
+    record.map(<[u8]>::to_vec).ok_or_else(|| corrupt("the video track has no H.264 configuration (box avcC)"))
+}
+
+/// Unrolls `stsz`, `stts`, `ctts`, `stss`, `stsc` and `stco` or `co64` (ISO/IEC 14496-12, 8.6 and 8.7).
+fn sample_tables(bytes: &[u8], tables: &Range<usize>, listing: &mut Listing) -> Result<(), Fault> {
+    let body = |kind| find(bytes, tables, &[kind]);
+    let need = |kind: &'static [u8; 4]| {
+        body(kind).ok_or_else(|| corrupt(format!("there is no table {}", String::from_utf8_lossy(kind))))
+    };
+    let (_, _, sizes) = full(bytes, &need(b"stsz")?)?;
+    let (one_size, count) = (word(sizes, 0), word(sizes, 1) as usize);
+    let (each, _) = sizes.get(8..).unwrap_or_default().as_chunks::<4>();
+    if one_size == 0 && each.len() < count {
+        return Err(corrupt(format!("stsz claims {count} samples and holds {}", each.len())));
+    }
+    listing.room(count as u64)?;
+    if count == 0 {
+        return Ok(()); // the samples are in fragments
+    }
+    let mut times = table::<8>(bytes, &need(b"stts")?, "stts")?.iter().flat_map(|e| repeat(word(e, 0), word(e, 1)));
+    let offsets = body(b"ctts").map(|b| table::<8>(bytes, &b, "ctts")).transpose()?.unwrap_or_default();
+    let mut offsets = offsets.iter().flat_map(|e| repeat(word(e, 0), word(e, 1).cast_signed()));
+    let keys = body(b"stss").map(|b| table::<4>(bytes, &b, "stss")).transpose()?;
+    let mut keys = keys.map(|keys| keys.iter().map(|e| word(e, 0) as usize).peekable());
+    let mut runs = table::<12>(bytes, &need(b"stsc")?, "stsc")?.iter().peekable();
+    let mut chunks: Box<dyn Iterator<Item = u64>> = match body(b"stco") {
+        Some(b) => Box::new(table::<4>(bytes, &b, "stco")?.iter().map(|e| u64::from(word(e, 0)))),
+        None => Box::new(table::<8>(bytes, &need(b"co64")?, "co64")?.iter().map(|e| u64::from_be_bytes(*e))),
+    };
+    let (mut chunk, mut in_chunk, mut left, mut at, mut dts) = (0u32, 0u32, 0u32, 0u64, 0i64);
+    for n in 0..count {
+        while left == 0 {
+            at = chunks.next().ok_or_else(|| corrupt("there are fewer chunks than the samples need"))?;
+            chunk += 1;
+            while let Some(run) = runs.next_if(|run| word(*run, 0) <= chunk) {
+                in_chunk = word(run, 1);
+                if word(run, 2) != 1 {
+                    return Err(unsupported("samples of several codings in one track"));
+                }
+            }
+            left = in_chunk;
+        }
+        left -= 1;
+        let size = u64::from(if one_size == 0 { word(&each[n], 0) } else { one_size });
+        let length = times.next().ok_or_else(|| corrupt("stts lists fewer samples than stsz"))?;
+        let key = match &mut keys {
+            None => true,
+            Some(keys) => {
+                while keys.next_if(|&key| key < n + 1).is_some() {}
+                keys.next_if_eq(&(n + 1)).is_some()
+            }
+        };
+        listing.push(Listed {
+            offset: at,
+            size,
+            ticks: dts.saturating_add(i64::from(offsets.next().unwrap_or(0))),
+            length: u64::from(length),
+            key,
+            shown: true,
+        })?;
+        at = at.saturating_add(size);
+        dts = dts.saturating_add(i64::from(length));
+    }
+    Ok(())
+}
+
+fn repeat<T: Clone>(times: u32, value: T) -> impl Iterator<Item = T> {
+    std::iter::repeat_n(value, times as usize)
+}
+
+/// What an edit list does, in ticks of the media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Edit {
+    empty: i64,
+    start: i64,
+    end: i64,
+}
+
+/// The edit list of a track (ISO/IEC 14496-12, 8.6.6), if it has one that says something.
+fn edit(bytes: &[u8], trak: &Range<usize>, movie: u32, media: u32) -> Result<Option<Edit>, Fault> {
+    let Some(body) = find(bytes, trak, &[b"edts", b"elst"]) else { return Ok(None) };
+    let (version, _, _) = full(bytes, &body)?;
+    let entries: Vec<(u64, i64)> = if version == 1 {
+        let list = table::<20>(bytes, &body, "elst")?.iter();
+        list.map(|e| (u64_at(e, 0).unwrap_or(0), u64_at(e, 8).unwrap_or(0).cast_signed())).collect()
+    } else {
+        let list = table::<12>(bytes, &body, "elst")?.iter();
+        list.map(|e| (u64::from(word(e, 0)), i64::from(word(e, 1).cast_signed()))).collect()
+    };
+    // From ticks of the movie to ticks of the media, to the nearest.
+    let rescale = |ticks: u64| {
+        let (n, d) = (u128::from(ticks) * u128::from(media), u128::from(movie.max(1)));
+        i64::try_from((2 * n + d) / (2 * d)).unwrap_or(i64::MAX)
+    };
+    let mut edit = None;
+    let mut empty = 0i64;
+    for (duration, start) in entries {
+        match (start, edit) {
+            (-1, None) => empty = empty.saturating_add(rescale(duration)),
+            (-1, Some(_)) => {}
+            (..-1, _) => return Err(corrupt("an edit begins before the media")),
+            (_, Some(_)) => return Err(unsupported("an edit list of several parts")),
+            (_, None) => {
+                let length = if duration == 0 { i64::MAX } else { rescale(duration) };
+                edit = Some(Edit { empty, start, end: start.saturating_add(length) });
+            }
+        }
+    }
+    Ok(edit.or((empty > 0).then_some(Edit { empty, start: 0, end: i64::MAX })))
+}
+
+impl Edit {
+    fn apply(self, samples: &mut [Listed], fragmented: bool) {
+        let inside = |s: &Listed| fragmented || (self.start..self.end).contains(&s.ticks);
+        let first =
+            if fragmented { Some(self.start) } else { samples.iter().filter(|s| inside(s)).map(|s| s.ticks).min() };
+        let Some(first) = first else { return samples.iter_mut().for_each(|s| s.shown = false) };
+        for sample in samples {
+            sample.shown = inside(sample);
+            sample.ticks = sample.ticks.saturating_sub(first).saturating_add(self.empty);
+        }
+    }
+}
+
+/// What fragments of a track take where they say nothing: track, and length, size and flags of a sample (box `trex`).
+fn defaults(bytes: &[u8], moov: &Atom, trak: &Range<usize>) -> Result<(u32, [u32; 3]), Fault> {
+    let header = find(bytes, trak, &[b"tkhd"]).ok_or_else(|| corrupt("the video track has no header"))?;
+    let (version, _, header) = full(bytes, &header)?;
+    let id =
+        u32_at(header, if version == 1 { 16 } else { 8 }).ok_or_else(|| corrupt("the video track has no number"))?;
+    let extends = find(bytes, &moov.body, &[b"mvex"]).unwrap_or(0..0);
+    let found = atoms(bytes, extends).filter(|atom| &atom.kind == b"trex").find_map(|atom| {
+        let (_, _, data) = full(bytes, &atom.body).ok()?;
+        (u32_at(data, 0)? == id).then(|| [word(data, 2), word(data, 3), word(data, 4)])
+    });
+    Ok((id, found.unwrap_or_default()))
+}
+
+/// Adds the samples of a movie fragment (ISO/IEC 14496-12, 8.8).
+fn fragment(bytes: &[u8], moof: &Atom, &(id, defaults): &(u32, [u32; 3]), listing: &mut Listing) -> Result<(), Fault> {
+    let mut end = moof.start as u64; // of the data of the track fragment before
+    for traf in atoms(bytes, moof.body.clone()).filter(|atom| &atom.kind == b"traf") {
+        let header = find(bytes, &traf.body, &[b"tfhd"]).ok_or_else(|| corrupt("a track fragment has no header"))?;
+        let (_, flags, data) = full(bytes, &header)?;
+        let ours = u32_at(data, 0) == Some(id);
+        let mut fields = data.get(4..).unwrap_or_default();
+        let mut base = if flags & 0x2_0000 != 0 { moof.start as u64 } else { end };
+        if flags & 1 != 0 {
+            base = u64_at(fields, 0).ok_or_else(|| corrupt("a track fragment's header ends early"))?;
+            fields = &fields[8..];
+        }
+        if flags & 2 != 0 {
+            next(&mut fields)?;
+        }
+        let mut defaults = defaults;
+        for (default, flag) in defaults.iter_mut().zip([8, 0x10, 0x20]) {
+            if flags & flag != 0 {
+                *default = next(&mut fields)?;
+            }
+        }
+        let start = find(bytes, &traf.body, &[b"tfdt"]).map(|body| full(bytes, &body)).transpose()?;
+        let start = start.and_then(|(version, _, data)| match version {
+            1 => u64_at(data, 0),
+            _ => u32_at(data, 0).map(u64::from),
+        });
+        let mut run = Run { base, at: base, defaults, dts: start.map(|t| i64::try_from(t).unwrap_or(i64::MAX)) };
+        for trun in atoms(bytes, traf.body.clone()).filter(|atom| &atom.kind == b"trun") {
+            run.read(bytes, &trun.body, ours, listing)?;
+        }
+        end = run.at;
+    }
+    Ok(())
+}
+
+fn next(fields: &mut &[u8]) -> Result<u32, Fault> {
+    let value = u32_at(fields, 0).ok_or_else(|| corrupt("a fragment's fields end early"))?;
+    *fields = &fields[4..];
+    Ok(value)
+}
+
+/// Where a track fragment's runs stand.
+struct Run {
+    base: u64,
+    at: u64,
+    /// Length, size and flags of a sample that does not say.
+    defaults: [u32; 3],
+    dts: Option<i64>,
+}
+
+impl Run {
+    /// Adds a run's samples (box `trun`), or only passes over its data if it is another track's.
+    fn read(&mut self, bytes: &[u8], body: &Range<usize>, ours: bool, listing: &mut Listing) -> Result<(), Fault> {
+        let (_, flags, mut fields) = full(bytes, body)?;
+        let count = next(&mut fields)?;
+        if flags & 1 != 0 {
+            self.at = self.base.saturating_add_signed(i64::from(next(&mut fields)?.cast_signed()));
+        }
+        let first_flags = if flags & 4 != 0 { Some(next(&mut fields)?) } else { None };
+        if ours {
+            listing.room(u64::from(count))?;
+        } else if flags & 0x200 == 0 {
+            self.at = self.at.saturating_add(u64::from(count) * u64::from(self.defaults[1]));
+            return Ok(());
+        }
+        let mut dts = self.dts.unwrap_or_else(|| {
+            listing.samples.last().map_or(0, |s| s.ticks.saturating_add_unsigned(s.length)) // without tfdt: go on
+        });
+        for n in 0..count {
+            let mut values = self.defaults;
+            if let (0, Some(flags)) = (n, first_flags) {
+                values[2] = flags;
+            }
+            for (value, flag) in values.iter_mut().zip([0x100, 0x200, 0x400]) {
+                if flags & flag != 0 {
+                    *value = next(&mut fields)?;
+                }
+            }
+            let offset = if flags & 0x800 != 0 { next(&mut fields)?.cast_signed() } else { 0 };
+            let [length, size, kind] = values;
+            if ours {
+                listing.push(Listed {
+                    offset: self.at,
+                    size: u64::from(size),
+                    ticks: dts.saturating_add(i64::from(offset)),
+                    length: u64::from(length),
+                    key: kind >> 16 & 1 == 0, // sample_is_non_sync_sample (8.8.3.1)
+                    shown: true,
+                })?;
+            }
+            self.at = self.at.saturating_add(u64::from(size));
+            dts = dts.saturating_add(i64::from(length));
+        }
+        self.dts = Some(dts);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_decides() {
+        assert!(sniff(b"\0\0\0\x20ftypisom\0\0\x02\0"));
+        assert!(sniff(b"\0\0\0\x08wide\0\0\0\0mdat"));
+        for other in
+            [&b"\0\0\0\x20ftypM4A "[..], b"\0\0\0\x20ftypheic", b"\0\0\0\x07ftyp", b"RIFF\0\0\0\0WAVE", b"", b"ftyp"]
+        {
+            assert!(!sniff(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn boxes_end() {
+        // Size 0 goes to the end; a size below its own header, or beyond the end, stops the walk.
+        for (bytes, count, cut) in [
+            (&b"\0\0\0\0moov\0\0\0\0free"[..], 1, false),
+            (b"\0\0\0\x08moov\0\0\0\x04free", 1, true),
+            (b"\0\0\0\x08moov\0\0\0\x40free", 2, true),
+            (b"\0\0\0\x01moov\0\0\0\0\0\0\0\x02", 0, true),
+            (b"\0\0\0\x01moov\xff\xff\xff\xff\xff\xff\xff\xff", 1, true),
+            (b"\0\0\0", 0, false),
+        ] {
+            let mut walk = atoms(bytes, 0..bytes.len());
+            assert_eq!((walk.by_ref().count(), walk.cut), (count, cut), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn edits_hide_and_move() {
+        let sample = |ticks| Listed { offset: 0, size: 0, ticks, length: 10, key: true, shown: true };
+        let mut samples = [0, 30, 10, 20, 40].map(sample);
+        Edit { empty: 5, start: 8, end: 40 }.apply(&mut samples, false);
+        assert_eq!(samples.map(|s| s.shown), [false, true, true, true, false]);
+        assert_eq!(samples.map(|s| s.ticks), [-5, 25, 5, 15, 35]);
+        let mut samples = [10, 20].map(sample);
+        Edit { empty: 0, start: 10, end: 15 }.apply(&mut samples, true);
+        assert_eq!(samples.map(|s| (s.ticks, s.shown)), [(0, true), (10, true)]);
+    }
+}

@@ -1,0 +1,239 @@
+use std::path::Path;
+
+use md5::{Digest as _, Md5};
+use serde_json::Value;
+
+use super::*;
+
+/// A small generator, so that every run tries the same (splitmix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % n
+    }
+}
+
+fn read(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap()
+}
+
+/// Every clip of the fixtures with what ffmpeg says of it.
+fn clips() -> Vec<(String, Vec<u8>, Value)> {
+    let all: Value = serde_json::from_slice(&read("golden/video.json")).unwrap();
+    let clips = all["clips"].as_object().unwrap();
+    assert!(clips.len() >= 14, "only {} clips", clips.len());
+    clips.iter().map(|(name, facts)| (name.clone(), read(name), facts.clone())).collect()
+}
+
+fn container(bytes: &[u8]) -> Container {
+    [MP4, MATROSKA].into_iter().find(|c| c.sniff(bytes)).unwrap()
+}
+
+/// All frames' times and pixels.
+fn whole(bytes: &[u8]) -> (Vec<i64>, Vec<u8>) {
+    let mut scratch = Scratch::default();
+    container(bytes).decode(bytes, Want::Whole, &Limits::default(), &mut scratch).unwrap();
+    (scratch.times, scratch.bytes)
+}
+
+/// The MD5 of each presented frame's planes, cropped, in the order of presentation.
+fn plane_digests(bytes: &[u8]) -> Vec<String> {
+    let clip = Clip::open(bytes, &Limits::default(), container(bytes).read).unwrap();
+    let mut wanted = clip.track.shown.clone();
+    wanted.sort_unstable();
+    let mut digests = vec![String::new(); clip.track.samples.len()];
+    let size = clip.picture;
+    let [width, height, left, top] = [size.width, size.height, size.left, size.top].map(|n| n as usize);
+    clip.frames(&wanted, &Limits::default(), &mut |sample, p| {
+        let mut md5 = Md5::new();
+        for (plane, by) in [(p.y, 1), (p.u, 2), (p.v, 2)] {
+            for row in plane.chunks(p.stride / by).skip(top / by).take(height / by) {
+                md5.update(&row[left / by..][..width / by]);
+            }
+        }
+        digests[sample] = md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(())
+    })
+    .unwrap();
+    clip.track.shown.iter().map(|&sample| digests[sample].clone()).collect()
+}
+
+/// Times equal to ffprobe's and planes equal to ffmpeg's, bit for bit: H.264 leaves no room (ITU-T H.264, 8).
+#[test]
+fn frames_are_those_of_ffmpeg() {
+    for (name, bytes, facts) in clips() {
+        let frames = facts["frames"].as_array().unwrap();
+        let list = |field: &str| frames.iter().map(|f| f[field].clone()).collect::<Vec<Value>>();
+        let (times, pixels) = whole(&bytes);
+        assert_eq!(times.into_iter().map(Value::from).collect::<Vec<_>>(), list("pts_us"), "{name}");
+        assert_eq!(plane_digests(&bytes).into_iter().map(Value::from).collect::<Vec<_>>(), list("md5"), "{name}");
+        let info = container(&bytes).probe(&bytes, &Limits::default()).unwrap();
+        let expected = [&facts["width"], &facts["height"]].map(|v| v.as_u64().unwrap());
+        assert_eq!([u64::from(info.width), u64::from(info.height)], expected, "{name}");
+        assert_eq!(info.count, frames.len() as u64, "{name}");
+        assert_eq!(pixels.len() as u64, info.count * expected[0] * expected[1] * 3, "{name}");
+        assert_eq!(info.format.name(), if name.ends_with("mkv") { "matroska" } else { "mp4" });
+        let mut scratch = Scratch::default();
+        for level in [Check::Header, Check::Entropy, Check::Decode] {
+            assert_eq!(
+                container(&bytes).check(&bytes, level, &Limits::default(), &mut scratch).unwrap(),
+                info,
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn facts_of_known_clips() {
+    let info = |name: &str| container(&read(name)).probe(&read(name), &Limits::default()).unwrap();
+    // 24 frames at 12 a second; the last one lasts a 12th of a second too.
+    let b = info("clips/chart/b_frames.mp4");
+    assert_eq!((b.width, b.height, b.count, b.rate, b.duration_us), (96, 64, 24, 12_000, 2_000_000));
+    let cut = info("clips/chart/edit_list_cut.mp4");
+    assert_eq!((cut.count, cut.rate, cut.duration_us), (21, 12_000, 1_750_000));
+    let cropped = info("clips/dial/cropped_98x54.mp4");
+    assert_eq!((cropped.width, cropped.height), (98, 54));
+}
+
+/// For any times the frames and times are those of the whole decode: near key frames, between frames, and far outside.
+#[test]
+fn wanted_frames_are_those_of_the_whole() {
+    for (name, bytes, _) in clips() {
+        let (times, pixels) = whole(&bytes);
+        let one = pixels.len() / times.len();
+        let mut chance = Chance(7);
+        let mut scratch = Scratch::default();
+        let mut one_by_one: Vec<Vec<i64>> = times.iter().map(|&t| vec![t]).collect();
+        one_by_one.extend(times.iter().map(|&t| vec![t - 1]));
+        one_by_one.push(vec![]);
+        for _ in 0..150 {
+            let span = (times[times.len() - 1] + 200_000) as u64;
+            let count = 1 + chance.below(9);
+            let mut some: Vec<i64> = (0..count).map(|_| chance.below(span) as i64 - 50_000).collect();
+            some.sort_unstable();
+            one_by_one.push(some);
+        }
+        for wanted in one_by_one {
+            let want = Want::Video { times_us: &wanted };
+            let Ok(Decoded::Pixels(got)) = container(&bytes).decode(&bytes, want, &Limits::default(), &mut scratch)
+            else {
+                panic!("{name}: {wanted:?}");
+            };
+            assert_eq!(got.frames, wanted.len());
+            for (n, &time) in wanted.iter().enumerate() {
+                let frame = times.iter().rposition(|&t| t <= time).unwrap_or(0);
+                assert_eq!(got.pts_us[n], times[frame], "{name}: at {time}");
+                assert!(got.data[n * one..][..one] == pixels[frame * one..][..one], "{name}: at {time} of {wanted:?}");
+            }
+        }
+    }
+}
+
+/// Conversion follows the formula of `color` within 1 (its stated bound), here on ffmpeg's planes and against f64 in NumPy.
+#[test]
+fn colours_are_those_of_the_formula() {
+    let bytes = read("golden/video_rgb.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let names = ["clips/chart/b_frames.mp4", "clips/dial/limited_range_bt709.mkv", "clips/dial/full_range_bt709.mp4"];
+    for (n, name) in names.iter().enumerate() {
+        let (_, pixels) = whole(&read(name));
+        let formula = tensors.tensor(&format!("{n}/rgb_nearest")).unwrap().data();
+        let apart = pixels.iter().zip(formula).map(|(a, b)| a.abs_diff(*b));
+        assert!(apart.clone().max().unwrap() <= 1, "{name}");
+        assert!(
+            apart.map(usize::from).sum::<usize>() * 1000 < formula.len(),
+            "{name}: only where the formula is near a half"
+        );
+    }
+}
+
+/// Whatever the bytes, the answer is a fault or frames, and never a panic out; what decodes has the header's facts.
+#[test]
+fn damage_is_answered() {
+    let mut faults = std::collections::BTreeMap::new();
+    let limits = Limits { pixels: 1 << 16, frames: 1000, decoded_bytes: 1 << 24, ..Limits::default() };
+    for (name, bytes, _) in clips() {
+        let mut chance = Chance(bytes.len() as u64);
+        let codec = container(&bytes);
+        let mut scratch = Scratch::default();
+        for round in 0..220 {
+            let mut bad = bytes.clone();
+            let at = chance.below(bad.len() as u64) as usize;
+            match round % 4 {
+                0 => bad.truncate(at),
+                1 => bad[at] ^= 1 << chance.below(8),
+                2 => (0..8).for_each(|_| bad[chance.below(bytes.len() as u64) as usize] = chance.below(256) as u8),
+                _ => drop(bad.drain(at..(at + 1 + chance.below(64) as usize).min(bytes.len()))),
+            }
+            let probed = codec.probe(&bad, &limits);
+            match codec.check(&bad, Check::Decode, &limits, &mut scratch) {
+                Ok(info) => assert_eq!(Ok(info), probed, "{name}: round {round}"),
+                Err(fault) => *faults.entry(fault.reason.code()).or_insert(0) += 1,
+            }
+            let want = Want::Video { times_us: &[0, 500_000] };
+            if let Ok(Decoded::Pixels(got)) = codec.decode(&bad, want, &limits, &mut scratch) {
+                assert_eq!(got.data.len(), got.frames * got.width as usize * got.height as usize * 3);
+            }
+        }
+    }
+    println!("{faults:?}");
+    assert!(faults["truncated"] > 100 && faults["corrupt"] > 100, "{faults:?}");
+    assert_eq!(faults.get("decoder-panic"), None);
+}
+
+#[test]
+fn hostile_files_are_refused_by_name() {
+    for (name, reasons) in [
+        ("truncated.mp4", &[Reason::Truncated][..]),
+        ("truncated_faststart.mp4", &[Reason::Truncated]),
+        ("truncated.mkv", &[Reason::Truncated]),
+        ("sample_4gb.mp4", &[Reason::Truncated]),
+        ("samples_4g.mp4", &[Reason::Corrupt, Reason::OverLimit]),
+        ("random.mp4", &[Reason::Corrupt, Reason::Truncated]),
+    ] {
+        let bytes = read(&format!("hostile/{name}"));
+        let fault = container(&bytes).check(&bytes, Check::Decode, &Limits::default(), &mut Scratch::default());
+        let fault = fault.unwrap_err();
+        assert!(reasons.contains(&fault.reason), "{name}: {fault}");
+    }
+    for codec in [MP4, MATROSKA] {
+        assert_eq!(codec.probe(b"", &Limits::default()).unwrap_err().reason, Reason::Empty);
+        let fault = codec.decode(&[0; 4096], Want::Whole, &Limits::default(), &mut Scratch::default()).unwrap_err();
+        assert!(matches!(fault.reason, Reason::Corrupt | Reason::Truncated), "{fault}");
+    }
+}
+
+/// Each limit refuses by itself, and what is just within it passes.
+#[test]
+fn limits_hold() {
+    let bytes = read("clips/chart/b_frames.mp4");
+    let exact = Limits {
+        payload_bytes: bytes.len() as u64,
+        pixels: 96 * 64,
+        frames: 24,
+        decoded_bytes: 24 * 96 * 64 * 3,
+        ..Limits::default()
+    };
+    let mut scratch = Scratch::default();
+    assert!(MP4.decode(&bytes, Want::Whole, &exact, &mut scratch).is_ok());
+    let tight = [
+        Limits { payload_bytes: exact.payload_bytes - 1, ..exact },
+        Limits { pixels: exact.pixels - 1, ..exact },
+        Limits { frames: exact.frames - 1, ..exact },
+        Limits { decoded_bytes: exact.decoded_bytes - 1, ..exact },
+    ];
+    for limits in tight {
+        let fault = MP4.decode(&bytes, Want::Whole, &limits, &mut scratch).unwrap_err();
+        assert_eq!(fault.reason, Reason::OverLimit, "{limits:?}: {fault}");
+        let seen = MP4.probe(&bytes, &limits).is_ok();
+        assert_eq!(seen, limits.decoded_bytes < exact.decoded_bytes, "the header alone: {limits:?}");
+    }
+    let times = [0; 25];
+    let fault = MP4.decode(&bytes, Want::Video { times_us: &times }, &exact, &mut scratch).unwrap_err();
+    assert_eq!(fault.reason, Reason::OverLimit);
+}
