@@ -33,7 +33,8 @@ fn batch(columns: Vec<(&str, Column)>) -> Batch {
 fn every_type_keeps_its_address_on_the_cpu() {
     let device = Device::flex();
     let pool = Pool::new(8);
-    let (f32s, at_f32) = dense(&pool, Held::F32, &[3, 2], &bytes(&[0f32, 1.5, -2.0, 3.0, f32::MIN, 5.0], f32::to_ne_bytes));
+    let (f32s, at_f32) =
+        dense(&pool, Held::F32, &[3, 2], &bytes(&[0f32, 1.5, -2.0, 3.0, f32::MIN, 5.0], f32::to_ne_bytes));
     let (f64s, at_f64) = dense(&pool, Held::F64, &[3], &bytes(&[0f64, 0.1, 1e300], f64::to_ne_bytes));
     let (i64s, at_i64) = dense(&pool, Held::I64, &[3], &bytes(&[4i64, -1, i64::MAX], i64::to_ne_bytes));
     let (u8s, at_u8) = dense(&pool, Held::U8, &[3, 1, 2], &[0, 1, 2, 253, 254, 255]);
@@ -119,7 +120,8 @@ fn what_is_no_tensor_says_so_and_stays() {
     let device = Device::flex();
     let pool = Pool::new(1);
     let (image, _) = dense(&pool, Held::U8, &[3, 1], &[1, 2, 3]);
-    let ragged = Ragged { values: vec![1], offsets: vec![0, 0, 0, 1], shapes: vec![vec![0], vec![0], vec![1]], dtype: Held::U8 };
+    let ragged =
+        Ragged { values: vec![1], offsets: vec![0, 0, 0, 1], shapes: vec![vec![0], vec![0], vec![1]], dtype: Held::U8 };
     let text = ByteStrings { values: b"hi".to_vec(), offsets: vec![0, 2, 2, 2] };
     let mut batch =
         batch(vec![("image", image), ("points", Column::Ragged(ragged.clone())), ("caption", Column::Bytes(text))]);
