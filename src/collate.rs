@@ -68,7 +68,7 @@ pub fn open(pool: &Arc<Pool>, output: &Output, shape: &[usize], extents: &[Exten
             "make the batch smaller, or put an operation in front that bounds the shape",
         )
     })?;
-    let (held, regions) = pool.take(bytes).split(bytes.checked_div(samples).unwrap_or(0), samples);
+    let (held, regions) = Pool::take(pool, bytes).split(bytes.checked_div(samples).unwrap_or(0), samples);
     let differs = output.shape.iter().enumerate().filter(|(_, e)| !matches!(e, Extent::Fixed(_)));
     let lengths = differs
         .map(|(axis, _)| (axis + 1, extents.iter().map(|e| e.get(axis).copied().unwrap_or(0)).collect()))
@@ -115,7 +115,7 @@ impl Forming {
 
 /// A column of small values, `[N]`. Null becomes -1 in a class column, else 0, NaN or false; `missing` says where.
 pub fn values(pool: &Arc<Pool>, dtype: DType, class: bool, cells: &[Value]) -> Dense {
-    let mut buffer = pool.take(cells.len() * dtype.size());
+    let mut buffer = Pool::take(pool, cells.len() * dtype.size());
     for (out, cell) in buffer.bytes_mut().chunks_exact_mut(dtype.size()).zip(cells) {
         match dtype {
             DType::I64 => {

@@ -8,13 +8,15 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
+use crate::codec;
 use crate::data::feature::Schema;
 use crate::data::index::{Index, Payload, Segment, hex};
+use crate::data::info::{Info, Kind};
 use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 pub use crate::shard::Fetch;
-use crate::shard::{ShardFile, reader};
+use crate::shard::{ShardFile, foreign, reader};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
@@ -109,7 +111,16 @@ impl Dataset {
         if !path.try_exists().map_err(|e| Error::io(path, "look at", e))? {
             return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
         }
-        Err(Error::config(format!("{} is not a dataset", path.display()), "ingest it first"))
+        match foreign::open(path, &probe)? {
+            Some(parts) => {
+                let dataset = Self::from_parts(path, parts.schema, parts.index, Backing::Custom(parts.fetch))?;
+                Ok(dataset.with_notes(parts.notes))
+            }
+            None => Err(Error::config(
+                format!("{} is neither a dataset nor Parquet", path.display()),
+                "make a dataset of it: `dsctl ingest SOURCE DATASET`",
+            )),
+        }
     }
 
     /// Opens one version of our own dataset.
@@ -311,4 +322,16 @@ fn shard_table(index: &Index) -> (Vec<ShardRef>, Vec<usize>) {
 fn fetch_file(path: &Path, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
     reader::read_at(&file, path, payload.offset, payload.length, out)
+}
+
+/// The facts of a payload, by its content.
+fn probe(bytes: &[u8], kind: Option<Kind>) -> Result<Info, Fault> {
+    let codec = match kind {
+        Some(kind) => codec::sniff(bytes, kind)?,
+        // The first of the kinds whose sniffing does not refuse it; the last one's refusal if none.
+        None => codec::sniff(bytes, Kind::Image)
+            .or_else(|_| codec::sniff(bytes, Kind::Audio))
+            .or_else(|_| codec::sniff(bytes, Kind::Video))?,
+    };
+    codec.probe(bytes, &codec::Limits::default())
 }

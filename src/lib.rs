@@ -10,6 +10,7 @@ pub mod collate;
 pub mod data;
 pub mod dataset;
 pub mod error;
+pub mod ingest;
 pub mod loader;
 pub mod parallel;
 pub mod plan;
@@ -17,11 +18,13 @@ pub mod recipe;
 pub mod registry;
 pub mod rng;
 pub mod shard;
+pub mod source;
 pub mod store;
+pub mod verify;
 
 pub use error::{Error, Fault, Reason, Result};
 
 /// Opens whatever is at a path for reading: our own dataset, someone else's Parquet folder, a raw folder of labeled media.
 pub fn open(path: impl AsRef<std::path::Path>) -> Result<dataset::Dataset> {
-    dataset::Dataset::open(path)
+    source::open_any(path)
 }

@@ -85,6 +85,7 @@ pub struct Chain {
     pub(super) steps: Vec<Step>,
     pub(super) spec: Spec,
     pub(super) output: Option<Output>,
+    #[cfg_attr(not(any(feature = "image", feature = "video")), allow(dead_code))]
     pub(super) fuse: bool,
 }
 
@@ -217,7 +218,7 @@ impl Chain {
         let (media, pts_us) = self.media(drawn, job, tools)?;
         let (data, shape) = self.finished(drawn, media)?;
         slot::place(&data, &shape, &mut slot, output.pad)?;
-        let frames = extents.first().copied().unwrap_or(0);
+        let frames = if self.kind == Kind::Video { extents.first().copied().unwrap_or(0) } else { 0 };
         slot.times(&pts_us, frames)
     }
 

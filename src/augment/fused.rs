@@ -238,7 +238,7 @@ impl Chain {
         let media = self.apply_from(program.next, drawn, Media::Raster(raster), tools)?;
         let (data, shape) = self.finished(drawn, media)?;
         slot::place(&data, &shape, slot, output.pad)?;
-        slot.times(&pts_us, extents.first().copied().unwrap_or(0))?;
+        slot.times(&pts_us, if still { 0 } else { extents.first().copied().unwrap_or(0) })?;
         Ok(true)
     }
 }

@@ -243,8 +243,13 @@ impl Plan {
         let half = if config.center { config.n_fft / 2 } else { 0 };
         for t in 0..frames {
             let start = (t * config.hop) as i64 - half as i64;
-            for (i, (x, w)) in self.input.iter_mut().zip(&self.window).enumerate() {
-                *x = sample(wave, start + i as i64, config.pad_mode) * w;
+            let inside = usize::try_from(start).ok().and_then(|s| wave.get(s..s + config.n_fft));
+            if let Some(inside) = inside {
+                self.input.iter_mut().zip(inside).zip(&self.window).for_each(|((to, x), w)| *to = x * w);
+            } else {
+                for (i, (to, w)) in self.input.iter_mut().zip(&self.window).enumerate() {
+                    *to = sample(wave, start + i as i64, config.pad_mode) * w;
+                }
             }
             self.fft
                 .process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch)

@@ -1,7 +1,7 @@
 //! The plain way through a chain: decode, then one operation after another on owned media.
 
 use super::chain::{Chain, Drawn, Job};
-use super::{Draw, Elements, Lowered, Media, Raster, Tools};
+use super::{Elements, Lowered, Media, Raster, Tools};
 use crate::clock::Mark;
 use crate::codec::{Decoded, Pixels, Want};
 use crate::data::info::{Info, Kind};
@@ -111,9 +111,4 @@ fn agree(what: &str, got: u64, fact: u64) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::new(Reason::Corrupt, format!("decoding gave {got} {what}, its facts say {fact}")))
-}
-
-/// The outcome for a draw that its operation cannot have made.
-pub(super) fn foreign(op: &str, draw: &Draw) -> Fault {
-    Fault::new(Reason::Corrupt, format!("operation \"{op}\" was given a draw that is not its own: {draw:?}"))
 }

@@ -6,7 +6,8 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+
+use super::sync::{Arc, Mutex, PoisonError};
 
 /// Alignment of every buffer: a cache line, and what JAX asks of DLPack.
 pub const ALIGN: usize = 64;
@@ -71,14 +72,14 @@ impl Pool {
     }
 
     /// A buffer of `length` bytes with any content.
-    pub fn take(self: &Arc<Self>, length: usize) -> Buffer {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn take(this: &Arc<Self>, length: usize) -> Buffer {
+        let mut free = this.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |m: &Memory| m.layout.size() >= length && m.layout.size() / 2 <= length.max(ALIGN);
         let best = (0..free.len()).filter(|i| fits(&free[*i])).min_by_key(|i| free[*i].layout.size());
         let memory = best.map(|i| free.swap_remove(i));
         drop(free);
         let memory = memory.unwrap_or_else(|| Memory::new(length));
-        Buffer { memory: Some(memory), length, pool: Some(self.clone()) }
+        Buffer { memory: Some(memory), length, pool: Some(this.clone()) }
     }
 }
 
@@ -151,7 +152,7 @@ pub struct Held(Arc<Buffer>);
 impl Held {
     /// The buffer again. `None` while a region is alive.
     pub fn join(self) -> Option<Buffer> {
-        Arc::into_inner(self.0)
+        Arc::try_unwrap(self.0).ok()
     }
 }
 
@@ -175,14 +176,14 @@ impl Region {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom_model)))]
 mod tests {
     use super::*;
 
     #[test]
     fn regions_written_on_threads_come_back_as_one_buffer() {
         let pool = Pool::new(2);
-        let (held, regions) = pool.take(8 * 100).split(8, 100);
+        let (held, regions) = Pool::take(&pool, 8 * 100).split(8, 100);
         std::thread::scope(|scope| {
             let mut regions: Vec<(usize, Region)> = regions.into_iter().enumerate().collect();
             while !regions.is_empty() {
@@ -212,13 +213,13 @@ mod tests {
     #[test]
     fn memory_is_reused_and_aligned() {
         let pool = Pool::new(1);
-        let first = pool.take(1000);
+        let first = Pool::take(&pool, 1000);
         let address = first.bytes().as_ptr() as usize;
         assert_eq!(address % ALIGN, 0);
         drop(first);
-        assert_eq!(pool.take(900).bytes().as_ptr() as usize, address);
-        let huge = pool.take(5 << 20);
+        assert_eq!(Pool::take(&pool, 900).bytes().as_ptr() as usize, address);
+        let huge = Pool::take(&pool, 5 << 20);
         assert_eq!(huge.bytes().as_ptr() as usize % (2 << 20), 0);
-        assert!(pool.take(0).bytes().is_empty());
+        assert!(Pool::take(&pool, 0).bytes().is_empty());
     }
 }

@@ -9,3 +9,8 @@ pub mod label;
 pub mod manifest;
 pub mod record;
 pub mod tensor;
+
+/// What the hand-off of buffers synchronises with; `crates/handoff-model` puts loom's in its place.
+mod sync {
+    pub(crate) use std::sync::{Arc, Mutex, PoisonError};
+}

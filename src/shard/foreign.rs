@@ -1,1 +1,442 @@
-//! Someone else's Parquet, read only.
+//! Someone else's Parquet, read only: a schema guessed from Hugging Face's metadata or the Arrow types, an Index made in
+//! memory by reading every row once, and payloads fetched through the Parquet reader.
+//!
+//! A payload's offset here is its row within its file. Where a file has an offset index, a fetch reads the one page that
+//! holds the row; else it decodes the column of the whole row group, of which the last [`KEPT`] are kept. A shuffled
+//! reader of compressed row groups without pages so reads a row group (100 MB as `datasets` writes them) for a row:
+//! fine to look around or to read in order, for training ingest the data first.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use sha2::{Digest, Sha256};
+
+use super::{Fetch, reader};
+use crate::data::feature::{Column, Feature, RESERVED, Schema};
+use crate::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
+use crate::data::info::{Format, Info, Kind};
+use crate::data::record::payload_hash;
+use crate::error::{Error, Fault, Origin, Result};
+
+/// Decoded row groups that are kept for the next fetch.
+pub const KEPT: usize = 4;
+/// Rows decoded at a time.
+const BATCH: usize = 64;
+
+/// Reads the facts of a payload: of the given kind, or of whatever kind it is. The codecs lie above this room.
+pub type Probe<'a> = &'a (dyn Fn(&[u8], Option<Kind>) -> Result<Info, Fault> + Sync);
+
+/// A foreign dataset, ready for [`crate::dataset::Dataset::from_parts`].
+#[derive(Debug)]
+pub struct Foreign {
+    /// The columns that we can read.
+    pub schema: Schema,
+    /// Every row, with the id `relative/path#row`.
+    pub index: Index,
+    /// Fetches payloads.
+    pub fetch: Arc<dyn Fetch>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// How a column's cells are read.
+#[derive(Debug, Clone)]
+struct Mapped {
+    /// The name in the files (ours is in the schema).
+    source: String,
+    /// The Arrow type, equal in all files.
+    data_type: DataType,
+    feature: Feature,
+}
+
+#[derive(Debug)]
+struct ForeignFile {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+    /// First row of each row group, and the file's number of rows.
+    groups: Vec<u64>,
+}
+
+type Kept = (usize, usize, usize, Arc<Vec<ArrayRef>>);
+
+#[derive(Debug)]
+struct ForeignSet {
+    files: Vec<ForeignFile>,
+    starts: Vec<u64>,
+    columns: Vec<Mapped>,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+/// The Parquet files of a folder (sorted; hidden files, and folders that begin with `.` or `__`, are left out) or the one
+/// file itself, with their relative names and splits.
+pub fn files(path: &Path) -> Result<Vec<(PathBuf, String, String)>> {
+    if path.is_file() {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file.parquet").to_owned();
+        return Ok(vec![(path.to_owned(), name, "train".to_owned())]);
+    }
+    let seen = |name: &str, dir: bool| !name.starts_with('.') && !(dir && name.starts_with("__"));
+    let walk = walkdir::WalkDir::new(path).max_depth(8).sort_by_file_name().into_iter();
+    let walk = walk
+        .filter_entry(|e| e.depth() == 0 || e.file_name().to_str().is_some_and(|n| seen(n, e.file_type().is_dir())));
+    let mut files = Vec::new();
+    for entry in walk {
+        let entry = entry.map_err(|e| Error::io(path, "list", e.into()))?;
+        let parquet = entry.path().extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+        if let (true, Some(relative)) = (parquet && entry.file_type().is_file(), entry.path().strip_prefix(path).ok()) {
+            let parts: Vec<&str> = relative.iter().filter_map(|p| p.to_str()).collect();
+            files.push((entry.path().to_owned(), parts.join("/"), split_of(&parts)));
+        }
+    }
+    Ok(files)
+}
+
+/// The split of a file: `SPLIT-00000-of-00002.parquet`, else the innermost part of its path that holds one of the words
+/// that `datasets` knows, else train.
+fn split_of(parts: &[&str]) -> String {
+    let name = parts.last().copied().unwrap_or("");
+    let pieces: Vec<&str> = name.split('.').next().unwrap_or("").rsplitn(4, '-').collect();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if let [total, "of", number, split] = pieces[..]
+        && digits(total)
+        && digits(number)
+        && super::check_split(split).is_ok()
+    {
+        return split.to_owned();
+    }
+    let known = [
+        ("train", ["train", "training", "", ""]),
+        ("validation", ["validation", "valid", "val", "dev"]),
+        ("test", ["test", "testing", "eval", "evaluation"]),
+    ];
+    for part in parts.iter().rev() {
+        for word in part.to_lowercase().split(|c: char| !c.is_alphanumeric()) {
+            if let Some((split, _)) = known.iter().find(|(_, words)| !word.is_empty() && words.contains(&word)) {
+                return (*split).to_owned();
+            }
+        }
+    }
+    "train".to_owned()
+}
+
+/// Opens a folder of Parquet files or one file; `None` if there is no Parquet file. Reads everything once.
+pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
+    let listed = files(path)?;
+    if listed.is_empty() {
+        return Ok(None);
+    }
+    let mut notes = Vec::new();
+    let mut opened = Vec::with_capacity(listed.len());
+    for (path, ..) in &listed {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let metadata = reader::arrow_metadata(&file).map_err(|e| Error::damaged(path, e, "is this really Parquet?"))?;
+        let mut groups = vec![0u64];
+        for group in metadata.metadata().row_groups() {
+            groups.push(groups.last().copied().unwrap_or(0) + u64::try_from(group.num_rows()).unwrap_or(0));
+        }
+        opened.push(ForeignFile { path: path.clone(), metadata, groups });
+    }
+    let (schema, columns) = map_columns(&opened[0], probe, &mut notes)?;
+    for file in &opened {
+        for column in &columns {
+            let found = file.metadata.schema().field_with_name(&column.source).map(Field::data_type);
+            if found.ok() != Some(&column.data_type) {
+                return Err(Error::config(
+                    format!(
+                        "{}: column {:?} is not {} as in the other files",
+                        file.path.display(),
+                        column.source,
+                        column.data_type
+                    ),
+                    "open a folder whose files have the same columns, or one file",
+                ));
+            }
+        }
+    }
+    let mut builder = SegmentBuilder::new(&schema);
+    let mut starts = Vec::new();
+    let mut refused: BTreeMap<(String, &'static str), (u64, String)> = BTreeMap::new();
+    for (file, (_, relative, split)) in opened.iter().zip(&listed) {
+        starts.push(builder.rows());
+        let first = builder.rows();
+        for batch in file.batches(&columns)? {
+            let batch = batch?;
+            let arrays = columns.iter().map(|c| c.canonical(&batch)).collect::<Result<Vec<_>, _>>();
+            let arrays = arrays.map_err(|e| Error::damaged(&file.path, e, "the column could not be converted"))?;
+            for i in 0..batch.num_rows() {
+                let row = builder.rows() - first;
+                let mut cells = Vec::with_capacity(columns.len());
+                for (column, array) in columns.iter().zip(&arrays) {
+                    let cell = column.cell(array, i, row, probe);
+                    cells.push(cell.unwrap_or_else(|fault| {
+                        let entry = refused.entry((column.source.clone(), fault.reason.code())).or_default();
+                        entry.0 += 1;
+                        if entry.0 == 1 {
+                            entry.1 = format!("{relative} row {row}: {fault}");
+                        }
+                        IndexCell::Null
+                    }));
+                }
+                builder.push(&format!("{relative}#{row}"), &cells)?;
+            }
+        }
+        let bytes = std::fs::metadata(&file.path).map_err(|e| Error::io(&file.path, "look at", e))?.len();
+        builder.end_shard(split, bytes, Sha256::digest(format!("{relative}\0{bytes}")).into());
+    }
+    for ((column, code), (count, example)) in refused {
+        notes.push(format!("column {column:?}: {count} cells are absent ({code}), the first: {example}"));
+    }
+    let index = Index::new(vec![Arc::new(Segment::from_bytes(builder.finish()?)?)])?;
+    let fetch = Arc::new(ForeignSet { files: opened, starts, columns, kept: Mutex::default() });
+    Ok(Some(Foreign { schema, index, fetch, notes }))
+}
+
+/// Our schema of a file's columns.
+fn map_columns(file: &ForeignFile, probe: Probe<'_>, notes: &mut Vec<String>) -> Result<(Schema, Vec<Mapped>)> {
+    let arrow = file.metadata.schema();
+    let hf: serde_json::Value = match arrow.metadata().get("huggingface").map(|text| serde_json::from_str(text)) {
+        Some(Ok(value)) => value,
+        Some(Err(e)) => {
+            notes.push(format!("the \"huggingface\" metadata is not JSON and was left out: {e}"));
+            serde_json::Value::Null
+        }
+        None => serde_json::Value::Null,
+    };
+    let (mut schema, mut columns) = (Schema::default(), Vec::new());
+    for field in arrow.fields() {
+        let source = field.name().clone();
+        let mut mapped = Mapped { source, data_type: field.data_type().clone(), feature: Feature::Int };
+        let said = &hf["info"]["features"][field.name()];
+        mapped.feature = match feature_of(&mapped, file, said, probe) {
+            Ok(feature) => feature,
+            Err(why) => {
+                notes.push(format!("column {:?} was left out: {why}", mapped.source));
+                continue;
+            }
+        };
+        let mut name = mapped.source.replace(['.', '\n', '\0'], "_");
+        while name.is_empty() || RESERVED.contains(&name.as_str()) || schema.position(&name).is_some() {
+            name.insert_str(0, "source_");
+        }
+        if name != mapped.source {
+            notes.push(format!("column {:?} is called {name:?} here", mapped.source));
+        }
+        schema.columns.push(Column { name, feature: mapped.feature.clone() });
+        columns.push(mapped);
+    }
+    schema.validate()?;
+    Ok((schema, columns))
+}
+
+fn feature_of(
+    column: &Mapped,
+    file: &ForeignFile,
+    said: &serde_json::Value,
+    probe: Probe<'_>,
+) -> Result<Feature, String> {
+    let kind = match said["_type"].as_str() {
+        Some("Image") => Some(Kind::Image),
+        Some("Audio") => Some(Kind::Audio),
+        Some("Video") => Some(Kind::Video),
+        Some("ClassLabel") if column.data_type.is_integer() => {
+            let names =
+                said["names"].as_array().map(|a| a.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect());
+            return Ok(Feature::ClassLabel { names: names.ok_or("its class names are not a list")? });
+        }
+        _ => None,
+    };
+    match &column.data_type {
+        t if t.is_integer() => Ok(Feature::Int),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => Ok(Feature::Float),
+        DataType::Boolean => Ok(Feature::Bool),
+        t if is_text(t) => Ok(Feature::Text),
+        DataType::Dictionary(_, value) if is_text(value) => Ok(Feature::Text),
+        t if media_bytes(t) => match kind {
+            Some(kind) => Ok(Feature::of(kind)),
+            None => sniff_column(column, file, probe).map(Feature::of),
+        },
+        other => Err(format!("{other} is not read yet")),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+/// Plain bytes, or a struct with a field `bytes` of them.
+fn media_bytes(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => fields.find("bytes").is_some_and(|(_, f)| is_binary(f.data_type())),
+        other => is_binary(other),
+    }
+}
+
+/// The kind of the first value that is there.
+fn sniff_column(column: &Mapped, file: &ForeignFile, probe: Probe<'_>) -> Result<Kind, String> {
+    for batch in file.batches(std::slice::from_ref(column)).map_err(|e| e.to_string())? {
+        let array = column.canonical(&batch.map_err(|e| e.to_string())?)?;
+        if let Some(row) = (0..array.len()).find(|row| array.is_valid(*row)) {
+            let info = probe(array.as_binary::<i32>().value(row), None).map_err(|fault| fault.to_string())?;
+            return Ok(info.format.kind());
+        }
+    }
+    Err("it has no value to tell its kind by".into())
+}
+
+impl Mapped {
+    /// The column of a batch as Int64, Float64, Boolean, Utf8 or Binary.
+    fn canonical(&self, batch: &RecordBatch) -> Result<ArrayRef, String> {
+        let missing = || format!("there is no column {:?}", self.source);
+        let mut array = batch.column_by_name(&self.source).ok_or_else(missing)?.clone();
+        if let DataType::Struct(_) = self.data_type {
+            let parent = array.as_struct();
+            let bytes = parent.column_by_name("bytes").ok_or_else(missing)?.clone();
+            // A null struct may hide bytes that are there.
+            array = match parent.nulls() {
+                Some(nulls) => arrow::compute::nullif(&bytes, &arrow::array::BooleanArray::new(!nulls.inner(), None))
+                    .map_err(|e| e.to_string())?,
+                None => bytes,
+            };
+        }
+        let wanted = match &self.feature {
+            Feature::Int | Feature::ClassLabel { .. } => DataType::Int64,
+            Feature::Float => DataType::Float64,
+            Feature::Bool => DataType::Boolean,
+            Feature::Text => DataType::Utf8,
+            Feature::Image | Feature::Audio | Feature::Video => DataType::Binary,
+        };
+        cast(&array, &wanted).map_err(|e| e.to_string())
+    }
+
+    /// The bytes of a payload in a canonical array; `None` when null.
+    fn bytes<'a>(&self, array: &'a ArrayRef, row: usize) -> Option<&'a [u8]> {
+        match &self.feature {
+            _ if array.is_null(row) => None,
+            Feature::Text => Some(array.as_string::<i32>().value(row).as_bytes()),
+            _ => Some(array.as_binary::<i32>().value(row)),
+        }
+    }
+
+    fn cell(&self, array: &ArrayRef, i: usize, row: u64, probe: Probe<'_>) -> Result<IndexCell, Fault> {
+        if array.is_null(i) {
+            return Ok(IndexCell::Null);
+        }
+        Ok(match &self.feature {
+            Feature::Int | Feature::ClassLabel { .. } => IndexCell::Int(array.as_primitive::<Int64Type>().value(i)),
+            Feature::Float => IndexCell::Float(array.as_primitive::<Float64Type>().value(i)),
+            Feature::Bool => IndexCell::Bool(array.as_boolean().value(i)),
+            payload => {
+                let bytes = self.bytes(array, i).unwrap_or_default();
+                let info = match payload.kind() {
+                    Some(Kind::Text) | None => Info { count: bytes.len() as u64, ..Info::of(Format::Utf8) },
+                    kind => probe(bytes, kind)?,
+                };
+                let (length, hash) = (bytes.len() as u64, payload_hash(bytes));
+                IndexCell::Payload(Payload { offset: row, length, hash, info })
+            }
+        })
+    }
+}
+
+impl ForeignFile {
+    fn builder(&self, columns: &[Mapped]) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+        // A file of its own for each reader: Parquet's reader seeks, and clones of a descriptor share their position.
+        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, "open", e))?;
+        let names: Vec<&str> = columns.iter().map(|c| c.source.as_str()).collect();
+        let roots = self.metadata.schema().fields().iter().enumerate();
+        let roots = roots.filter(|(_, f)| names.contains(&f.name().as_str())).map(|(i, _)| i);
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        Ok(builder.with_projection(mask).with_batch_size(BATCH))
+    }
+
+    fn damaged(&self, e: impl std::fmt::Display) -> Error {
+        Error::damaged(&self.path, format!("it cannot be decoded: {e}"), "restore the file")
+    }
+
+    /// All rows of some columns.
+    fn batches(&self, columns: &[Mapped]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let reader = self.builder(columns)?.build().map_err(|e| self.damaged(e))?;
+        Ok(reader.map(|batch| batch.map_err(|e| self.damaged(e))))
+    }
+
+    /// Whether a column's pages can be told apart.
+    fn has_pages(&self, group: usize, column: &Mapped) -> bool {
+        let metadata = self.metadata.metadata();
+        let leaves = metadata.file_metadata().schema_descr().columns();
+        let mut leaves = leaves.iter().enumerate().filter(|(_, c)| c.path().parts().first() == Some(&column.source));
+        let index = metadata.page_index_for_row_group(group);
+        leaves.all(|(leaf, _)| index.page_locations(leaf).is_some_and(|pages| !pages.is_empty()))
+    }
+}
+
+impl ForeignSet {
+    /// The file of a row of the Index.
+    fn file(&self, row: u64) -> usize {
+        self.starts.partition_point(|start| *start <= row).saturating_sub(1)
+    }
+
+    /// The arrays of one column of a row group, decoded once for the fetches that follow.
+    fn group(&self, number: usize, group: usize, column: usize) -> Result<Arc<Vec<ArrayRef>>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., arrays)) = kept.iter().find(|(f, g, c, _)| (*f, *g, *c) == (number, group, column)) {
+            return Ok(arrays.clone());
+        }
+        let (file, mapped) = (&self.files[number], &self.columns[column]);
+        let builder = file.builder(std::slice::from_ref(mapped))?.with_row_groups(vec![group]);
+        let mut arrays = Vec::new();
+        for batch in builder.build().map_err(|e| file.damaged(e))? {
+            let batch = batch.map_err(|e| file.damaged(e))?;
+            arrays.push(mapped.canonical(&batch).map_err(|e| file.damaged(e))?);
+        }
+        let arrays = Arc::new(arrays);
+        kept.truncate(KEPT - 1);
+        kept.push_front((number, group, column, arrays.clone()));
+        Ok(arrays)
+    }
+}
+
+impl Fetch for ForeignSet {
+    fn fetch(&self, row: u64, column: usize, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
+        let number = self.file(row);
+        let (Some(file), Some(mapped)) = (self.files.get(number), self.columns.get(column)) else {
+            return Err(Error::library(
+                "fetching a payload",
+                format!("row {row}, column {column} of a foreign dataset"),
+            ));
+        };
+        let group = file.groups.partition_point(|start| *start <= payload.offset).saturating_sub(1);
+        let within = usize::try_from(payload.offset - file.groups[group]).map_err(|e| file.damaged(e))?;
+        let short = || file.damaged(format!("row {} is not there any more", payload.offset));
+        let (arrays, batch, at) = if file.has_pages(group, mapped) {
+            let select = RowSelection::from(vec![RowSelector::skip(within), RowSelector::select(1)]);
+            let builder = file.builder(std::slice::from_ref(mapped))?.with_row_groups(vec![group]);
+            let mut reader = builder.with_row_selection(select).build().map_err(|e| file.damaged(e))?;
+            let batch = reader.next().ok_or_else(short)?.map_err(|e| file.damaged(e))?;
+            (Arc::new(vec![mapped.canonical(&batch).map_err(|e| file.damaged(e))?]), 0, 0)
+        } else {
+            (self.group(number, group, column)?, within / BATCH, within % BATCH)
+        };
+        let array = arrays.get(batch).filter(|a| at < a.len()).ok_or_else(short)?;
+        let bytes = mapped.bytes(array, at).filter(|b| b.len() as u64 == payload.length).ok_or_else(short)?;
+        out.clear();
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn origin(&self, row: u64) -> Origin {
+        let number = self.file(row);
+        let row_in_file = self.starts.get(number).map(|start| row - start);
+        Origin { file: self.files.get(number).map(|f| f.path.clone()), row: row_in_file, id: None, column: None }
+    }
+}

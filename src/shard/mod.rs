@@ -7,8 +7,12 @@
 
 mod cells;
 pub mod foreign;
+#[cfg(test)]
+mod foreign_tests;
 mod layout;
 pub mod reader;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod writer;
 
 pub use reader::{ShardFile, read_finished};

@@ -77,7 +77,7 @@ pub(super) fn metadata(file: &File) -> Result<Arc<ParquetMetaData>, String> {
     Ok(arrow_metadata(file)?.metadata().clone())
 }
 
-fn arrow_metadata(file: &File) -> Result<ArrowReaderMetadata, String> {
+pub(super) fn arrow_metadata(file: &File) -> Result<ArrowReaderMetadata, String> {
     let options = ArrowReaderOptions::new()
         .with_offset_index_policy(PageIndexPolicy::Optional)
         .with_column_index_policy(PageIndexPolicy::Skip);

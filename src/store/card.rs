@@ -1,1 +1,339 @@
-//! The dataset card.
+//! The dataset card: a README.md that tells `datasets` (and people) what the newest version holds.
+//!
+//! Its YAML front matter lists the shards of each split by name, so that a reader of the card sees exactly one version,
+//! and always carries `dataset_info.features`, which win over what single shards say (label names may have been appended
+//! since). Beyond [`MAX_PATHS`] shards the lists become globs; such a reader may see shards of a commit under way.
+//!
+//! A README.md of the user's stays the user's: only the keys `configs` and `dataset_info` of its front matter and the
+//! section between our two markers are replaced, all other keys and text are kept byte for byte. One that is not UTF-8
+//! is left alone, and [`Card::Kept`] says so.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Store;
+use super::commit::{self, Root};
+use crate::data::feature::{Feature, Schema, hf_dtype, info_fields};
+use crate::data::index::Segment;
+use crate::data::manifest::ShardRef;
+use crate::error::Result;
+
+/// The file's name.
+pub const CARD: &str = "README.md";
+/// Shards that are listed by name at the most.
+pub const MAX_PATHS: usize = 10_000;
+
+const BEGIN: &str = "<!-- feedstock: begin (rewritten by every commit; text outside the markers is kept) -->";
+const END: &str = "<!-- feedstock: end -->";
+const KEYS: [&str; 2] = ["configs", "dataset_info"];
+
+/// What became of the card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Card {
+    /// It describes this version now.
+    Written {
+        /// The version.
+        version: u64,
+    },
+    /// The file that was there is not text; it was left alone.
+    Kept {
+        /// Why.
+        why: String,
+    },
+    /// There is no version yet.
+    Nothing,
+}
+
+/// Writes the card of the newest version, by rename. Another commit may pass in between: the newest version is looked
+/// at again after the rename.
+pub fn write(store: &Store) -> Result<Card> {
+    let Some(mut root) = commit::latest(store)? else { return Ok(Card::Nothing) };
+    loop {
+        let old = match store.read_if_there(CARD)?.map(String::from_utf8) {
+            Some(Err(_)) => return Ok(Card::Kept { why: format!("{CARD} is not UTF-8 text") }),
+            Some(Ok(text)) => Some(text),
+            None => None,
+        };
+        let new = render(&root, &shards(store, &root)?, old.as_deref().unwrap_or(""));
+        if old.as_ref() != Some(&new) {
+            store.put(CARD, new.as_bytes())?;
+        }
+        match commit::latest(store)? {
+            Some(newer) if newer.manifest.version > root.manifest.version => root = newer,
+            _ => return Ok(Card::Written { version: root.manifest.version }),
+        }
+    }
+}
+
+/// The card as it should read; equal to the file when that is fresh.
+pub fn expected(store: &Store, root: &Root) -> Result<String> {
+    let old = store.read_if_there(CARD)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(render(root, &shards(store, root)?, old.as_deref().unwrap_or("")))
+}
+
+/// The shards of each split, in the order of the Index.
+fn shards(store: &Store, root: &Root) -> Result<BTreeMap<String, Vec<ShardRef>>> {
+    let mut splits: BTreeMap<String, Vec<ShardRef>> = BTreeMap::new();
+    for entry in &root.manifest.segments {
+        let segment = Segment::open(&store.path(&entry.path)?)?;
+        for shard in 0..segment.header().shards as usize {
+            if let Some((_, shard)) = segment.shard(shard) {
+                splits.entry(shard.split.clone()).or_default().push(shard);
+            }
+        }
+    }
+    Ok(splits)
+}
+
+/// A string as YAML reads it back: always in double quotes, what YAML does not print escaped.
+pub fn yaml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') => {
+                let _ = write!(out, "\\U{:08x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// train, validation, test, then the others by name.
+fn split_order(split: &str) -> (usize, &str) {
+    let known = ["train", "validation", "val", "dev", "test"];
+    (known.iter().position(|k| *k == split).unwrap_or(known.len()), split)
+}
+
+fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, old: &str) -> String {
+    let mut splits: Vec<(&str, &[ShardRef])> = shards.iter().map(|(k, v)| (k.as_str(), v.as_slice())).collect();
+    splits.sort_by_key(|(split, _)| split_order(split));
+    let (front, body) = front_matter(old);
+    let mut card = String::from("---\n");
+    for line in foreign_keys(front) {
+        card.push_str(line);
+        card.push('\n');
+    }
+    card.push_str(&configs(&splits));
+    card.push_str(&dataset_info(&root.manifest.schema, &splits));
+    card.push_str("---\n");
+    let section = section(root, &splits);
+    let marked = body.find(BEGIN).and_then(|begin| {
+        let end = begin + body[begin..].find(END)? + END.len();
+        Some((&body[..begin], &body[end..]))
+    });
+    match marked {
+        Some((before, after)) => {
+            let _ = write!(card, "{before}{section}{after}");
+        }
+        None if body.trim().is_empty() => {
+            let _ = writeln!(card, "\n{section}");
+        }
+        None => {
+            let gap = if body.ends_with('\n') { "\n" } else { "\n\n" };
+            let _ = writeln!(card, "{body}{gap}{section}");
+        }
+    }
+    card
+}
+
+/// The lines between the leading `---` and the next, and what follows them.
+fn front_matter(text: &str) -> (Vec<&str>, &str) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut at = 0;
+    let mut lines = Vec::new();
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        at += line.len();
+        let line = line.trim_end();
+        match (number, line) {
+            (0, "---") => {}
+            (0, _) => break,
+            (_, "---") => return (lines, &text[at..]),
+            _ => lines.push(line),
+        }
+    }
+    (Vec::new(), text)
+}
+
+/// The front matter without the keys that we write. A key's value goes on over indented lines and over list items.
+fn foreign_keys<'a>(front: Vec<&'a str>) -> impl Iterator<Item = &'a str> {
+    let mut ours = false;
+    front.into_iter().filter(move |line| {
+        let goes_on = line.is_empty() || line.starts_with([' ', '\t', '#']) || *line == "-" || line.starts_with("- ");
+        if !goes_on {
+            let key = line.split(':').next().unwrap_or("").trim().trim_matches(['"', '\'']);
+            ours = KEYS.contains(&key);
+        }
+        !ours
+    })
+}
+
+fn configs(splits: &[(&str, &[ShardRef])]) -> String {
+    let globs = splits.iter().map(|(_, shards)| shards.len()).sum::<usize>() > MAX_PATHS;
+    let mut out = String::from("configs:\n- config_name: default\n  data_files:\n");
+    for (split, shards) in splits.iter().filter(|(_, shards)| !shards.is_empty()) {
+        let _ = writeln!(out, "  - split: {}\n    path:", yaml(split));
+        if globs {
+            let _ = writeln!(out, "    - {}", yaml(&format!("data/{split}/*.parquet")));
+        } else {
+            for shard in *shards {
+                let _ = writeln!(out, "    - {}", yaml(&shard.path));
+            }
+        }
+    }
+    if splits.iter().all(|(_, shards)| shards.is_empty()) {
+        return String::new();
+    }
+    out
+}
+
+fn dataset_info(schema: &Schema, splits: &[(&str, &[ShardRef])]) -> String {
+    let mut out = String::from("dataset_info:\n  features:\n  - name: \"id\"\n    dtype: string\n");
+    for column in &schema.columns {
+        let _ = writeln!(out, "  - name: {}", yaml(&column.name));
+        match &column.feature {
+            Feature::ClassLabel { names } if !names.is_empty() => {
+                out.push_str("    dtype:\n      class_label:\n        names:\n");
+                for (i, name) in names.iter().enumerate() {
+                    let _ = writeln!(out, "          '{i}': {}", yaml(name));
+                }
+            }
+            // A class list without names cannot be written in YAML: the column is what it holds.
+            feature => {
+                let _ = writeln!(out, "    dtype: {}", dtype(feature));
+            }
+        }
+    }
+    let infos: Vec<_> = schema.payloads().collect();
+    if !infos.is_empty() {
+        out.push_str("  - name: \"info\"\n    struct:\n");
+        for (_, column) in infos {
+            let _ = writeln!(out, "    - name: {}\n      struct:", yaml(&column.name));
+            for field in &info_fields() {
+                let _ = writeln!(
+                    out,
+                    "      - name: {}\n        dtype: {}",
+                    yaml(field.name()),
+                    hf_dtype(field.data_type())
+                );
+            }
+        }
+    }
+    out.push_str("  splits:");
+    let sum = |shards: &[ShardRef], of: fn(&ShardRef) -> u64| shards.iter().map(of).sum::<u64>();
+    for (split, shards) in splits {
+        let (rows, bytes) = (sum(shards, |s| s.rows), sum(shards, |s| s.bytes));
+        let _ = write!(out, "\n  - name: {}\n    num_bytes: {bytes}\n    num_examples: {rows}", yaml(split));
+    }
+    if splits.is_empty() {
+        out.push_str(" []");
+    }
+    let bytes: u64 = splits.iter().map(|(_, shards)| sum(shards, |s| s.bytes)).sum();
+    let _ = writeln!(out, "\n  download_size: {bytes}\n  dataset_size: {bytes}");
+    out
+}
+
+fn dtype(feature: &Feature) -> &'static str {
+    match feature {
+        Feature::Image => "image",
+        Feature::Audio => "audio",
+        Feature::Video => "video",
+        Feature::Text => "string",
+        Feature::ClassLabel { .. } | Feature::Int => "int64",
+        Feature::Float => "float64",
+        Feature::Bool => "bool",
+    }
+}
+
+/// The readable part, between the markers.
+fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
+    let manifest = &root.manifest;
+    let mut out = format!("{BEGIN}\n## Contents\n\nVersion {}: {} rows.\n", manifest.version, manifest.rows());
+    out.push_str("\n| split | rows | shards | bytes |\n|---|---|---|---|\n");
+    for (split, shards) in splits {
+        let (rows, bytes) = shards.iter().fold((0, 0), |(r, b), s| (r + s.rows, b + s.bytes));
+        let _ = writeln!(out, "| {split} | {rows} | {} | {bytes} |", shards.len());
+    }
+    out.push_str("\n| column | feature |\n|---|---|\n");
+    for column in &manifest.schema.columns {
+        let classes = match &column.feature {
+            Feature::ClassLabel { names } => format!(" ({} classes)", names.len()),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "| {} | {}{classes} |", cell(&column.name), column.feature.name());
+    }
+    out.push_str("\nThe shards are Parquet. In Python: `datasets.load_dataset(\"path/to/this/folder\")`. In Rust: ");
+    out.push_str("`feedstock::dataset::Dataset::open(\"path/to/this/folder\")`.\n");
+    out.push_str(END);
+    out
+}
+
+/// A name within a Markdown table.
+fn cell(text: &str) -> String {
+    let escape =
+        |c: char| if matches!(c, '|' | '\\' | '`' | '<' | '*' | '_') { format!("\\{c}") } else { c.to_string() };
+    text.chars().filter(|c| !c.is_control()).map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::manifest::Manifest;
+
+    fn root(names: &[&str]) -> Root {
+        let names = names.iter().map(|n| (*n).to_owned()).collect();
+        let schema = Schema::new([("image", Feature::Image), ("label", Feature::ClassLabel { names })]);
+        let splits = BTreeMap::from([("train".to_owned(), 5)]);
+        let manifest = Manifest { format_version: 1, version: 3, parent: None, schema, segments: Vec::new(), splits };
+        Root { manifest, sha256: String::new() }
+    }
+
+    fn some_shards(count: usize) -> BTreeMap<String, Vec<ShardRef>> {
+        let shard = |i: usize| ShardRef {
+            path: format!("data/train/{i:016x}.parquet"),
+            split: "train".into(),
+            rows: 5,
+            bytes: 100,
+            sha256: String::new(),
+        };
+        BTreeMap::from([("train".to_owned(), (0..count).map(shard).collect())])
+    }
+
+    #[test]
+    fn a_fresh_card_lists_the_version() {
+        let card = render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), "");
+        let expected = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: \"train\"\n    path:\n    \
+            - \"data/train/0000000000000000.parquet\"\ndataset_info:\n  features:\n  - name: \"id\"\n    dtype: string\n  \
+            - name: \"image\"\n    dtype: image\n  - name: \"label\"\n    dtype:\n      class_label:\n        names:\n          \
+            '0': \"cat\"\n          '1': \"a: \\\"b\\\"\\U00000085\"\n  - name: \"info\"\n    struct:\n    \
+            - name: \"image\"\n      struct:\n      - name: \"format\"\n        dtype: string\n";
+        assert!(card.starts_with(expected), "{card}");
+        assert!(card.contains("num_bytes: 100\n    num_examples: 5\n  download_size: 100\n"), "{card}");
+        assert_eq!(render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), &card), card, "not a fixed point");
+        assert!(render(&root(&[]), &some_shards(MAX_PATHS + 1), "").contains("- \"data/train/*.parquet\"\n"));
+    }
+
+    #[test]
+    fn the_users_text_is_kept() {
+        let mine = "---\nlicense: mit\n\"configs\":\n- config_name: old\n  data_files: x\ntags:\n- a\n# why\ndataset_info:\n  \
+            features: []\n\n  more: 1\nlanguage: de\n---\n# Mine\r\n\n---\nnot front matter";
+        let card = render(&root(&["cat"]), &some_shards(1), mine);
+        assert!(card.starts_with("---\nlicense: mit\ntags:\n- a\n# why\nlanguage: de\nconfigs:\n"), "{card}");
+        assert!(card.contains("---\n# Mine\r\n\n---\nnot front matter\n\n<!-- feedstock: begin"), "{card}");
+        assert!(!card.contains("config_name: old") && !card.contains("more: 1"), "{card}");
+        let again = render(&root(&["cat", "dog"]), &some_shards(2), &card.replace(END, &format!("{END}\n\nBelow.\n")));
+        assert!(again.contains("not front matter\n\n<!-- feedstock: begin") && again.contains("Below.\n"), "{again}");
+        assert_eq!(again.matches(BEGIN).count(), 1);
+        for open in ["---\nlicense: mit\nno end", "no front matter", "\u{feff}---\nlicense: mit\n---\nx"] {
+            let card = render(&root(&["cat"]), &some_shards(1), open);
+            assert_eq!(render(&root(&["cat"]), &some_shards(1), &card), card, "{open:?}");
+            assert!(card.contains("license: mit") || !open.contains("license"), "{card}");
+        }
+    }
+}

@@ -14,6 +14,8 @@ pub mod commit;
 pub mod disk;
 #[doc(hidden)]
 pub mod fault;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use feedstock::Error;
 
+mod ingest;
 mod inspect;
 mod load;
 mod ls;
 mod output;
+mod verify;
 
 /// Turns raw labeled media into Parquet datasets, and streams them, deterministically, into training.
 #[derive(Debug, Parser)]
@@ -45,18 +47,23 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Ingest(Box<ingest::Ingest>),
     Load(load::Load),
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
+    Verify(verify::Verify),
 }
 
 fn main() -> ExitCode {
+    quiet_guarded_panics();
     let cli = Cli::parse();
     let global = &cli.global;
     let done = match cli.verb {
+        Verb::Ingest(verb) => verb.run(global),
         Verb::Load(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
         Verb::Inspect(verb) => verb.run(global),
+        Verb::Verify(verb) => verb.run(global),
     };
     match done {
         Ok(code) => code,
@@ -65,6 +72,16 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// A decoder's panic is caught and becomes a quarantine reason: no report of it on stderr.
+fn quiet_guarded_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !feedstock::codec::is_guarded() {
+            report(info);
+        }
+    }));
 }
 
 /// What a verb returns: the exit code of a run that did what it was asked.

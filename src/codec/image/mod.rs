@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_png_region_has_the_rows_to_its_end() {
+    fn a_png_region_is_handed_over_as_the_whole_picture() {
         let bytes = fixture("images/train/pants/006_rgb.png");
         let codec = sniff(&bytes, Kind::Image).unwrap();
         let (mut whole, mut part) = (Scratch::default(), Scratch::default());
@@ -95,8 +95,10 @@ mod tests {
         let region = Rect { x: 4, y: 6, width: 10, height: 7 };
         let want = Want::Image { region: Some(region) };
         let Ok(Decoded::Pixels(some)) = codec.decode(&bytes, want, &limits, &mut part) else { panic!() };
-        assert_eq!((some.width, some.height, some.origin), (all.width, 13, (0, 0)));
-        assert_eq!(some.data, &all.data[..some.data.len()]);
+        assert_eq!((some.width, some.height, some.origin), (all.width, all.height, (0, 0)));
+        assert_eq!(some.data, all.data);
+        let outside = Want::Image { region: Some(Rect { x: 60, ..region }) };
+        assert!(codec.decode(&bytes, outside, &limits, &mut part).is_err());
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! PNG (ISO/IEC 15948), interlaced or not, by the `png` crate (the one under `image`).
+//! PNG (ISO/IEC 15948), interlaced or not, by the `image` crate.
 
-use std::io::{Cursor, ErrorKind};
+use std::io::Cursor;
 
-use ::png::{ColorType, Decoder, DecodingError, Reader, Transformations};
+use ::image::codecs::png::PngDecoder;
+use ::image::error::ImageError;
+use ::image::{ImageDecoder, Limits as ImageLimits};
 
 use super::{check_size, region_of, sized};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
@@ -11,15 +13,15 @@ use crate::error::{Fault, Reason};
 
 /// The PNG codec: every colour type and depth. Of an animated PNG the default picture is taken.
 ///
-/// A region is handed over as the rows from the top to its lower edge, at their full width (an interlaced file: whole).
-/// Text, colour profiles and gamma are not looked at; a wrong checksum of pixel data is [`Reason::Corrupt`].
+/// A region is handed over as the whole picture. Text, colour profiles and gamma are not looked at; a wrong checksum of
+/// pixel data is [`Reason::Corrupt`].
 #[derive(Debug, Clone, Copy)]
 pub struct Png;
 
 /// What the decoder may allocate for itself: a few rows, the palette, chunk buffers. Not the picture.
-const WORKING_BYTES: usize = 64 << 20;
+const WORKING_BYTES: u64 = 64 << 20;
 
-/// Rows or pictures before they are RGB, kept between calls for their memory.
+/// Pictures before they are RGB, kept between calls for their memory.
 #[derive(Default)]
 struct Native(Vec<u8>);
 
@@ -68,98 +70,60 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
     Ok(Info { width, height, channels, ..Info::of(Format::Png) })
 }
 
-/// Decodes the first `rows` rows (at least) as RGB8 into `out` and returns how many there are; with `checked`, also reads
-/// on to the end, so that the last checksums are compared.
-fn decode(
-    bytes: &[u8],
-    info: &Info,
-    rows: u32,
-    checked: bool,
-    native: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) -> Result<u32, Fault> {
-    let limits = ::png::Limits { bytes: WORKING_BYTES };
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
-    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
-    let mut reader = decoder.read_info().map_err(fault)?;
-    if reader.info().size() != (info.width, info.height) {
+/// Decodes the picture as RGB8 into `out`, by way of `native` where it is stored otherwise.
+fn decode(bytes: &[u8], info: &Info, native: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let mut limits = ImageLimits::no_limits();
+    limits.max_alloc = Some(WORKING_BYTES);
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(fault)?;
+    if decoder.dimensions() != (info.width, info.height) {
         return Err(Fault::new(Reason::Corrupt, "PNG: the header is read in two ways"));
     }
-    let (width, height) = (info.width as usize, info.height as usize);
-    let channels = match reader.output_color_type().0 {
-        ColorType::Grayscale => 1,
-        ColorType::GrayscaleAlpha => 2,
-        ColorType::Rgb => 3,
-        ColorType::Rgba => 4,
-        ColorType::Indexed => return Err(Fault::new(Reason::Corrupt, "PNG: a palette picture without its palette")),
-    };
-    if reader.info().interlaced {
-        let whole = sized(native, width * height * channels);
-        reader.next_frame(whole).map_err(fault)?;
-        spread(whole, channels, sized(out, width * height * 3));
-        if checked {
-            finish(&mut reader)?;
-        }
-        return Ok(info.height);
+    let color = decoder.color_type();
+    let (channels, wide) = (usize::from(color.channel_count()), color.bytes_per_pixel() > color.channel_count());
+    let pixels = info.width as usize * info.height as usize;
+    let rgb = sized(out, pixels * 3);
+    if channels == 3 && !wide {
+        return decoder.read_image(rgb).map_err(fault);
     }
-    let row = sized(native, width * channels);
-    for target in sized(out, width * rows as usize * 3).chunks_exact_mut(width * 3) {
-        let line = if channels == 3 { &mut *target } else { &mut *row };
-        if reader.read_row(line).map_err(fault)?.is_none() {
-            return Err(Fault::new(Reason::Truncated, "the PNG ends before its last row"));
-        }
-        if channels != 3 {
-            spread(row, channels, target);
-        }
+    let stored = sized(native, pixels * usize::from(color.bytes_per_pixel()));
+    decoder.read_image(stored).map_err(fault)?;
+    if wide {
+        // 16-bit samples keep their high byte; they come in the machine's byte order.
+        let high = if cfg!(target_endian = "little") { 1 } else { 0 };
+        spread(stored, channels, 2, high, rgb);
+    } else {
+        spread(stored, channels, 1, 0, rgb);
     }
-    if checked {
-        finish(&mut reader)?;
-    }
-    Ok(rows)
+    Ok(())
 }
 
-/// Reads what follows the picture. A missing end is fine: every row is there.
-fn finish(reader: &mut Reader<Cursor<&[u8]>>) -> Result<(), Fault> {
-    match reader.finish() {
-        Err(DecodingError::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(()),
-        done => done.map_err(fault),
-    }
-}
-
-/// Gray to three channels; alpha is dropped.
-fn spread(from: &[u8], channels: usize, to: &mut [u8]) {
-    match channels {
-        1 | 2 => {
-            for (from, to) in from.chunks_exact(channels).zip(to.chunks_exact_mut(3)) {
-                to.fill(from[0]);
-            }
-        }
-        _ => {
-            for (from, to) in from.chunks_exact(channels).zip(to.chunks_exact_mut(3)) {
-                to.copy_from_slice(&from[..3]);
-            }
+/// Pixels of `channels` samples of `width` bytes to RGB8: gray is repeated, alpha dropped, byte `at` of each sample kept.
+fn spread(from: &[u8], channels: usize, width: usize, at: usize, to: &mut [u8]) {
+    for (from, to) in from.chunks_exact(channels * width).zip(to.chunks_exact_mut(3)) {
+        match channels {
+            1 | 2 => to.fill(from[at]),
+            _ => (0..3).for_each(|channel| to[channel] = from[channel * width + at]),
         }
     }
 }
 
-fn fault(error: DecodingError) -> Fault {
+fn fault(error: ImageError) -> Fault {
     match error {
-        DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             Fault::new(Reason::Truncated, "the PNG ends before its picture does")
         }
-        DecodingError::LimitsExceeded => Fault::new(Reason::OverLimit, "PNG: a row or chunk that is too large"),
+        ImageError::Limits(e) => Fault::new(Reason::OverLimit, format!("PNG: a row or chunk that is too large: {e}")),
+        ImageError::Unsupported(e) => Fault::new(Reason::Unsupported, format!("PNG: {e}")),
         error => Fault::new(Reason::Corrupt, format!("PNG: {error}")),
     }
 }
 
 impl Png {
-    fn run(self, bytes: &[u8], info: &Info, rows: u32, checked: bool, scratch: &mut Scratch) -> Result<u32, Fault> {
+    fn run(self, bytes: &[u8], info: &Info, scratch: &mut Scratch) -> Result<(), Fault> {
         let mut native = std::mem::take(scratch.state::<Native>());
-        let rows = guarded("PNG", || decode(bytes, info, rows, checked, &mut native.0, &mut scratch.bytes));
+        let done = guarded("PNG", || decode(bytes, info, &mut native.0, &mut scratch.bytes));
         *scratch.state::<Native>() = native;
-        rows
+        done
     }
 }
 
@@ -183,7 +147,7 @@ impl Codec for Png {
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
         let info = header(bytes, limits)?;
         if level != Check::Header {
-            self.run(bytes, &info, info.height, true, scratch)?;
+            self.run(bytes, &info, scratch)?;
         }
         Ok(info)
     }
@@ -201,13 +165,13 @@ impl Codec for Png {
             _ => return Err(Fault::new(Reason::WrongMedia, "a PNG has neither samples nor frames")),
         };
         let info = header(bytes, limits)?;
-        let region = region_of(region, info.width, info.height)?;
-        let rows = self.run(bytes, &info, region.y + region.height, false, scratch)?;
+        region_of(region, info.width, info.height)?;
+        self.run(bytes, &info, scratch)?;
         Ok(Decoded::Pixels(Pixels {
-            data: &scratch.bytes[..info.width as usize * rows as usize * 3],
+            data: &scratch.bytes[..info.width as usize * info.height as usize * 3],
             frames: 1,
             width: info.width,
-            height: rows,
+            height: info.height,
             origin: (0, 0),
             pts_us: &[],
         }))

@@ -1,0 +1,153 @@
+//! The write door: a source becomes a version of a dataset.
+//!
+//! ```text
+//! Source -> Listing (frozen) -> chunks, checked on all cores -> shards in listing order -> journal -> segment -> root -> card
+//! ```
+//!
+//! - The bytes of a dataset follow from the listing and the options alone: not from threads, clocks or paths.
+//! - A bad entry goes to the quarantine with its reason, and the rest goes on ([`MaxErrors`] says how far).
+//! - A run that is killed anywhere leaves the last version whole. A rerun of the same listing takes the finished shards from
+//!   the journal and decodes the rest.
+//! - An entry that the dataset has already is skipped; another one under its id ends the ingest.
+//!
+//! [`DatasetWriter`] is the same door for records made in code.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+mod base;
+mod check;
+mod freeze;
+mod journal;
+mod options;
+mod publish;
+mod run;
+mod sink;
+mod target;
+mod writer;
+
+pub use journal::{JOURNALS, QUARANTINE, Refused};
+pub use options::{Control, IngestOptions, MaxErrors, Progress, Summary};
+pub use writer::DatasetWriter;
+
+use crate::clock::Mark;
+use crate::error::{Error, Result};
+use crate::parallel;
+use crate::shard::read_finished;
+use crate::source::{self, EntryCell, Listing};
+use crate::store::{LocalDisk, Store};
+use base::Base;
+use journal::{Journal, Stretch};
+use run::{Run, Work};
+use sink::Sink;
+
+/// Takes a source into a dataset and commits one version of it.
+///
+/// # Errors
+///
+/// [`Error::Config`] for what the caller has to decide (an unclear source, a folder that is no dataset, other columns, a
+/// taken id); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
+/// [`Error::Conflict`] if another writer appended other classes meanwhile; [`Error::Io`] otherwise.
+pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control) -> Result<Summary> {
+    let began = Mark::now();
+    options.validate()?;
+    target::check(source, dataset)?;
+    let choice = source::choose(&control.sources, source, options.format.as_deref())?;
+    let mut listing = choice.source.list(source, &options.source)?;
+    // Its classes have their order before they are merged with the dataset's, also those of a source that did not sort.
+    listing.sort();
+    let store = Store::with_disk(dataset, control.disk.clone().unwrap_or_else(|| Arc::new(LocalDisk)));
+    let mut base = Base::open(&store)?;
+    let (schema, places) = base.merge(&listing.schema)?;
+    arrange(&mut listing, &places, options, source)?;
+    let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
+    let keys = run::check_keys(&listing.entries)?;
+    base.find(|key| keys.contains_key(&key));
+    base.name_classes(&schema);
+    control.check_cancel()?;
+
+    let mut sink = Sink::new(&store, &schema, options.shards());
+    let (journal, done) = Journal::open(&store, &frozen, |stretch| {
+        Ok(stands(&base, &listing, stretch)
+            && match &stretch.shard {
+                None => true,
+                Some(shard) => match read_finished(&store.path(&shard.path)?, &schema) {
+                    Ok(finished) if finished.shard == *shard => sink.adopt(&schema, finished).map(|()| true)?,
+                    // Gone or damaged: it is written again.
+                    _ => false,
+                },
+            })
+    })?;
+    store.clean_temporaries()?;
+    let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
+    let work =
+        Work { listing: &listing, schema: &schema, base: &base, options, control, journal: &journal, report: &report };
+    let mut run = Run::new(work, sink, done);
+    let ran = parallel::pool(options.threads)?.install(|| run.all());
+    let refused = run.refused();
+    if matches!(ran, Ok(()) | Err(Error::QuarantineLimit { .. })) {
+        journal::quarantine(&store, &frozen.key, &refused)?;
+    }
+    ran?;
+
+    let (skipped, sink) = run.into_parts();
+    let mut summary = Summary { skipped, quarantined: refused.len() as u64, ..Summary::default() };
+    summary.quarantine = (!refused.is_empty()).then(|| format!("{QUARANTINE}/{}.jsonl", frozen.key));
+    summary.notes = choice.notes;
+    summary.notes.append(&mut listing.notes.clone());
+    if sink.tally.rows > 0 {
+        let (root, tally) = publish::publish(&store, &base, &schema, sink)?;
+        summary.version = root.manifest.version;
+        publish::summarise(&mut summary, &schema, tally);
+    } else if skipped > 0 {
+        summary.version = base.version();
+        summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
+        publish::write_card(&store)?;
+    } else {
+        return Err(Error::QuarantineLimit {
+            refused: summary.quarantined,
+            seen: summary.quarantined,
+            limit: format!("{} (and one good row)", options.max_errors),
+            report,
+        });
+    }
+    journal.remove()?;
+    summary.seconds = began.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// Brings a listing into the dataset's terms: its columns in their order, ids with their prefix, all in order again.
+fn arrange(listing: &mut Listing, places: &[usize], options: &IngestOptions, source: &Path) -> Result<()> {
+    if listing.entries.is_empty() && listing.refused.is_empty() {
+        return Err(Error::config(
+            format!("{}: the source has no entries", source.display()),
+            "check the path and the options of the source",
+        ));
+    }
+    for entry in &mut listing.entries {
+        if entry.cells.len() != places.len() {
+            let what = format!("{} cells for {} columns", entry.cells.len(), places.len());
+            return Err(Error::library(format!("listing {:?}", entry.id), what));
+        }
+        let mut cells: Vec<EntryCell> = std::mem::take(&mut entry.cells);
+        entry.cells = places.iter().map(|p| std::mem::replace(&mut cells[*p], EntryCell::NULL)).collect();
+        entry.id.insert_str(0, &options.id_prefix);
+    }
+    for refusal in &mut listing.refused {
+        refusal.id.insert_str(0, &options.id_prefix);
+    }
+    let columns = std::mem::take(&mut listing.schema.columns);
+    listing.schema.columns = places.iter().map(|p| columns[*p].clone()).collect();
+    listing.sort();
+    Ok(())
+}
+
+/// Whether a journaled stretch is still work to be committed: not if the dataset has rows of it by now.
+fn stands(base: &Base, listing: &Listing, stretch: &Stretch) -> bool {
+    let range = usize::try_from(stretch.from).ok().zip(usize::try_from(stretch.to).ok());
+    let entries = range.and_then(|(from, to)| listing.entries.get(from..to));
+    entries.is_some_and(|entries| entries.iter().filter(|e| base.has(&e.id)).count() as u64 == stretch.skipped)
+}
+
+#[cfg(test)]
+mod tests;

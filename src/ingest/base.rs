@@ -1,0 +1,195 @@
+//! The dataset as an ingest finds it: its schema, its classes, and which ids it has.
+
+use std::collections::HashMap;
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use super::check::Cell;
+use crate::data::feature::{Feature, Schema};
+use crate::data::label::Value;
+use crate::data::record::row_key;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::store::commit::{self, Root};
+
+type Map<K, V> = HashMap<K, V, Xxh3DefaultBuilder>;
+
+/// The newest version, if there is one, and what a write needs to ask of it.
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    pub root: Option<Root>,
+    dataset: Option<Dataset>,
+    /// Rows by key: all, or those that a listing asks for.
+    rows: Map<u64, u64>,
+    /// Class indices by name, for each column.
+    classes: Vec<Map<String, i64>>,
+}
+
+impl Base {
+    /// Opens the newest version.
+    pub(super) fn open(store: &Store) -> Result<Self> {
+        let root = commit::latest(store)?;
+        let dataset = root.as_ref().map(|root| Dataset::own(store, root)).transpose()?;
+        Ok(Base { root, dataset, ..Base::default() })
+    }
+
+    /// The version; 0 for none.
+    pub(super) fn version(&self) -> u64 {
+        self.root.as_ref().map_or(0, |r| r.manifest.version)
+    }
+
+    /// The schema that new rows will have: the dataset's own, with new classes behind the old ones. The second part says
+    /// for each of its columns which one of `new` it is.
+    pub(super) fn merge(&self, new: &Schema) -> Result<(Schema, Vec<usize>)> {
+        new.validate()?;
+        match &self.root {
+            None => Ok((new.clone(), (0..new.columns.len()).collect())),
+            Some(root) => merge(&root.manifest.schema, new),
+        }
+    }
+
+    /// Takes the class names from the schema that new rows have.
+    pub(super) fn name_classes(&mut self, schema: &Schema) {
+        let indices = |names: &[String]| names.iter().cloned().zip(0..).collect();
+        self.classes = schema
+            .columns
+            .iter()
+            .map(|c| if let Feature::ClassLabel { names } = &c.feature { indices(names) } else { Map::default() })
+            .collect();
+    }
+
+    /// The index of a class.
+    pub(super) fn class(&self, column: usize, names: &[String], name: &str) -> Option<i64> {
+        let known = self.classes.get(column).and_then(|c| c.get(name)).copied();
+        known.filter(|i| usize::try_from(*i).is_ok_and(|i| i < names.len()))
+    }
+
+    /// Adds one class.
+    pub(super) fn add_class(&mut self, column: usize, name: &str, index: usize) {
+        if let (Some(classes), Ok(index)) = (self.classes.get_mut(column), i64::try_from(index)) {
+            classes.insert(name.to_owned(), index);
+        }
+    }
+
+    /// Looks up the rows of all ids, or of those whose keys `wanted` takes.
+    pub(super) fn find(&mut self, wanted: impl Fn(u64) -> bool) {
+        let Some(dataset) = &self.dataset else { return };
+        let mut at = 0;
+        for segment in dataset.index().segments() {
+            for row in 0..segment.header().rows {
+                let key = segment.row(row).key();
+                if wanted(key) {
+                    self.rows.insert(key, at + row);
+                }
+            }
+            at += segment.header().rows;
+        }
+    }
+
+    /// Whether an id is among the rows found.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.rows.contains_key(&row_key(id))
+    }
+
+    /// Whether the dataset holds this very row. Another row under its id is an error that names the way out.
+    pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell]) -> Result<bool> {
+        let (Some(dataset), Some(row)) = (&self.dataset, self.rows.get(&row_key(id))) else { return Ok(false) };
+        let (segment, row) = dataset.index().locate(*row);
+        let taken = |what: String| {
+            Error::config(
+                format!("{id:?} is in the dataset already, with {what}"),
+                "take this source in under other ids (--id-prefix), or into another dataset",
+            )
+        };
+        if row.id() != id {
+            return Err(collision(id, row.id()));
+        }
+        let its_split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
+        if its_split != split {
+            return Err(taken(format!("the split {its_split:?} instead of {split:?}")));
+        }
+        for (i, (cell, column)) in cells.iter().zip(&dataset.schema().columns).enumerate() {
+            let same = match cell {
+                Cell::Payload(bytes, hash) => {
+                    row.payload(i).is_some_and(|p| p.hash == *hash && p.length == bytes.len() as u64)
+                }
+                Cell::Value(Value::Null) => row.is_null(i),
+                // Bits, so that a NaN is the same as itself.
+                Cell::Value(Value::Float(v)) => {
+                    matches!(row.value(i), Value::Float(w) if w.to_bits() == v.to_bits())
+                }
+                Cell::Value(value) => row.value(i) == *value,
+            };
+            if !same {
+                return Err(taken(format!("another {:?}", column.name)));
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The error for two ids with one key.
+pub(super) fn collision(a: &str, b: &str) -> Error {
+    Error::config(
+        format!("the ids {a:?} and {b:?} have the same 64-bit key"),
+        "rename one of the files, or take this source in with --id-prefix",
+    )
+}
+
+fn merge(old: &Schema, new: &Schema) -> Result<(Schema, Vec<usize>)> {
+    let told = |s: &Schema| {
+        s.columns.iter().map(|c| format!("{} ({})", c.name, c.feature.name())).collect::<Vec<_>>().join(", ")
+    };
+    let differ = || {
+        Error::config(
+            format!("the dataset's columns are {}; the source's are {}", told(old), told(new)),
+            "a dataset's columns are fixed by its first ingest: use another dataset, or name the columns alike",
+        )
+    };
+    if old.columns.len() != new.columns.len() {
+        return Err(differ());
+    }
+    let (mut merged, mut places) = (old.clone(), Vec::new());
+    for column in &mut merged.columns {
+        let place = new.position(&column.name).ok_or_else(differ)?;
+        places.push(place);
+        match (&mut column.feature, &new.columns[place].feature) {
+            (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
+                let known: std::collections::BTreeSet<String> = names.iter().cloned().collect();
+                names.extend(more.iter().filter(|n| !known.contains(*n)).cloned());
+            }
+            // Whole numbers fit a column of numbers.
+            (Feature::Float, Feature::Int) => {}
+            (a, b) if a == b => {}
+            _ => return Err(differ()),
+        }
+    }
+    Ok((merged, places))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes(names: &[&str]) -> Feature {
+        Feature::ClassLabel { names: names.iter().map(|n| (*n).to_owned()).collect() }
+    }
+
+    #[test]
+    fn new_classes_go_behind_old_ones_and_columns_are_found_by_name() {
+        let old = Schema::new([("image", Feature::Image), ("label", classes(&["b", "c"])), ("n", Feature::Float)]);
+        let new = Schema::new([("n", Feature::Int), ("image", Feature::Image), ("label", classes(&["a", "c", "d"]))]);
+        let (merged, places) = merge(&old, &new).unwrap();
+        assert_eq!(merged.get("label"), Some(&classes(&["b", "c", "a", "d"])));
+        assert_eq!(merged.get("n"), Some(&Feature::Float));
+        assert_eq!(places, [1, 2, 0]);
+        for other in [
+            Schema::new([("image", Feature::Image)]),
+            Schema::new([("image", Feature::Audio), ("label", classes(&[])), ("n", Feature::Float)]),
+            Schema::new([("image", Feature::Image), ("tag", classes(&[])), ("n", Feature::Float)]),
+        ] {
+            assert_eq!(merge(&old, &other).unwrap_err().exit_code(), 2);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One entry becomes a row or a refusal: read, looked at by its codec, and compared with what the dataset has already.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::base::Base;
+use crate::codec::{self, Check, Limits, Scratch};
+use crate::data::feature::{Feature, Schema};
+use crate::data::info::{Info, Kind};
+use crate::data::label::Value;
+use crate::data::record::payload_hash;
+use crate::error::{Error, Fault, Reason, Result};
+use crate::shard::{ShardCell, ShardRow, base_name};
+use crate::source::{self, Entry, EntryCell};
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A row for a shard.
+    Row(ShardRow),
+    /// It is in the dataset already, byte for byte.
+    Skipped,
+    /// It was refused, at a column if that is known.
+    Refused(Fault, Option<usize>),
+}
+
+/// A cell that is read and not yet looked at.
+pub(super) enum Cell {
+    /// A payload with its hash.
+    Payload(Vec<u8>, u64),
+    /// Everything else.
+    Value(Value),
+}
+
+/// Checks entries; shared by all threads.
+pub(super) struct Checker<'a> {
+    pub schema: &'a Schema,
+    pub base: &'a Base,
+    pub check: Check,
+    pub limits: &'a Limits,
+    pub decodes: &'a AtomicU64,
+    pub scratches: &'a Scratches,
+}
+
+/// Scratches that no thread uses now.
+#[derive(Debug, Default)]
+pub(super) struct Scratches(Mutex<Vec<Scratch>>);
+
+impl Scratches {
+    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Checker<'_> {
+    /// What becomes of an entry. An error is for what ends the ingest: another content under an id that is taken.
+    pub(super) fn entry(&self, entry: &Entry) -> Result<Outcome> {
+        if entry.cells.len() != self.schema.columns.len() {
+            return Err(Error::library(
+                format!("listing {:?}", entry.id),
+                format!("{} cells for {} columns", entry.cells.len(), self.schema.columns.len()),
+            ));
+        }
+        let mut cells = Vec::with_capacity(entry.cells.len());
+        for (i, cell) in entry.cells.iter().enumerate() {
+            match self.read(cell, i) {
+                Ok(cell) => cells.push(cell),
+                Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+            }
+        }
+        if self.base.holds(&entry.id, &entry.split, &cells)? {
+            return Ok(Outcome::Skipped);
+        }
+        let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
+        for (i, cell) in cells.into_iter().enumerate() {
+            let cell = match cell {
+                Cell::Payload(bytes, hash) => match self.look(&bytes, i) {
+                    Ok(info) => {
+                        let path = file_name(entry, &entry.cells[i]);
+                        ShardCell::Media { bytes, path, info, hash }
+                    }
+                    Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+                },
+                Cell::Value(Value::Int(v)) => ShardCell::Int(v),
+                Cell::Value(Value::Float(v)) => ShardCell::Float(v),
+                Cell::Value(Value::Bool(v)) => ShardCell::Bool(v),
+                Cell::Value(_) => ShardCell::Null,
+            };
+            row.cells.push(cell);
+        }
+        Ok(Outcome::Row(row))
+    }
+
+    /// The bytes or the value of a cell, in the type of its column.
+    fn read(&self, cell: &EntryCell, column: usize) -> Result<Cell, Fault> {
+        let feature = &self.schema.columns[column].feature;
+        let wrong = || Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()));
+        if let EntryCell::Value(Value::Null) = cell {
+            return Ok(Cell::Value(Value::Null));
+        }
+        if feature.is_payload() {
+            Limits::check("payload bytes", cell.bytes(), self.limits.payload_bytes)?;
+            let bytes = match cell {
+                EntryCell::File { path, bytes } => source::read_range(path, 0, *bytes, *bytes)?,
+                EntryCell::Slice { path, range, file_bytes } => {
+                    let length = range.end.checked_sub(range.start).ok_or_else(wrong)?;
+                    source::read_range(path, range.start, length, *file_bytes)?
+                }
+                EntryCell::Inline(bytes) => bytes.clone(),
+                EntryCell::Value(Value::Text(text)) => text.clone().into_bytes(),
+                _ => return Err(wrong()),
+            };
+            let hash = payload_hash(&bytes);
+            return Ok(Cell::Payload(bytes, hash));
+        }
+        let value = match (feature, cell) {
+            (Feature::ClassLabel { names }, EntryCell::Class(name)) => {
+                let index = self.base.class(column, names, name);
+                Value::Int(index.ok_or_else(|| Fault::new(Reason::BadLabel, format!("there is no class {name:?}")))?)
+            }
+            (Feature::ClassLabel { names }, EntryCell::Value(Value::Int(v))) => {
+                if *v != -1 && usize::try_from(*v).map_or(true, |v| v >= names.len()) {
+                    return Err(Fault::new(Reason::BadLabel, format!("class {v} of {}", names.len())));
+                }
+                Value::Int(*v)
+            }
+            (Feature::Int, EntryCell::Value(Value::Int(v))) => Value::Int(*v),
+            (Feature::Float, EntryCell::Value(Value::Float(v))) => Value::Float(*v),
+            (Feature::Float, EntryCell::Value(Value::Int(v))) => Value::Float(*v as f64),
+            (Feature::Bool, EntryCell::Value(Value::Bool(v))) => Value::Bool(*v),
+            _ => return Err(wrong()),
+        };
+        Ok(Cell::Value(value))
+    }
+
+    /// What a payload's codec says of it. A panic in a decoder is a fault like any other.
+    fn look(&self, bytes: &[u8], column: usize) -> Result<Info, Fault> {
+        let kind = self.schema.columns[column].feature.kind().unwrap_or(Kind::Text);
+        let codec = codec::sniff(bytes, kind)?;
+        self.decodes.fetch_add(1, Ordering::Relaxed);
+        let mut scratch = self.scratches.lock().pop().unwrap_or_default();
+        let answer = codec::guarded(codec.name(), || codec.check(bytes, self.check, self.limits, &mut scratch));
+        // After a panic the scratch may be in any state: it is dropped.
+        if !matches!(&answer, Err(fault) if fault.reason == Reason::DecoderPanic) {
+            self.scratches.lock().push(scratch);
+        }
+        answer
+    }
+}
+
+/// The `path` of a media cell: the name of its file, or the last part of the id.
+fn file_name(entry: &Entry, cell: &EntryCell) -> String {
+    let name = match cell {
+        EntryCell::File { path, .. } => path.file_name().and_then(|n| n.to_str()),
+        _ => None,
+    };
+    name.unwrap_or_else(|| base_name(&entry.id)).to_owned()
+}

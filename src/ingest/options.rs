@@ -1,0 +1,275 @@
+//! What a caller says about an ingest, and what it hears.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Check, Limits};
+use crate::error::{Error, Result};
+use crate::registry::Table;
+use crate::shard::ShardOptions;
+use crate::source::{SourceEntry, SourceOptions, sources};
+use crate::store::Disk;
+
+/// How a source becomes a dataset: one struct for code, `--config FILE` (TOML) and the command line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestOptions {
+    /// The source's convention by name (`--format`); detected unless told.
+    pub format: Option<String>,
+    /// What the source reads how.
+    pub source: SourceOptions,
+    /// How deep each payload is looked at before it is accepted.
+    pub check: Check,
+    /// What one payload may cost.
+    pub limits: Limits,
+    /// How many entries may be refused before nothing is committed.
+    pub max_errors: MaxErrors,
+    /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
+    pub id_prefix: String,
+    /// Payload bytes at which a shard is cut.
+    pub shard_bytes: u64,
+    /// Rows of a row group at the most.
+    pub row_group_rows: usize,
+    /// Payload bytes of a row group at the most.
+    pub row_group_bytes: u64,
+    /// Threads; 0 for all of the machine. The dataset's bytes do not depend on it.
+    pub threads: usize,
+}
+
+impl Default for IngestOptions {
+    fn default() -> Self {
+        let shards = ShardOptions::default();
+        IngestOptions {
+            format: None,
+            source: SourceOptions::default(),
+            check: Check::default(),
+            limits: Limits::default(),
+            max_errors: MaxErrors::default(),
+            id_prefix: String::new(),
+            shard_bytes: shards.shard_bytes,
+            row_group_rows: shards.row_group_rows,
+            row_group_bytes: shards.row_group_bytes,
+            threads: 0,
+        }
+    }
+}
+
+impl IngestOptions {
+    /// Refuses what can be seen to be wrong without looking at any file.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [self.shard_bytes, self.row_group_bytes, self.row_group_rows as u64];
+        if sizes.contains(&0) {
+            return Err(Error::config(
+                "shard_bytes, row_group_bytes and row_group_rows are all at least 1",
+                "leave them at their defaults",
+            ));
+        }
+        if self.id_prefix.contains(['\n', '\0']) || self.id_prefix.starts_with('/') {
+            return Err(Error::config(
+                format!("the id prefix {:?} begins with '/' or holds a newline or NUL", self.id_prefix),
+                "use something like \"batch2/\"",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn shards(&self) -> ShardOptions {
+        ShardOptions {
+            shard_bytes: self.shard_bytes,
+            row_group_rows: self.row_group_rows,
+            row_group_bytes: self.row_group_bytes,
+        }
+    }
+}
+
+/// How many entries may be refused: a count, a share of all entries, or whichever is more (`25`, `5%`, `10|1%`).
+///
+/// The default is `10|1%`: a few bad files in a small set or one in a hundred of a large one pass into the quarantine;
+/// more than that is a wrong folder, a wrong format or a broken copy, and wants a person.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MaxErrors {
+    /// Refused entries that are always allowed.
+    pub count: u64,
+    /// Percent of all entries that are allowed, 0 to 100.
+    pub percent: f64,
+}
+
+impl MaxErrors {
+    /// Not one.
+    pub const NONE: MaxErrors = MaxErrors { count: 0, percent: 0.0 };
+    /// Any number, as long as one entry is good.
+    pub const ALL: MaxErrors = MaxErrors { count: 0, percent: 100.0 };
+
+    /// How many of `total` entries may be refused.
+    pub fn allowed(&self, total: u64) -> u64 {
+        // Exact for any count of entries that a listing can hold (below 2^53).
+        self.count.max((total as f64 * self.percent / 100.0) as u64)
+    }
+}
+
+impl Default for MaxErrors {
+    fn default() -> Self {
+        MaxErrors { count: 10, percent: 1.0 }
+    }
+}
+
+impl fmt::Display for MaxErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.count, self.percent) {
+            (count, 0.0) => write!(f, "{count}"),
+            (0, percent) => write!(f, "{percent}%"),
+            (count, percent) => write!(f, "{count}|{percent}%"),
+        }
+    }
+}
+
+impl FromStr for MaxErrors {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut limit = MaxErrors::NONE;
+        for part in text.split('|') {
+            let part = part.trim();
+            let ok = match part.strip_suffix('%') {
+                Some(percent) => percent.parse().map(|p| limit.percent = p).is_ok(),
+                None => part.parse().map(|c| limit.count = c).is_ok(),
+            };
+            if !ok || !(0.0..=100.0).contains(&limit.percent) {
+                return Err(Error::config(
+                    format!("--max-errors {text:?} is neither a count nor a percentage"),
+                    "write 25, 5% or 10|1% (whichever is more)",
+                ));
+            }
+        }
+        Ok(limit)
+    }
+}
+
+impl Serialize for MaxErrors {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxErrors {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Count(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Count(count) => Ok(MaxErrors { count, percent: 0.0 }),
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// How far an ingest is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries dealt with, those of an earlier run included.
+    pub done: u64,
+    /// Entries in all.
+    pub total: u64,
+    /// Payload bytes dealt with.
+    pub bytes: u64,
+    /// Payload bytes in all, as listed.
+    pub total_bytes: u64,
+    /// Entries refused so far.
+    pub refused: u64,
+}
+
+/// What watches and steers an ingest from outside.
+pub struct Control {
+    /// The sources to choose from; add your own with [`Table::with`].
+    pub sources: Table<SourceEntry>,
+    /// Set it to stop at the next chunk: [`Error::Interrupted`], and a later run goes on.
+    pub cancel: Arc<AtomicBool>,
+    /// Called after each chunk, from the ingest's thread.
+    pub progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
+    /// Another disk below the dataset (tests).
+    pub disk: Option<Arc<dyn Disk>>,
+    /// Payloads that were handed to a codec's check so far.
+    pub decodes: AtomicU64,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control { sources: sources(), cancel: Arc::default(), progress: None, disk: None, decodes: AtomicU64::new(0) }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("sources", &self.sources).field("cancel", &self.cancel).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    pub(super) fn check_cancel(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Rows added.
+    pub rows: u64,
+    /// Rows added to each split.
+    pub rows_by_split: BTreeMap<String, u64>,
+    /// Rows added of each class of the first class column.
+    pub rows_by_label: BTreeMap<String, u64>,
+    /// Entries refused.
+    pub quarantined: u64,
+    /// The file within the dataset that lists them.
+    pub quarantine: Option<String>,
+    /// Entries that were in the dataset already.
+    pub skipped: u64,
+    /// Shards added.
+    pub shards: u64,
+    /// Bytes of these shards.
+    pub bytes: u64,
+    /// Wall time.
+    pub seconds: f64,
+    /// The dataset's version now.
+    pub version: u64,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_counts_or_shares_or_both() {
+        let allowed = |text: &str, total| text.parse::<MaxErrors>().unwrap().allowed(total);
+        assert_eq!((allowed("0", 9), allowed("25", 9), allowed("5%", 100), allowed("5%", 19)), (0, 25, 5, 0));
+        assert_eq!((allowed("10|1%", 50), allowed("10|1%", 5000)), (10, 50));
+        for bad in ["", "x", "-1", "101%", "nan%", "5%%"] {
+            assert_eq!(bad.parse::<MaxErrors>().unwrap_err().exit_code(), 2, "{bad}");
+        }
+        for text in ["0", "25", "5%", "10|1%", "0.5%"] {
+            assert_eq!(text.parse::<MaxErrors>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn options_come_from_toml_and_unknown_keys_are_refused() {
+        let toml = "max_errors = 3\ncheck = \"header\"\n[source]\ntext_unit = \"paragraph\"\n[limits]\npixels = 9\n";
+        let options: IngestOptions = toml::from_str(toml).unwrap();
+        assert_eq!((options.max_errors.count, options.check, options.limits.pixels), (3, Check::Header, 9));
+        assert!(toml::from_str::<IngestOptions>("shard_byte = 1").is_err());
+        let back: IngestOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
+        assert_eq!(back, options);
+        assert!(IngestOptions { shard_bytes: 0, ..options }.validate().is_err());
+    }
+}

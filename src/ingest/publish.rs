@@ -1,0 +1,96 @@
+//! The commit: the segment, the root, the card.
+
+use std::collections::HashSet;
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use super::base::Base;
+use super::options::Summary;
+use super::sink::{Sink, Tally};
+use crate::data::feature::{Feature, Schema};
+use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::store::commit::{self, Root};
+use crate::store::{Store, card};
+
+/// How often a commit is tried against other writers.
+const TRIES: u32 = 16;
+
+/// Commits what a sink wrote as the version behind the newest one.
+pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink) -> Result<(Root, Tally)> {
+    let (segment, tally) = sink.into_segment()?;
+    let segment = commit::put_segment(store, &segment, tally.rows)?;
+    let root = commit::commit(store, TRIES, |latest| {
+        let merged = match latest {
+            Some(latest) if latest.manifest.version != base.version() => rebase(store, latest, schema, &tally)?,
+            _ => schema.clone(),
+        };
+        Ok(manifest(latest.map(|l| &l.manifest), merged, &segment, &tally))
+    })?;
+    write_card(store)?;
+    Ok((root, tally))
+}
+
+/// Writes the README card of the newest version, so that other readers see what is committed and no more.
+pub(super) fn write_card(store: &Store) -> Result<()> {
+    card::write(store).map(|_| ())
+}
+
+fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tally: &Tally) -> Manifest {
+    let (mut segments, mut splits) = latest.map(|l| (l.segments.clone(), l.splits.clone())).unwrap_or_default();
+    segments.push(segment.clone());
+    for (split, rows) in &tally.by_split {
+        *splits.entry(split.clone()).or_default() += rows;
+    }
+    Manifest { format_version: FORMAT_VERSION, version: 0, parent: None, schema, segments, splits }
+}
+
+/// The schema when another writer committed since this work began. Its class indices are in our shards already: if that
+/// writer appended other classes at the same places, or ids of ours, this work has to be done again.
+fn rebase(store: &Store, latest: &Root, ours: &Schema, tally: &Tally) -> Result<Schema> {
+    let conflict =
+        || Error::Conflict { dataset: store.root().to_owned(), version: latest.manifest.version + 1, tries: 1 };
+    let mut merged = latest.manifest.schema.clone();
+    if merged.columns.len() != ours.columns.len() {
+        return Err(conflict());
+    }
+    for (theirs, ours) in merged.columns.iter_mut().zip(&ours.columns) {
+        match (&mut theirs.feature, &ours.feature) {
+            _ if theirs.name != ours.name => return Err(conflict()),
+            (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
+                let common = names.len().min(more.len());
+                if names[..common] != more[..common] {
+                    return Err(conflict());
+                }
+                names.extend(more[common..].iter().cloned());
+            }
+            (a, b) if *a == *b => {}
+            _ => return Err(conflict()),
+        }
+    }
+    let keys: HashSet<u64, Xxh3DefaultBuilder> = tally.keys.iter().copied().collect();
+    let dataset = Dataset::own(store, latest)?;
+    for segment in dataset.index().segments() {
+        if (0..segment.header().rows).any(|row| keys.contains(&segment.row(row).key())) {
+            return Err(conflict());
+        }
+    }
+    Ok(merged)
+}
+
+/// Fills in what the shards of a run say.
+pub(super) fn summarise(summary: &mut Summary, schema: &Schema, tally: Tally) {
+    summary.rows = tally.rows;
+    summary.shards = tally.shards;
+    summary.bytes = tally.bytes;
+    summary.rows_by_split = tally.by_split;
+    let names = schema.columns.iter().find_map(|c| match &c.feature {
+        Feature::ClassLabel { names } => Some(names),
+        _ => None,
+    });
+    for (index, rows) in tally.by_class {
+        let name = usize::try_from(index).ok().and_then(|i| names?.get(i));
+        summary.rows_by_label.insert(name.cloned().unwrap_or_else(|| index.to_string()), rows);
+    }
+}

@@ -1,0 +1,223 @@
+//! The work itself: chunks of entries are read and checked on all cores while the chunk before them is written.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::base::Base;
+use super::check::{Checker, Outcome, Scratches};
+use super::journal::{Journal, Refused, Stretch};
+use super::options::{Control, IngestOptions, Progress};
+use super::sink::Sink;
+use crate::data::feature::Schema;
+use crate::error::{Error, Result};
+use crate::source::{Entry, Listing};
+
+/// Entries of a chunk at the most.
+const CHUNK_ENTRIES: usize = 256;
+/// Payload bytes of a chunk, as listed; a larger entry is a chunk of its own. Two chunks are in memory at a time.
+const CHUNK_BYTES: u64 = 32 << 20;
+
+/// What is worked on, and under which rules.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub listing: &'a Listing,
+    pub schema: &'a Schema,
+    pub base: &'a Base,
+    pub options: &'a IngestOptions,
+    pub control: &'a Control,
+    pub journal: &'a Journal,
+    /// Where the quarantine file will be.
+    pub report: &'a Path,
+}
+
+/// A run over a frozen listing.
+pub(super) struct Run<'a> {
+    work: Work<'a>,
+    sink: Sink,
+    /// The stretch that is open: what came behind the last journal line.
+    stretch: Stretch,
+    /// All refusals of closed stretches, and those of the listing.
+    refused: Vec<Refused>,
+    skipped: u64,
+    progress: Progress,
+}
+
+impl<'a> Run<'a> {
+    /// A run that goes on behind some journaled stretches, whose shards are in the sink.
+    pub(super) fn new(work: Work<'a>, sink: Sink, done: Vec<Stretch>) -> Self {
+        let entries = &work.listing.entries;
+        let bytes = |entries: &[Entry]| entries.iter().map(Entry::bytes).sum();
+        let mut run = Run {
+            work,
+            sink,
+            stretch: open_at(0),
+            refused: work.listing.refused.iter().map(Refused::from).collect(),
+            skipped: 0,
+            progress: Progress { total: entries.len() as u64, total_bytes: bytes(entries), ..Progress::default() },
+        };
+        for stretch in done {
+            run.close(stretch);
+        }
+        run.progress.bytes = bytes(&entries[..run.first()]);
+        run
+    }
+
+    /// The first entry that is not in a journaled stretch.
+    fn first(&self) -> usize {
+        usize::try_from(self.stretch.from).unwrap_or(usize::MAX).min(self.work.listing.entries.len())
+    }
+
+    /// Everything refused so far.
+    pub(super) fn refused(&self) -> Vec<Refused> {
+        self.refused.iter().chain(&self.stretch.refused).cloned().collect()
+    }
+
+    /// Entries skipped and the sink, when all is done.
+    pub(super) fn into_parts(self) -> (u64, Sink) {
+        (self.skipped, self.sink)
+    }
+
+    /// Does all that is left. Ends early with [`Error::Interrupted`] or [`Error::QuarantineLimit`].
+    pub(super) fn all(&mut self) -> Result<()> {
+        let work = self.work;
+        let scratches = Scratches::default();
+        let checker = Checker {
+            schema: work.schema,
+            base: work.base,
+            check: work.options.check,
+            limits: &work.options.limits,
+            decodes: &work.control.decodes,
+            scratches: &scratches,
+        };
+        let entries = &work.listing.entries;
+        let check = |range: Range<usize>| -> Vec<Result<Outcome>> {
+            entries[range].par_iter().map(|entry| checker.entry(entry)).collect()
+        };
+        let mut range = chunk(entries, self.first());
+        self.tell(range.start)?;
+        let mut outcomes = check(range.clone());
+        while !range.is_empty() {
+            work.control.check_cancel()?;
+            let ahead = chunk(entries, range.end);
+            let (next, written) =
+                rayon::join(|| check(ahead.clone()), || self.write(range.clone(), std::mem::take(&mut outcomes)));
+            written?;
+            self.tell(range.end)?;
+            (range, outcomes) = (ahead, next);
+        }
+        work.control.check_cancel()?;
+        self.end_stretch(entries.len())
+    }
+
+    /// Says how far the run is, and ends it if too much was refused.
+    fn tell(&mut self, done: usize) -> Result<()> {
+        let Work { control, options, listing, report, .. } = self.work;
+        self.progress.done = done as u64;
+        self.progress.refused = (self.refused.len() + self.stretch.refused.len()) as u64;
+        if let Some(progress) = &control.progress {
+            progress(self.progress);
+        }
+        let before = listing.refused.len() as u64;
+        if self.progress.refused > options.max_errors.allowed(self.progress.total + before) {
+            return Err(Error::QuarantineLimit {
+                refused: self.progress.refused,
+                seen: self.progress.done + before,
+                limit: options.max_errors.to_string(),
+                report: report.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes a chunk's outcomes in the order of the listing.
+    fn write(&mut self, range: Range<usize>, outcomes: Vec<Result<Outcome>>) -> Result<()> {
+        for (i, outcome) in range.zip(outcomes) {
+            let entry = &self.work.listing.entries[i];
+            if i > 0 && self.work.listing.entries[i - 1].split != entry.split {
+                self.end_stretch(i)?;
+            }
+            self.progress.bytes += entry.bytes();
+            match outcome? {
+                Outcome::Skipped => self.stretch.skipped += 1,
+                Outcome::Refused(fault, column) => {
+                    let column = column.map(|c| self.work.schema.columns[c].name.clone());
+                    self.stretch.refused.push(Refused::entry(entry, &fault, column));
+                }
+                Outcome::Row(row) => match self.sink.push(self.work.schema, &entry.split, row) {
+                    Ok(None) => {}
+                    Ok(Some(shard)) => {
+                        self.stretch.shard = Some(shard);
+                        self.end_stretch(i + 1)?;
+                    }
+                    // The shard format has limits of its own.
+                    Err(Error::Sample { origin, fault }) => {
+                        self.stretch.refused.push(Refused::entry(entry, &fault, origin.column));
+                    }
+                    Err(e) => return Err(e),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the open shard and writes the stretch before `to` into the journal, if there is anything in it.
+    fn end_stretch(&mut self, to: usize) -> Result<()> {
+        if self.stretch.shard.is_none() {
+            for split in self.sink.open_splits() {
+                self.stretch.shard = self.sink.finish(self.work.schema, &split)?;
+            }
+        }
+        self.stretch.to = to as u64;
+        if self.stretch.to > self.stretch.from {
+            let stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
+            self.work.journal.add(&stretch)?;
+            self.close(stretch);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, stretch: Stretch) {
+        self.skipped += stretch.skipped;
+        self.stretch = open_at(stretch.to);
+        self.refused.extend(stretch.refused);
+    }
+}
+
+fn open_at(from: u64) -> Stretch {
+    Stretch { from, to: from, shard: None, skipped: 0, refused: Vec::new() }
+}
+
+/// The chunk that begins at an entry; empty at the end.
+fn chunk(entries: &[Entry], from: usize) -> Range<usize> {
+    let mut bytes = 0u64;
+    let mut to = from;
+    while to < entries.len() && to - from < CHUNK_ENTRIES {
+        bytes = bytes.saturating_add(entries[to].bytes());
+        if to > from && bytes > CHUNK_BYTES {
+            break;
+        }
+        to += 1;
+    }
+    from..to
+}
+
+/// Entries by row key.
+pub(super) type Keys = HashMap<u64, usize, xxhash_rust::xxh3::Xxh3DefaultBuilder>;
+
+/// Refuses a listing in which two ids have one key.
+pub(super) fn check_keys(entries: &[Entry]) -> Result<Keys> {
+    let mut keys = Keys::default();
+    for (i, entry) in entries.iter().enumerate() {
+        if let Some(other) = keys.insert(crate::data::record::row_key(&entry.id), i) {
+            let other = &entries[other].id;
+            if *other == entry.id {
+                return Err(Error::library("listing a source", format!("the id {other:?} was listed twice")));
+            }
+            return Err(super::base::collision(other, &entry.id));
+        }
+    }
+    Ok(keys)
+}

@@ -1,0 +1,180 @@
+//! Records made in code, on the same way as those of a source.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use super::base::Base;
+use super::check::{Checker, Outcome, Scratches};
+use super::options::{IngestOptions, Summary};
+use super::sink::Sink;
+use super::{publish, target};
+use crate::clock::Mark;
+use crate::data::feature::{Feature, Schema};
+use crate::data::record::{Cell, Record, row_key};
+use crate::error::{Error, Origin, Result};
+use crate::source::{Entry, EntryCell};
+use crate::store::Store;
+
+/// Writes records into a dataset: new rows behind those it has.
+///
+/// Nothing is seen by readers before [`DatasetWriter::commit`]; a writer that is dropped leaves the last version as it was
+/// (and perhaps shards that no version names). The shards follow from the records and their order alone.
+///
+/// A class that the schema does not name yet is appended at its first record. A shard's own list of names is the one of
+/// the moment it was begun, so name the classes you know in the schema; the dataset's list is always complete.
+#[derive(Debug)]
+pub struct DatasetWriter {
+    store: Store,
+    base: Base,
+    schema: Schema,
+    /// For each column of the dataset, which cell of a record it is.
+    places: Vec<usize>,
+    sink: Sink,
+    keys: HashSet<u64, Xxh3DefaultBuilder>,
+    options: IngestOptions,
+    scratches: Scratches,
+    decodes: AtomicU64,
+    skipped: u64,
+    began: Mark,
+}
+
+impl DatasetWriter {
+    /// Opens a dataset for writing, or begins one in a new or empty folder. The columns of one that is there must be those of
+    /// `schema`, in any order. Of the options `check`, `limits`, `id_prefix` and the sizes count.
+    pub fn create(path: impl AsRef<Path>, schema: Schema, options: &IngestOptions) -> Result<Self> {
+        options.validate()?;
+        target::folder(path.as_ref())?;
+        let store = Store::open(path.as_ref());
+        let mut base = Base::open(&store)?;
+        let (schema, places) = base.merge(&schema)?;
+        if schema.columns.is_empty() {
+            return Err(Error::config("the schema has no columns", "name at least one feature"));
+        }
+        base.find(|_| true);
+        base.name_classes(&schema);
+        // A writer that dies leaves a dataset without a version, not a folder of unknown shards.
+        let mark = path.as_ref().join(".dsctl");
+        std::fs::create_dir_all(&mark).map_err(|e| Error::io(mark, "create folder", e))?;
+        let sink = Sink::new(&store, &schema, options.shards());
+        Ok(DatasetWriter {
+            store,
+            base,
+            schema,
+            places,
+            sink,
+            keys: HashSet::default(),
+            options: options.clone(),
+            scratches: Scratches::default(),
+            decodes: AtomicU64::new(0),
+            skipped: 0,
+            began: Mark::now(),
+        })
+    }
+
+    /// The dataset's schema with all classes so far.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Adds a record; its cells are in the order of the schema given to [`DatasetWriter::create`]. A record that the dataset
+    /// has already, byte for byte, is skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sample`] names the id and column of a payload or value that is refused: the writer goes on without the
+    /// record. [`Error::Config`]: the id was written already.
+    pub fn append(&mut self, record: Record) -> Result<()> {
+        let id = format!("{}{}", self.options.id_prefix, record.id);
+        if record.cells.len() != self.places.len() {
+            return Err(Error::config(
+                format!("record {id:?} has {} cells, the schema {} columns", record.cells.len(), self.places.len()),
+                "one cell a column, Cell::NULL where there is nothing",
+            ));
+        }
+        if self.keys.contains(&row_key(&id)) {
+            return Err(Error::config(
+                format!("the id {id:?} (or one with its key) was written already"),
+                "ids are unique",
+            ));
+        }
+        let mut given: Vec<Option<Cell>> = record.cells.into_iter().map(Some).collect();
+        let cells = self.places.iter().map(|p| match given[*p].take() {
+            None => EntryCell::NULL,
+            Some(Cell::Media(bytes)) => EntryCell::Inline(bytes),
+            Some(Cell::Class(name)) => EntryCell::Class(name),
+            Some(Cell::Value(value)) => EntryCell::Value(value),
+        });
+        let cells = cells.collect();
+        let entry = Entry { origin: id.clone(), id, split: record.split, cells, line: None };
+        let before = self.name_classes(&entry);
+        let written = self.write(&entry);
+        if let (Err(_), Some(before)) = (&written, before) {
+            self.base.name_classes(&before);
+            self.schema = before;
+        }
+        written
+    }
+
+    fn write(&mut self, entry: &Entry) -> Result<()> {
+        let checker = Checker {
+            schema: &self.schema,
+            base: &self.base,
+            check: self.options.check,
+            limits: &self.options.limits,
+            decodes: &self.decodes,
+            scratches: &self.scratches,
+        };
+        match checker.entry(entry)? {
+            Outcome::Skipped => self.skipped += 1,
+            Outcome::Refused(fault, column) => {
+                let column = column.map(|c| self.schema.columns[c].name.clone());
+                return Err(fault.at(Origin { id: Some(entry.id.clone()), column, ..Origin::default() }));
+            }
+            Outcome::Row(row) => {
+                self.sink.push(&self.schema, &entry.split, row)?;
+            }
+        }
+        self.keys.insert(row_key(&entry.id));
+        Ok(())
+    }
+
+    /// Appends the classes that a record is the first to have. Returns the schema before, if there are any.
+    fn name_classes(&mut self, entry: &Entry) -> Option<Schema> {
+        let mut before = None;
+        for (i, cell) in entry.cells.iter().enumerate() {
+            let EntryCell::Class(name) = cell else { continue };
+            let Feature::ClassLabel { names } = &self.schema.columns[i].feature else { continue };
+            if self.base.class(i, names, name).is_none() {
+                before.get_or_insert_with(|| self.schema.clone());
+                if let Feature::ClassLabel { names } = &mut self.schema.columns[i].feature {
+                    self.base.add_class(i, name, names.len());
+                    names.push(name.clone());
+                }
+            }
+        }
+        before
+    }
+
+    /// Finishes the shards and commits them as one version. Without a new record the dataset stays as it was, and one that
+    /// has no version yet is refused ([`Error::Config`]).
+    pub fn commit(mut self) -> Result<Summary> {
+        for split in self.sink.open_splits() {
+            self.sink.finish(&self.schema, &split)?;
+        }
+        let mut summary = Summary { skipped: self.skipped, version: self.base.version(), ..Summary::default() };
+        if self.sink.tally.rows > 0 {
+            let (root, tally) = publish::publish(&self.store, &self.base, &self.schema, self.sink)?;
+            summary.version = root.manifest.version;
+            publish::summarise(&mut summary, &root.manifest.schema, tally);
+        } else if self.base.version() == 0 {
+            return Err(Error::config("no record was appended", "a dataset's first version has at least one row"));
+        } else {
+            summary.notes.push(format!("nothing new: version {} has all of it", self.base.version()));
+        }
+        summary.seconds = self.began.elapsed().as_secs_f64();
+        Ok(summary)
+    }
+}

@@ -1,0 +1,147 @@
+//! Names of classes and splits.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+
+use super::{EntryCell, Listing, Refusal, SourceOptions};
+use crate::data::feature::Feature;
+use crate::error::{Error, Fault, Reason, Result};
+
+/// The order of class names: integers by number if all are, else bytes.
+pub(super) fn ordered(names: BTreeSet<String>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().collect();
+    if names.iter().all(|n| integer(n).is_some()) {
+        names.sort_by_key(|n| integer(n));
+    }
+    names
+}
+
+/// The value of an integer written the one usual way: "7" and "-3", not "007" or "+7".
+pub(super) fn integer(text: &str) -> Option<i64> {
+    let value: i64 = text.parse().ok()?;
+    (value.to_string() == text).then_some(value)
+}
+
+/// Puts the class names of the entries into the schema, behind those that the source put there itself.
+pub(super) fn name_classes(listing: &mut Listing) {
+    for (i, column) in listing.schema.columns.iter_mut().enumerate() {
+        let Feature::ClassLabel { names } = &mut column.feature else { continue };
+        let mut new = BTreeSet::new();
+        for entry in &listing.entries {
+            if let Some(EntryCell::Class(name)) = entry.cells.get(i)
+                && !new.contains(name.as_str())
+            {
+                new.insert(name.clone());
+            }
+        }
+        for name in names.iter() {
+            new.remove(name);
+        }
+        names.extend(ordered(new));
+    }
+}
+
+/// The canonical name of a split that people call by many names; `None` if it is called like no split.
+pub(super) fn split_of(name: &str) -> Option<&'static str> {
+    match name.to_ascii_lowercase().as_str() {
+        "train" | "training" => Some("train"),
+        "val" | "valid" | "validation" | "dev" | "eval" => Some("validation"),
+        "test" | "testing" => Some("test"),
+        _ => None,
+    }
+}
+
+/// The split that a column, group or flag names: a synonym by its canonical name, else as it is if it can be one.
+pub(super) fn split_name(name: &str) -> Result<String, Fault> {
+    if let Some(split) = split_of(name) {
+        return Ok(split.to_owned());
+    }
+    let part = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if name.split('.').all(part) {
+        Ok(name.to_owned())
+    } else {
+        Err(Fault::new(Reason::BadLabel, format!("a split cannot be called {name:?}: letters, digits and _ only")))
+    }
+}
+
+/// The split of `--split`.
+pub(super) fn default_split(options: &SourceOptions) -> Result<String> {
+    split_name(&options.split).map_err(|fault| Error::config(fault.message, "choose another name for --split"))
+}
+
+/// `--label-regex`.
+#[derive(Debug)]
+pub(super) struct LabelRegex(Regex);
+
+impl LabelRegex {
+    /// The expression of the options, if there is one.
+    pub(super) fn new(options: &SourceOptions) -> Result<Option<Self>> {
+        let Some(pattern) = &options.label_regex else { return Ok(None) };
+        let regex = Regex::new(pattern).map_err(|e| {
+            Error::config(format!("--label-regex {pattern:?}: {e}"), "the syntax is that of the Rust crate `regex`")
+        })?;
+        let groups: Vec<&str> = regex.capture_names().flatten().collect();
+        if !groups.contains(&"label") {
+            return Err(Error::config(
+                format!("--label-regex {pattern:?} has no group named `label`"),
+                r"write the part of the file name that is the label as (?P<label>...), for example '(?P<label>\d+)_'",
+            ));
+        }
+        if let Some(other) = groups.iter().find(|g| !matches!(**g, "label" | "split")) {
+            return Err(Error::config(
+                format!("--label-regex {pattern:?} has a group named `{other}`"),
+                "the groups may be called `label` and `split`; write other groups as (?:...)",
+            ));
+        }
+        Ok(Some(LabelRegex(regex)))
+    }
+
+    /// Label and split of a file name.
+    pub(super) fn read(&self, relative: &str, file_name: &str) -> Result<(String, Option<String>), Refusal> {
+        let refuse = |message: String| Refusal::file(relative, Fault::new(Reason::BadLabel, message));
+        let captures = self
+            .0
+            .captures(file_name)
+            .ok_or_else(|| refuse(format!("--label-regex does not match the file name {file_name:?}")))?;
+        let label = captures.name("label").map_or("", |m| m.as_str());
+        if label.is_empty() {
+            return Err(refuse(format!("--label-regex finds an empty label in {file_name:?}")));
+        }
+        let split = captures.name("split").map(|m| split_name(m.as_str())).transpose();
+        let split = split.map_err(|fault| Refusal::file(relative, fault))?;
+        Ok((label.to_owned(), split))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_ordered_by_number_and_all_else_by_bytes() {
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(ordered(set(&["10", "2", "-1"])), ["-1", "2", "10"]);
+        assert_eq!(ordered(set(&["10", "02", "b", "B"])), ["02", "10", "B", "b"]);
+    }
+
+    #[test]
+    fn splits_have_one_name_each() {
+        assert_eq!(split_name("Dev").unwrap(), "validation");
+        assert_eq!(split_name("fold_1.a").unwrap(), "fold_1.a");
+        for bad in ["hold-out", "", "a..b", "../x", "ü"] {
+            assert_eq!(split_name(bad).unwrap_err().reason, Reason::BadLabel, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_regex_needs_its_group() {
+        let options = |p: &str| SourceOptions { label_regex: Some(p.into()), ..Default::default() };
+        for bad in ["(", r"(\d)", r"(?P<label>\d)(?P<speaker>.)"] {
+            assert_eq!(LabelRegex::new(&options(bad)).unwrap_err().exit_code(), 2, "{bad}");
+        }
+        let regex = LabelRegex::new(&options(r"^(?P<label>\d)_(?P<split>train|dev)?")).unwrap().unwrap();
+        assert_eq!(regex.read("x/7_dev.wav", "7_dev.wav").unwrap(), ("7".into(), Some("validation".into())));
+        assert_eq!(regex.read("x/a.wav", "a.wav").unwrap_err().fault.reason, Reason::BadLabel);
+    }
+}

@@ -1,0 +1,111 @@
+//! A first look at a root: enough for every source to say whether it fits, and bounded on any tree.
+
+use std::path::Path;
+
+use super::walk::{self, Found};
+use crate::codec::CODECS;
+use crate::data::info::Kind;
+use crate::error::{Error, Result};
+
+/// Files that a look opens at the most.
+const SAMPLE: usize = 256;
+
+/// Files that a look lists at the most before it stops going down.
+const LISTED: usize = 4096;
+
+/// What the first bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Content {
+    /// Media that a codec of this build recognises.
+    Media(Kind),
+    /// UTF-8 without NUL.
+    Text,
+    /// No bytes.
+    Empty,
+    /// None of these.
+    Other,
+}
+
+impl Content {
+    /// What the beginning of a file (4 KiB, or all of it) is.
+    pub fn of(head: &[u8]) -> Self {
+        if head.is_empty() {
+            return Content::Empty;
+        }
+        if let Some(codec) = CODECS.iter().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(head)) {
+            return Content::Media(codec.kind());
+        }
+        let valid = match std::str::from_utf8(head) {
+            Ok(_) => true,
+            // A character may be cut by the end of the head.
+            Err(e) => e.error_len().is_none() && head.len() >= 4096,
+        };
+        if valid && !head.contains(&0) { Content::Text } else { Content::Other }
+    }
+
+    /// The content of a file; what cannot be read is [`Content::Other`].
+    pub fn of_file(path: &Path) -> Self {
+        walk::head(path).map_or(Content::Other, |head| Content::of(&head))
+    }
+}
+
+/// One file of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Relative to the root, with `/`; for a root that is a file, its name.
+    pub relative: String,
+    /// What it is; `None` for files beyond the sample.
+    pub content: Option<Content>,
+}
+
+/// What a first look saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Whether the root is a file.
+    pub is_file: bool,
+    /// Files in byte order of their paths, those of the upper folders first to be opened.
+    pub files: Vec<Seen>,
+}
+
+impl Look {
+    /// Looks at a root.
+    pub fn at(root: &Path) -> Result<Self> {
+        let meta = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?;
+        if meta.is_file() {
+            let name = root.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            let content = walk::head(root).map_err(|e| Error::io(root, "read", e))?;
+            let file = Seen { relative: name, content: Some(Content::of(&content)) };
+            return Ok(Look { is_file: true, files: vec![file] });
+        }
+        if !meta.is_dir() {
+            return Err(Error::config(
+                format!("{} is neither a file nor a folder", root.display()),
+                "give a folder of media, a manifest, or a text file",
+            ));
+        }
+        let walk = walk::walk(root, LISTED)?;
+        let mut files: Vec<Seen> =
+            walk.files.iter().map(|f| Seen { relative: f.relative.clone(), content: None }).collect();
+        for i in sample(&walk.files) {
+            files[i].content = Some(Content::of_file(&walk.files[i].path));
+        }
+        Ok(Look { is_file: false, files })
+    }
+
+    /// The files directly in the root.
+    pub fn top(&self) -> impl Iterator<Item = &Seen> {
+        self.files.iter().filter(|f| !f.relative.contains('/'))
+    }
+
+    /// How many of the opened files satisfy a condition.
+    pub fn count(&self, mut is: impl FnMut(Content) -> bool) -> usize {
+        self.files.iter().filter(|f| f.content.is_some_and(&mut is)).count()
+    }
+}
+
+/// The files to open: all if they are few, else the same number of steps apart.
+pub(super) fn sample(files: &[Found]) -> impl Iterator<Item = usize> {
+    let count = files.len().min(SAMPLE);
+    let all = files.len();
+    (0..count).map(move |i| i * all / count.max(1))
+}

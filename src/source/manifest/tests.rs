@@ -1,0 +1,115 @@
+use super::*;
+use crate::data::label::Value;
+
+fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listing> {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["a.jpg", "sub/b.jpg", "ü.jpg"] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "12345").unwrap();
+    }
+    std::fs::write(dir.path().join(name), bytes).unwrap();
+    Manifest.list(&dir.path().join(name), options)
+}
+
+fn images() -> SourceOptions {
+    SourceOptions { kind: Some(Kind::Image), ..Default::default() }
+}
+
+fn reasons(listing: &Listing) -> Vec<(&str, Option<u64>, Reason)> {
+    listing.refused.iter().map(|r| (r.id.as_str(), r.line, r.fault.reason)).collect()
+}
+
+#[test]
+fn a_spreadsheet_with_a_mark_crlf_quotes_and_back_slashes() {
+    let csv = "\u{feff}file_name,label,code,score,ok,id,note,split\r\n\
+               a.jpg,10,001,1,true,7,\"two\nlines, one cell\",train\r\n\
+               \r\n\
+               sub\\b.jpg,9,002,2.5,false,,,dev\r\n\
+               ./\u{fc}.jpg,9,003,,,8,\"say \"\"hi\"\"\",\r\n";
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    let names: Vec<(&str, &str)> = listing.schema.columns.iter().map(|c| (c.name.as_str(), c.feature.name())).collect();
+    let expected = [
+        ("image", "image"),
+        ("label", "class label"),
+        ("code", "text"),
+        ("score", "float"),
+        ("ok", "bool"),
+        ("source_id", "int"),
+        ("note", "text"),
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(listing.schema.get("label"), Some(&Feature::ClassLabel { names: vec!["9".into(), "10".into()] }));
+    let ids: Vec<_> = listing.entries.iter().map(|e| (e.split.as_str(), e.id.as_str(), e.line)).collect();
+    let expected =
+        [("train", "a.jpg", Some(2)), ("train", "\u{fc}.jpg", Some(6)), ("validation", "sub/b.jpg", Some(5))];
+    assert_eq!(ids, expected);
+    let first = &listing.entries[0].cells;
+    assert!(matches!(&first[0], EntryCell::File { bytes: 5, .. }));
+    assert_eq!(first[1], EntryCell::Class("10".into()));
+    assert_eq!(first[2], EntryCell::Inline(b"001".to_vec()));
+    assert_eq!(first[3], EntryCell::Value(Value::Float(1.0)));
+    assert_eq!(first[6], EntryCell::Inline(b"two\nlines, one cell".to_vec()));
+    assert_eq!(listing.entries[2].cells[5], EntryCell::NULL);
+    assert!(listing.notes.iter().any(|n| n.contains("source_id")));
+}
+
+#[test]
+fn bad_rows_are_refused_one_by_one() {
+    let csv = b"path\tclass\na.jpg\tcat\n../a.jpg\tcat\n/etc/passwd\tcat\nC:\\x.jpg\tcat\nnone.jpg\tcat\nsub\tcat\na.jpg\t\n\tcat\na.jpg\na.jpg\t\xff\nsub/b.jpg\tdog\n";
+    let listing = listed("m.tsv", csv, &images()).unwrap();
+    let ids: Vec<&str> = listing.entries.iter().map(|e| e.id.as_str()).collect();
+    assert_eq!(ids, ["a.jpg", "sub/b.jpg"]);
+    let expected = [
+        ("../a.jpg", Some(3), Reason::BadPath),
+        ("/etc/passwd", Some(4), Reason::BadPath),
+        ("C:\\x.jpg", Some(5), Reason::BadPath),
+        ("a.jpg", Some(8), Reason::BadLabel),
+        ("m.tsv#9", Some(9), Reason::BadPath),
+        ("m.tsv#10", Some(10), Reason::Corrupt),
+        ("m.tsv#11", Some(11), Reason::InvalidUtf8),
+        ("none.jpg", Some(6), Reason::Unreadable),
+        ("sub", Some(7), Reason::BadPath),
+    ];
+    assert_eq!(reasons(&listing), expected);
+}
+
+#[test]
+fn one_file_in_many_rows_has_many_ids() {
+    let csv = "file,category\na.jpg,x\nsub/b.jpg,x\n./a.jpg,y\na.jpg,x\n";
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    let ids: Vec<&str> = listing.entries.iter().map(|e| e.id.as_str()).collect();
+    assert_eq!(ids, ["a.jpg", "a.jpg#2", "a.jpg#3", "sub/b.jpg"]);
+    assert_eq!(listing.entries[1].cells[1], EntryCell::Class("y".into()));
+}
+
+#[test]
+fn json_lines_keep_their_types() {
+    let jsonl = "\u{feff}{\"image\": \"a.jpg\", \"label\": true, \"n\": \"12\", \"tags\": [1, 2]}\r\n\n\
+                 [1]\n{\"image\": \"sub/b.jpg\", \"label\": false, \"m\": 3}\n";
+    let listing = listed("m.jsonl", jsonl.as_bytes(), &images()).unwrap();
+    let names: Vec<(&str, &str)> = listing.schema.columns.iter().map(|c| (c.name.as_str(), c.feature.name())).collect();
+    assert_eq!(names, [("image", "image"), ("label", "class label"), ("n", "text"), ("tags", "text"), ("m", "int")]);
+    assert_eq!(listing.schema.get("label"), Some(&Feature::ClassLabel { names: vec!["false".into(), "true".into()] }));
+    assert_eq!(listing.entries[0].cells[3], EntryCell::Inline(b"[1,2]".to_vec()));
+    assert_eq!(listing.entries[1].cells[2], EntryCell::NULL);
+    assert_eq!(reasons(&listing), [("m.jsonl#3", Some(3), Reason::Corrupt)]);
+}
+
+#[test]
+fn rows_of_text_need_no_path_and_a_label_of_numbers_is_a_number() {
+    let listing = listed("m.csv", b"text,label\nhello,0.5\nworld,1\n", &SourceOptions::default()).unwrap();
+    assert_eq!(listing.schema, Schema::new([("text", Feature::Text), ("label", Feature::Float)]));
+    let ids: Vec<&str> = listing.entries.iter().map(|e| e.id.as_str()).collect();
+    assert_eq!(ids, ["m.csv#2", "m.csv#3"]);
+}
+
+#[test]
+fn columns_are_asked_for_by_name() {
+    let named = SourceOptions { path_column: Some("where".into()), label_column: Some("what".into()), ..images() };
+    let listing = listed("m.csv", b"where,what\na.jpg,x\n", &named).unwrap();
+    assert_eq!(listing.schema.get("what"), Some(&Feature::ClassLabel { names: vec!["x".into()] }));
+    for (csv, options) in [("where,what\na.jpg,x\n", images()), ("path\na.jpg\n", named), ("path,label\n", images())] {
+        assert_eq!(listed("m.csv", csv.as_bytes(), &options).unwrap_err().exit_code(), 2);
+    }
+}

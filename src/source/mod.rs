@@ -1,0 +1,275 @@
+//! Sources: label conventions of raw data on disk, one file each.
+//!
+//! A source lists entries and their labels; it reads no payload (text files are scanned for the ends of their units).
+//! Nothing here decodes, writes or knows of shards. The order of a listing is that of (split, id), so that the
+//! same files give the same dataset on every file system.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::feature::Schema;
+use crate::data::info::Kind;
+use crate::data::label::Value;
+use crate::error::{Fault, Result};
+use crate::registry::{Named, Table};
+
+mod choose;
+pub mod folder;
+mod labels;
+mod layout;
+mod look;
+pub mod manifest;
+mod raw;
+pub mod text;
+mod typing;
+mod walk;
+
+pub use choose::{Candidate, Choice, candidates, choose};
+pub use look::{Content, Look, Seen};
+pub use raw::{open_any, raw_dataset};
+pub(crate) use walk::read_range;
+
+/// The split of entries when the source says nothing else.
+pub const DEFAULT_SPLIT: &str = "train";
+
+/// One label convention.
+pub trait Source: Send + Sync {
+    /// The name for `--format`.
+    fn name(&self) -> &'static str;
+
+    /// How well this source fits what a first look saw, or `None` if it cannot read it at all.
+    fn detect(&self, root: &Path, look: &Look) -> Option<Evidence>;
+
+    /// Lists every entry. Entries that cannot be are in [`Listing::refused`], never left out; an error is for what makes
+    /// the whole listing impossible.
+    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing>;
+}
+
+/// How well a source fits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// 0 to 100; the highest is taken, two equal ones are an error that names both.
+    pub score: u32,
+    /// What was seen, in one line.
+    pub why: String,
+}
+
+impl Evidence {
+    /// Evidence of some weight.
+    pub fn new(score: u32, why: impl Into<String>) -> Self {
+        Evidence { score, why: why.into() }
+    }
+}
+
+/// What the caller says about the source. Each source uses what it knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceOptions {
+    /// A regular expression on file names with a group named `label`, and perhaps one named `split`.
+    pub label_regex: Option<String>,
+    /// The manifest column that holds the class (`label`, `class` or `category` unless told).
+    pub label_column: Option<String>,
+    /// The manifest column that holds the relative path (`file_name`, `path`, `file`, `image`, `audio` or `video` unless told).
+    pub path_column: Option<String>,
+    /// What one row of a text file is.
+    pub text_unit: TextUnit,
+    /// The split of entries when the source says nothing else.
+    pub split: String,
+    /// Whether the top folders are splits.
+    pub split_dirs: SplitDirs,
+    /// The kind of media. Unless told, what most files are.
+    pub kind: Option<Kind>,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        SourceOptions {
+            label_regex: None,
+            label_column: None,
+            path_column: None,
+            text_unit: TextUnit::default(),
+            split: DEFAULT_SPLIT.to_owned(),
+            split_dirs: SplitDirs::default(),
+            kind: None,
+        }
+    }
+}
+
+/// What one row of a text file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextUnit {
+    /// A line; lines of white space are left out.
+    #[default]
+    Line,
+    /// Lines up to a blank one.
+    Paragraph,
+    /// The whole file.
+    File,
+}
+
+/// Whether the folders at the top are splits or classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitDirs {
+    /// Splits if all of them are called like splits and hold class folders; so a class called `test` among others stays a class.
+    #[default]
+    Auto,
+    /// Splits, whatever they are called.
+    Yes,
+    /// Classes, whatever they are called.
+    No,
+}
+
+/// Everything a source found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// The features; class names are those of the entries, integers in numeric order, all else in byte order.
+    pub schema: Schema,
+    /// The entries by (split, id) in byte order, the parts of one file (`#ordinal`) in theirs.
+    pub entries: Vec<Entry>,
+    /// What was seen and could not become an entry.
+    pub refused: Vec<Refusal>,
+    /// What a person should know: one line each.
+    pub notes: Vec<String>,
+}
+
+impl Listing {
+    /// Puts entries and refusals into their order and the class names into the schema.
+    /// Sources outside the crate call this last.
+    pub fn sort(&mut self) {
+        self.entries.sort_by(|a, b| (&a.split, order(&a.id)).cmp(&(&b.split, order(&b.id))));
+        self.refused.sort_by(|a, b| (order(&a.id), a.line).cmp(&(order(&b.id), b.line)));
+        labels::name_classes(self);
+    }
+}
+
+/// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
+fn order(id: &str) -> (&str, u64, &str) {
+    match id.rsplit_once('#').and_then(|(base, n)| Some((base, n.parse().ok()?))) {
+        Some((base, n)) => (base, n, id),
+        None => (id, 0, id),
+    }
+}
+
+/// One input, listed and not yet read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Unique in the listing: the relative path with `/`, then `#ordinal` for parts of a file.
+    pub id: String,
+    /// Its split.
+    pub split: String,
+    /// One cell for each column of the schema.
+    pub cells: Vec<EntryCell>,
+    /// What to name when it is refused: the file or manifest, relative to the source.
+    pub origin: String,
+    /// The line within the origin, from 1, where that says more than the file alone.
+    pub line: Option<u64>,
+}
+
+impl Entry {
+    /// Bytes that reading it will take.
+    pub fn bytes(&self) -> u64 {
+        self.cells.iter().map(EntryCell::bytes).sum()
+    }
+}
+
+/// One cell of an entry.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EntryCell {
+    /// A whole file.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Its size when it was listed; another size at reading is [`crate::Reason::Changed`].
+        bytes: u64,
+    },
+    /// A part of a file.
+    Slice {
+        /// Where it is.
+        path: Arc<Path>,
+        /// Its bytes.
+        range: Range<u64>,
+        /// The file's size when it was listed.
+        file_bytes: u64,
+    },
+    /// A payload that is already here.
+    Inline(Vec<u8>),
+    /// A class by name.
+    Class(String),
+    /// Any small value.
+    Value(Value),
+}
+
+impl EntryCell {
+    /// An absent cell.
+    pub const NULL: EntryCell = EntryCell::Value(Value::Null);
+
+    /// Bytes of its payload; 0 for what is no payload.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            EntryCell::File { bytes, .. } => *bytes,
+            EntryCell::Slice { range, .. } => range.end.saturating_sub(range.start),
+            EntryCell::Inline(bytes) => bytes.len() as u64,
+            EntryCell::Class(_) | EntryCell::Value(_) => 0,
+        }
+    }
+}
+
+/// Something the listing saw and could not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The id it would have had, as far as that can be written.
+    pub id: String,
+    /// The file or manifest, relative to the source.
+    pub origin: String,
+    /// The line within the origin, from 1.
+    pub line: Option<u64>,
+    /// Why.
+    pub fault: Fault,
+}
+
+impl Refusal {
+    /// A refused file.
+    pub fn file(id: impl Into<String>, fault: Fault) -> Self {
+        let id = id.into();
+        Refusal { origin: id.clone(), id, line: None, fault }
+    }
+}
+
+/// One row of the source table.
+#[derive(Clone, Copy)]
+pub struct SourceEntry {
+    /// The name for `--format`.
+    pub name: &'static str,
+    /// Raised whenever the same files give another listing; it enters the ingest's digest.
+    pub version: u32,
+    /// One line for `dsctl list` and error hints.
+    pub summary: &'static str,
+    /// Makes the source.
+    pub build: fn() -> Box<dyn Source>,
+}
+
+impl Named for SourceEntry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Debug for SourceEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} v{}", self.name, self.version)
+    }
+}
+
+/// The sources of this build.
+pub const SOURCES: &[SourceEntry] = &[folder::ENTRY, manifest::ENTRY, text::ENTRY];
+
+/// The built-in sources as a table that can be added to.
+pub fn sources() -> Table<SourceEntry> {
+    Table::new("source format", SOURCES)
+}

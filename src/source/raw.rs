@@ -1,0 +1,143 @@
+//! A raw folder as a read-only dataset, without an ingest: headers are probed, payloads stay where they are.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::{Entry, EntryCell, Listing, SourceOptions, choose, sources};
+use crate::codec::{self, Limits};
+use crate::data::feature::{Feature, Schema};
+use crate::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
+use crate::data::label::Value;
+use crate::data::record::payload_hash;
+use crate::dataset::{Backing, Dataset};
+use crate::error::{Error, Fault, Reason, Result};
+use crate::parallel;
+
+/// Opens whatever is at a path for reading: our own dataset, someone else's Parquet folder or file, or raw media as
+/// [`raw_dataset`] does.
+pub fn open_any(path: impl AsRef<Path>) -> Result<Dataset> {
+    let path = path.as_ref();
+    if path.join(".dsctl").is_dir() || holds_parquet(path) {
+        return Dataset::open(path);
+    }
+    raw_dataset(path)
+}
+
+fn holds_parquet(path: &Path) -> bool {
+    let parquet = |p: &Path| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+    let hidden = |e: &walkdir::DirEntry| e.depth() > 0 && e.file_name().as_encoded_bytes().starts_with(b".");
+    // Parquet folders are shallow: DIR/x.parquet, DIR/data/x.parquet, DIR/data/SPLIT/x.parquet.
+    let walk = walkdir::WalkDir::new(path).max_depth(3).sort_by_file_name().into_iter();
+    walk.filter_entry(|e| !hidden(e)).filter_map(Result::ok).take(LOOKED).any(|e| parquet(e.path()))
+}
+
+/// Files looked at before a folder counts as one without Parquet.
+const LOOKED: usize = 4096;
+
+/// A raw folder (or text file) as a dataset: listed by the source that fits, every payload read once for its hash and its
+/// header. Nothing is written and nothing decoded; entries whose headers are refused are left out and named in the notes.
+/// One payload a row: sources with further payload columns have to be ingested.
+pub fn raw_dataset(root: &Path) -> Result<Dataset> {
+    let choice = choose(&sources(), root, None)?;
+    let listing = choice.source.list(root, &SourceOptions::default())?;
+    let Listing { schema, entries, refused, notes } = listing;
+    let Some((column, feature)) = schema.payloads().next().map(|(i, c)| (i, c.feature.clone())) else {
+        return Err(Error::config(format!("{} has no payload column", root.display()), "ingest it first"));
+    };
+    if schema.payloads().nth(1).is_some() {
+        return Err(Error::config(
+            format!("{} has several payload columns: that needs shards", root.display()),
+            "run `dsctl ingest` and open the dataset",
+        ));
+    }
+    let probed: Vec<Result<(PathBuf, Payload), Fault>> =
+        parallel::pool(0)?.install(|| entries.par_iter().map(|entry| probe(&entry.cells[column], &feature)).collect());
+    let (mut segment, mut paths) = (SegmentBuilder::new(&schema), Vec::new());
+    let mut left_out: Vec<(String, Fault)> = refused.into_iter().map(|r| (r.id, r.fault)).collect();
+    let mut split: Option<String> = None;
+    for (entry, probed) in entries.into_iter().zip(probed) {
+        let (path, payload) = match probed {
+            Ok(probed) => probed,
+            Err(fault) => {
+                left_out.push((entry.id, fault));
+                continue;
+            }
+        };
+        if split.as_ref().is_some_and(|s| *s != entry.split) {
+            segment.end_shard(split.as_deref().unwrap_or_default(), 0, [0; 32]);
+        }
+        segment.push(&entry.id, &cells(&entry, &schema, column, payload))?;
+        paths.push(path);
+        split = Some(entry.split);
+    }
+    let Some(split) = split else {
+        let why = left_out.first().map_or_else(String::new, |(id, fault)| format!(" (the first: {id}: {fault})"));
+        return Err(Error::config(format!("{}: not one entry can be read{why}", root.display()), "check the files"));
+    };
+    segment.end_shard(&split, 0, [0; 32]);
+    let index = Index::new(vec![Segment::from_bytes(segment.finish()?)?.into()])?;
+    let mut notes = [choice.notes, notes].concat();
+    if let Some((id, fault)) = left_out.first() {
+        notes.push(format!("{} entries were left out; the first: {id}: {fault}", left_out.len()));
+    }
+    Ok(Dataset::from_parts(root, schema, index, Backing::Files { paths })?.with_notes(notes))
+}
+
+fn cells(entry: &Entry, schema: &Schema, payload_column: usize, payload: Payload) -> Vec<IndexCell> {
+    let cell = |(i, cell): (usize, &EntryCell)| match (cell, &schema.columns[i].feature) {
+        _ if i == payload_column => IndexCell::Payload(payload),
+        (EntryCell::Class(name), Feature::ClassLabel { names }) => {
+            names.iter().position(|n| n == name).map_or(IndexCell::Null, |at| IndexCell::Int(at as i64))
+        }
+        (EntryCell::Value(Value::Int(v)), Feature::Int | Feature::ClassLabel { .. }) => IndexCell::Int(*v),
+        (EntryCell::Value(Value::Int(v)), Feature::Float) => IndexCell::Float(*v as f64),
+        (EntryCell::Value(Value::Float(v)), Feature::Float) => IndexCell::Float(*v),
+        (EntryCell::Value(Value::Bool(v)), Feature::Bool) => IndexCell::Bool(*v),
+        _ => IndexCell::Null,
+    };
+    entry.cells.iter().enumerate().map(cell).collect()
+}
+
+/// The header and hash of one payload on disk.
+fn probe(cell: &EntryCell, feature: &Feature) -> Result<(PathBuf, Payload), Fault> {
+    let (path, range, file_bytes) = match cell {
+        EntryCell::File { path, bytes } => (path.as_path(), 0..*bytes, *bytes),
+        EntryCell::Slice { path, range, file_bytes } => (path.as_ref(), range.clone(), *file_bytes),
+        _ => {
+            return Err(Fault::new(
+                Reason::Unsupported,
+                "the payload lies in no file of its own: it has to be ingested",
+            ));
+        }
+    };
+    let limits = Limits::default();
+    let length = range.end.saturating_sub(range.start);
+    Limits::check("payload bytes", length, limits.payload_bytes)?;
+    let bytes = super::read_range(path, range.start, length, file_bytes)?;
+    let codec = codec::sniff(&bytes, feature.kind().ok_or_else(|| Fault::new(Reason::BadLabel, "no media"))?)?;
+    let info = codec::guarded(codec.name(), || codec.probe(&bytes, &limits))?;
+    Ok((path.to_owned(), Payload { offset: range.start, length, hash: payload_hash(&bytes), info }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_folder_opens_without_an_ingest() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("neg/a", "bad\nworse\n"), ("pos/b", "good\n")] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let dataset = open_any(dir.path()).unwrap();
+        assert_eq!((dataset.rows(), dataset.version()), (3, None));
+        let mut bytes = Vec::new();
+        dataset.fetch_checked(1, 0, &mut bytes).unwrap().unwrap();
+        assert_eq!(bytes, b"worse");
+        let (_, row) = dataset.index().locate(2);
+        assert_eq!((row.id(), row.value(1)), ("pos/b#1", Value::Int(1)));
+    }
+}

@@ -1,0 +1,239 @@
+//! Plain text: a row a line, a paragraph or a file, from one file or a folder of them (with class folders or without).
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::look::Content;
+use super::walk::{self, Found};
+use super::{Entry, EntryCell, Evidence, Listing, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit};
+use super::{folder, labels, layout};
+use crate::data::feature::{Feature, Schema};
+use crate::error::{Error, Fault, Reason, Result};
+
+/// The table's row.
+pub const ENTRY: SourceEntry = SourceEntry {
+    name: "text",
+    version: 1,
+    summary: "plain text files: a row a line, a blank-line paragraph or a file",
+    build: || Box::new(Text),
+};
+
+/// The mark that some editors put in front of UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Plain text files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Text;
+
+impl Source for Text {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn detect(&self, _root: &Path, look: &Look) -> Option<Evidence> {
+        let text = look.count(|c| c == Content::Text);
+        let media = look.count(|c| matches!(c, Content::Media(_)));
+        let opened = look.count(|_| true);
+        (text > 0 && text > media)
+            .then(|| Evidence::new(50, format!("{text} of {opened} sampled files are UTF-8 text")))
+    }
+
+    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
+        let mut listing = Listing::default();
+        let mut labelled = false;
+        if root.is_file() {
+            let bytes = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?.len();
+            let name = root.file_name().and_then(|n| n.to_str()).ok_or_else(|| {
+                Error::config(format!("the name of {} is not UTF-8", root.display()), "rename the file")
+            })?;
+            let found = Found { relative: name.to_owned(), path: root.to_owned(), bytes };
+            file(&mut listing, found, &labels::default_split(options)?, None, options.text_unit);
+        } else {
+            let walk = walk::walk(root, usize::MAX)?;
+            if walk.files.is_empty() && walk.refused.is_empty() {
+                return Err(folder::empty(root));
+            }
+            let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
+            let layout = layout::place(walk.files, options, text)?;
+            labelled = layout.labelled;
+            listing.refused = walk.refused;
+            listing.refused.extend(layout.refused);
+            listing.notes = layout.notes;
+            for placed in layout.placed {
+                let label = labelled.then(|| placed.label.map_or(EntryCell::NULL, EntryCell::Class));
+                file(&mut listing, placed.found, &placed.split, label, options.text_unit);
+            }
+        }
+        let mut columns = vec![("text", Feature::Text)];
+        if labelled {
+            columns.push(("label", Feature::ClassLabel { names: Vec::new() }));
+        }
+        listing.schema = Schema::new(columns);
+        listing.sort();
+        Ok(listing)
+    }
+}
+
+/// Adds the units of one file, or its refusal.
+fn file(listing: &mut Listing, found: Found, split: &str, label: Option<EntryCell>, unit: TextUnit) {
+    let units = match units(&found, unit) {
+        Ok(units) => units,
+        Err(fault) => {
+            listing.refused.push(Refusal::file(found.relative, fault));
+            return;
+        }
+    };
+    let path: Arc<Path> = found.path.into();
+    for Unit { line, start, end } in units {
+        let slice = EntryCell::Slice { path: Arc::clone(&path), range: start..end, file_bytes: found.bytes };
+        let whole = unit == TextUnit::File;
+        listing.entries.push(Entry {
+            id: if whole { found.relative.clone() } else { format!("{}#{line}", found.relative) },
+            split: split.to_owned(),
+            cells: std::iter::once(slice).chain(label.clone()).collect(),
+            origin: found.relative.clone(),
+            line: (!whole).then_some(line),
+        });
+    }
+}
+
+/// One unit: the line it begins on (from 1) and its bytes, without the line end.
+#[derive(Debug, PartialEq, Eq)]
+struct Unit {
+    line: u64,
+    start: u64,
+    end: u64,
+}
+
+/// Finds the units of a file in one pass and one line's memory.
+fn units(found: &Found, unit: TextUnit) -> Result<Vec<Unit>, Fault> {
+    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
+    let file = std::fs::File::open(&found.path).map_err(unreadable)?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let head = reader.fill_buf().map_err(unreadable)?;
+    if let Content::Media(kind) = Content::of(&head[..head.len().min(4096)]) {
+        return Err(Fault::new(Reason::WrongMedia, format!("the content is {}, not text", kind.name())));
+    }
+    if head.is_empty() {
+        return Err(Fault::new(Reason::Empty, "the file has no bytes"));
+    }
+    let mut at = if head.starts_with(BOM) { BOM.len() } else { 0 } as u64;
+    if unit == TextUnit::File {
+        return Ok(vec![Unit { line: 1, start: at, end: found.bytes }]);
+    }
+    reader.consume(at as usize);
+    let (mut units, mut line, mut open): (Vec<Unit>, u64, bool) = (Vec::new(), 0, false);
+    while let Some(Line { length, content, blank }) = next_line(&mut reader).map_err(unreadable)? {
+        line += 1;
+        match units.last_mut() {
+            _ if blank => open = false,
+            Some(last) if open => last.end = at + content,
+            _ => {
+                units.push(Unit { line, start: at, end: at + content });
+                open = unit == TextUnit::Paragraph;
+            }
+        }
+        at += length;
+    }
+    if units.is_empty() {
+        return Err(Fault::new(Reason::Empty, "there is nothing but white space in it"));
+    }
+    Ok(units)
+}
+
+/// A line: all its bytes, those before the line end, and whether these are nothing but white space.
+struct Line {
+    length: u64,
+    content: u64,
+    blank: bool,
+}
+
+/// Passes over one line without keeping it, so that a file of one endless line costs no memory.
+fn next_line(reader: &mut impl std::io::BufRead) -> std::io::Result<Option<Line>> {
+    let mut line = Line { length: 0, content: 0, blank: true };
+    let mut last = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            // A carriage return at the very end ends nothing: it stays.
+            line.content = line.length;
+            return Ok((line.length > 0).then_some(line));
+        }
+        let newline = buffer.iter().position(|b| *b == b'\n');
+        let part = &buffer[..newline.unwrap_or(buffer.len())];
+        line.blank &= part.iter().all(u8::is_ascii_whitespace);
+        last = part.last().copied().unwrap_or(last);
+        line.length += part.len() as u64;
+        if newline.is_some() {
+            line.content = line.length - u64::from(last == b'\r');
+            line.length += 1;
+            let used = part.len() + 1;
+            reader.consume(used);
+            return Ok(Some(line));
+        }
+        let used = part.len();
+        reader.consume(used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(bytes: &[u8], text_unit: TextUnit) -> Vec<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, bytes).unwrap();
+        let listing = Text.list(&path, &SourceOptions { text_unit, ..Default::default() }).unwrap();
+        let text = |e: &Entry| match &e.cells[0] {
+            EntryCell::Slice { range, file_bytes, .. } => {
+                assert_eq!(*file_bytes, bytes.len() as u64);
+                String::from_utf8_lossy(&bytes[range.start as usize..range.end as usize]).into_owned()
+            }
+            other => panic!("{other:?}"),
+        };
+        listing.entries.iter().map(|e| (e.id.clone(), text(e))).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    #[test]
+    fn lines_and_paragraphs_lose_marks_line_ends_and_blanks() {
+        let bytes = b"\xef\xbb\xbfone\r\ntwo\n \t\r\n\nthree\r\nfour\xff";
+        assert_eq!(
+            listed(bytes, TextUnit::Line),
+            pairs(&[("a.txt#1", "one"), ("a.txt#2", "two"), ("a.txt#5", "three"), ("a.txt#6", "four\u{fffd}")])
+        );
+        assert_eq!(
+            listed(bytes, TextUnit::Paragraph),
+            pairs(&[("a.txt#1", "one\r\ntwo"), ("a.txt#5", "three\r\nfour\u{fffd}")])
+        );
+        assert_eq!(listed(b"\xef\xbb\xbfx\n", TextUnit::File), pairs(&[("a.txt", "x\n")]));
+    }
+
+    #[test]
+    fn ids_are_in_the_order_of_the_file() {
+        let ids: Vec<String> = listed(&b"x\n".repeat(12), TextUnit::Line).into_iter().map(|(id, _)| id).collect();
+        assert_eq!((ids[0].as_str(), ids[1].as_str(), ids[9].as_str()), ("a.txt#1", "a.txt#2", "a.txt#10"));
+    }
+
+    #[test]
+    fn a_file_of_nothing_is_refused_and_folders_give_labels() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("neg/a", "bad\n"), ("pos/b", "good\nfine"), ("pos/c", ""), ("pos/d", "\n \n")] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let listing = Text.list(dir.path(), &SourceOptions::default()).unwrap();
+        let seen: Vec<_> = listing.entries.iter().map(|e| (e.id.as_str(), e.cells[1].clone())).collect();
+        let class = |name: &str| EntryCell::Class(name.into());
+        assert_eq!(seen, [("neg/a#1", class("neg")), ("pos/b#1", class("pos")), ("pos/b#2", class("pos"))]);
+        assert_eq!(listing.schema.get("label"), Some(&Feature::ClassLabel { names: vec!["neg".into(), "pos".into()] }));
+        let refused: Vec<_> = listing.refused.iter().map(|r| (r.id.as_str(), r.fault.reason)).collect();
+        assert_eq!(refused, [("pos/c", Reason::Empty), ("pos/d", Reason::Empty)]);
+    }
+}

@@ -1,0 +1,145 @@
+//! What a column of a manifest holds, by its content.
+
+use super::EntryCell;
+use super::labels::integer;
+use crate::data::feature::Feature;
+use crate::data::label::Value;
+
+/// A cell as the manifest has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    /// Absent or empty.
+    Null,
+    /// Written without a type (CSV): what it is follows from its whole column.
+    Plain(String),
+    /// Written as text (a JSON string).
+    Text(String),
+    /// An integer.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+    /// Something with parts, as JSON.
+    Nested(String),
+}
+
+impl Cell {
+    /// The cell of a JSON value.
+    pub(super) fn of_json(value: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match value {
+            Json::Null => Cell::Null,
+            Json::Bool(b) => Cell::Bool(b),
+            Json::Number(n) => match (n.as_i64(), n.as_f64()) {
+                (Some(i), _) => Cell::Int(i),
+                (None, Some(f)) => Cell::Float(f),
+                _ => Cell::Text(n.to_string()),
+            },
+            Json::String(s) => Cell::Text(s),
+            nested => Cell::Nested(nested.to_string()),
+        }
+    }
+
+    /// The cell as people write it; `None` if it is absent.
+    pub(super) fn text(&self) -> Option<String> {
+        Some(match self {
+            Cell::Null => return None,
+            Cell::Plain(s) | Cell::Text(s) | Cell::Nested(s) => s.clone(),
+            Cell::Int(i) => i.to_string(),
+            Cell::Float(f) => f.to_string(),
+            Cell::Bool(b) => b.to_string(),
+        })
+    }
+
+    fn as_int(&self) -> Option<i64> {
+        match self {
+            Cell::Int(i) => Some(*i),
+            Cell::Plain(s) => integer(s),
+            _ => None,
+        }
+    }
+
+    fn as_float(&self) -> Option<f64> {
+        match self {
+            Cell::Int(i) => Some(*i as f64),
+            Cell::Float(f) => Some(*f),
+            Cell::Plain(s) => float(s),
+            _ => None,
+        }
+    }
+
+    fn as_bool(&self) -> Option<bool> {
+        match self {
+            Cell::Bool(b) => Some(*b),
+            Cell::Plain(s) => match s.as_str() {
+                "true" | "True" | "TRUE" => Some(true),
+                "false" | "False" | "FALSE" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The cell under a feature that [`feature`] chose.
+    pub(super) fn into_entry(self, feature: &Feature) -> EntryCell {
+        let value = match feature {
+            Feature::Int => self.as_int().map(Value::Int),
+            Feature::Float => self.as_float().map(Value::Float),
+            Feature::Bool => self.as_bool().map(Value::Bool),
+            _ => return self.text().map_or(EntryCell::NULL, |text| EntryCell::Inline(text.into_bytes())),
+        };
+        EntryCell::Value(value.unwrap_or(Value::Null))
+    }
+}
+
+/// A number written the usual way: no leading zeros, no "nan", no "1_000".
+fn float(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let bytes = digits.as_bytes();
+    let plain = bytes.first().is_some_and(u8::is_ascii_digit)
+        && bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+        && !(bytes.len() > 1 && bytes[0] == b'0' && bytes[1].is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten().filter(|f: &f64| f.is_finite())
+}
+
+/// The narrowest feature that holds every cell of a column: integers, numbers, truth values, else text.
+/// A column of nothing is text.
+pub(super) fn feature<'a>(cells: impl Iterator<Item = &'a Cell> + Clone) -> Feature {
+    let cells = cells.filter(|c| **c != Cell::Null);
+    if cells.clone().next().is_none() {
+        Feature::Text
+    } else if cells.clone().all(|c| c.as_int().is_some()) {
+        Feature::Int
+    } else if cells.clone().all(|c| c.as_float().is_some()) {
+        Feature::Float
+    } else if cells.clone().all(|c| c.as_bool().is_some()) {
+        Feature::Bool
+    } else {
+        Feature::Text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_follow_from_the_whole_column_and_nothing_is_lost() {
+        let of = |cells: &[&str]| {
+            let cells: Vec<Cell> =
+                cells.iter().map(|c| if c.is_empty() { Cell::Null } else { Cell::Plain((*c).into()) }).collect();
+            feature(cells.iter())
+        };
+        assert_eq!(of(&["1", "", "-3"]), Feature::Int);
+        assert_eq!(of(&["1", "001"]), Feature::Text, "a leading zero is a name, not a number");
+        assert_eq!(of(&["1", "2.5", "1e-3"]), Feature::Float);
+        assert_eq!(of(&["1.5", "nan"]), Feature::Text);
+        assert_eq!(of(&["01.5"]), Feature::Text);
+        assert_eq!(of(&["true", "False"]), Feature::Bool);
+        assert_eq!(of(&["NA", "1"]), Feature::Text);
+        assert_eq!(of(&["9223372036854775808"]), Feature::Float);
+        assert_eq!(of(&["", ""]), Feature::Text);
+        assert_eq!(feature([Cell::Text("1".into())].iter()), Feature::Text, "JSON says what it is");
+    }
+}

@@ -1,0 +1,237 @@
+//! The walk below a root: what is there, in byte order, and what is not followed.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::Refusal;
+use crate::error::{Error, Fault, Reason, Result};
+
+/// Files that systems leave behind and nobody means.
+const JUNK: &[&str] = &["Thumbs.db", "desktop.ini", "__MACOSX"];
+
+/// Folders deeper than this are refused: a loop of mounts, not a dataset.
+const DEPTH: usize = 64;
+
+/// One regular file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Relative to the root, with `/`.
+    pub relative: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Found {
+    /// The last part of the path.
+    pub(super) fn file_name(&self) -> &str {
+        self.relative.rsplit('/').next().unwrap_or(&self.relative)
+    }
+}
+
+/// What a walk saw.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// Regular files in byte order of their relative paths.
+    pub files: Vec<Found>,
+    /// What was not followed.
+    pub refused: Vec<Refusal>,
+}
+
+/// Lists the files below `root`, at most about `limit` of them. Hidden files and folders are not looked at; links to files
+/// within the root are read, all other links, devices, pipes and sockets are refused.
+pub(super) fn walk(root: &Path, limit: usize) -> Result<Walk> {
+    let real = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
+    let mut walk = Walk::default();
+    descend(&real, &real, "", 0, limit, &mut walk)?;
+    walk.files.sort_by(|a, b| a.relative.cmp(&b.relative));
+    Ok(walk)
+}
+
+fn descend(root: &Path, dir: &Path, prefix: &str, depth: usize, limit: usize, walk: &mut Walk) -> Result<()> {
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(e) if depth == 0 => return Err(Error::io(dir, "list", e)),
+        Err(e) => {
+            walk.refused.push(Refusal::file(prefix.trim_end_matches('/'), Fault::new(Reason::Unreadable, e)));
+            return Ok(());
+        }
+    };
+    let mut children = Vec::new();
+    for child in listing {
+        children.push(child.map_err(|e| Error::io(dir, "list", e))?);
+    }
+    children.sort_by_key(fs::DirEntry::file_name);
+    let mut folders = Vec::new();
+    for child in children {
+        let os_name = child.file_name();
+        let Some(name) = os_name.to_str() else {
+            let id = format!("{prefix}{}", os_name.to_string_lossy());
+            walk.refused.push(Refusal::file(id, Fault::new(Reason::BadPath, "the name is not UTF-8")));
+            continue;
+        };
+        if name.starts_with('.') || JUNK.contains(&name) {
+            continue;
+        }
+        let relative = format!("{prefix}{name}");
+        match kind_of(root, &child.path()) {
+            Ok(Thing::File(bytes)) => walk.files.push(Found { relative, path: child.path(), bytes }),
+            Ok(Thing::Folder) => folders.push((relative, child.path())),
+            Err(fault) => walk.refused.push(Refusal::file(relative, fault)),
+        }
+    }
+    for (relative, path) in folders {
+        if walk.files.len() >= limit {
+            break;
+        }
+        if depth + 1 >= DEPTH {
+            let fault = Fault::new(Reason::BadPath, format!("more than {DEPTH} folders deep"));
+            walk.refused.push(Refusal::file(relative, fault));
+            continue;
+        }
+        descend(root, &path, &format!("{relative}/"), depth + 1, limit, walk)?;
+    }
+    Ok(())
+}
+
+enum Thing {
+    File(u64),
+    Folder,
+}
+
+fn kind_of(root: &Path, path: &Path) -> Result<Thing, Fault> {
+    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
+    let meta = fs::symlink_metadata(path).map_err(unreadable)?;
+    if meta.is_dir() {
+        return Ok(Thing::Folder);
+    }
+    if meta.is_symlink() {
+        return linked(root, path).map(Thing::File);
+    }
+    regular(&meta).map(Thing::File)
+}
+
+/// The size of the file that a link leads to, if it is one within the root.
+fn linked(root: &Path, path: &Path) -> Result<u64, Fault> {
+    let target =
+        path.canonicalize().map_err(|e| Fault::new(Reason::Unreadable, format!("the link leads nowhere: {e}")))?;
+    if !target.starts_with(root) {
+        return Err(Fault::new(Reason::BadPath, "the link leads out of the source"));
+    }
+    let meta = fs::metadata(&target).map_err(|e| Fault::new(Reason::Unreadable, e))?;
+    if meta.is_dir() {
+        return Err(Fault::new(Reason::BadPath, "links to folders are not followed"));
+    }
+    regular(&meta)
+}
+
+fn regular(meta: &fs::Metadata) -> Result<u64, Fault> {
+    if meta.is_file() {
+        Ok(meta.len())
+    } else {
+        Err(Fault::new(Reason::BadPath, "neither a file nor a folder (a pipe, socket or device)"))
+    }
+}
+
+/// The size of a file that a manifest names, after the same checks as in a walk. `root` must be canonical.
+pub(super) fn named(root: &Path, relative: &str) -> Result<Found, Fault> {
+    let path = root.join(relative);
+    let meta = fs::symlink_metadata(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Fault::new(Reason::Unreadable, format!("{relative}: there is no such file")),
+        _ => Fault::new(Reason::Unreadable, format!("{relative}: {e}")),
+    })?;
+    if meta.is_dir() {
+        return Err(Fault::new(Reason::BadPath, format!("{relative} is a folder")));
+    }
+    // A folder on the way may be a link too.
+    let bytes = linked(root, &path)?;
+    Ok(Found { relative: relative.to_owned(), path, bytes })
+}
+
+/// The first bytes of a file, for sniffing.
+pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
+    fs::File::open(path)?.take(4096).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a range of a file that had `file_bytes` when it was listed.
+pub(crate) fn read_range(path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
+    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
+    let changed = |now: u64| {
+        Fault::new(Reason::Changed, format!("the file had {file_bytes} bytes when it was listed and has {now} now"))
+    };
+    // Without waiting: what was a file may be a pipe by now.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(Fault::new(Reason::Changed, "it was a file when it was listed and is none now"));
+    }
+    if meta.len() != file_bytes {
+        return Err(changed(meta.len()));
+    }
+    let size = usize::try_from(length).map_err(|_| Fault::new(Reason::OverLimit, "larger than the memory"))?;
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(size).is_err() {
+        return Err(Fault::new(Reason::OverLimit, format!("there is no memory for {length} bytes")));
+    }
+    if start == 0 {
+        (&file).take(length).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        bytes.resize(size, 0);
+        match file.read_exact_at(&mut bytes, start) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => bytes.clear(),
+            other => other.map_err(unreadable)?,
+        }
+    }
+    if bytes.len() != size {
+        return Err(changed(file.metadata().map_or(0, |m| m.len())));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_pipes_and_hidden_files_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("b")).unwrap();
+        fs::create_dir_all(root.join(".git")).unwrap();
+        fs::write(root.join(".git/config"), "x").unwrap();
+        fs::write(root.join(".hidden"), "x").unwrap();
+        fs::write(root.join("b/one"), "1").unwrap();
+        fs::write(root.join("b.txt"), "22").unwrap();
+        fs::write(outside.path().join("secret"), "s").unwrap();
+        use std::os::unix::fs::symlink;
+        symlink(root.join("b/one"), root.join("inside")).unwrap();
+        symlink(outside.path().join("secret"), root.join("outside")).unwrap();
+        symlink(&root, root.join("b/loop")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        let pipe = std::ffi::CString::new(root.join("pipe").to_str().unwrap()).unwrap();
+        // SAFETY: the path is a NUL-terminated string that lives through the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        use std::os::unix::ffi::OsStrExt as _;
+        fs::write(root.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
+
+        let walk = walk(&root, usize::MAX).unwrap();
+        let names: Vec<_> = walk.files.iter().map(|f| (f.relative.as_str(), f.bytes)).collect();
+        assert_eq!(names, [("b.txt", 2), ("b/one", 1), ("inside", 1)], "byte order: '.' before '/'");
+        let mut refused: Vec<_> = walk.refused.iter().map(|r| (r.id.as_str(), r.fault.reason)).collect();
+        refused.sort_by_key(|r| r.0);
+        let expected = [
+            ("b/loop", Reason::BadPath),
+            ("caf\u{fffd}", Reason::BadPath),
+            ("dangling", Reason::Unreadable),
+            ("outside", Reason::BadPath),
+            ("pipe", Reason::BadPath),
+        ];
+        assert_eq!(refused, expected);
+    }
+}

@@ -1,0 +1,423 @@
+//! Compares everything a dataset says of itself with what lies on disk.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use crate::data::index::{IndexCell, Segment, SegmentBuilder};
+use crate::data::manifest::ShardRef;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::shard::{read_finished, reader};
+use crate::store::commit::{self, Root, sha256_hex};
+use crate::store::{Store, card};
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file, relative to the dataset.
+    pub path: String,
+    /// The row within the file, where one is meant.
+    pub row: Option<u64>,
+    /// The row's id.
+    pub id: Option<String>,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// A stable code: `root`, `parent`, `segment`, `shard-missing`, `shard-size`, `shard-digest`, `shard-content`,
+    /// `index`, `split-count`, `duplicate-key`, `payload`; among the notes `orphan`, `card`, `old-version`.
+    pub code: &'static str,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path)?;
+        if let Some(row) = self.row {
+            write!(f, ", row {row}")?;
+        }
+        if let Some(id) = &self.id {
+            write!(f, ", id {id:?}")?;
+        }
+        write!(f, ": {} ({})", self.what, self.code)
+    }
+}
+
+/// What [`verify`] saw.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// The version looked at.
+    pub version: Option<u64>,
+    /// What is damaged. Empty: all is well.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing but no damage: files that no version names, a stale card.
+    pub notes: Vec<Finding>,
+    /// Rows of the version.
+    pub rows: u64,
+    /// Shards of the version.
+    pub shards: u64,
+    /// Bytes of these shards.
+    pub bytes: u64,
+    /// Whether payloads and Index were compared (`deep`), not only digests.
+    pub deep: bool,
+}
+
+fn finding(code: &'static str, path: impl Into<String>, what: impl Into<String>) -> Finding {
+    Finding { path: path.into(), row: None, id: None, what: what.into(), code }
+}
+
+/// Verifies the newest version of a dataset, and the chain of roots behind it. Reads every byte of every shard; `deep`
+/// decodes the shards' Parquet too, compares every cell of the Index and every payload's hash. Never stops at a finding;
+/// an error means that nothing could be looked at (no such folder, a newer format).
+pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
+    let path = path.as_ref();
+    let store = Store::open(path);
+    if !path.join(commit::VERSIONS).is_dir() {
+        return foreign(&Dataset::open(path)?);
+    }
+    let mut report = Report { deep, ..Report::default() };
+    let Some(root) = roots(&store, &mut report)? else { return Ok(report) };
+    let manifest = &root.manifest;
+    report.version = Some(manifest.version);
+    if let Err(e) = manifest.schema.validate() {
+        report.findings.push(finding("root", commit::version_path(manifest.version), e.to_string()));
+    }
+
+    let mut splits: BTreeMap<String, u64> = BTreeMap::new();
+    let mut keys = HashMap::<u64, String, _>::with_hasher(Xxh3DefaultBuilder::new());
+    for entry in &manifest.segments {
+        let Some(segment) = open_segment(&store, &root, entry, &mut report) else { continue };
+        let shards: Vec<_> = (0..segment.header().shards as usize).map(|i| segment.shard(i)).collect();
+        let mut next = 0;
+        for (number, shard) in shards.iter().enumerate() {
+            match shard {
+                Some((rows, shard)) if rows.start == next && rows.end <= segment.header().rows => {
+                    next = rows.end;
+                    *splits.entry(shard.split.clone()).or_default() += shard.rows;
+                    report.shards += 1;
+                    report.bytes += shard.bytes;
+                }
+                _ => report.findings.push(finding(
+                    "segment",
+                    &entry.path,
+                    format!("entry {number} of its shard table is impossible"),
+                )),
+            }
+        }
+        report.rows += segment.header().rows;
+        for row in 0..segment.header().rows {
+            let row = segment.row(row);
+            let id = row.id();
+            let what = match keys.insert(row.key(), id.to_owned()) {
+                Some(other) if other == id => format!("id {id:?} stands twice"),
+                Some(other) => format!("ids {id:?} and {other:?} have the same key"),
+                None if row.key() != crate::data::record::row_key(id) => {
+                    format!("the key of id {id:?} is not its hash")
+                }
+                None => continue,
+            };
+            let code = if what.starts_with("the key") { "index" } else { "duplicate-key" };
+            let found = finding(code, &entry.path, what);
+            report.findings.push(Finding { id: Some(id.to_owned()), ..found });
+        }
+        let found: Vec<Finding> = crate::parallel::pool(0)?.install(|| {
+            let each =
+                shards.par_iter().enumerate().filter_map(|(i, s)| s.as_ref().map(|(rows, shard)| (i, rows, shard)));
+            each.flat_map_iter(|(i, rows, shard)| check_shard(&store, &root, &segment, (i, rows.start), shard, deep))
+                .collect()
+        });
+        report.findings.extend(found);
+    }
+    if splits != manifest.splits {
+        let what = format!("it counts {:?}, its segments hold {splits:?}", manifest.splits);
+        report.findings.push(finding("split-count", commit::version_path(manifest.version), what));
+    }
+    notes(&store, &root, &mut report)?;
+    Ok(report)
+}
+
+/// Every root, newest first: readable, numbered as its file, naming its parent by digest. Returns the newest.
+fn roots(store: &Store, report: &mut Report) -> Result<Option<Root>> {
+    let versions = commit::versions(store)?;
+    let Some(newest) = versions.last().copied() else {
+        report.findings.push(finding("root", commit::VERSIONS, "there is no committed version"));
+        return Ok(None);
+    };
+    let mut newest_root = None;
+    let mut wanted: Option<(u64, Option<String>)> = None;
+    for version in versions.iter().rev().copied() {
+        let root = match commit::load(store, version) {
+            Ok(root) => root,
+            Err(e @ Error::FormatVersion { .. }) if version == newest => return Err(e),
+            Err(e) => {
+                report.findings.push(finding("root", commit::version_path(version), e.to_string()));
+                wanted = None;
+                continue;
+            }
+        };
+        if let Some((child, parent)) = wanted
+            && (parent.as_ref() != Some(&root.sha256) || child != version + 1)
+        {
+            let what = format!("version {child} was committed on a parent that is not the version {version} on disk");
+            report.findings.push(finding("parent", commit::version_path(version), what));
+        }
+        wanted = Some((version, root.manifest.parent.clone()));
+        if version == newest {
+            newest_root = Some(root);
+        }
+    }
+    if let Some((1, Some(_))) = wanted {
+        report.findings.push(finding("parent", commit::version_path(1), "the first version names a parent"));
+    }
+    Ok(newest_root)
+}
+
+fn open_segment(
+    store: &Store,
+    root: &Root,
+    entry: &crate::data::manifest::SegmentRef,
+    report: &mut Report,
+) -> Option<Segment> {
+    let mut push = |what: String| report.findings.push(finding("segment", &entry.path, what));
+    let bytes = match store.read_if_there(&entry.path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            push("the segment is missing".into());
+            return None;
+        }
+        Err(e) => {
+            push(e.to_string());
+            return None;
+        }
+    };
+    if bytes.len() as u64 != entry.bytes {
+        push(format!("it has {} bytes, its version says {}", bytes.len(), entry.bytes));
+    } else if sha256_hex(&bytes) != entry.sha256 {
+        push("its SHA-256 is not the one its version names".into());
+    }
+    let segment = match Segment::from_bytes(bytes) {
+        Ok(segment) => segment,
+        Err(e) => {
+            push(e.to_string());
+            return None;
+        }
+    };
+    if segment.header().rows != entry.rows {
+        push(format!("it has {} rows, its version says {}", segment.header().rows, entry.rows));
+    }
+    if !segment.header().fits(&root.manifest.schema) {
+        push("its columns are not those of its version".into());
+        return None;
+    }
+    Some(segment)
+}
+
+/// One shard against its entry in the shard table and, when `deep`, against its rows in the segment.
+fn check_shard(
+    store: &Store,
+    root: &Root,
+    segment: &Segment,
+    (number, first): (usize, u64),
+    shard: &ShardRef,
+    deep: bool,
+) -> Vec<Finding> {
+    let one = |code, what: String| vec![finding(code, &shard.path, what)];
+    let path = match store.path(&shard.path) {
+        Ok(path) => path,
+        Err(e) => return one("segment", e.to_string()),
+    };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return one("shard-missing", "the shard is missing".into());
+        }
+        Err(e) => return one("shard-missing", format!("the shard cannot be opened: {e}")),
+    };
+    let (sha256, bytes) = match reader::digest(&mut file) {
+        Ok(answer) => answer,
+        Err(e) => return one("shard-missing", format!("the shard cannot be read: {e}")),
+    };
+    let mut found = Vec::new();
+    if bytes != shard.bytes {
+        found.extend(one("shard-size", format!("it has {bytes} bytes, its segment says {}", shard.bytes)));
+    } else if crate::data::index::hex(&sha256) != shard.sha256 {
+        found.extend(one("shard-digest", "its SHA-256 is not the one its segment names".into()));
+    }
+    if !deep {
+        return found;
+    }
+    let finished = match read_finished(&path, &root.manifest.schema) {
+        Ok(finished) => finished,
+        Err(e) => {
+            found.extend(one("shard-content", e.to_string()));
+            found.extend(check_payloads(store, root, segment, first, shard));
+            return found;
+        }
+    };
+    if finished.rows.len() as u64 != shard.rows {
+        found.extend(one("index", format!("it has {} rows, the Index says {}", finished.rows.len(), shard.rows)));
+    }
+    for (i, (id, cells)) in (0..shard.rows).zip(&finished.rows) {
+        let Some(row) = (first + i < segment.header().rows).then(|| segment.row(first + i)) else { break };
+        let at = |what: String| Finding { row: Some(i), id: Some(id.clone()), ..finding("index", &shard.path, what) };
+        if row.id() != id {
+            found.push(at(format!("the Index calls this row {:?}", row.id())));
+        }
+        if (row.shard(), row.row_in_shard()) != (number, i) {
+            found.push(at(format!("the Index puts this row at {} of shard {}", row.row_in_shard(), row.shard())));
+        }
+        for (c, (cell, column)) in cells.iter().zip(&root.manifest.schema.columns).enumerate() {
+            let stored = row.cell(c);
+            if !same(&stored, cell) {
+                found.push(at(format!("column {:?}: the Index says {stored:?}, the shard {cell:?}", column.name)));
+            }
+        }
+    }
+    found
+}
+
+/// Equality of cells bit by bit (a NaN equals itself).
+fn same(a: &IndexCell, b: &IndexCell) -> bool {
+    match (a, b) {
+        (IndexCell::Float(a), IndexCell::Float(b)) => a.to_bits() == b.to_bits(),
+        (a, b) => a == b,
+    }
+}
+
+/// Which payloads of a shard that cannot be decoded any more still read well at their offsets.
+fn check_payloads(store: &Store, root: &Root, segment: &Segment, first: u64, shard: &ShardRef) -> Vec<Finding> {
+    let Ok(file) = store.path(&shard.path).and_then(reader::ShardFile::open) else { return Vec::new() };
+    let mut buffer = Vec::new();
+    let mut found = Vec::new();
+    for i in (0..shard.rows).take_while(|i| first + i < segment.header().rows) {
+        let row = segment.row(first + i);
+        for (c, column) in root.manifest.schema.payloads() {
+            let Some(payload) = row.payload(c) else { continue };
+            let what = match file.fetch(&payload, &mut buffer) {
+                Ok(()) if crate::data::record::payload_hash(&buffer) == payload.hash => continue,
+                Ok(()) => format!("column {:?}: the payload does not have its hash", column.name),
+                Err(e) => format!("column {:?}: {e}", column.name),
+            };
+            found.push(Finding {
+                row: Some(i),
+                id: Some(row.id().to_owned()),
+                ..finding("payload", &shard.path, what)
+            });
+        }
+    }
+    found
+}
+
+/// Files that no version names, and a card that does not describe the newest version.
+fn notes(store: &Store, root: &Root, report: &mut Report) -> Result<()> {
+    let mut named = HashSet::<String, Xxh3DefaultBuilder>::default();
+    for version in commit::versions(store)? {
+        let Ok(root) = commit::load(store, version) else { continue };
+        for entry in root.manifest.segments {
+            if named.insert(entry.path.clone())
+                && let Ok(segment) = store.path(&entry.path).and_then(|path| Segment::open(&path))
+            {
+                let shards = (0..segment.header().shards as usize).filter_map(|i| segment.shard(i));
+                named.extend(shards.map(|(_, shard)| shard.path));
+            }
+        }
+    }
+    for dir in ["data", commit::SEGMENTS] {
+        let base = store.root().join(dir);
+        if !base.is_dir() {
+            continue;
+        }
+        for entry in walkdir::WalkDir::new(&base).sort_by_file_name().into_iter().filter_map(std::result::Result::ok) {
+            let relative = entry.path().strip_prefix(store.root()).ok().and_then(Path::to_str).unwrap_or("(not UTF-8)");
+            if entry.file_type().is_file() && !named.contains(relative) {
+                report.notes.push(finding(
+                    "orphan",
+                    relative,
+                    "no version names this file (an ingest under way, or one that died)",
+                ));
+            }
+        }
+    }
+    let fresh = card::expected(store, root).ok();
+    let there = store.read_if_there(card::CARD)?.and_then(|b| String::from_utf8(b).ok());
+    if fresh.is_some() && there != fresh {
+        report.notes.push(finding(
+            "card",
+            card::CARD,
+            "the card does not describe the newest version; the next commit writes it",
+        ));
+    }
+    Ok(())
+}
+
+/// What is not ours has no records to compare: every payload is read and compared with its hash at opening.
+fn foreign(dataset: &Dataset) -> Result<Report> {
+    let mut report =
+        Report { rows: dataset.rows(), shards: dataset.shards().len() as u64, deep: true, ..Report::default() };
+    let mut buffer = Vec::new();
+    for row in 0..dataset.rows() {
+        for (column, _) in dataset.schema().payloads() {
+            match dataset.fetch_checked(row, column, &mut buffer) {
+                Ok(payload) => report.bytes += payload.map_or(0, |p| p.length),
+                Err(e) => {
+                    let origin = dataset.origin(row, column);
+                    let path = origin.file.unwrap_or_default().to_string_lossy().into_owned();
+                    report.findings.push(Finding {
+                        row: origin.row,
+                        id: origin.id,
+                        ..finding("payload", path, e.to_string())
+                    });
+                }
+            }
+        }
+    }
+    let note = |what: &String| finding("left-out", "", what.as_str());
+    report.notes.extend(dataset.notes().iter().map(note));
+    Ok(report)
+}
+
+/// Makes the segments of the newest version again from its shards, where they are lost or damaged. The order of shards
+/// is the damaged segment's own where its table can be read; a segment must come out with the digest its version names,
+/// else nothing is written and the finding stays. Returns the segments that were mended.
+pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let store = Store::open(path.as_ref());
+    let Some(root) = commit::latest(&store)? else { return Ok(Vec::new()) };
+    let mut mended = Vec::new();
+    for entry in &root.manifest.segments {
+        let bytes = store.read_if_there(&entry.path)?;
+        if bytes.as_ref().is_some_and(|b| sha256_hex(b) == entry.sha256) {
+            continue;
+        }
+        let help = "restore the file from a copy, or open an earlier version";
+        let segment = bytes.map(Segment::from_bytes).transpose()?.ok_or_else(|| {
+            Error::damaged(
+                store.root().join(&entry.path),
+                "the segment is missing, and with it the order of its shards",
+                help,
+            )
+        })?;
+        let mut builder = SegmentBuilder::new(&root.manifest.schema);
+        for shard in 0..segment.header().shards as usize {
+            let Some((_, shard)) = segment.shard(shard) else { continue };
+            let finished = read_finished(&store.path(&shard.path)?, &root.manifest.schema)?;
+            for (id, cells) in &finished.rows {
+                builder.push(id, cells)?;
+            }
+            builder.end_shard(&finished.shard.split, finished.shard.bytes, finished.sha256);
+        }
+        let bytes = builder.finish()?;
+        if sha256_hex(&bytes) != entry.sha256 {
+            let what = "made again from its shards, the segment is not the one that its version names";
+            return Err(Error::damaged(store.root().join(&entry.path), what, help));
+        }
+        store.put(&entry.path, &bytes)?;
+        mended.push(store.root().join(&entry.path));
+    }
+    Ok(mended)
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

@@ -1,0 +1,295 @@
+//! The laws of the read door (ARCHITECTURE.md), over every modality.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::{batches, digests, modalities, sample_bytes};
+use feedstock::data::batch::Batch;
+use feedstock::data::feature::{Feature, Schema};
+use feedstock::data::index::Index;
+use feedstock::dataset::{Backing, Dataset};
+use feedstock::plan::{Order, State, Tail, World};
+use feedstock::recipe::Recipe;
+
+const WORLDS: [u64; 4] = [1, 2, 3, 7];
+const TAILS: [Tail; 3] = [Tail::Drop, Tail::Pad, Tail::Repeat];
+const ALONE: World = World { rank: 0, size: 1 };
+
+#[test]
+fn law_1_bytes_are_the_same_for_any_threads_prefetch_and_memory() {
+    for (name, made, recipe) in modalities() {
+        let mut run = recipe.clone();
+        (run.run.threads, run.run.prefetch) = (1, 1);
+        let reference = digests(&made.dataset, &run, 1, ALONE);
+        assert!(!reference.is_empty(), "{name}");
+        for threads in [1, 2, 5, 8] {
+            for prefetch in [1, 2, 6] {
+                (run.run.threads, run.run.prefetch) = (threads, prefetch);
+                run.run.memory = if prefetch == 2 { 64 << 20 } else { 1 << 30 };
+                assert_eq!(
+                    digests(&made.dataset, &run, 1, ALONE),
+                    reference,
+                    "{name}: {threads} threads, prefetch {prefetch}"
+                );
+            }
+        }
+        assert_ne!(digests(&made.dataset, &run, 2, ALONE), reference, "{name}: another epoch is the same");
+    }
+}
+
+#[test]
+fn law_1_the_fused_chain_equals_the_unfused_one() {
+    for (name, made, recipe) in modalities() {
+        let unfused = Recipe { fuse: false, ..recipe.clone() };
+        assert_eq!(digests(&made.dataset, &unfused, 0, ALONE), digests(&made.dataset, &recipe, 0, ALONE), "{name}");
+    }
+}
+
+#[test]
+fn law_2_ranks_are_disjoint_equal_in_steps_and_together_the_global_order() {
+    for (name, made, recipe) in modalities() {
+        for tail in TAILS {
+            let recipe = Recipe { tail, ..recipe.clone() };
+            let global: Vec<u128> = digests(&made.dataset, &recipe, 0, ALONE);
+            for size in WORLDS {
+                let ranks: Vec<Vec<u128>> =
+                    (0..size).map(|rank| digests(&made.dataset, &recipe, 0, World { rank, size })).collect();
+                assert!(ranks.iter().all(|r| r.len() == ranks[0].len()), "{name} {tail:?} {size}: unequal steps");
+                let dealt: Vec<u128> =
+                    (0..ranks[0].len()).flat_map(|step| ranks.iter().map(move |r| r[step])).collect();
+                let common = dealt.len().min(global.len());
+                assert_eq!(dealt[..common], global[..common], "{name} {tail:?} {size}");
+                match tail {
+                    Tail::Drop => assert!(dealt.len() <= global.len() && global.len() - dealt.len() < size as usize),
+                    _ => assert!(dealt.len() >= global.len() && dealt.len() - global.len() < size as usize),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn law_2_tails_are_complete_or_counted() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let rows = made.dataset.splits()["train"];
+    for size in WORLDS {
+        let seen = |tail| -> (u64, BTreeMap<String, usize>) {
+            let recipe = Recipe { tail, ..recipe.clone() };
+            let mut ids = BTreeMap::new();
+            let mut places = 0;
+            for rank in 0..size {
+                for batch in batches(&made.dataset, &recipe, 0, World { rank, size }) {
+                    places += batch.len() as u64;
+                    for (id, valid) in batch.ids.iter().zip(&batch.valid) {
+                        assert_eq!(*valid, !id.is_empty());
+                        if *valid {
+                            *ids.entry(id.clone()).or_default() += 1;
+                        }
+                    }
+                }
+            }
+            (places, ids)
+        };
+        let (_, ids) = seen(Tail::Pad);
+        assert_eq!((ids.len() as u64, ids.values().max()), (rows, Some(&1)), "pad, world {size}");
+        let (places, ids) = seen(Tail::Repeat);
+        assert_eq!((ids.len() as u64, ids.values().sum::<usize>() as u64), (rows, places), "repeat, world {size}");
+        let (_, ids) = seen(Tail::Drop);
+        let mut of = Recipe { tail: Tail::Drop, ..recipe.clone() };
+        of.run.world.size = size;
+        let dropped = of.loader(made.dataset.clone()).unwrap().dropped();
+        assert_eq!(ids.len() as u64 + dropped, rows, "drop, world {size}");
+        assert!(ids.values().all(|n| *n == 1));
+    }
+}
+
+/// The remaining global batches of an epoch, gathered from every rank of a world that resumes from a state.
+fn resumed(dataset: &Arc<Dataset>, recipe: &Recipe, state: &State, size: u64) -> BTreeMap<u64, u128> {
+    let mut all = BTreeMap::new();
+    for rank in 0..size {
+        let mut recipe = recipe.clone();
+        recipe.run.world = World { rank, size };
+        let loader = recipe.loader(dataset.clone()).unwrap();
+        for batch in loader.resume(state).unwrap() {
+            let batch = batch.unwrap();
+            assert!(all.insert(batch.place.batch, batch.digest()).is_none(), "a batch was dealt twice");
+        }
+    }
+    all
+}
+
+#[test]
+fn law_3_saved_before_every_step_and_restored_on_another_world() {
+    for (name, made, recipe) in modalities() {
+        let recipe = Recipe { tail: Tail::Pad, batch: 3, ..recipe };
+        let global: Vec<Batch> = batches(&made.dataset, &recipe, 2, ALONE);
+        let global: Vec<u128> = global.iter().map(Batch::digest).collect();
+        let saved_world = World { rank: 0, size: 2 };
+        let mut saving = recipe.clone();
+        saving.run.world = saved_world;
+        let loader = saving.loader(made.dataset.clone()).unwrap();
+        let mut epoch = loader.epoch(2).unwrap();
+        let mut step = 0;
+        loop {
+            let state = epoch.state();
+            let json = state.to_json();
+            assert!(json.len() <= 1024);
+            let state = State::from_json(&json).unwrap();
+            assert_eq!(state.batch, step * 2);
+            let size = WORLDS[step as usize % WORLDS.len()];
+            let rest = resumed(&made.dataset, &recipe, &state, size);
+            for (batch, want) in global.iter().enumerate().skip(state.batch as usize) {
+                assert_eq!(rest.get(&(batch as u64)), Some(want), "{name}: batch {batch} after step {step} on {size}");
+            }
+            assert!(rest.keys().all(|b| *b >= state.batch));
+            if epoch.next().transpose().unwrap().is_none() {
+                break;
+            }
+            step += 1;
+        }
+        assert!(step >= 2, "{name}: only {step} steps");
+    }
+}
+
+#[test]
+fn law_3_a_state_of_another_recipe_or_dataset_is_refused() {
+    let all = modalities();
+    let (_, made, recipe) = &all[0];
+    let state = recipe.loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
+    let other = Recipe { seed: 99, ..recipe.clone() };
+    let message = other.loader(made.dataset.clone()).unwrap().resume(&state).unwrap_err().to_string();
+    assert!(message.contains("recipe") && !message.contains("of the dataset"), "{message}");
+    let (_, other, recipe) = &all[2];
+    let message = recipe.loader(other.dataset.clone()).unwrap().resume(&state).unwrap_err().to_string();
+    assert!(message.contains("dataset"), "{message}");
+    let mut run = all[0].2.clone();
+    (run.run.threads, run.run.prefetch, run.fuse) = (3, 4, false);
+    assert!(run.loader(made.dataset.clone()).unwrap().resume(&state).is_ok(), "execution is not part of the digest");
+}
+
+#[test]
+fn law_4_draws_depend_on_the_row_not_on_its_place_or_the_other_rows() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    // All rows, and only those of one split: other places, other neighbours, the same samples.
+    let of = |split: Option<&str>, batch, order| -> BTreeMap<String, Vec<u8>> {
+        let recipe = Recipe { split: split.map(Into::into), batch, order, tail: Tail::Pad, ..recipe.clone() };
+        let all = batches(&made.dataset, &recipe, 3, ALONE);
+        let samples = all.iter().flat_map(|b| (0..b.len()).map(move |i| (b.ids[i].clone(), sample_bytes(b, i))));
+        samples.filter(|(id, _)| !id.is_empty()).collect()
+    };
+    let everything = of(None, 7, Order::Shuffle);
+    let train = of(Some("train"), 4, Order::Sequential);
+    assert!(train.len() > 10 && everything.len() > train.len());
+    for (id, bytes) in &train {
+        assert_eq!(everything.get(id), Some(bytes), "{id}");
+    }
+}
+
+#[test]
+fn law_4_repeats_and_epochs_and_seeds_are_drawn_anew() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let recipe = Recipe { batch: 64, tail: Tail::Repeat, ..recipe };
+    let batch = &batches(&made.dataset, &recipe, 0, ALONE)[0];
+    let mut by_id: BTreeMap<&String, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+    for (i, id) in batch.ids.iter().enumerate() {
+        by_id.entry(id).or_default().insert(sample_bytes(batch, i));
+        *counts.entry(id).or_default() += 1;
+    }
+    assert!(counts.values().any(|n| *n > 1));
+    for (id, count) in counts {
+        assert_eq!(by_id[id].len(), count, "{id}: a repeat is the same picture");
+    }
+    let first = |recipe: &Recipe, epoch| sample_bytes(&batches(&made.dataset, recipe, epoch, ALONE)[0], 0);
+    let fixed = Recipe { order: Order::Sequential, ..recipe.clone() };
+    assert_ne!(first(&fixed, 0), first(&fixed, 1));
+    assert_ne!(first(&fixed, 0), first(&Recipe { seed: 8, ..fixed.clone() }, 0));
+}
+
+#[test]
+fn law_7_too_small_a_budget_is_refused_and_the_smallest_works() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let with = |memory| {
+        let mut recipe = recipe.clone();
+        recipe.run.memory = memory;
+        recipe.loader(made.dataset.clone())
+    };
+    let message = with(1000).unwrap_err().to_string();
+    let needed: u64 = message.split("at least ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let batch = 8 * 3 * 64 * 64 * 4;
+    assert!(needed > batch && needed < batch + (1 << 20), "{message}");
+    assert!(with(needed - 1).is_err());
+    let digests_of = |loader: feedstock::loader::Loader| -> Vec<u128> {
+        loader.epoch(0).unwrap().map(|b| b.unwrap().digest()).collect()
+    };
+    assert_eq!(digests_of(with(needed).unwrap()), digests_of(with(1 << 30).unwrap()));
+}
+
+/// A dataset of no rows.
+fn empty() -> Arc<Dataset> {
+    let schema = Schema::new([("image", Feature::Image), ("label", Feature::ClassLabel { names: Vec::new() })]);
+    Arc::new(Dataset::from_parts("/nowhere", schema, Index::default(), Backing::Files { paths: Vec::new() }).unwrap())
+}
+
+#[test]
+fn nothing_comes_of_nothing() {
+    let dataset = empty();
+    for tail in TAILS {
+        for size in WORLDS {
+            let mut recipe = Recipe { tail, batch: 4, ..Recipe::default() };
+            recipe.run.world = World { rank: size - 1, size };
+            let loader = recipe.loader(dataset.clone()).unwrap();
+            assert!(loader.is_empty());
+            assert_eq!(loader.epoch(0).unwrap().count(), 0);
+            assert_eq!(loader.epoch(5).unwrap().state().batch, 0);
+        }
+    }
+}
+
+#[test]
+fn one_row_and_worlds_larger_than_the_epoch() {
+    let made = common::made("text/one_long_line.txt", &feedstock::ingest::IngestOptions::default());
+    assert_eq!(made.dataset.rows(), 1);
+    for (tail, steps) in [(Tail::Drop, 0), (Tail::Pad, 1), (Tail::Repeat, 1)] {
+        for rank in 0..7 {
+            let recipe = Recipe { tail, batch: 3, ..Recipe::default() };
+            let got = batches(&made.dataset, &recipe, 0, World { rank, size: 7 });
+            assert_eq!(got.len(), steps, "{tail:?}");
+            for batch in got {
+                let valid = batch.valid.iter().filter(|v| **v).count();
+                let want = match tail {
+                    Tail::Repeat => 3,
+                    _ if rank == 0 => 1,
+                    _ => 0,
+                };
+                assert_eq!((batch.len(), valid), (3, want), "{tail:?}, rank {rank}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropping_an_epoch_anywhere_ends_its_threads() {
+    let threads = || std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0);
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let mut recipe = Recipe { batch: 2, ..recipe };
+    recipe.run.threads = 8;
+    let loader = recipe.loader(made.dataset.clone()).unwrap();
+    for taken in [0, 1, 3] {
+        let mut epoch = loader.epoch(0).unwrap();
+        (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
+        drop(epoch);
+    }
+    if cfg!(target_os = "linux") {
+        let named = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let names = tasks.filter_map(|t| std::fs::read_to_string(t.unwrap().path().join("comm")).ok());
+            names.filter(|n| n.starts_with("feedstock-load")).count()
+        };
+        // Other tests of this process run loaders too; ours are joined before `drop` returns, so waiting is for theirs.
+        let _ = (threads(), named());
+    }
+    assert_eq!(loader.epoch(0).unwrap().count() as u64, loader.len());
+}
