@@ -15,8 +15,10 @@ const _: () = {
 };
 
 impl AllocationController for Pooled {
+    /// The memory is aligned to 64 bytes, but burn makes copies with the alignment told here, and its allocator knows 16 at
+    /// most (it asserts so).
     fn alloc_align(&self) -> usize {
-        ALIGN
+        ALIGN.min(align_of::<u128>())
     }
 
     fn property(&self) -> AllocationProperty {
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn the_memory_is_the_buffers_and_goes_back() {
         let pool = Pool::new(1);
-        let mut buffer = pool.take(256);
+        let mut buffer = Pool::take(&pool, 256);
         buffer.bytes_mut().fill(7);
         let address = buffer.bytes().as_ptr();
         let mut bytes = into_bytes(buffer, 200);
@@ -71,22 +73,23 @@ mod tests {
         bytes[0] = 9;
         let copy = bytes.clone();
         assert_ne!(copy.as_ptr(), address);
-        assert_ne!(pool.take(256).bytes().as_ptr(), address);
+        let other = Pool::take(&pool, 256);
+        assert_ne!(other.bytes().as_ptr(), address);
         drop(bytes);
         assert_eq!(copy[0], 9);
-        assert_eq!(pool.take(256).bytes().as_ptr(), address);
+        assert_eq!(Pool::take(&pool, 256).bytes().as_ptr(), address);
     }
 
     #[test]
     fn what_the_memory_cannot_do_becomes_a_copy() {
         let pool = Pool::new(1);
-        let buffer = pool.take(64);
+        let buffer = Pool::take(&pool, 64);
         let address = buffer.bytes().as_ptr();
         let bytes = into_bytes(buffer, 64);
         let Err(mut bytes) = bytes.try_into_vec::<u8>() else { panic!("the pool's memory became a Vec") };
         assert_eq!(bytes.as_ptr(), address);
         bytes.extend_from_byte_slice(&[1, 2, 3]);
         assert_eq!((bytes.len(), &bytes[64..]), (67, &[1, 2, 3][..]));
-        assert_eq!(pool.take(64).bytes().as_ptr(), address, "growing gave the buffer back");
+        assert_eq!(Pool::take(&pool, 64).bytes().as_ptr(), address, "growing gave the buffer back");
     }
 }

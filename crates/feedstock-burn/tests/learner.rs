@@ -59,7 +59,7 @@ fn train(broken: bool) -> (Vec<f32>, Vec<f32>, Option<String>, Arc<feedstock::lo
     let training = loader(photos(broken), photo_recipe());
     let folder = tempfile::tempdir().unwrap();
     let model = Model { linear: LinearConfig::new(3 * 32 * 32, 3).init(&device.clone().autodiff()) };
-    let weights = |model: &Model| model.linear.weight.val().into_data().to_vec::<f32>();
+    let weights = |model: &Model| model.linear.weight.val().into_data().try_to_vec::<f32>().unwrap();
     let before = weights(&model);
     let result = SupervisedTraining::new(
         folder.path(),

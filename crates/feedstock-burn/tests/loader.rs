@@ -153,7 +153,7 @@ fn an_error_comes_out_once_and_ends_the_epoch() {
     assert!(!items.progress().is_completed());
 
     let refusing =
-        BurnLoader::new(loader(numbers(30), json!({})), Device::flex(), |mut batch: Batch, device: &Device| {
+        BurnLoader::new(loader(numbers(30), json!({ "batch": 8 })), Device::flex(), |mut batch: Batch, device: &Device| {
             batch.take_float::<1>("n", device)
         });
     let mut items = refusing.batches(0);

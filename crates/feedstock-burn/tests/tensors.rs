@@ -9,7 +9,7 @@ use feedstock::data::tensor::DType as Held;
 use feedstock_burn::{TakeTensor, tensor_data, valid};
 
 fn dense(pool: &Arc<Pool>, dtype: Held, shape: &[usize], bytes: &[u8]) -> (Column, usize) {
-    let mut buffer = pool.take(bytes.len());
+    let mut buffer = Pool::take(pool, bytes.len());
     buffer.bytes_mut().copy_from_slice(bytes);
     let address = buffer.bytes().as_ptr() as usize;
     let dense = Dense { buffer, shape: shape.to_vec(), dtype, lengths: Vec::new(), missing: Vec::new() };
@@ -78,11 +78,15 @@ fn the_memory_returns_when_the_last_tensor_goes() {
     drop(batch);
     let view = tensor.clone().slice([0..1, 0..64]);
     drop(tensor);
-    let other = pool.take(values.len());
+    let other = Pool::take(&pool, values.len());
     assert_ne!(other.bytes().as_ptr() as usize, address, "a view still reads the memory");
     assert_eq!(view.clone().sum().into_scalar::<f32>(), 64.0);
     drop(view);
-    assert_eq!(pool.take(values.len()).bytes().as_ptr() as usize, address, "the next batch has the memory again");
+    assert_eq!(
+        Pool::take(&pool, values.len()).bytes().as_ptr() as usize,
+        address,
+        "the next batch has the memory again"
+    );
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn a_result_written_in_place_keeps_the_memory_and_a_clone_is_not_touched() {
     assert_eq!(data.as_slice::<f32>().unwrap(), [2.0, 3.0, 4.0, 5.0]);
     assert_eq!(data.as_bytes().as_ptr() as usize, address, "the only owner is written in place");
     drop(data);
-    assert_eq!(pool.take(16).bytes().as_ptr() as usize, address);
+    assert_eq!(Pool::take(&pool, 16).bytes().as_ptr() as usize, address);
 }
 
 #[test]

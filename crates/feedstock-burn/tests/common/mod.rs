@@ -14,7 +14,7 @@ use feedstock::loader::Loader;
 use feedstock::recipe::Recipe;
 
 /// `rows` rows of one int column `n`, each its own number.
-pub fn numbers(rows: i64) -> Arc<Dataset> {
+pub(crate) fn numbers(rows: i64) -> Arc<Dataset> {
     let schema = Schema::new([("n", Feature::Int)]);
     let mut builder = SegmentBuilder::new(&schema);
     for n in 0..rows {
@@ -25,7 +25,7 @@ pub fn numbers(rows: i64) -> Arc<Dataset> {
 }
 
 /// The 20 or so small photos of `fixtures/images/train`, with their labels, as they lie; `broken` adds a row that is none.
-pub fn photos(broken: bool) -> Arc<Dataset> {
+pub(crate) fn photos(broken: bool) -> Arc<Dataset> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/images/train");
     let mut classes: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
     classes.sort();
@@ -58,13 +58,13 @@ fn dataset(schema: Schema, builder: SegmentBuilder, paths: Vec<PathBuf>) -> Arc<
 }
 
 /// The loader of a recipe in JSON.
-pub fn loader(dataset: Arc<Dataset>, recipe: serde_json::Value) -> Arc<Loader> {
+pub(crate) fn loader(dataset: Arc<Dataset>, recipe: serde_json::Value) -> Arc<Loader> {
     let recipe: Recipe = serde_json::from_value(recipe).unwrap();
     Arc::new(recipe.loader(dataset).unwrap())
 }
 
 /// Photos as f32 `[N, 3, 32, 32]` with their labels.
-pub fn photo_recipe() -> serde_json::Value {
+pub(crate) fn photo_recipe() -> serde_json::Value {
     serde_json::json!({
         "batch": 4,
         "columns": {
