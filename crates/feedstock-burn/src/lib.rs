@@ -5,4 +5,4 @@ mod memory;
 mod tensor;
 
 pub use loader::{Batches, BurnLoader};
-pub use tensor::{TakeTensor, tensor_data, valid};
+pub use tensor::{TakeTensor, valid};

@@ -17,8 +17,7 @@ use serde_json::json;
 fn seen(mut batch: Batch, device: &Device) -> Result<Vec<i64>> {
     let valid = batch.valid.clone();
     let data = batch.take_int::<1>("n", device)?.into_data();
-    let numbers = data.as_slice::<i64>().map_err(|e| Error::library("reading", e))?;
-    Ok(numbers.iter().zip(valid).filter(|(_, valid)| *valid).map(|(n, _)| *n).collect())
+    Ok(data.iter::<i64>().zip(valid).filter(|(_, valid)| *valid).map(|(n, _)| n).collect())
 }
 
 fn numbered(rows: i64, tail: &str, rank: u64, size: u64) -> BurnLoader<Vec<i64>> {
@@ -152,10 +151,11 @@ fn an_error_comes_out_once_and_ends_the_epoch() {
     assert!(items.next().is_none());
     assert!(!items.progress().is_completed());
 
-    let refusing =
-        BurnLoader::new(loader(numbers(30), json!({ "batch": 8 })), Device::flex(), |mut batch: Batch, device: &Device| {
-            batch.take_float::<1>("n", device)
-        });
+    let refusing = BurnLoader::new(
+        loader(numbers(30), json!({ "batch": 8 })),
+        Device::flex(),
+        |mut batch: Batch, device: &Device| batch.take_float::<1>("n", device),
+    );
     let mut items = refusing.batches(0);
     let error = items.next().unwrap().unwrap_err();
     assert!(error.to_string().contains("take_int"), "{error}");

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use feedstock::data::batch::{Batch, BatchPlace, ByteStrings, Column, Dense, Ragged};
 use feedstock::data::buffer::Pool;
 use feedstock::data::tensor::DType as Held;
-use feedstock_burn::{TakeTensor, tensor_data, valid};
+use feedstock_burn::{TakeTensor, valid};
 
 fn dense(pool: &Arc<Pool>, dtype: Held, shape: &[usize], bytes: &[u8]) -> (Column, usize) {
     let mut buffer = Pool::take(pool, bytes.len());
@@ -41,23 +41,34 @@ fn every_type_keeps_its_address_on_the_cpu() {
     let (bools, at_bool) = dense(&pool, Held::Bool, &[3], &[1, 0, 1]);
     let mut batch = batch(vec![("a", f32s), ("b", f64s), ("c", i64s), ("d", u8s), ("e", bools)]);
 
+    let as_it_is = |batch: &mut Batch, name: &str| -> TensorData {
+        let data = batch.take_data(name).unwrap();
+        let dtype = data.dtype();
+        match data.shape().num_dims() {
+            1 if dtype.is_float() => Tensor::<1>::from_data(data, (&device, dtype)).into_data(),
+            1 => Tensor::<1, Int>::from_data(data, (&device, dtype)).into_data(),
+            _ => Tensor::<3, Int>::from_data(data, (&device, dtype)).into_data(),
+        }
+    };
+
     let data = batch.take_float::<2>("a", &device).unwrap().into_data();
     assert_eq!((data.as_bytes().as_ptr() as usize, data.dtype()), (at_f32, DType::F32));
     assert_eq!(data.as_slice::<f32>().unwrap(), [0f32, 1.5, -2.0, 3.0, f32::MIN, 5.0]);
 
-    let data = batch.take_float::<1>("b", &device).unwrap().into_data();
+    let data = as_it_is(&mut batch, "b");
     assert_eq!((data.as_bytes().as_ptr() as usize, data.dtype()), (at_f64, DType::F64));
     assert_eq!(data.as_slice::<f64>().unwrap(), [0f64, 0.1, 1e300]);
 
-    let data = batch.take_int::<1>("c", &device).unwrap().into_data();
+    let data = as_it_is(&mut batch, "c");
     assert_eq!((data.as_bytes().as_ptr() as usize, data.dtype()), (at_i64, DType::I64));
     assert_eq!(data.as_slice::<i64>().unwrap(), [4i64, -1, i64::MAX]);
 
-    let tensor = batch.take_int::<3>("d", &device).unwrap();
-    assert_eq!(tensor.dims(), [3, 1, 2]);
-    let data = tensor.into_data();
+    let data = as_it_is(&mut batch, "d");
     assert_eq!((data.as_bytes().as_ptr() as usize, data.dtype()), (at_u8, DType::U8));
-    assert_eq!(data.as_slice::<u8>().unwrap(), [0, 1, 2, 253, 254, 255]);
+    assert_eq!(
+        (data.as_slice::<u8>().unwrap(), data.shape().as_slice()),
+        (&[0, 1, 2, 253, 254, 255][..], &[3, 1, 2][..])
+    );
 
     let data = batch.take_bool::<1>("e", &device).unwrap().into_data();
     assert_eq!(data.as_bytes().as_ptr() as usize, at_bool);
@@ -65,6 +76,33 @@ fn every_type_keeps_its_address_on_the_cpu() {
 
     assert!(batch.columns.is_empty());
     assert_eq!(valid(&batch, &device).into_data().as_slice::<bool>().unwrap(), [true, true, false]);
+}
+
+#[test]
+fn tensors_have_the_devices_types() {
+    let device = Device::flex();
+    let pool = Pool::new(8);
+    let (labels, _) = dense(&pool, Held::I64, &[3], &bytes(&[2i64, -1, 7], i64::to_ne_bytes));
+    let (pixels, _) = dense(&pool, Held::U8, &[3], &[0, 128, 255]);
+    let (values, _) = dense(&pool, Held::F64, &[3], &bytes(&[0.5f64, 1.0, -2.0], f64::to_ne_bytes));
+    let (times, _) = dense(&pool, Held::I64, &[3], &bytes(&[0i64, 3_000_000_000, 1], i64::to_ne_bytes));
+    let mut batch = batch(vec![("label", labels), ("pixel", pixels), ("value", values), ("time", times)]);
+    let labels = batch.take_int::<1>("label", &device).unwrap();
+    // What burn computes itself, as its metrics do: other types would not compare.
+    let named = Tensor::<2>::from_data([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], &device).argmax(1);
+    let right = named.flatten::<1>(0, 1).equal(labels.clone()).into_data();
+    assert_eq!(right.as_slice::<bool>().unwrap(), [true, false, false]);
+    assert_eq!(labels.into_data().iter::<i64>().collect::<Vec<_>>(), [2, -1, 7]);
+    let pixels = batch.take_int::<1>("pixel", &device).unwrap();
+    assert_eq!(pixels.into_data().iter::<i64>().collect::<Vec<_>>(), [0, 128, 255]);
+    let values = batch.take_float::<1>("value", &device).unwrap() + Tensor::ones([3], &device);
+    assert_eq!(values.into_data().as_slice::<f32>().unwrap(), [1.5, 2.0, -1.0]);
+    let error = batch.take_int::<1>("time", &device).unwrap_err().to_string();
+    assert!(
+        error.contains("\"time\" holds 3000000000") && error.contains("I32") && error.contains("take_data"),
+        "{error}"
+    );
+    assert_eq!(batch.take_data("time").unwrap().as_slice::<i64>().unwrap()[1], 3_000_000_000);
 }
 
 #[test]
@@ -127,8 +165,7 @@ fn what_is_no_tensor_says_so_and_stays() {
     let ragged =
         Ragged { values: vec![1], offsets: vec![0, 0, 0, 1], shapes: vec![vec![0], vec![0], vec![1]], dtype: Held::U8 };
     let text = ByteStrings { values: b"hi".to_vec(), offsets: vec![0, 2, 2, 2] };
-    let mut batch =
-        batch(vec![("image", image), ("points", Column::Ragged(ragged.clone())), ("caption", Column::Bytes(text))]);
+    let mut batch = batch(vec![("image", image), ("points", Column::Ragged(ragged)), ("caption", Column::Bytes(text))]);
     let says = |error: feedstock::Error, parts: &[&str]| {
         let text = error.to_string();
         assert!(parts.iter().all(|p| text.contains(p)), "{text}");
@@ -139,7 +176,7 @@ fn what_is_no_tensor_says_so_and_stays() {
     says(batch.take_float::<2>("points", &device).unwrap_err(), &["\"points\"", "ragged"]);
     says(batch.take_int::<1>("caption", &device).unwrap_err(), &["\"caption\"", "byte strings"]);
     says(batch.take_int::<1>("label", &device).unwrap_err(), &["\"label\"", "image, points, caption"]);
-    says(tensor_data("points", Column::Ragged(ragged)).unwrap_err(), &["\"points\"", "ragged"]);
+    says(batch.take_data("points").unwrap_err(), &["\"points\"", "ragged"]);
     assert_eq!(batch.columns.len(), 3);
     assert_eq!(batch.take_int::<2>("image", &device).unwrap().dims(), [3, 1]);
 }
