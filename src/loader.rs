@@ -25,7 +25,7 @@ use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::plan::{Order, Plan, Rows, State, Tail, World};
+use crate::plan::{Deal, Order, Plan, Rows, State, Tail, World};
 
 /// How an epoch is executed. Nothing here changes a byte of a batch, and none of it is in the recipe's digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,9 +181,14 @@ impl Loader {
         Ok(Loader { core: Arc::new(core), sequence, run, recipe })
     }
 
+    /// Which global batches of an epoch are this rank's.
+    pub fn deal(&self) -> Deal {
+        self.plan(0).deal(self.run.world, 0)
+    }
+
     /// Steps of an epoch on this rank.
     pub fn len(&self) -> u64 {
-        self.plan(0).deal(self.run.world, 0).steps
+        self.deal().steps
     }
 
     /// Whether an epoch has no step on this rank.
@@ -193,7 +198,7 @@ impl Loader {
 
     /// Samples of an epoch that no rank gets (tail `drop`).
     pub fn dropped(&self) -> u64 {
-        self.plan(0).deal(self.run.world, 0).dropped(self.sequence.rows.len(), self.sequence.batch as u64)
+        self.deal().dropped(self.sequence.rows.len(), self.sequence.batch as u64)
     }
 
     /// The plan of an epoch: what stands where, for looking at.
@@ -220,6 +225,17 @@ impl Loader {
     /// Starts an epoch from its front: `for batch in loader.epoch(3)? { let batch = batch?; ... }`.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
         self.start(epoch, 0)
+    }
+
+    /// Some of an epoch's steps on this rank, counted from its front: what [`Loader::epoch`] gives, cut to a run of whole
+    /// batches. What lies beyond this rank's steps is left out.
+    pub fn part(&self, epoch: u64, steps: std::ops::Range<u64>) -> Result<Epoch> {
+        let plan = self.plan(epoch);
+        let whole = plan.deal(self.run.world, 0);
+        let end = steps.end.min(whole.steps);
+        let start = steps.start.min(end);
+        let deal = Deal { start: whole.after(start), steps: end - start, ..whole };
+        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe)
     }
 
     /// Goes on where a state was saved, on this loader's world whatever the world it was saved on: the next batches are the
