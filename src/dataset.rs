@@ -105,7 +105,7 @@ impl Dataset {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let store = Store::open(path);
-        if path.join(commit::VERSIONS).is_dir() {
+        if path.join(".dsctl").is_dir() {
             let Some(root) = commit::latest(&store)? else {
                 return Err(Error::config(
                     format!("{} has no committed version yet", path.display()),

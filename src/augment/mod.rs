@@ -386,7 +386,7 @@ pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Valu
     serde_json::from_value(params.clone()).map_err(|e| {
         crate::error::Error::config(
             format!("operation \"{op}\": {e}"),
-            format!("`dsctl list ops` shows what \"{op}\" takes"),
+            "the documentation of `feedstock::augment` has the parameters of every operation",
         )
     })
 }
