@@ -16,7 +16,7 @@ use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 pub use crate::shard::Fetch;
-use crate::shard::{ShardFile, foreign, reader};
+use crate::shard::{ShardFile, check_split, foreign, reader};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
@@ -59,11 +59,17 @@ impl ShardSet {
             return file.fetch(payload, out);
         }
         let file = ShardFile::open(path())?;
+        let mut file = Some(file);
         if self.kept.fetch_add(1, Ordering::Relaxed) < self.limit {
-            slot.get_or_init(|| file).fetch(payload, out)
-        } else {
-            self.kept.fetch_sub(1, Ordering::Relaxed);
-            file.fetch(payload, out)
+            file = file.and_then(|file| slot.set(file).err());
+        }
+        match file {
+            None => self.fetch(shard, path, payload, out),
+            Some(file) => {
+                // Not kept: another thread was first, or enough are.
+                self.kept.fetch_sub(1, Ordering::Relaxed);
+                file.fetch(payload, out)
+            }
         }
     }
 }
@@ -99,7 +105,8 @@ impl Dataset {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let store = Store::open(path);
-        if path.join(commit::VERSIONS).is_dir() {
+        // Also before the first commit: the shards of an ingest under way are nobody's Parquet folder.
+        if path.join(".dsctl").is_dir() {
             let Some(root) = commit::latest(&store)? else {
                 return Err(Error::config(
                     format!("{} has no committed version yet", path.display()),
@@ -150,6 +157,10 @@ impl Dataset {
             }
             if !segment.header().fits(&manifest.schema) {
                 return Err(Error::damaged(path, "the segment's columns are not those of its version", help));
+            }
+            // Split names become folder names: a hostile segment must not lead out of the dataset.
+            if let Some(Err(e)) = segment.header().splits.iter().map(|s| check_split(s)).find(Result::is_err) {
+                return Err(Error::damaged(path, e.to_string(), help));
             }
             segments.push(Arc::new(segment));
         }

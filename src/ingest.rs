@@ -96,13 +96,11 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     summary.notes = choice.notes;
     summary.notes.append(&mut listing.notes.clone());
     if sink.tally.rows > 0 {
-        let (root, tally) = publish::publish(&store, &base, &schema, sink)?;
-        summary.version = root.manifest.version;
-        publish::summarise(&mut summary, &schema, tally);
+        publish::publish(&store, &base, &schema, sink, &mut summary)?;
     } else if skipped > 0 {
         summary.version = base.version();
         summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
-        publish::write_card(&store)?;
+        publish::write_card(&store, &mut summary)?;
     } else {
         return Err(Error::QuarantineLimit {
             refused: summary.quarantined,

@@ -1,6 +1,4 @@
-//! feedstock turns raw labeled media into Parquet datasets and streams them, deterministically, into training.
-//!
-//! See `src/README.md` for the map of the rooms.
+#![doc = include_str!("../README.md")]
 
 pub mod augment;
 pub mod backend;

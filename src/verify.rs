@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::data::index::{IndexCell, Segment, SegmentBuilder};
-use crate::data::manifest::ShardRef;
+use crate::data::index::{IndexCell, Segment, SegmentBuilder, hex};
+use crate::data::manifest::{SegmentRef, ShardRef};
+use crate::data::record::{payload_hash, row_key};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::shard::{read_finished, reader};
@@ -86,7 +87,8 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
     }
 
     let mut splits: BTreeMap<String, u64> = BTreeMap::new();
-    let mut keys = HashMap::<u64, String, _>::with_hasher(Xxh3DefaultBuilder::new());
+    let mut keys = HashMap::<u64, (usize, u64), _>::with_hasher(Xxh3DefaultBuilder::new());
+    let mut segments: Vec<Segment> = Vec::new();
     for entry in &manifest.segments {
         let Some(segment) = open_segment(&store, &root, entry, &mut report) else { continue };
         let shards: Vec<_> = (0..segment.header().shards as usize).map(|i| segment.shard(i)).collect();
@@ -107,20 +109,18 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
             }
         }
         report.rows += segment.header().rows;
-        for row in 0..segment.header().rows {
-            let row = segment.row(row);
+        for number in 0..segment.header().rows {
+            let row = segment.row(number);
             let id = row.id();
-            let what = match keys.insert(row.key(), id.to_owned()) {
-                Some(other) if other == id => format!("id {id:?} stands twice"),
-                Some(other) => format!("ids {id:?} and {other:?} have the same key"),
-                None if row.key() != crate::data::record::row_key(id) => {
-                    format!("the key of id {id:?} is not its hash")
-                }
+            let (code, what) = match keys.insert(row.key(), (segments.len(), number)) {
+                Some((s, r)) => match segments.get(s).unwrap_or(&segment).row(r).id() {
+                    other if other == id => ("duplicate-key", format!("id {id:?} stands twice")),
+                    other => ("duplicate-key", format!("ids {id:?} and {other:?} have the same key")),
+                },
+                None if row.key() != row_key(id) => ("index", format!("the key of id {id:?} is not its hash")),
                 None => continue,
             };
-            let code = if what.starts_with("the key") { "index" } else { "duplicate-key" };
-            let found = finding(code, &entry.path, what);
-            report.findings.push(Finding { id: Some(id.to_owned()), ..found });
+            report.findings.push(Finding { id: Some(id.to_owned()), ..finding(code, &entry.path, what) });
         }
         let found: Vec<Finding> = crate::parallel::pool(0)?.install(|| {
             let each =
@@ -129,6 +129,7 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
                 .collect()
         });
         report.findings.extend(found);
+        segments.push(segment);
     }
     if splits != manifest.splits {
         let what = format!("it counts {:?}, its segments hold {splits:?}", manifest.splits);
@@ -174,30 +175,26 @@ fn roots(store: &Store, report: &mut Report) -> Result<Option<Root>> {
     Ok(newest_root)
 }
 
-fn open_segment(
-    store: &Store,
-    root: &Root,
-    entry: &crate::data::manifest::SegmentRef,
-    report: &mut Report,
-) -> Option<Segment> {
+fn open_segment(store: &Store, root: &Root, entry: &SegmentRef, report: &mut Report) -> Option<Segment> {
     let mut push = |what: String| report.findings.push(finding("segment", &entry.path, what));
-    let bytes = match store.read_if_there(&entry.path) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => {
-            push("the segment is missing".into());
-            return None;
-        }
+    let opened = store.path(&entry.path).and_then(|path| {
+        // Mapped, not read: a segment of many rows need not fit into memory.
+        let file = File::open(&path).map_err(|e| Error::io(&path, "open", e))?;
+        Ok((reader::digest(&mut &file).map_err(|e| Error::io(&path, "read", e))?, Segment::open(&path)))
+    });
+    let ((sha256, bytes), segment) = match opened {
+        Ok(opened) => opened,
         Err(e) => {
             push(e.to_string());
             return None;
         }
     };
-    if bytes.len() as u64 != entry.bytes {
-        push(format!("it has {} bytes, its version says {}", bytes.len(), entry.bytes));
-    } else if sha256_hex(&bytes) != entry.sha256 {
+    if bytes != entry.bytes {
+        push(format!("it has {bytes} bytes, its version says {}", entry.bytes));
+    } else if hex(&sha256) != entry.sha256 {
         push("its SHA-256 is not the one its version names".into());
     }
-    let segment = match Segment::from_bytes(bytes) {
+    let segment = match segment {
         Ok(segment) => segment,
         Err(e) => {
             push(e.to_string());
@@ -242,7 +239,7 @@ fn check_shard(
     let mut found = Vec::new();
     if bytes != shard.bytes {
         found.extend(one("shard-size", format!("it has {bytes} bytes, its segment says {}", shard.bytes)));
-    } else if crate::data::index::hex(&sha256) != shard.sha256 {
+    } else if hex(&sha256) != shard.sha256 {
         found.extend(one("shard-digest", "its SHA-256 is not the one its segment names".into()));
     }
     if !deep {
@@ -296,7 +293,7 @@ fn check_payloads(store: &Store, root: &Root, segment: &Segment, first: u64, sha
         for (c, column) in root.manifest.schema.payloads() {
             let Some(payload) = row.payload(c) else { continue };
             let what = match file.fetch(&payload, &mut buffer) {
-                Ok(()) if crate::data::record::payload_hash(&buffer) == payload.hash => continue,
+                Ok(()) if payload_hash(&buffer) == payload.hash => continue,
                 Ok(()) => format!("column {:?}: the payload does not have its hash", column.name),
                 Err(e) => format!("column {:?}: {e}", column.name),
             };

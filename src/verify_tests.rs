@@ -42,17 +42,17 @@ fn every_damage_is_a_finding() {
     assert!(codes(&report).starts_with(&["shard-content", "shard-size"]), "{report:?}");
     let report = damaged(|_, _, segment| std::fs::remove_file(segment).unwrap());
     assert_eq!(codes(&report), ["segment", "split-count"]);
-    let report = damaged(|root, ..| std::fs::remove_file(root.join(commit::version_path(1))).unwrap());
+    let report = damaged(|root, _, _| std::fs::remove_file(root.join(commit::version_path(1))).unwrap());
     assert!(codes(&report).is_empty(), "an older version may be gone: {report:?}");
-    let report = damaged(|root, ..| {
+    let report = damaged(|root, _, _| {
         let path = root.join(commit::version_path(1));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text + " ").unwrap();
     });
     assert_eq!(codes(&report), ["parent"]);
-    let report = damaged(|root, ..| std::fs::write(root.join(commit::version_path(1)), "{").unwrap());
+    let report = damaged(|root, _, _| std::fs::write(root.join(commit::version_path(1)), "{").unwrap());
     assert_eq!(codes(&report), ["root"]);
-    let report = damaged(|root, ..| {
+    let report = damaged(|root, _, _| {
         let path = root.join(commit::version_path(2));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace("\"train\": 6", "\"train\": 7")).unwrap();
@@ -109,7 +109,7 @@ fn a_flipped_byte_of_a_segment_is_found_and_mended() {
         std::fs::write(&path, &whole).unwrap();
     }
     flip(&path, whole.len() - 1);
-    assert_eq!(rebuild_index(dir.path()).unwrap(), [path.clone()]);
+    assert_eq!(rebuild_index(dir.path()).unwrap(), std::slice::from_ref(&path));
     assert!(std::fs::read(&path).unwrap() == whole);
     assert!(verify(dir.path(), true).unwrap().findings.is_empty());
     assert!(rebuild_index(dir.path()).unwrap().is_empty());

@@ -14,6 +14,7 @@ mod color;
 mod h264;
 mod mkv;
 mod mp4;
+mod params;
 mod track;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -11,14 +11,15 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::store::card::{self, Card};
 use crate::store::commit::{self, Root};
-use crate::store::{Store, card};
 
 /// How often a commit is tried against other writers.
 const TRIES: u32 = 16;
 
 /// Commits what a sink wrote as the version behind the newest one.
-pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink) -> Result<(Root, Tally)> {
+pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, summary: &mut Summary) -> Result<()> {
     let (segment, tally) = sink.into_segment()?;
     let segment = commit::put_segment(store, &segment, tally.rows)?;
     let root = commit::commit(store, TRIES, |latest| {
@@ -28,13 +29,17 @@ pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink) -
         };
         Ok(manifest(latest.map(|l| &l.manifest), merged, &segment, &tally))
     })?;
-    write_card(store)?;
-    Ok((root, tally))
+    summary.version = root.manifest.version;
+    summarise(summary, &root.manifest.schema, tally);
+    write_card(store, summary)
 }
 
 /// Writes the README card of the newest version, so that other readers see what is committed and no more.
-pub(super) fn write_card(store: &Store) -> Result<()> {
-    card::write(store).map(|_| ())
+pub(super) fn write_card(store: &Store, summary: &mut Summary) -> Result<()> {
+    if let Card::Kept { why } = card::write(store)? {
+        summary.notes.push(format!("the README card was left as it was: {why}"));
+    }
+    Ok(())
 }
 
 fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tally: &Tally) -> Manifest {
@@ -80,7 +85,7 @@ fn rebase(store: &Store, latest: &Root, ours: &Schema, tally: &Tally) -> Result<
 }
 
 /// Fills in what the shards of a run say.
-pub(super) fn summarise(summary: &mut Summary, schema: &Schema, tally: Tally) {
+fn summarise(summary: &mut Summary, schema: &Schema, tally: Tally) {
     summary.rows = tally.rows;
     summary.shards = tally.shards;
     summary.bytes = tally.bytes;

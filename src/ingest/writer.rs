@@ -166,9 +166,7 @@ impl DatasetWriter {
         }
         let mut summary = Summary { skipped: self.skipped, version: self.base.version(), ..Summary::default() };
         if self.sink.tally.rows > 0 {
-            let (root, tally) = publish::publish(&self.store, &self.base, &self.schema, self.sink)?;
-            summary.version = root.manifest.version;
-            publish::summarise(&mut summary, &root.manifest.schema, tally);
+            publish::publish(&self.store, &self.base, &self.schema, self.sink, &mut summary)?;
         } else if self.base.version() == 0 {
             return Err(Error::config("no record was appended", "a dataset's first version has at least one row"));
         } else {

@@ -32,6 +32,9 @@ pub struct Epoch {
     recipe: String,
 }
 
+/// The step under which a worker reports that it cannot go on.
+const LOST: u64 = u64::MAX;
+
 /// An open batch, until its last worker takes it to close it; or why it could not be opened.
 type Slot = std::sync::RwLock<Option<Result<Opened>>>;
 
@@ -52,8 +55,8 @@ impl Epoch {
     ) -> Result<Self> {
         let budget = run.memory;
         let window = Arc::new(Window::new(deal.steps, plan.batch_size(), run.prefetch, budget));
-        // Never blocks a sender: no more batches than the window's limit are on their way.
-        let (sender, done) = crossbeam_channel::bounded(run.prefetch.max(1));
+        // Never blocks a sender: no more batches than the window's limit are on their way, and each worker is lost once at most.
+        let (sender, done) = crossbeam_channel::bounded(run.prefetch.max(1) + parallel::threads(run.threads));
         let mut started = Epoch {
             core: core.clone(),
             window: window.clone(),
@@ -77,7 +80,7 @@ impl Epoch {
                     epoch,
                     sender: sender.clone(),
                 };
-                started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.run())?);
+                started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.guarded())?);
             }
         }
         Ok(started)
@@ -114,6 +117,7 @@ impl Iterator for Epoch {
                 break batch;
             }
             match self.done.recv() {
+                Ok((LOST, lost)) => break lost,
                 Ok((step, batch)) => {
                     self.early.insert(step, batch);
                 }
@@ -162,7 +166,18 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self) {
+    /// Panics inside a sample are that sample's error. Any other would leave the consumer waiting for a batch that nobody
+    /// finishes: it ends the epoch, and says so.
+    fn guarded(self) {
+        let worker = std::panic::AssertUnwindSafe(&self);
+        if let Err(panic) = std::panic::catch_unwind(|| worker.run()) {
+            self.window.stop();
+            let message = panic_message(&*panic);
+            let _ = self.sender.send((LOST, Err(Error::Panic { origin: Origin::default(), message })));
+        }
+    }
+
+    fn run(&self) {
         let mut desk = Desk::default();
         let mut current: Option<Arc<Flight<Slot>>> = None;
         while let Some((step, slot)) = self.window.claim() {

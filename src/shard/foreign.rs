@@ -81,7 +81,7 @@ pub fn files(path: &Path) -> Result<Vec<(PathBuf, String, String)>> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file.parquet").to_owned();
         return Ok(vec![(path.to_owned(), name, "train".to_owned())]);
     }
-    let seen = |name: &str, dir: bool| !name.starts_with('.') && !(dir && name.starts_with("__"));
+    let seen = |name: &str, dir: bool| !(name.starts_with('.') || dir && name.starts_with("__"));
     let walk = walkdir::WalkDir::new(path).max_depth(8).sort_by_file_name().into_iter();
     let walk = walk
         .filter_entry(|e| e.depth() == 0 || e.file_name().to_str().is_some_and(|n| seen(n, e.file_type().is_dir())));

@@ -69,7 +69,7 @@ fn batch(rows: std::ops::Range<u64>) -> RecordBatch {
     ];
     let hf =
         r#"{"info":{"features":{"image":{"_type":"Image"},"label":{"names":["cat","dog"],"_type":"ClassLabel"}}}}"#;
-    let metadata = [("huggingface".to_owned(), hf.to_owned())].into_iter().collect();
+    let metadata: std::collections::HashMap<_, _> = [("huggingface".to_owned(), hf.to_owned())].into_iter().collect();
     let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
     RecordBatch::try_new(Arc::new(ArrowSchema::new_with_metadata(fields, metadata)), arrays).unwrap()
 }
@@ -159,7 +159,10 @@ fn our_own_shard_is_a_file_like_any_other() {
     assert_eq!(whole.splits().get("validation"), Some(&5));
     let one = dataset(&dir.path().join(&shard.path));
     let mut out = Vec::new();
-    assert_eq!(one.fetch_checked(3, 0, &mut out).unwrap().unwrap().info.width, 10_003);
+    assert_eq!(
+        one.fetch_checked(3, one.schema().position("picture").unwrap(), &mut out).unwrap().unwrap().info.width,
+        10_003
+    );
     assert!(one.notes().iter().any(|n| n.contains("\"info\" was left out")), "{:?}", one.notes());
 }
 

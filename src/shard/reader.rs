@@ -121,7 +121,7 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
 }
 
 /// SHA-256 and length of a file from its beginning.
-pub(crate) fn digest(file: &mut File) -> std::io::Result<([u8; 32], u64)> {
+pub(crate) fn digest(file: &mut impl Read) -> std::io::Result<([u8; 32], u64)> {
     let mut sha256 = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;

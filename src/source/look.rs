@@ -18,7 +18,7 @@ const LISTED: usize = 4096;
 pub enum Content {
     /// Media that a codec of this build recognises.
     Media(Kind),
-    /// UTF-8 without NUL.
+    /// Text; some of it may be no UTF-8, which is for its units to say.
     Text,
     /// No bytes.
     Empty,
@@ -35,18 +35,21 @@ impl Content {
         if let Some(codec) = CODECS.iter().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(head)) {
             return Content::Media(codec.kind());
         }
-        let valid = match std::str::from_utf8(head) {
-            Ok(_) => true,
-            // A character may be cut by the end of the head.
-            Err(e) => e.error_len().is_none() && head.len() >= 4096,
-        };
-        if valid && !head.contains(&0) { Content::Text } else { Content::Other }
+        if is_text(head) { Content::Text } else { Content::Other }
     }
 
     /// The content of a file; what cannot be read is [`Content::Other`].
     pub fn of_file(path: &Path) -> Self {
         walk::head(path).map_or(Content::Other, |head| Content::of(&head))
     }
+}
+
+/// Whether bytes are meant to be read: no control characters but white space and escapes, and two thirds UTF-8. So a file
+/// with lines in another encoding is still text, and its bad lines are refused one by one.
+fn is_text(head: &[u8]) -> bool {
+    let control = |b: &u8| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b) || *b == 0x7f;
+    let invalid: usize = head.utf8_chunks().map(|c| c.invalid().len()).sum();
+    !head.iter().any(control) && invalid * 3 <= head.len()
 }
 
 /// One file of a look.
@@ -108,4 +111,26 @@ pub(super) fn sample(files: &[Found]) -> impl Iterator<Item = usize> {
     let count = files.len().min(SAMPLE);
     let all = files.len();
     (0..count).map(move |i| i * all / count.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_with_bad_lines_is_text_and_binaries_are_not() {
+        let text: [&[u8]; 4] =
+            [b"plain\n", "\u{feff}mark \u{1f411}".as_bytes(), b"caf\xe9 au lait\n\xff\n", b"tab\tesc\x1b[0m"];
+        for bytes in text {
+            assert_eq!(Content::of(bytes), Content::Text, "{bytes:?}");
+        }
+        let other: [&[u8]; 3] = [b"nul\0", b"\xff\xfea\0b\0", b"\xe9\xe8a"];
+        for bytes in other {
+            assert_eq!(Content::of(bytes), Content::Other, "{bytes:?}");
+        }
+        assert_eq!(Content::of(b""), Content::Empty);
+        let mut cut = "\u{1f411}".repeat(1025).into_bytes();
+        cut.truncate(4095);
+        assert_eq!(Content::of(&cut), Content::Text, "a character may be cut by the end of the head");
+    }
 }

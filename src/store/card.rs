@@ -162,7 +162,7 @@ fn front_matter(text: &str) -> (Vec<&str>, &str) {
 }
 
 /// The front matter without the keys that we write. A key's value goes on over indented lines and over list items.
-fn foreign_keys<'a>(front: Vec<&'a str>) -> impl Iterator<Item = &'a str> {
+fn foreign_keys(front: Vec<&str>) -> impl Iterator<Item = &str> {
     let mut ours = false;
     front.into_iter().filter(move |line| {
         let goes_on = line.is_empty() || line.starts_with([' ', '\t', '#']) || *line == "-" || line.starts_with("- ");

@@ -63,7 +63,7 @@ impl Store {
     pub fn path(&self, rel: &str) -> Result<PathBuf> {
         let plain = !rel.is_empty()
             && !rel.contains(['\\', '\0'])
-            && rel.split('/').all(|part| !part.is_empty())
+            && rel.split('/').all(|part| !matches!(part, "" | "." | ".."))
             && Path::new(rel).components().all(|part| matches!(part, Component::Normal(_)));
         if !plain {
             return Err(Error::config(

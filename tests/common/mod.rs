@@ -11,37 +11,37 @@ use feedstock::plan::World;
 use feedstock::recipe::Recipe;
 
 /// A path below `fixtures`.
-pub fn fixture(path: &str) -> PathBuf {
+pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
 }
 
 /// A dataset in a folder of its own, which lives as long as this does.
-pub struct Made {
-    pub folder: tempfile::TempDir,
-    pub dataset: Arc<Dataset>,
+pub(crate) struct Made {
+    pub(crate) folder: Arc<tempfile::TempDir>,
+    pub(crate) dataset: Arc<Dataset>,
 }
 
 /// Ingests a fixture.
-pub fn made(source: &str, options: &IngestOptions) -> Made {
-    let folder = tempfile::tempdir().unwrap();
+pub(crate) fn made(source: &str, options: &IngestOptions) -> Made {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
     let target = folder.path().join("dataset");
     ingest(&fixture(source), &target, options, &Control::default()).unwrap();
     Made { dataset: Arc::new(Dataset::open(&target).unwrap()), folder }
 }
 
 /// A recipe of `fixtures/recipes`.
-pub fn recipe(name: &str) -> Recipe {
+pub(crate) fn recipe(name: &str) -> Recipe {
     let path = fixture("recipes").join(name).with_extension("toml");
     toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// One dataset and recipe of each modality, and one that delivers everything as stored.
-pub fn modalities() -> Vec<(&'static str, Made, Recipe)> {
+pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     let plain = IngestOptions::default();
     let mut digits = IngestOptions::default();
     digits.source.label_regex = Some(r"^(?P<label>\d)_".into());
     let images = made("images", &plain);
-    let whole = Made { dataset: images.dataset.clone(), folder: tempfile::tempdir().unwrap() };
+    let whole = Made { dataset: images.dataset.clone(), folder: images.folder.clone() };
     let mut raw = Recipe { batch: 5, ..Recipe::default() };
     raw.columns.insert("image".into(), feedstock::recipe::ColumnRecipe { raw: true, ops: Vec::new() });
     vec![
@@ -54,19 +54,19 @@ pub fn modalities() -> Vec<(&'static str, Made, Recipe)> {
 }
 
 /// The batches of one rank of an epoch.
-pub fn batches(dataset: &Arc<Dataset>, recipe: &Recipe, epoch: u64, world: World) -> Vec<Batch> {
+pub(crate) fn batches(dataset: &Arc<Dataset>, recipe: &Recipe, epoch: u64, world: World) -> Vec<Batch> {
     let mut recipe = recipe.clone();
     recipe.run.world = world;
     recipe.loader(dataset.clone()).unwrap().epoch(epoch).unwrap().map(Result::unwrap).collect()
 }
 
 /// The digests of one rank's batches.
-pub fn digests(dataset: &Arc<Dataset>, recipe: &Recipe, epoch: u64, world: World) -> Vec<u128> {
+pub(crate) fn digests(dataset: &Arc<Dataset>, recipe: &Recipe, epoch: u64, world: World) -> Vec<u128> {
     batches(dataset, recipe, epoch, world).iter().map(Batch::digest).collect()
 }
 
 /// The bytes of one sample of a batch, over all columns, without padding of bounded axes.
-pub fn sample_bytes(batch: &Batch, i: usize) -> Vec<u8> {
+pub(crate) fn sample_bytes(batch: &Batch, i: usize) -> Vec<u8> {
     let mut bytes = batch.ids[i].as_bytes().to_vec();
     for (name, column) in &batch.columns {
         bytes.extend(name.as_bytes());

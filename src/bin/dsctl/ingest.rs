@@ -148,7 +148,7 @@ impl Ingest {
 
     pub(crate) fn run(self, global: &Global) -> Done {
         let options = self.options(global)?;
-        let meter = std::sync::Arc::new(output::Meter::new(global, "files"));
+        let meter = std::sync::Arc::new(output::Meter::new(global, "entries"));
         let shown = meter.clone();
         let progress = move |p: Progress| {
             let refused = if p.refused > 0 { format!(" ({} refused)", p.refused) } else { String::new() };
@@ -184,7 +184,7 @@ impl Ingest {
         }
         let seconds = summary.seconds.max(1e-9);
         output::line(format_args!(
-            "{target}: version {}, {} rows added in {} shards, {} in {:.2} s ({:.0} files/s)",
+            "{target}: version {}, {} rows added in {} shards, {} in {:.2} s ({:.0} entries/s)",
             summary.version,
             summary.rows,
             summary.shards,
@@ -202,7 +202,7 @@ impl Ingest {
             output::line(format_args!("  {} rows were there already", summary.skipped));
         }
         if summary.quarantined > 0 {
-            output::line(format_args!("  {} files refused: see {target}/.dsctl/quarantine", summary.quarantined));
+            output::line(format_args!("  {} entries refused: see {target}/.dsctl/quarantine", summary.quarantined));
         }
     }
 }

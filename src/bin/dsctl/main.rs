@@ -17,7 +17,7 @@ mod verify;
 
 /// Turns raw labeled media into Parquet datasets, and streams them, deterministically, into training.
 #[derive(Debug, Parser)]
-#[command(name = "dsctl", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "dsctl", version, max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -1,0 +1,113 @@
+//! `schemas/` says what the code writes: the same fields at every level, the same names of variants.
+
+mod common;
+
+use common::{fixture, made};
+use feedstock::plan::{Order, Tail};
+use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
+use serde_json::{Value, json};
+
+fn schema(name: &str) -> Value {
+    let path = fixture("..").join("schemas").join(format!("{name}.schema.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Holds a value against the part of JSON Schema that our files use. Returns how many objects were compared.
+fn hold(value: &Value, schema: &Value, at: &str) -> usize {
+    if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
+        let fits = choices.iter().filter(|c| std::panic::catch_unwind(|| hold(value, c, at)).is_ok()).count();
+        assert_eq!(fits, 1, "{at}: {value} fits {fits} of the choices");
+        return 1;
+    }
+    if let Some(constant) = schema.get("const") {
+        assert_eq!(value, constant, "{at}");
+    }
+    if let Some(names) = schema.get("enum").and_then(Value::as_array) {
+        assert!(names.contains(value), "{at}: {value}");
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let own = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(types.is_empty() || types.contains(&own), "{at}: {own} is none of {types:?}");
+    match value {
+        Value::Array(items) => {
+            items.iter().map(|item| schema.get("items").map_or(0, |s| hold(item, s, &format!("{at}[]")))).sum()
+        }
+        Value::Object(map) => {
+            let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+            for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+                assert!(map.contains_key(name.as_str().unwrap()), "{at}: {name} is missing");
+            }
+            let mut compared = 1;
+            for (name, value) in map {
+                let at = format!("{at}.{name}");
+                match (properties.get(name), schema.get("additionalProperties")) {
+                    (Some(property), _) => compared += hold(value, property, &at),
+                    (None, Some(Value::Bool(false))) => panic!("{at} is not in the schema"),
+                    (None, Some(other)) => compared += hold(value, other, &at),
+                    (None, None) => {}
+                }
+            }
+            compared
+        }
+        _ => 0,
+    }
+}
+
+/// Every property of the schema is one that the value has.
+fn complete(value: &Value, schema: &Value, at: &str) {
+    let (Some(map), Some(properties)) = (value.as_object(), schema.get("properties").and_then(Value::as_object)) else {
+        return;
+    };
+    for (name, property) in properties {
+        let value = map.get(name).unwrap_or_else(|| panic!("{at}.{name} is in the schema and not in the code"));
+        complete(value, property, &format!("{at}.{name}"));
+    }
+}
+
+#[test]
+fn the_recipe_schema_is_the_recipe() {
+    let mut recipe = Recipe::default();
+    let op = OpConfig { op: "resize".into(), params: json!({"size": 3}).as_object().unwrap().clone() };
+    recipe.columns.insert("image".into(), ColumnRecipe { ops: vec![op], raw: false });
+    let value = json!(recipe);
+    assert!(hold(&value, &schema("recipe"), "recipe") >= 5);
+    complete(&value, &schema("recipe"), "recipe");
+    for order in [Order::Shuffle, Order::Sequential] {
+        hold(&json!(order), &schema("recipe")["properties"]["order"], "order");
+    }
+    for tail in [Tail::Drop, Tail::Pad, Tail::Repeat] {
+        hold(&json!(tail), &schema("recipe")["properties"]["tail"], "tail");
+    }
+}
+
+#[test]
+fn the_manifest_and_state_schemas_are_what_is_written() {
+    let made = made("images", &feedstock::ingest::IngestOptions::default());
+    let root = made.dataset.root().join(".dsctl/versions/00000000000000000001.json");
+    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(root).unwrap()).unwrap();
+    assert!(hold(&manifest, &schema("manifest"), "manifest") >= 5);
+    complete(&manifest, &schema("manifest"), "manifest");
+    let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
+    hold(&json!(state), &schema("state"), "state");
+    complete(&json!(state), &schema("state"), "state");
+}
+
+#[test]
+fn what_does_not_fit_is_seen() {
+    let wrong = |value: Value| std::panic::catch_unwind(|| hold(&value, &schema("recipe"), "recipe")).is_err();
+    assert!(wrong(json!({"order": "random"})));
+    assert!(wrong(json!({"bach": 3})));
+    assert!(wrong(json!({"run": {"threads": "two"}})));
+    assert!(!wrong(json!({"batch": 3})));
+}

@@ -1,0 +1,192 @@
+//! Law 5: an ingest that is killed at any instant and run again gives the shards, the segment and the root of the
+//! undisturbed run; a reader sees no version or a whole one; entries of finished shards are not decoded again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use feedstock::Error;
+use feedstock::dataset::Dataset;
+use feedstock::ingest::{Control, IngestOptions, MaxErrors, Summary, ingest};
+use feedstock::store::fault::{Class, FaultDisk, Kill, Op, Phase};
+
+/// A small source of many shards, with refusals in the middle and at the end.
+fn source() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for class in ["train/neg", "train/pos", "test/neg"] {
+        fs::create_dir_all(dir.path().join(class)).unwrap();
+        for file in 0..2 {
+            let mut text: Vec<u8> = Vec::new();
+            for line in 0..10 {
+                text.extend(format!("line {line} of file {file} in {class}\n").bytes());
+            }
+            text.extend(b"not utf-8: \xff\n");
+            fs::write(dir.path().join(class).join(format!("{file}.txt")), text).unwrap();
+        }
+    }
+    dir
+}
+
+const REFUSED: u64 = 6;
+const ENTRIES: u64 = 11 * REFUSED;
+
+fn options() -> IngestOptions {
+    IngestOptions { shard_bytes: 500, row_group_rows: 64, threads: 1, max_errors: MaxErrors::ALL, ..Default::default() }
+}
+
+fn run(source: &Path, dataset: &Path, disk: Option<Arc<FaultDisk>>) -> (Result<Summary, Error>, u64) {
+    let mut control = Control::default();
+    if let Some(disk) = disk {
+        control.disk = Some(disk);
+    }
+    let result = ingest(source, dataset, &options(), &control);
+    (result, control.decodes.load(Ordering::Relaxed))
+}
+
+/// What a version consists of, and what a reader finds; not what a dead run left (temporaries, shards no version names).
+fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let walk = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file());
+    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
+}
+
+/// Entries in journaled stretches, as a reader of the format sees them.
+fn journaled(dataset: &Path) -> u64 {
+    let Ok(folder) = fs::read_dir(dataset.join(".dsctl/journal")) else { return 0 };
+    let mut done = 0;
+    for file in folder.map(|f| f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl")) {
+        let text = fs::read(&file).unwrap();
+        for line in text.split_inclusive(|b| *b == b'\n').filter(|l| l.ends_with(b"\n")).skip(1) {
+            let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+            done = done.max(line["to"].as_u64().unwrap());
+        }
+    }
+    done
+}
+
+struct Undisturbed {
+    source: tempfile::TempDir,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// Kills one run, looks at what is left, and runs again. Returns the kinds of the point.
+fn kill_and_rerun(whole: &Undisturbed, disk: FaultDisk, told: &str) -> Option<(BTreeSet<Class>, Phase)> {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = dir.path().join("dataset");
+    let disk = Arc::new(disk);
+    let (first, _) = run(whole.source.path(), &dataset, Some(Arc::clone(&disk)));
+    let (seen, phase) = disk.died()?;
+    assert!(first.is_err(), "{told}: the disk died at {seen:?} and the run did not notice");
+    // A reader sees no version, or the whole one.
+    let committed = match Dataset::open(&dataset) {
+        Ok(opened) => {
+            assert_eq!((opened.version(), opened.rows()), (Some(1), ENTRIES - REFUSED), "{told}: {seen:?}");
+            let mut bytes = Vec::new();
+            for row in 0..opened.rows() {
+                opened.fetch_checked(row, 0, &mut bytes).unwrap();
+            }
+            true
+        }
+        Err(e) => {
+            assert!(matches!(e, Error::Config { .. } | Error::Io { .. }), "{told}: {seen:?}: {e}");
+            false
+        }
+    };
+    let before = journaled(&dataset);
+    let (again, decodes) = run(whole.source.path(), &dataset, None);
+    let again = again.unwrap_or_else(|e| panic!("{told}: the rerun after {seen:?} ({phase:?}): {e}"));
+    assert_eq!(again.version, 1, "{told}: {seen:?}");
+    if committed {
+        // Only what was refused is looked at again.
+        assert_eq!((again.rows, decodes), (0, REFUSED), "{told}: {seen:?}");
+    } else {
+        assert_eq!(again.rows, ENTRIES - REFUSED, "{told}: {seen:?}");
+        assert_eq!(decodes, ENTRIES - before, "{told}: {seen:?}: finished shards are not decoded again");
+    }
+    let now = files(&dataset);
+    let difference: Vec<_> = now.keys().filter(|k| now.get(*k) != whole.files.get(*k)).collect();
+    assert!(difference.is_empty(), "{told}: {seen:?}: other files: {difference:?}");
+    assert_eq!(now.len(), whole.files.len(), "{told}: {seen:?}: files are missing");
+    Some((Class::of(seen.op, &seen.path), phase))
+}
+
+fn undisturbed() -> (Undisturbed, Arc<FaultDisk>) {
+    let source = source();
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = dir.path().join("dataset");
+    let disk = Arc::new(FaultDisk::new(Kill::Never));
+    let (summary, decodes) = run(source.path(), &dataset, Some(Arc::clone(&disk)));
+    let summary = summary.unwrap();
+    assert_eq!((summary.rows, summary.quarantined, decodes), (ENTRIES - REFUSED, REFUSED, ENTRIES));
+    assert!(summary.shards >= 4, "{summary:?}");
+    (Undisturbed { source, files: files(&dataset) }, disk)
+}
+
+#[test]
+fn killed_before_inside_and_after_every_operation() {
+    every_operation(FaultDisk::new);
+}
+
+#[test]
+fn power_cut_before_inside_and_after_every_operation() {
+    every_operation(FaultDisk::with_power_cut);
+}
+
+fn every_operation(disk_of: impl Fn(Kill) -> FaultDisk) {
+    let (whole, disk) = undisturbed();
+    let mut hit: BTreeMap<(Class, Phase), u32> = BTreeMap::new();
+    for (op, seen) in disk.seen().iter().enumerate() {
+        for phase in [Phase::Before, Phase::Inside, Phase::After] {
+            let faulty = disk_of(Kill::AtOp { op, phase, bytes: seen.bytes / 2 });
+            if let Some((classes, phase)) = kill_and_rerun(&whole, faulty, &format!("operation {op} {phase:?}")) {
+                classes.into_iter().for_each(|class| *hit.entry((class, phase)).or_default() += 1);
+            }
+        }
+    }
+    let classes = [
+        Class::TempWrite,
+        Class::Fsync,
+        Class::Rename,
+        Class::Journal,
+        Class::Shard,
+        Class::Segment,
+        Class::Root,
+        Class::Card,
+    ];
+    for class in classes {
+        for phase in [Phase::Before, Phase::Inside, Phase::After] {
+            assert!(hit.contains_key(&(class, phase)), "no kill {phase:?} a {class:?}: {hit:?}");
+        }
+    }
+    println!("{} operations: {hit:?}", disk.seen().len());
+}
+
+#[test]
+fn killed_at_points_drawn_over_the_bytes_written() {
+    let (whole, disk) = undisturbed();
+    let written: u64 = disk.seen().iter().filter(|s| s.op == Op::Write).map(|s| s.bytes as u64).sum();
+    for draw in 0..40u64 {
+        // A fixed sequence that spreads over the whole: multiples of the golden ratio.
+        let byte = (draw.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) % written;
+        let hit = kill_and_rerun(&whole, FaultDisk::new(Kill::AtByte(byte)), &format!("byte {byte} of {written}"));
+        assert!(hit.is_some(), "byte {byte} of {written} was never written");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_not_a_damage() {
+    let (whole, disk) = undisturbed();
+    let written: u64 = disk.seen().iter().filter(|s| s.op == Op::Write).map(|s| s.bytes as u64).sum();
+    for part in 0..12 {
+        let dir = tempfile::tempdir().unwrap();
+        let dataset = dir.path().join("dataset");
+        let full = Arc::new(FaultDisk::new(Kill::FullAfter(written * part / 12)));
+        let error = run(whole.source.path(), &dataset, Some(full)).0.unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(28)), "{error:?}");
+        let before = journaled(&dataset);
+        let (again, decodes) = run(whole.source.path(), &dataset, None);
+        assert_eq!((again.unwrap().version, decodes), (1, ENTRIES - before));
+        assert_eq!(files(&dataset), whole.files, "part {part}");
+    }
+}
