@@ -26,6 +26,8 @@ pub struct Epoch {
     early: BTreeMap<u64, Result<Batch>>,
     workers: Vec<JoinHandle<()>>,
     deal: Deal,
+    places: u64,
+    batch: u64,
     epoch: u64,
     taken: u64,
     failed: bool,
@@ -55,8 +57,8 @@ impl Epoch {
     ) -> Result<Self> {
         let budget = run.memory;
         let window = Arc::new(Window::new(deal.steps, plan.batch_size(), run.prefetch, budget));
-        // Never blocks a sender: no more batches than the window's limit are on their way, and each worker is lost once at most.
-        let (sender, done) = crossbeam_channel::bounded(run.prefetch.max(1) + parallel::threads(run.threads));
+        // The window bounds what is on its way.
+        let (sender, done) = crossbeam_channel::unbounded();
         let mut started = Epoch {
             core: core.clone(),
             window: window.clone(),
@@ -64,6 +66,8 @@ impl Epoch {
             early: BTreeMap::new(),
             workers: Vec::new(),
             deal,
+            places: plan.places(),
+            batch: plan.batch_size() as u64,
             epoch,
             taken: 0,
             failed: false,
@@ -78,6 +82,7 @@ impl Epoch {
                     plan: plan.clone(),
                     deal,
                     epoch,
+                    budget,
                     sender: sender.clone(),
                 };
                 started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.guarded())?);
@@ -96,6 +101,16 @@ impl Epoch {
             epoch: self.epoch,
             batch: self.deal.after(self.taken),
         }
+    }
+
+    /// Samples of the epoch that no rank gets from where this one started (tail `drop`).
+    pub fn dropped(&self) -> u64 {
+        self.deal.dropped(self.places, self.batch)
+    }
+
+    /// The most bytes that batches on their way have held at one time.
+    pub fn peak_bytes(&self) -> u64 {
+        self.window.peak()
     }
 
     /// Steps that are still to come on this rank.
@@ -162,6 +177,7 @@ struct Worker {
     plan: Arc<Plan>,
     deal: Deal,
     epoch: u64,
+    budget: u64,
     sender: Sender<(u64, Result<Batch>)>,
 }
 
@@ -211,11 +227,16 @@ impl Worker {
 
     fn open(&self, flight: &Flight<Slot>) -> Result<Opened> {
         let mut reserved = false;
-        let reserve = |bytes| {
-            reserved = true;
-            self.window.reserve(flight, bytes);
-        };
         let batch = self.deal.batch(flight.step);
+        let reserve = |bytes| {
+            if bytes > self.budget {
+                let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.budget);
+                let help = "raise run.memory (--memory), make the batch smaller, or bound the shape with an operation";
+                return Err(Error::config(what, help));
+            }
+            reserved = true;
+            if self.window.reserve(flight, bytes) { Ok(()) } else { Err(Error::Interrupted) }
+        };
         let open = std::panic::AssertUnwindSafe(|| Opened::new(&self.core, &self.plan, self.epoch, batch, reserve));
         let opened = std::panic::catch_unwind(open)
             .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));
