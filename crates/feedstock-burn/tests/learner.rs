@@ -9,7 +9,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::SgdConfig;
 use burn::tensor::{Device, Int, Tensor};
-use burn::train::metric::LossMetric;
+use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
 use common::{loader, photo_recipe, photos};
 use feedstock::Result;
@@ -67,6 +67,7 @@ fn train(broken: bool) -> (Vec<f32>, Vec<f32>, Option<String>, Arc<feedstock::lo
         Arc::new(BurnLoader::new(loader(photos(false), photo_recipe()), device.clone(), item)),
     )
     .metric_train_numeric(LossMetric::new())
+    .metric_valid_numeric(AccuracyMetric::new())
     .with_application_logger(None)
     .num_epochs(2)
     .launch(Learner::new(model, SgdConfig::new().init(), 1e-3));

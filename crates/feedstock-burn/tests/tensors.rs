@@ -162,9 +162,14 @@ fn what_is_no_tensor_says_so_and_stays() {
     let device = Device::flex();
     let pool = Pool::new(1);
     let (image, _) = dense(&pool, Held::U8, &[3, 1], &[1, 2, 3]);
-    let ragged =
-        Ragged { values: vec![1], offsets: vec![0, 0, 0, 1], shapes: vec![vec![0], vec![0], vec![1]], dtype: Held::U8 };
-    let text = ByteStrings { values: b"hi".to_vec(), offsets: vec![0, 2, 2, 2] };
+    let ragged = Ragged {
+        values: vec![1],
+        offsets: vec![0, 0, 0, 1],
+        shapes: vec![vec![0], vec![0], vec![1]],
+        dtype: Held::U8,
+        missing: Vec::new(),
+    };
+    let text = ByteStrings { values: b"hi".to_vec(), offsets: vec![0, 2, 2, 2], missing: Vec::new() };
     let mut batch = batch(vec![("image", image), ("points", Column::Ragged(ragged)), ("caption", Column::Bytes(text))]);
     let says = |error: feedstock::Error, parts: &[&str]| {
         let text = error.to_string();
