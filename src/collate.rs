@@ -82,14 +82,14 @@ impl Forming {
     pub fn close(self, parts: Vec<Part>) -> Result<Column> {
         match self {
             Forming::Dense { held, shape, dtype, lengths } => {
-                let missing: Vec<bool> = parts.iter().map(|p| matches!(p, Part::Missing)).collect();
-                let missing = if missing.contains(&true) { missing } else { Vec::new() };
+                let missing = missing(&parts);
                 drop(parts);
                 let buffer =
                     held.join().ok_or_else(|| Error::library("closing a batch", "a region is still being written"))?;
                 Ok(Column::Dense(Dense { buffer, shape, dtype, lengths, missing }))
             }
             Forming::Loose(dtype) => {
+                let missing = missing(&parts);
                 let (mut values, mut offsets, mut shapes) = (Vec::new(), vec![0], Vec::new());
                 for part in parts {
                     let late = match part {
@@ -105,12 +105,18 @@ impl Forming {
                     shapes.push(late.shape);
                 }
                 Ok(match dtype {
-                    Some(dtype) => Column::Ragged(Ragged { values, offsets, shapes, dtype }),
-                    None => Column::Bytes(ByteStrings { values, offsets }),
+                    Some(dtype) => Column::Ragged(Ragged { values, offsets, shapes, dtype, missing }),
+                    None => Column::Bytes(ByteStrings { values, offsets, missing }),
                 })
             }
         }
     }
+}
+
+/// Which parts are missing; empty if none is.
+fn missing(parts: &[Part]) -> Vec<bool> {
+    let missing: Vec<bool> = parts.iter().map(|p| matches!(p, Part::Missing)).collect();
+    if missing.contains(&true) { missing } else { Vec::new() }
 }
 
 /// A column of small values, `[N]`. Null becomes -1 in a class column, else 0, NaN or false; `missing` says where.

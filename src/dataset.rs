@@ -105,6 +105,7 @@ impl Dataset {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let store = Store::open(path);
+        // Also before the first commit: the shards of an ingest under way are nobody's Parquet folder.
         if path.join(".dsctl").is_dir() {
             let Some(root) = commit::latest(&store)? else {
                 return Err(Error::config(

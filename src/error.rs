@@ -88,7 +88,7 @@ pub enum Error {
         help: String,
     },
     /// The caller cancelled (Ctrl-C).
-    #[error("interrupted: the last committed version is whole")]
+    #[error("interrupted")]
     Interrupted,
     /// A worker thread panicked; the panic was caught and is reported here.
     #[error(

@@ -17,15 +17,17 @@ use serde::{Deserialize, Serialize};
 
 pub use epoch::Epoch;
 
-use crate::augment::{Chain, Output};
+use crate::augment::{Chain, Output, Spec};
 use crate::codec::Limits;
 use crate::data::buffer::Pool;
-use crate::data::info::Kind;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::plan::{Order, Plan, Rows, State, Tail, World};
+use crate::plan::{Deal, Order, Plan, Rows, State, Tail, World};
+
+/// Buffers that a loader keeps for reuse at the most.
+const KEPT: usize = 64;
 
 /// How an epoch is executed. Nothing here changes a byte of a batch, and none of it is in the recipe's digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +125,14 @@ impl Work {
     }
 
     fn is_clip(&self) -> bool {
-        matches!(self, Work::Chain(chain) if chain.kind() == Kind::Video)
+        self.chain().is_some_and(|chain| matches!(chain.spec(), Spec::Raster { frames: Some(_), .. }))
+    }
+
+    fn chain(&self) -> Option<&Chain> {
+        match self {
+            Work::Chain(chain) => Some(chain),
+            Work::Bytes => None,
+        }
     }
 }
 
@@ -176,14 +185,19 @@ impl Loader {
                 "raise run.memory (--memory), make the batch smaller, or put an operation in front that bounds the shape",
             ));
         }
-        let pool = Pool::new((run.prefetch.max(1) + 2) * columns.len().max(1));
+        let pool = Pool::new(run.prefetch.saturating_add(2).saturating_mul(columns.len()).clamp(1, KEPT));
         let core = Core { dataset, columns, limits, pool, stats: Stats::default() };
         Ok(Loader { core: Arc::new(core), sequence, run, recipe })
     }
 
+    /// Which global batches of an epoch are this rank's.
+    pub fn deal(&self) -> Deal {
+        self.plan(0).deal(self.run.world, 0)
+    }
+
     /// Steps of an epoch on this rank.
     pub fn len(&self) -> u64 {
-        self.plan(0).deal(self.run.world, 0).steps
+        self.deal().steps
     }
 
     /// Whether an epoch has no step on this rank.
@@ -193,7 +207,7 @@ impl Loader {
 
     /// Samples of an epoch that no rank gets (tail `drop`).
     pub fn dropped(&self) -> u64 {
-        self.plan(0).deal(self.run.world, 0).dropped(self.sequence.rows.len(), self.sequence.batch as u64)
+        self.deal().dropped(self.sequence.rows.len(), self.sequence.batch as u64)
     }
 
     /// The plan of an epoch: what stands where, for looking at.
@@ -220,6 +234,17 @@ impl Loader {
     /// Starts an epoch from its front: `for batch in loader.epoch(3)? { let batch = batch?; ... }`.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
         self.start(epoch, 0)
+    }
+
+    /// Some of an epoch's steps on this rank, counted from its front: what [`Loader::epoch`] gives, cut to a run of whole
+    /// batches. What lies beyond this rank's steps is left out.
+    pub fn part(&self, epoch: u64, steps: std::ops::Range<u64>) -> Result<Epoch> {
+        let plan = self.plan(epoch);
+        let whole = plan.deal(self.run.world, 0);
+        let end = steps.end.min(whole.steps);
+        let start = steps.start.min(end);
+        let deal = Deal { start: whole.after(start), steps: end - start, ..whole };
+        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe)
     }
 
     /// Goes on where a state was saved, on this loader's world whatever the world it was saved on: the next batches are the
@@ -253,16 +278,20 @@ impl Loader {
 fn least_memory(dataset: &Dataset, columns: &[OutColumn], batch: usize) -> u64 {
     let index = dataset.index();
     let mut payload = 0;
-    let mut bytes = 0u64;
+    // A slot's own bookkeeping: ids, jobs, draws.
+    let mut bytes = (batch as u64).saturating_mul(256);
     for column in columns {
         let OutColumn::Media { index: at, work, .. } = column else { continue };
         let [length, width, height, count] = index.largest(*at);
         payload = length.max(payload);
-        let (Work::Chain(chain), Some(_)) = (work, work.dense()) else { continue };
+        let (Work::Chain(chain), Some(_)) = (work, work.dense()) else {
+            bytes = bytes.saturating_add(length.saturating_mul(batch as u64));
+            continue;
+        };
         let Some(format) = crate::data::info::Format::ALL.iter().find(|f| f.kind() == chain.kind()) else { continue };
         let short = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
-        // A rate that makes neither more nor fewer samples; durations of the longest are not in the Index's header, so
-        // recordings that are resampled upwards are held back when their batch is opened, not here.
+        // An estimate where rates and durations decide (they are not in the Index's header). What a batch really takes is
+        // known when it is opened, and one over the budget is an error there, before any of it is allocated.
         let facts = crate::data::info::Info {
             width: short(width),
             height: short(height),

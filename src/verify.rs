@@ -416,5 +416,4 @@ pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
-#[path = "verify_tests.rs"]
 mod tests;

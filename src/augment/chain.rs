@@ -247,7 +247,7 @@ impl Chain {
 
     /// Holds every operation's result, as the facts tell it, against the limits: a picture of 1 x 60,000 pixels is small
     /// until its shorter side is resized to 224.
-    fn admit(&self, drawn: &Drawn, limits: &Limits) -> Result<(), Fault> {
+    pub(crate) fn admit(&self, drawn: &Drawn, limits: &Limits) -> Result<(), Fault> {
         let mut facts = drawn.source;
         for (step, draw) in self.steps.iter().zip(&drawn.draws) {
             facts = step.op.facts(&facts, draw);

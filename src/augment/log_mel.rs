@@ -135,7 +135,7 @@ impl LogMel {
             let what = format!("f_min = {} and f_max = {f_max}", self.f_min);
             return wrong(what, "frequencies are in Hz, 0 <= f_min < f_max");
         }
-        if self.log != Log::None && !(self.floor > 0.0 || (self.floor == 0.0 && self.offset > 0.0)) {
+        if self.log != Log::None && !(self.floor as f32 > 0.0 || (self.floor == 0.0 && self.offset as f32 > 0.0)) {
             let what = format!("floor = {} and offset = {} let log(0) through", self.floor, self.offset);
             return wrong(what, "floor is above 0 (1e-10), or it is 0 and offset is above 0");
         }

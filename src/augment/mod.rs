@@ -384,9 +384,10 @@ impl fmt::Debug for OpEntry {
 /// Parses an operation's parameters into its struct; unknown or missing parameters name the operation.
 pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Value) -> Result<T> {
     serde_json::from_value(params.clone()).map_err(|e| {
+        let example = OPS.iter().find(|entry| entry.name == op).map_or("{}", |entry| entry.example);
         crate::error::Error::config(
             format!("operation \"{op}\": {e}"),
-            "the documentation of `feedstock::augment` has the parameters of every operation",
+            format!("parameters that \"{op}\" takes, for example: {example}"),
         )
     })
 }

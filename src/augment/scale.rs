@@ -41,3 +41,49 @@ impl Scaler {
         self.resizer.resize_typed(&source, &mut target, &options).map_err(|e| wrong(&e))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fast_image_resize::CpuExtensions;
+
+    use super::*;
+
+    /// Law 1: pixels are bit-equal on every CPU.
+    #[test]
+    fn every_simd_level_gives_the_same_pixels() {
+        let levels = [
+            CpuExtensions::None,
+            #[cfg(target_arch = "x86_64")]
+            CpuExtensions::Sse4_1,
+            #[cfg(target_arch = "x86_64")]
+            CpuExtensions::Avx2,
+            #[cfg(target_arch = "aarch64")]
+            CpuExtensions::Neon,
+        ];
+        let supported: Vec<_> = levels.into_iter().filter(CpuExtensions::is_supported).collect();
+        let mut stream = crate::rng::Key::new(11).stream();
+        let mut compared = 0;
+        for _ in 0..60 {
+            let mut side = |most: u64| 1 + stream.below(most) as u32;
+            let (width, height, to) = (side(190), side(190), (side(150), side(150)));
+            let pixels: Vec<u8> = (0..width * height * 3).map(|_| stream.next_u64() as u8).collect();
+            let rect = Rect { x: width / 7, y: height / 5, width: width - width / 7, height: height - height / 5 };
+            let mut reference: Option<Vec<u8>> = None;
+            for level in &supported {
+                let mut scaler = Scaler::default();
+                // SAFETY: only levels that this CPU supports.
+                unsafe { scaler.resizer.set_cpu_extensions(*level) };
+                let mut out = Vec::new();
+                scaler.resize((&pixels, width as usize, height as usize), rect, to, &mut out).unwrap();
+                match &reference {
+                    None => reference = Some(out),
+                    Some(reference) => {
+                        assert_eq!(&out, reference, "{width}x{height} to {to:?} at {level:?}");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert!(supported.len() == 1 || compared >= 60, "{compared} comparisons over {supported:?}");
+    }
+}

@@ -14,14 +14,13 @@ mod color;
 mod h264;
 mod mkv;
 mod mp4;
+mod params;
 mod track;
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use self::clip::Clip;
 use self::color::{Rows, to_rgb};
 use self::track::Track;
-use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want};
+use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
@@ -41,15 +40,6 @@ pub struct Container {
     format: Format,
     sniff: fn(&[u8]) -> bool,
     read: fn(&[u8], &Limits) -> Result<Track, Fault>,
-}
-
-/// Runs a decoder; a panic in it becomes a fault.
-fn guarded<T>(codec: &str, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Fault::new(Reason::DecoderPanic, format!("the {codec} decoder panicked: {text}")))
-    })
 }
 
 impl Container {

@@ -48,7 +48,8 @@ pub struct Dense {
     pub dtype: DType,
     /// For every axis that differs between samples (counted from 1; axis 0 is N): its true length in each sample.
     pub lengths: Vec<(usize, Vec<usize>)>,
-    /// `[N]`, empty if nothing is: true where the cell was null in the dataset (class -1, int 0, float NaN, media zeros).
+    /// `[N]`, empty if none is: true for padding, and where the cell is null in the dataset. There stands -1 (class), 0
+    /// (int), NaN (float), false (bool), the chain's padding (media).
     pub missing: Vec<bool>,
 }
 
@@ -63,6 +64,8 @@ pub struct Ragged {
     pub shapes: Vec<Vec<usize>>,
     /// The elements' type.
     pub dtype: DType,
+    /// As [`Dense::missing`]; such a sample has no elements.
+    pub missing: Vec<bool>,
 }
 
 /// N byte strings, one behind the other.
@@ -72,6 +75,8 @@ pub struct ByteStrings {
     pub values: Vec<u8>,
     /// `[N + 1]`: offsets into `values`.
     pub offsets: Vec<usize>,
+    /// As [`Dense::missing`]; such a string is empty.
+    pub missing: Vec<bool>,
 }
 
 impl ByteStrings {
@@ -156,6 +161,7 @@ impl Batch {
             hash.update(&(bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
+        let flags = |f: &[bool]| f.iter().map(|v| u8::from(*v)).collect::<Vec<u8>>();
         let numbers = |n: &[usize]| n.iter().flat_map(|v| (*v as u64).to_le_bytes()).collect::<Vec<u8>>();
         part(&self.place.epoch.to_le_bytes());
         part(&self.place.batch.to_le_bytes());
@@ -170,7 +176,7 @@ impl Batch {
                         part(&numbers(&[*axis]));
                         part(&numbers(lengths));
                     }
-                    part(&d.missing.iter().map(|m| u8::from(*m)).collect::<Vec<u8>>());
+                    part(&flags(&d.missing));
                 }
                 Column::Ragged(r) => {
                     part(r.dtype.name().as_bytes());
@@ -178,14 +184,16 @@ impl Batch {
                     for shape in &r.shapes {
                         part(&numbers(shape));
                     }
+                    part(&flags(&r.missing));
                 }
                 Column::Bytes(b) => {
                     part(&b.values);
                     part(&numbers(&b.offsets));
+                    part(&flags(&b.missing));
                 }
             }
         }
-        part(&self.valid.iter().map(|v| u8::from(*v)).collect::<Vec<u8>>());
+        part(&flags(&self.valid));
         for id in &self.ids {
             part(id.as_bytes());
         }

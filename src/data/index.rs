@@ -343,6 +343,15 @@ impl Segment {
         if end != bytes.len() {
             return Err(format!("it has {} bytes, its header says {end}", bytes.len()));
         }
+        let mut rows = 0u64;
+        for entry in bytes[shards_at..rows_at].chunks_exact(SHARD) {
+            let whole = u64_at(entry, 0) == rows && (u32_at(entry, 24) as usize) < header.splits.len();
+            rows =
+                rows.checked_add(u64_at(entry, 8)).filter(|_| whole).ok_or("its shard table does not fit its rows")?;
+        }
+        if rows != header.rows {
+            return Err(format!("its shards have {rows} rows, its header says {}", header.rows));
+        }
         Ok(Segment { header, offsets, stride, shards_at, rows_at, ids_at, backing })
     }
 

@@ -26,11 +26,16 @@ pub struct Epoch {
     early: BTreeMap<u64, Result<Batch>>,
     workers: Vec<JoinHandle<()>>,
     deal: Deal,
+    places: u64,
+    batch: u64,
     epoch: u64,
     taken: u64,
     failed: bool,
     recipe: String,
 }
+
+/// The step under which a worker reports that it cannot go on.
+const LOST: u64 = u64::MAX;
 
 /// An open batch, until its last worker takes it to close it; or why it could not be opened.
 type Slot = std::sync::RwLock<Option<Result<Opened>>>;
@@ -52,8 +57,8 @@ impl Epoch {
     ) -> Result<Self> {
         let budget = run.memory;
         let window = Arc::new(Window::new(deal.steps, plan.batch_size(), run.prefetch, budget));
-        // Never blocks a sender: no more batches than the window's limit are on their way.
-        let (sender, done) = crossbeam_channel::bounded(run.prefetch.max(1));
+        // The window bounds what is on its way.
+        let (sender, done) = crossbeam_channel::unbounded();
         let mut started = Epoch {
             core: core.clone(),
             window: window.clone(),
@@ -61,6 +66,8 @@ impl Epoch {
             early: BTreeMap::new(),
             workers: Vec::new(),
             deal,
+            places: plan.places(),
+            batch: plan.batch_size() as u64,
             epoch,
             taken: 0,
             failed: false,
@@ -75,9 +82,10 @@ impl Epoch {
                     plan: plan.clone(),
                     deal,
                     epoch,
+                    budget,
                     sender: sender.clone(),
                 };
-                started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.run())?);
+                started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.guarded())?);
             }
         }
         Ok(started)
@@ -93,6 +101,16 @@ impl Epoch {
             epoch: self.epoch,
             batch: self.deal.after(self.taken),
         }
+    }
+
+    /// Samples of the epoch that no rank gets from where this one started (tail `drop`).
+    pub fn dropped(&self) -> u64 {
+        self.deal.dropped(self.places, self.batch)
+    }
+
+    /// The most bytes that batches on their way have held at one time.
+    pub fn peak_bytes(&self) -> u64 {
+        self.window.peak()
     }
 
     /// Steps that are still to come on this rank.
@@ -114,6 +132,7 @@ impl Iterator for Epoch {
                 break batch;
             }
             match self.done.recv() {
+                Ok((LOST, lost)) => break lost,
                 Ok((step, batch)) => {
                     self.early.insert(step, batch);
                 }
@@ -158,11 +177,23 @@ struct Worker {
     plan: Arc<Plan>,
     deal: Deal,
     epoch: u64,
+    budget: u64,
     sender: Sender<(u64, Result<Batch>)>,
 }
 
 impl Worker {
-    fn run(self) {
+    /// Panics inside a sample are that sample's error. Any other would leave the consumer waiting for a batch that nobody
+    /// finishes: it ends the epoch, and says so.
+    fn guarded(self) {
+        let worker = std::panic::AssertUnwindSafe(&self);
+        if let Err(panic) = std::panic::catch_unwind(|| worker.run()) {
+            self.window.stop();
+            let message = panic_message(&*panic);
+            let _ = self.sender.send((LOST, Err(Error::Panic { origin: Origin::default(), message })));
+        }
+    }
+
+    fn run(&self) {
         let mut desk = Desk::default();
         let mut current: Option<Arc<Flight<Slot>>> = None;
         while let Some((step, slot)) = self.window.claim() {
@@ -196,11 +227,16 @@ impl Worker {
 
     fn open(&self, flight: &Flight<Slot>) -> Result<Opened> {
         let mut reserved = false;
-        let reserve = |bytes| {
-            reserved = true;
-            self.window.reserve(flight, bytes);
-        };
         let batch = self.deal.batch(flight.step);
+        let reserve = |bytes| {
+            if bytes > self.budget {
+                let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.budget);
+                let help = "raise run.memory (--memory), make the batch smaller, or bound the shape with an operation";
+                return Err(Error::config(what, help));
+            }
+            reserved = true;
+            if self.window.reserve(flight, bytes) { Ok(()) } else { Err(Error::Interrupted) }
+        };
         let open = std::panic::AssertUnwindSafe(|| Opened::new(&self.core, &self.plan, self.epoch, batch, reserve));
         let opened = std::panic::catch_unwind(open)
             .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));

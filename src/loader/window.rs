@@ -4,7 +4,7 @@
 //! (or a byte budget) are on their way, so that one slow sample holds nobody up until the window is full.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The claims and the open batches of one epoch. `T` is what opening a batch makes.
@@ -15,6 +15,7 @@ pub(super) struct Window<T> {
     limit: u64,
     budget: u64,
     ticket: AtomicU64,
+    ended: AtomicBool,
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -27,6 +28,7 @@ struct State<T> {
     /// The next step that may reserve its bytes.
     next: u64,
     bytes: u64,
+    peak: u64,
     stopped: bool,
 }
 
@@ -50,13 +52,14 @@ impl<T> Flight<T> {
 impl<T> Window<T> {
     /// A window over `steps` batches of `slots` slots, at most `limit` batches and `budget` bytes on their way.
     pub(super) fn new(steps: u64, slots: usize, limit: usize, budget: u64) -> Self {
-        let state = State { first: 0, open: VecDeque::new(), next: 0, bytes: 0, stopped: false };
+        let state = State { first: 0, open: VecDeque::new(), next: 0, bytes: 0, peak: 0, stopped: false };
         Window {
             slots: slots as u64,
             steps,
             limit: limit.max(1) as u64,
             budget,
             ticket: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -70,8 +73,11 @@ impl<T> Window<T> {
         self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims the next (step, slot); `None` when all are claimed.
+    /// Claims the next (step, slot); `None` when all are claimed, or the epoch was stopped.
     pub(super) fn claim(&self) -> Option<(u64, usize)> {
+        if self.ended.load(Ordering::Relaxed) {
+            return None;
+        }
         let ticket = self.ticket.fetch_add(1, Ordering::Relaxed);
         let step = ticket / self.slots;
         (step < self.steps).then_some((step, (ticket % self.slots) as usize))
@@ -80,7 +86,7 @@ impl<T> Window<T> {
     /// The batch of a claimed step, once the window reaches it; `None` when the epoch was stopped.
     pub(super) fn enter(&self, step: u64) -> Option<Arc<Flight<T>>> {
         let mut state = self.lock();
-        while !state.stopped && step >= state.first + self.limit {
+        while !state.stopped && step >= state.first.saturating_add(self.limit) {
             state = self.wait(state);
         }
         if state.stopped {
@@ -109,11 +115,17 @@ impl<T> Window<T> {
         }
         state.next = flight.step + 1;
         state.bytes = state.bytes.saturating_add(bytes);
+        state.peak = state.peak.max(state.bytes);
         flight.bytes.store(bytes, Ordering::Relaxed);
         let go = !state.stopped;
         drop(state);
         self.changed.notify_all();
         go
+    }
+
+    /// The most bytes that were reserved at one time.
+    pub(super) fn peak(&self) -> u64 {
+        self.lock().peak
     }
 
     /// The consumer has the front batch: the window moves on.
@@ -129,6 +141,7 @@ impl<T> Window<T> {
 
     /// Ends the epoch for every worker.
     pub(super) fn stop(&self) {
+        self.ended.store(true, Ordering::Relaxed);
         self.lock().stopped = true;
         self.changed.notify_all();
     }

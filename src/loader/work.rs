@@ -15,7 +15,7 @@ use crate::data::buffer::Region;
 use crate::data::index::Payload;
 use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
-use crate::error::{Error, Origin, Result};
+use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::plan::Plan;
 
 /// A batch whose rows, draws and buffers are decided.
@@ -60,7 +60,13 @@ pub(super) struct Desk {
 
 impl Opened {
     /// Decides everything about global batch `batch` of the plan. `reserve` is told the bytes before they are taken.
-    pub(super) fn new(core: &Core, plan: &Plan, epoch: u64, batch: u64, reserve: impl FnOnce(u64)) -> Result<Self> {
+    pub(super) fn new(
+        core: &Core,
+        plan: &Plan,
+        epoch: u64,
+        batch: u64,
+        reserve: impl FnOnce(u64) -> Result<()>,
+    ) -> Result<Self> {
         let index = core.dataset.index();
         let n = plan.batch_size();
         let slots: Vec<_> = (0..n).map(|i| plan.slot(batch, i)).collect();
@@ -82,16 +88,29 @@ impl Opened {
                 let mut cell = None;
                 let mut own = Extents::new();
                 if let Some((segment, row)) = row
-                    && let Some(payload) = row.payload(*at)
+                    && !row.is_null(*at)
                 {
+                    let refused = |fault: Fault| fault.at(core.dataset.origin(segment.row, *at));
+                    let Some(payload) = row.payload(*at) else {
+                        return Err(refused(Fault::new(
+                            Reason::Unsupported,
+                            "its format is newer than this build: use a newer feedstock",
+                        )));
+                    };
                     let drawn = match work {
                         Work::Bytes => None,
                         Work::Chain(chain) => {
                             let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
+                            chain.admit(&drawn, &core.limits).map_err(refused)?;
                             own = chain.extents(&drawn);
                             Some(drawn)
                         }
                     };
+                    if work.dense().is_none() {
+                        let made =
+                            drawn.as_ref().zip(work.chain()).map_or(0, |(drawn, chain)| chain.bytes(drawn) as u64);
+                        bytes = bytes.saturating_add(made.max(payload.length));
+                    }
                     cell = Some((payload, drawn));
                 }
                 extents.push(own);
@@ -104,7 +123,7 @@ impl Opened {
             }
             shapes.push((shape, extents));
         }
-        reserve(bytes);
+        reserve(bytes)?;
 
         let mut shapes = shapes.into_iter();
         let mut media = 0;
@@ -219,7 +238,7 @@ impl Core {
             self.dataset.fetch(row, index, &mut desk.payload)?;
             Stats::add(&self.stats.fetch, mark.nanos());
             Stats::add(&self.stats.bytes, desk.payload.len() as u64);
-            let fault = |fault: crate::error::Fault| fault.at(self.dataset.origin(row, index));
+            let fault = |fault: Fault| fault.at(self.dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
                     let mark = Mark::now();
@@ -251,7 +270,7 @@ impl Core {
         slot: &[usize],
         region: Option<Region>,
         times: Option<Region>,
-    ) -> Result<Part, crate::error::Fault> {
+    ) -> Result<Part, Fault> {
         let codec = codec::by_format(payload.info.format)?;
         let Some(mut region) = region else {
             return chain.run_late(drawn, &desk.payload, codec, &self.limits, &mut desk.tools).map(Part::Loose);

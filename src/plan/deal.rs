@@ -74,12 +74,12 @@ impl Deal {
 
     /// The global batch of this rank's step.
     pub fn batch(&self, step: u64) -> u64 {
-        self.start + step * self.world.size + self.world.rank
+        self.after(step).saturating_add(self.world.rank)
     }
 
     /// The first global batch that no rank has taken after `step` steps.
     pub fn after(&self, step: u64) -> u64 {
-        self.start + step * self.world.size
+        self.start.saturating_add(step.saturating_mul(self.world.size))
     }
 
     /// Samples of `places` that no rank gets, whatever the steps (only [`Tail::Drop`] leaves any).

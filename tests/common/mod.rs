@@ -29,6 +29,16 @@ pub(crate) fn made(source: &str, options: &IngestOptions) -> Made {
     Made { dataset: Arc::new(Dataset::open(&target).unwrap()), folder }
 }
 
+/// A gray PNG of one colour.
+pub(crate) fn gray_png(width: u32, height: u32) -> Vec<u8> {
+    use image::ImageEncoder;
+    let mut bytes = Vec::new();
+    let pixels = vec![90u8; (width * height) as usize];
+    let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+    encoder.write_image(&pixels, width, height, image::ExtendedColorType::L8).unwrap();
+    bytes
+}
+
 /// A recipe of `fixtures/recipes`.
 pub(crate) fn recipe(name: &str) -> Recipe {
     let path = fixture("recipes").join(name).with_extension("toml");

@@ -11,7 +11,7 @@ use feedstock::data::batch::{Batch, Column};
 use feedstock::data::tensor::DType;
 use feedstock::plan::{State, Tail};
 use feedstock::recipe::Recipe;
-use feedstock::{Error, augment, open};
+use feedstock::{Error, augment};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
@@ -25,6 +25,9 @@ pub(crate) struct Load {
     /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// Another version than the latest.
+    #[arg(long, value_name = "V")]
+    version: Option<u64>,
     /// The epoch to run (from 0).
     #[arg(long, value_name = "E", conflicts_with = "state_in")]
     epoch: Option<u64>,
@@ -99,7 +102,7 @@ impl Load {
     pub(crate) fn run(self, global: &Global) -> Done {
         let recipe = self.recipe(global)?;
         recipe.validate()?;
-        let dataset = Arc::new(open(&self.dataset)?);
+        let dataset = Arc::new(crate::ls::open_at(&self.dataset, self.version)?);
         for text in dataset.notes() {
             output::note(global, format!("note: {text}"));
         }
@@ -152,18 +155,19 @@ impl Load {
         meter.finish();
         let seconds = started.elapsed().as_secs_f64();
         let state = epoch.state();
+        let left_out = epoch.dropped();
         drop(epoch);
-        if let Some(path) = &self.state_out {
-            std::fs::write(path, state.to_json()).map_err(|e| Error::io(path, "write", e))?;
-        }
         if let Some(path) = &self.dump {
             dump(path, &dumped)?;
+        }
+        if let Some(path) = &self.state_out {
+            save(path, &state.to_json())?;
         }
         let stats = loader.stats();
         let whole = format!("{:032x}", all.digest128());
         if global.json {
             let mut result = json!({
-                "epoch": number, "batches": batches, "samples": samples, "dropped": loader.dropped(), "seconds": seconds,
+                "epoch": number, "batches": batches, "samples": samples, "dropped": left_out, "seconds": seconds,
                 "samples_per_second": samples as f64 / seconds.max(1e-9), "threads": loader.threads(), "stats": stats, "state": state,
             });
             if self.digest {
@@ -188,12 +192,8 @@ impl Load {
                 stats.augment_seconds,
                 stats.wait_seconds
             ));
-            if loader.dropped() > 0 && self.limit.is_none() {
-                output::line(format_args!(
-                    "  {} samples at the end of the order are left out (--tail {})",
-                    loader.dropped(),
-                    "drop"
-                ));
+            if left_out > 0 && self.limit.is_none() {
+                output::line(format_args!("  {left_out} samples at the end of the order are left out (--tail drop)"));
             }
         }
         if interrupted.load(Ordering::Relaxed) {
@@ -201,6 +201,13 @@ impl Load {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Writes a small file so that a reader sees the old or the new one, never a part.
+fn save(path: &std::path::Path, text: &str) -> Result<(), Error> {
+    let beside = path.with_extension("tmp");
+    std::fs::write(&beside, text).map_err(|e| Error::io(&beside, "write", e))?;
+    std::fs::rename(&beside, path).map_err(|e| Error::io(path, "replace", e))
 }
 
 /// Every batch in one safetensors file: `BATCH/COLUMN`, with `/values` and `/offsets` for byte strings and ragged columns,
@@ -245,6 +252,11 @@ fn dump(path: &std::path::Path, batches: &[Batch]) -> Result<(), Error> {
                     tensors.push((format!("{name}/values"), dtype(r.dtype), shape, r.values.as_slice().into()));
                 }
                 Column::Bytes(b) => {
+                    if !b.missing.is_empty() {
+                        let missing =
+                            (format!("{name}/missing"), Dtype::BOOL, vec![b.missing.len()], flags(&b.missing).into());
+                        tensors.push(missing);
+                    }
                     tensors.push((
                         format!("{name}/offsets"),
                         Dtype::I64,

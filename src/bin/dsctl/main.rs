@@ -93,7 +93,7 @@ fn read_toml<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T
     toml::from_str(&text).map_err(|e| {
         Error::config(
             format!("{}: {}", path.display(), e.to_string().trim_end()),
-            "see the README for what it may hold",
+            "schemas/recipe.schema.json lists what a recipe may hold, `dsctl ingest --help` what an ingest takes",
         )
     })
 }

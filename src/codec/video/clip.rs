@@ -7,7 +7,8 @@
 use rusty_h264_decoder::Decoder;
 
 use super::color::{Matrix, Planes};
-use super::h264::{Entry, Picture, Stream, refused};
+use super::h264::{Entry, Stream, refused};
+use super::params::Picture;
 use super::track::Track;
 use crate::codec::Limits;
 use crate::error::{Fault, Reason};

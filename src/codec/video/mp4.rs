@@ -5,7 +5,8 @@
 //! structs, a box of size 0 within `stbl` is an endless loop, and tables that disagree are a panic.
 //!
 //! Edit lists are followed as ffmpeg does: one edit, with any empty ones in front. Frames outside it are decoded but not
-//! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times.
+//! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times;
+//! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
 use std::ops::Range;
 
@@ -228,7 +229,7 @@ fn sample_tables(bytes: &[u8], tables: &Range<usize>, listing: &mut Listing) -> 
             left = in_chunk;
         }
         left -= 1;
-        let size = u64::from(if one_size == 0 { word(&each[n], 0) } else { one_size });
+        let size = u64::from(if one_size == 0 { each.get(n).map_or(0, |e| word(e, 0)) } else { one_size });
         let length = times.next().ok_or_else(|| corrupt("stts lists fewer samples than stsz"))?;
         let key = match &mut keys {
             None => true,
