@@ -1,6 +1,6 @@
 //! An ingest that is interrupted, killed, or whose reader goes away.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn sources(dir: &Path) -> (PathBuf, PathBuf) {
     (small, large)
 }
 
-const FLAGS: [&str; 6] = ["--threads", "1", "--shard-bytes", "100000", "--progress", "none"];
+const FLAGS: [&str; 6] = ["--threads", "1", "--shard-bytes", "300000", "--progress", "none"];
 
 /// Starts the ingest of the large source and waits until a further shard of it is in the journal, far from its end.
 fn under_way(large: &Path, dataset: &Path) -> Child {
@@ -63,8 +63,7 @@ fn an_interrupted_and_a_killed_ingest_go_on_to_the_same_version() {
     let first = version(&dataset);
 
     let child = under_way(&large, &dataset);
-    // SAFETY: a signal to a child that has not been waited for.
-    assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+    interrupt(&child);
     let done = child.wait_with_output().unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(130), "{said}");
@@ -88,6 +87,7 @@ fn an_interrupted_and_a_killed_ingest_go_on_to_the_same_version() {
     assert_eq!(files(&dataset), files(&dir.path().join("undisturbed")), "not a byte differs, and nothing is left over");
 
     gone_reader(&dataset);
+    interrupted_load(&dataset, &dir.path().join("state.json"));
 }
 
 fn shards(dataset: &Path) -> usize {
@@ -109,4 +109,32 @@ fn gone_reader(dataset: &Path) {
         let done = child.wait_with_output().unwrap();
         assert_eq!((done.status.code(), String::from_utf8(done.stderr).unwrap()), (Some(0), String::new()));
     }
+}
+
+/// What Ctrl-C sends.
+fn interrupt(child: &Child) {
+    // SAFETY: a signal to a child that has not been waited for.
+    assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+}
+
+/// Ctrl-C while loading: the state is that of the last batch handed out, and the rest is the rest.
+fn interrupted_load(dataset: &Path, state: &Path) {
+    let batches =
+        |out: &str| -> Vec<String> { out.lines().filter(|l| l.contains(" batch ")).map(str::to_owned).collect() };
+    let all = batches(&dsctl!["load", dataset, "--batch", "2", "--tail", "pad", "--digest"].ok().out);
+    assert_eq!(all.len(), 1501);
+    let mut child = command();
+    child.arg("load").arg(dataset).args(["--batch", "2", "--tail", "pad", "--digest", "--threads", "1", "--state-out"]);
+    let mut child = child.arg(state).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    (0..3).for_each(|_| assert!(out.read_line(&mut said).unwrap() > 0));
+    interrupt(&child);
+    out.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut got = batches(&said);
+    assert!(got.len() >= 2 && got.len() < all.len(), "{}", got.len());
+    let rest = dsctl!["load", dataset, "--batch", "2", "--tail", "pad", "--digest", "--state-in", state].ok();
+    got.extend(batches(&rest.out));
+    assert_eq!(got, all);
 }

@@ -154,8 +154,11 @@ fn a_dump_is_readable_and_has_the_right_shapes() {
     dsctl!["load", dataset, "--limit", "1", "--dump", dir.path().join("no/such/x")].ended(1).says(&["no/such/x"]);
 }
 
-/// Every sample that a batch of one delivers, by id: shape, pixels, label.
-fn samples(dir: &Path, source: &Path, recipe: Option<&Path>) -> BTreeMap<String, (Vec<usize>, Vec<u8>, Vec<u8>)> {
+/// Shape and bytes of a picture, bytes of its label.
+type Sample = (Vec<usize>, Vec<u8>, Vec<u8>);
+
+/// Every sample that batches of one deliver, by id.
+fn samples(dir: &Path, source: &Path, recipe: Option<&Path>) -> BTreeMap<String, Sample> {
     let path = dir.join("samples.safetensors");
     match recipe {
         Some(recipe) => dsctl!["load", source, "--recipe", recipe, "--batch", "1", "--dump", path].ok(),
