@@ -1,0 +1,271 @@
+//! What a sample costs to load, beside the decoder alone on the very same crops.
+//!
+//! `cargo bench --bench load` prints the tables of docs/measurements.md. Every repeat runs all contestants, one after
+//! the other, over the same epoch; the order turns around from repeat to repeat. The page cache is warm and so are the pools.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{Cost, Runs, cost, head, machine, measures, memory, photos, row};
+use feedstock::augment::Draw;
+use feedstock::codec::image::jpeg::Jpeg;
+use feedstock::codec::{Codec, Limits, Rect, Scratch, Want};
+use feedstock::dataset::Dataset;
+use feedstock::ingest::{Control, IngestOptions, ingest};
+use feedstock::loader::{Loader, OutColumn, StatsReport, Work};
+use feedstock::recipe::Recipe;
+use libjpeg_turbo_rs::{Decoder, PixelFormat};
+
+const REPEATS: u64 = 7;
+/// The argument that makes this program load one epoch and say how its memory grew: dataset, recipe, threads follow.
+const CHILD: &str = "--memory-of";
+
+const NORMALIZE: &str = r#"{ "op": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225] },
+    { "op": "to", "dtype": "f32", "layout": "nchw" }"#;
+
+fn recipe(name: &str, threads: usize) -> Recipe {
+    let front = match name {
+        "crop" => r#"{ "op": "random_resized_crop", "size": 224 }, { "op": "horizontal_flip" }"#,
+        _ => r#"{ "op": "resize", "size": 256 }, { "op": "center_crop", "size": 224 }"#,
+    };
+    let ops = format!("[{front}, {NORMALIZE}]");
+    let batch = if measures() { 64 } else { 8 };
+    let text = format!(
+        r#"{{ "batch": {batch}, "seed": 7, "tail": "drop", "run": {{ "threads": {threads} }},
+            "columns": {{ "image": {{ "ops": {ops} }}, "label": {{}} }} }}"#
+    );
+    serde_json::from_str(&text).expect("a recipe")
+}
+
+fn loader(dataset: &Arc<Dataset>, name: &str, threads: usize) -> Loader {
+    recipe(name, threads).loader(dataset.clone()).expect("a loader")
+}
+
+/// One epoch; returns its samples.
+fn load(loader: &Loader, epoch: u64) -> usize {
+    loader.epoch(epoch).expect("an epoch").map(|batch| batch.expect("a batch").len()).sum()
+}
+
+/// The crops that a loader's epoch draws: a payload each, and the region of it.
+fn crops(loader: &Loader, epoch: u64) -> Vec<(u64, Rect)> {
+    let Some(OutColumn::Media { index, work: Work::Chain(chain), .. }) =
+        loader.columns().iter().find(|c| c.name() == "image")
+    else {
+        panic!("a chain of images");
+    };
+    let plan = loader.plan(epoch);
+    let places = (0..loader.len()).flat_map(|batch| (0..plan.batch_size()).map(move |slot| (batch, slot)));
+    let crop = |(batch, slot)| {
+        let segment = plan.slot(batch, slot).segments.remove(0);
+        let row = loader.dataset().index().row(segment.row);
+        let payload = row.payload(*index).expect("a payload");
+        let drawn = chain.draw(&payload.info, plan.key(row.key(), &segment));
+        let rect = match drawn.draws[0] {
+            Draw::Rect(rect) => rect,
+            _ => Rect { x: 0, y: 0, width: payload.info.width, height: payload.info.height },
+        };
+        (segment.row, rect)
+    };
+    places.map(crop).collect()
+}
+
+/// Every payload, in memory.
+fn payloads(dataset: &Dataset, column: usize) -> Vec<Vec<u8>> {
+    let fetch = |row| {
+        let mut bytes = Vec::new();
+        dataset.fetch(row, column, &mut bytes).expect("a payload");
+        bytes
+    };
+    (0..dataset.rows()).map(fetch).collect()
+}
+
+/// The decoder alone: `set_crop_region` and `decode_image_into`, nothing else; `None`: the whole picture.
+fn decode(bytes: &[u8], region: Option<Rect>, out: &mut Vec<u8>) -> usize {
+    let mut decoder = Decoder::new(bytes).expect("a JPEG");
+    decoder.set_output_format(PixelFormat::Rgb);
+    if let Some(r) = region {
+        decoder.set_crop_region(r.x as usize, r.y as usize, r.width as usize, r.height as usize);
+    }
+    let length = decoder.output_buffer_size().expect("a size");
+    if out.len() < length {
+        out.resize(length, 0);
+    }
+    decoder.decode_image_into(&mut out[..length]).expect("pixels").bytes_written
+}
+
+/// What one contestant cost over the repeats, a sample.
+#[derive(Default)]
+struct Contestant {
+    name: &'static str,
+    cpu_ms: Runs,
+    system_ms: Runs,
+    rate: Runs,
+}
+
+impl Contestant {
+    fn named(name: &'static str) -> Self {
+        Contestant { name, ..Contestant::default() }
+    }
+
+    fn add(&mut self, cost: Cost, samples: usize) {
+        let samples = samples as f64;
+        self.cpu_ms.push(cost.cpu() * 1e3 / samples);
+        self.system_ms.push(cost.system * 1e3 / samples);
+        self.rate.push(samples / cost.wall);
+    }
+}
+
+/// The time that each stage took of one sample, in milliseconds of its thread.
+fn stages(name: &str, report: &StatsReport) {
+    let ms = |seconds: f64| format!("{:.3}", seconds * 1e3 / report.samples as f64);
+    let parts = [report.fetch_seconds, report.decode_seconds, report.augment_seconds];
+    let mut cells = vec![name.to_owned()];
+    cells.extend(parts.map(ms));
+    cells.push(format!("{:.1}", report.bytes as f64 / report.samples as f64 / 1024.0));
+    row(&cells);
+}
+
+/// Loads an epoch in this process, which has done nothing else, and prints how its memory grew.
+fn child(arguments: &[String]) {
+    let [dataset, name, threads] = arguments else { panic!("dataset, recipe, threads") };
+    let dataset = Arc::new(Dataset::open(dataset).expect("a dataset"));
+    let before = (memory("VmRSS"), memory("RssAnon"));
+    let loader = loader(&dataset, name, threads.parse().expect("a number"));
+    let mut anonymous: f64 = 0.0;
+    for batch in loader.epoch(0).expect("an epoch") {
+        drop(batch.expect("a batch"));
+        anonymous = anonymous.max(memory("RssAnon"));
+    }
+    println!("{:.1} {:.1}", memory("VmHWM") - before.0, anonymous - before.1);
+}
+
+/// Peak growth of resident memory, and of its anonymous part, in MiB, of a process that only loads.
+fn growth(dataset: &Path, name: &str, threads: usize) -> [f64; 2] {
+    let program = std::env::current_exe().expect("this program");
+    let mut command = std::process::Command::new(program);
+    command.args(std::env::args().skip(1)).arg(CHILD).arg(dataset).args([name, &threads.to_string()]);
+    let out = command.output().expect("a child");
+    let text = String::from_utf8(out.stdout).expect("text");
+    let mut numbers = text.split_whitespace().map(|n| n.parse().expect("a number"));
+    std::array::from_fn(|_| numbers.next().expect("two numbers"))
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|a| a == CHILD) {
+        return child(&arguments[at + 1..]);
+    }
+    let machine = machine();
+    let repeats = if measures() { REPEATS } else { 1 };
+    let photos = photos(if measures() { 60 } else { 2 });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let target = folder.path().join("dataset");
+    ingest(&photos.path, &target, &IngestOptions::default(), &Control::default()).expect("an ingest");
+    let dataset = Arc::new(Dataset::open(&target).expect("a dataset"));
+    let column = dataset.schema().columns.iter().position(|c| c.name == "image").expect("a column of images");
+    let payloads = payloads(&dataset, column);
+
+    let loaders: Vec<(usize, Loader)> = ["crop", "crop", "center", "center"]
+        .into_iter()
+        .zip([1, 2, 1, 2])
+        .map(|(name, threads)| (threads, loader(&dataset, name, threads)))
+        .collect();
+    let mut contestants = [
+        Contestant::named("decoder alone: region decode of the same crops"),
+        Contestant::named("feedstock's JPEG codec: the same regions"),
+        Contestant::named("load: random resized crop 224, 1 thread"),
+        Contestant::named("load: random resized crop 224, 2 threads"),
+        Contestant::named("decoder alone: whole decode"),
+        Contestant::named("load: resize 256 + center crop 224, 1 thread"),
+        Contestant::named("load: resize 256 + center crop 224, 2 threads"),
+    ];
+    let (mut out, mut scratch) = (Vec::new(), Scratch::default());
+    let (mut ratios, mut whole_ratios) = ([Runs::default(), Runs::default()], [Runs::default(), Runs::default()]);
+    let mut area = (0.0, 0.0);
+    let mut run = |contestant: usize, epoch: u64, crops: &[(u64, Rect)]| match contestant {
+        0 | 4 => cost(|| {
+            let region = |rect: Rect| (contestant == 0).then_some(rect);
+            let decoded = |(at, rect): &(u64, Rect)| decode(&payloads[*at as usize], region(*rect), &mut out);
+            crops.iter().map(decoded).filter(|bytes| *bytes > 0).count()
+        }),
+        1 => cost(|| {
+            let limits = Limits::default();
+            for (at, rect) in crops {
+                let want = Want::Image { region: Some(*rect) };
+                Jpeg.decode(&payloads[*at as usize], want, &limits, &mut scratch).expect("pixels");
+            }
+            crops.len()
+        }),
+        n => cost(|| load(&loaders[if n < 4 { n - 2 } else { n - 3 }].1, epoch)),
+    };
+    for contestant in 0..contestants.len() {
+        // Page cache, pools, scratches.
+        run(contestant, 1_000, &crops(&loaders[0].1, 1_000));
+    }
+    let warm: Vec<StatsReport> = loaders.iter().map(|(_, l)| l.stats()).collect();
+    for repeat in 0..repeats {
+        let crops = crops(&loaders[0].1, repeat);
+        let whole = |row| dataset.index().row(row).payload(column).map_or(0, |p| p.info.width * p.info.height);
+        area.0 += crops.iter().map(|(_, r)| f64::from(r.width * r.height)).sum::<f64>();
+        area.1 += crops.iter().map(|(row, _)| f64::from(whole(*row))).sum::<f64>();
+        let mut cpu = [0.0; 7];
+        for i in 0..contestants.len() {
+            let i = if repeat % 2 == 0 { i } else { contestants.len() - 1 - i };
+            let (cost, samples) = run(i, repeat, &crops);
+            assert_eq!(samples, crops.len(), "{}", contestants[i].name);
+            contestants[i].add(cost, samples);
+            cpu[i] = cost.cpu();
+        }
+        for threads in 0..2 {
+            ratios[threads].push(cpu[2 + threads] / cpu[0]);
+            whole_ratios[threads].push(cpu[5 + threads] / cpu[4]);
+        }
+    }
+
+    let samples = loaders[0].1.len() * loaders[0].1.plan(0).batch_size() as u64;
+    println!("{machine}");
+    println!(
+        "{}: {} rows; {samples} samples an epoch, {repeats} epochs after one to warm up",
+        photos.name,
+        dataset.rows()
+    );
+    println!("crops cover {:.0}% of their pictures", area.0 / area.1 * 100.0);
+    head(&["", "CPU ms a sample", "of these in the kernel", "samples/s"]);
+    for c in &contestants {
+        row(&[c.name, &c.cpu_ms.show(3), &c.system_ms.show(3), &c.rate.show(0)]);
+    }
+    head(&["CPU of a load / CPU of the decoder alone, the same repeat", "1 thread", "2 threads"]);
+    row(&["random resized crop 224 / region decode", &ratios[0].show(2), &ratios[1].show(2)]);
+    row(&["resize 256 + center crop 224 / whole decode", &whole_ratios[0].show(2), &whole_ratios[1].show(2)]);
+
+    head(&["wall ms of the threads a sample, all repeats", "fetch", "decode", "augment and write", "KiB read"]);
+    for (((threads, loader), before), name) in
+        loaders.iter().zip(&warm).zip(["random resized crop 224", "", "resize 256 + center crop 224", ""])
+    {
+        if *threads == 1 {
+            let after = loader.stats();
+            let report = StatsReport {
+                samples: after.samples - before.samples,
+                bytes: after.bytes - before.bytes,
+                fetch_seconds: after.fetch_seconds - before.fetch_seconds,
+                decode_seconds: after.decode_seconds - before.decode_seconds,
+                augment_seconds: after.augment_seconds - before.augment_seconds,
+                ..after
+            };
+            stages(name, &report);
+        }
+    }
+
+    let batch = loaders[0].1.plan(0).batch_size();
+    let mib = (batch * 3 * 224 * 224 * 4) as f64 / f64::from(1 << 20);
+    println!(
+        "\nPeak growth of memory over an open dataset, a process of its own, prefetch 2, a batch of {mib:.1} MiB:"
+    );
+    head(&["MiB", "resident (VmHWM)", "anonymous (RssAnon)"]);
+    for (threads, name) in [(1, "random resized crop 224, 1 thread"), (2, "random resized crop 224, 2 threads")] {
+        let grown = growth(&target, "crop", threads);
+        row(&[name.to_owned(), format!("{:.0}", grown[0]), format!("{:.0}", grown[1])]);
+    }
+}

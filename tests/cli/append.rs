@@ -1,0 +1,130 @@
+//! More into a dataset that is there: nothing new, new rows, new classes.
+
+use serde_json::json;
+
+use crate::common::fixture;
+use crate::run::{copies, files, folder, rows, version};
+
+#[test]
+fn the_same_again_is_nothing_new() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset].ok();
+    let (before, was) = (files(&dataset), version(&dataset));
+    let again = dsctl!["ingest", fixture("images"), dataset].ok();
+    assert!(again.out.contains("nothing new") && again.out.contains("version 1"), "{}", again.out);
+    let summary = dsctl!["ingest", fixture("images"), dataset, "--json"].ok().json();
+    assert_eq!((&summary["rows"], &summary["skipped"], &summary["version"]), (&json!(0), &json!(32), &json!(1)));
+    assert_eq!(version(&dataset), was);
+    assert_eq!(files(&dataset), before);
+    // The same ids with other contents are not the same.
+    let other = dir.path().join("other");
+    copies(&other, &[("images/train/pants/001_422.jpg", "train/pants/000_444.jpg")]);
+    dsctl!["ingest", other, dataset, "--split-dirs", "yes"].ended(2).says(&["train/pants/000_444.jpg", "--id-prefix"]);
+    assert_eq!(files(&dataset).keys().filter(|f| f.starts_with("data")).count(), 2);
+    dsctl!["ingest", other, dataset, "--split-dirs", "yes", "--id-prefix", "more/"].ok();
+    assert_eq!((version(&dataset).1, rows(&dataset).len()), (2, 33));
+}
+
+#[test]
+fn one_class_and_a_class_called_test() {
+    let dir = folder();
+    let one = dir.path().join("one");
+    copies(
+        &one,
+        &[("images/train/pants/000_444.jpg", "pants/a.jpg"), ("images/train/pants/001_422.jpg", "pants/b.jpg")],
+    );
+    let ran = dsctl!["ingest", one, dir.path().join("d1"), "--json"].ok().says(&["one class only, \"pants\""]);
+    assert_eq!(ran.json()["rows_by_label"], json!({"pants": 2}));
+
+    let named = dir.path().join("named");
+    let photo = "images/train/pants/000_444.jpg";
+    copies(&named, &[(photo, "cat/a.jpg"), (photo, "test/b.jpg"), (photo, "val/c.jpg")]);
+    let summary = dsctl!["ingest", named, dir.path().join("d2"), "--json"].ok().json();
+    assert_eq!(summary["rows_by_split"], json!({"train": 3}));
+    assert_eq!(summary["rows_by_label"], json!({"cat": 1, "test": 1, "val": 1}));
+    // Splits over bare files may be either: that is asked, not guessed.
+    let bare = dir.path().join("bare");
+    copies(&bare, &[(photo, "train/a.jpg"), (photo, "test/b.jpg")]);
+    dsctl!["ingest", bare, dir.path().join("d3")].ended(2).says(&["--split-dirs yes", "--split-dirs no"]);
+}
+
+#[test]
+fn new_classes_come_behind_the_old_ones() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    copies(
+        &first,
+        &[("images/train/pants/000_444.jpg", "boot/a.jpg"), ("images/train/pants/001_422.jpg", "dress/b.jpg")],
+    );
+    copies(
+        &second,
+        &[
+            ("images/train/shoes/000_444.jpg", "ascot/c.jpg"),
+            ("images/train/shoes/001_422.jpg", "cape/d.jpg"),
+            ("images/train/shoes/002_420.jpg", "dress/e.jpg"),
+        ],
+    );
+    dsctl!["ingest", first, dataset].ok();
+    let (digest, _) = version(&dataset);
+    let old = rows(&dataset);
+    let summary = dsctl!["ingest", second, dataset, "--json"].ok().json();
+    assert_eq!((&summary["rows"], &summary["version"]), (&json!(3), &json!(2)));
+    assert_eq!(summary["rows_by_label"], json!({"ascot": 1, "cape": 1, "dress": 1}));
+
+    let names = |args: &[&str]| {
+        let shown = match args {
+            [] => dsctl!["inspect", dataset, "--json"],
+            [v, ..] => dsctl!["inspect", dataset, "--json", "--version", *v],
+        };
+        let shown = shown.ok().json();
+        let schema = shown["schema"].as_array().unwrap();
+        schema.iter().find(|c| c["name"] == "label").unwrap()["feature"]["names"].clone()
+    };
+    assert_eq!(names(&[]), json!(["boot", "dress", "ascot", "cape"]));
+    assert_eq!(names(&["1"]), json!(["boot", "dress"]));
+    let now = rows(&dataset);
+    assert_eq!(now.len(), 5);
+    assert!(old.iter().all(|(id, row)| now[id] == *row), "rows keep their numbers and labels");
+    assert_eq!(now["dress/e.jpg"]["values"]["label"], "dress");
+    let shown = dsctl!["ls", dataset, "--version", "1", "--json"].ok().json();
+    assert_eq!((&shown["digest"], &shown["rows"]), (&json!(digest), &json!(2)));
+    dsctl!["verify", dataset].ok();
+    // Both at once give the same rows, but the classes in the order of their names.
+    let other = dir.path().join("words");
+    copies(&other, &[("text/unicode.txt", "boot/a.txt")]);
+    dsctl!["ingest", other, dataset, "--format", "text"].ended(2).says(&["image (image)", "text (text)"]);
+    assert_eq!(version(&dataset).1, 2);
+}
+
+#[test]
+fn over_the_limit_nothing_is_committed_and_a_rerun_goes_on() {
+    let dir = folder();
+    let (source, dataset) = (dir.path().join("source"), dir.path().join("d"));
+    copies(
+        &source,
+        &[
+            ("images/train/pants/000_444.jpg", "a/1.jpg"),
+            ("hostile/truncated.jpg", "a/2.jpg"),
+            ("images/train/pants/001_422.jpg", "b/3.jpg"),
+            ("hostile/zero.jpg", "b/4.jpg"),
+        ],
+    );
+    dsctl!["ingest", source, dataset, "--max-errors", "1"].ended(5).says(&["2 of 4", "more than 1 allow"]);
+    dsctl!["ls", dataset].ended(2).says(&["no committed version"]);
+    assert!(!files(&dataset).keys().any(|f| f.starts_with(".dsctl/versions")));
+    let summary = dsctl!["ingest", source, dataset, "--max-errors", "50%", "--json"].ok().json();
+    assert_eq!((&summary["rows"], &summary["quarantined"], &summary["version"]), (&json!(2), &json!(2), &json!(1)));
+    // The good ones are the same whether the bad ones lay beside them or not, and whatever run took them in.
+    let straight = dir.path().join("e");
+    dsctl!["ingest", source, straight].ok();
+    assert_eq!(version(&straight), version(&dataset));
+    // Mended, they come in as new rows.
+    copies(
+        &source,
+        &[("images/train/pants/002_420.jpg", "a/2.jpg"), ("images/train/pants/003_420_odd.jpg", "b/4.jpg")],
+    );
+    let summary = dsctl!["ingest", source, dataset, "--max-errors", "0", "--json"].ok().json();
+    assert_eq!((&summary["rows"], &summary["skipped"], &summary["version"]), (&json!(2), &json!(2), &json!(2)));
+}

@@ -1,0 +1,14 @@
+//! `dsctl` as a user runs it: arguments in; files, stdout, stderr and the exit code out.
+#![cfg(feature = "cli")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[macro_use]
+mod run;
+
+mod append;
+mod ingest;
+mod interrupt;
+mod load;
+mod look;
+mod refusals;
