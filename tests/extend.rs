@@ -329,6 +329,7 @@ fn records_from_code_come_out_of_the_loader() {
     assert_eq!(count.missing, [false, true]);
     let Column::Bytes(caption) = batch.column("caption").unwrap() else { panic!("{batch:?}") };
     assert_eq!((caption.get(0), caption.get(1)), (&b"a caption"[..], &b""[..]));
+    assert_eq!(caption.missing, [false, true]);
     assert_eq!(batch.get::<u8>("image").unwrap().shape, [2, 4, 6, 3]);
     assert!(batch.get::<f32>("image").unwrap_err().to_string().contains("u8"));
     assert!(batch.get::<u8>("picture").unwrap_err().to_string().contains("it has: image, caption"));

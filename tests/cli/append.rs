@@ -90,8 +90,13 @@ fn new_classes_come_behind_the_old_ones() {
     assert_eq!(now["dress/e.jpg"]["values"]["label"], "dress");
     let shown = dsctl!["ls", dataset, "--version", "1", "--json"].ok().json();
     assert_eq!((&shown["digest"], &shown["rows"]), (&json!(digest), &json!(2)));
+    let batches = |version: &str| {
+        let ran = dsctl!["load", dataset, "--version", version, "--batch", "1", "--json"].ok().json();
+        ran["batches"].as_u64().unwrap()
+    };
+    assert_eq!((batches("1"), batches("2")), (2, 5));
     dsctl!["verify", dataset].ok();
-    // Both at once give the same rows, but the classes in the order of their names.
+    // Other columns are refused.
     let other = dir.path().join("words");
     copies(&other, &[("text/unicode.txt", "boot/a.txt")]);
     dsctl!["ingest", other, dataset, "--format", "text"].ended(2).says(&["image (image)", "text (text)"]);

