@@ -361,7 +361,7 @@ pub struct OpEntry {
     pub name: &'static str,
     /// Raised whenever the same config and key give other bytes.
     pub version: u32,
-    /// One line for `dsctl list` and error hints.
+    /// One line for listings and error hints.
     pub summary: &'static str,
     /// Builds the operation from its parameters (the recipe's table without `op`), checking them.
     pub build: fn(&serde_json::Value) -> Result<std::sync::Arc<dyn Op>>,
