@@ -248,7 +248,7 @@ pub struct SourceEntry {
     pub name: &'static str,
     /// Raised whenever the same files give another listing; it enters the ingest's digest.
     pub version: u32,
-    /// One line for `dsctl list` and error hints.
+    /// One line for listings and error hints.
     pub summary: &'static str,
     /// Makes the source.
     pub build: fn() -> Box<dyn Source>,
