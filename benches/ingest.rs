@@ -17,7 +17,7 @@ use feedstock::codec::Check;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::store::{Disk, LocalDisk};
 
-const REPEATS: usize = 7;
+const REPEATS: usize = 5;
 
 /// The local disk, with the time spent in fsync counted.
 #[derive(Debug, Default)]

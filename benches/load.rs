@@ -18,7 +18,7 @@ use feedstock::loader::{Loader, OutColumn, StatsReport, Work};
 use feedstock::recipe::Recipe;
 use libjpeg_turbo_rs::{Decoder, PixelFormat};
 
-const REPEATS: u64 = 7;
+const REPEATS: u64 = 5;
 /// The argument that makes this program load one epoch and say how its memory grew: dataset, recipe, threads follow.
 const CHILD: &str = "--memory-of";
 
