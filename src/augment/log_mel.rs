@@ -77,8 +77,8 @@ pub struct LogMel {
     pub floor: f64,
     /// Added before the logarithm (and before the floor is applied).
     pub offset: f64,
-    /// What stands in a batch behind shorter samples.
-    pub pad_value: f64,
+    /// What stands behind a sample's own frames in a padded batch. Unless told, what silence gives.
+    pub pad_value: Option<f64>,
 }
 
 impl Default for LogMel {
@@ -97,7 +97,7 @@ impl Default for LogMel {
             log: Log::Ln,
             floor: 1e-10,
             offset: 0.0,
-            pad_value: 0.0,
+            pad_value: None,
         }
     }
 }
@@ -139,7 +139,10 @@ impl LogMel {
             let what = format!("floor = {} and offset = {} let log(0) through", self.floor, self.offset);
             return wrong(what, "floor is above 0 (1e-10), or it is 0 and offset is above 0");
         }
-        if ![self.floor, self.offset, self.pad_value].iter().all(|v| (*v as f32).is_finite() && self.offset >= 0.0) {
+        if ![self.floor, self.offset, self.pad_value.unwrap_or(0.0)]
+            .iter()
+            .all(|v| (*v as f32).is_finite() && self.offset >= 0.0)
+        {
             return wrong("floor, offset or pad_value is not a finite number".into(), "offset is 0 or more");
         }
         Ok(())
@@ -329,7 +332,7 @@ impl Op for LogMel {
     }
 
     fn padding(&self, _before: f64) -> f64 {
-        self.pad_value
+        self.pad_value.unwrap_or_else(|| f64::from(self.logarithm(0.0)))
     }
 }
 
