@@ -45,6 +45,23 @@ pub(crate) fn recipe(name: &str) -> Recipe {
     toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// Small pictures, and one of 3.2 million pixels among them.
+fn huge() -> Made {
+    let source = tempfile::tempdir().unwrap();
+    for (i, name) in ["000_444.jpg", "001_422.jpg", "002_420.jpg", "003_420_odd.jpg", "006_rgb.png"].iter().enumerate()
+    {
+        let class = source.path().join(format!("train/{}", i % 2));
+        std::fs::create_dir_all(&class).unwrap();
+        std::fs::copy(fixture("images/train/pants").join(name), class.join(name)).unwrap();
+        std::fs::copy(fixture("images/train/pants").join(name), class.join(format!("again_{name}"))).unwrap();
+    }
+    std::fs::write(source.path().join("train/0/huge.png"), gray_png(2_000, 1_600)).unwrap();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let target = folder.path().join("dataset");
+    ingest(source.path(), &target, &IngestOptions::default(), &Control::default()).unwrap();
+    Made { dataset: Arc::new(Dataset::open(&target).unwrap()), folder }
+}
+
 /// One dataset and recipe of each modality, and one that delivers everything as stored.
 pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     let plain = IngestOptions::default();
@@ -52,13 +69,12 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     digits.source.label_regex = Some(r"^(?P<label>\d)_".into());
     let images = made("images", &plain);
     let whole = Made { dataset: images.dataset.clone(), folder: images.folder.clone() };
-    let mut raw = Recipe { batch: 5, ..Recipe::default() };
-    raw.columns.insert("image".into(), feedstock::recipe::ColumnRecipe { raw: true, ops: Vec::new() });
     vec![
         ("images", images, recipe("images")),
         ("digits", made("digits", &digits), recipe("digits")),
         ("clips", made("clips", &plain), recipe("clips")),
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
+        ("one huge sample", huge(), recipe("images")),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]
 }
