@@ -75,6 +75,28 @@ fn bad_rows_are_refused_one_by_one() {
 }
 
 #[test]
+fn a_stray_quote_is_told_with_its_line_and_swallows_no_rows() {
+    let of = |csv: &str| listed("m.csv", csv.as_bytes(), &images());
+    for (csv, line) in [
+        // Never closed; closed by the next stray one, with other and with as many cells; in the header.
+        ("path,label\na.jpg,x\n\nsub/b.jpg,\"y\n\u{fc}.jpg,y\n", 4),
+        ("path,label\na.jpg,\"x\nsub/b.jpg,y\",z\n", 2),
+        ("path,label\r\na.jpg,\"x\r\nsub/b.jpg,\"y\r\n", 2),
+        ("path,\"label\na.jpg,x\n", 1),
+        ("\u{feff}\"path,label\na.jpg,x\n", 1),
+    ] {
+        let error = of(csv).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(&format!("begins in line {line}:")), "{csv:?}: {error}");
+    }
+    let inch = of("path,label,size\na.jpg,x,5\" wide\nsub/b.jpg,x,\"two \"\"\nlines\"\n").unwrap();
+    assert_eq!((inch.entries.len(), inch.refused.len()), (2, 0), "quotes within a cell are text");
+    let tsv = listed("m.tsv", b"path\tlabel\na.jpg\t\"x\nsub/b.jpg\ty\n", &images()).unwrap();
+    assert_eq!(tsv.entries[0].cells[1], EntryCell::Class("\"x".into()));
+    assert_eq!(tsv.entries.len(), 2);
+}
+
+#[test]
 fn one_file_in_many_rows_has_many_ids() {
     let csv = "file,category\na.jpg,x\nsub/b.jpg,x\n./a.jpg,y\na.jpg,x\n";
     let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
