@@ -308,6 +308,21 @@ fn records_from_code_take_the_same_way() {
 }
 
 #[test]
+fn a_writer_that_lost_accepted_records_commits_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = IngestOptions { shard_bytes: 5, ..Default::default() };
+    let mut writer = DatasetWriter::create(dir.path(), schema(), &options).unwrap();
+    writer.append(record("1", "one", "a")).unwrap();
+    fs::remove_dir_all(dir.path().join("data")).unwrap();
+    let lost = writer.append(record("2", "two", "a")).unwrap_err();
+    assert!(matches!(lost, Error::Io { .. }), "{lost}");
+    let closed = writer.append(record("2", "two", "a")).unwrap_err().to_string();
+    assert!(closed.contains("lost records"), "{closed}");
+    assert!(writer.commit().unwrap_err().to_string().contains("commits nothing"));
+    assert!(Dataset::open(dir.path()).is_err());
+}
+
+#[test]
 fn two_writers_at_once_rebase_or_say_that_they_conflict() {
     let dir = tempfile::tempdir().unwrap();
     let open = || DatasetWriter::create(dir.path(), schema(), &IngestOptions::default()).unwrap();
