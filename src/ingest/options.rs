@@ -31,7 +31,7 @@ pub struct IngestOptions {
     pub max_errors: MaxErrors,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
     pub id_prefix: String,
-    /// Payload bytes at which a shard is cut.
+    /// Payload bytes at which a shard is cut; 65,536 rows cut it too.
     pub shard_bytes: u64,
     /// Rows of a row group at the most.
     pub row_group_rows: usize,

@@ -156,6 +156,29 @@ fn a_journaled_shard_that_is_gone_or_damaged_is_written_again() {
 }
 
 #[test]
+fn a_file_that_changed_in_place_is_not_taken_from_the_journal() {
+    let source = texts(600);
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = dir.path().join("d");
+    let options = IngestOptions { shard_bytes: 2000, ..Default::default() };
+    let mut control = Control::default();
+    let cancel = Arc::clone(&control.cancel);
+    control.progress = Some(Box::new(move |p| cancel.store(p.done >= 256, Ordering::Relaxed)));
+    ingest(source.path(), &dataset, &options, &control).unwrap_err();
+    let changed = source.path().join("neg/f0.txt");
+    let text = fs::read_to_string(&changed).unwrap().replacen("line 0 of", "LINE 0 OF", 1);
+    fs::write(&changed, text).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_millis(5);
+    fs::File::options().append(true).open(&changed).unwrap().set_modified(later).unwrap();
+    let (summary, decodes) = run(source.path(), &dataset, &options);
+    assert_eq!((summary.unwrap().rows, decodes), (600, 600));
+    let opened = Dataset::open(&dataset).unwrap();
+    let mut bytes = Vec::new();
+    opened.fetch_checked(0, 0, &mut bytes).unwrap();
+    assert_eq!(bytes, b"LINE 0 OF file 0");
+}
+
+#[test]
 fn too_many_refusals_commit_nothing_and_a_higher_limit_goes_on() {
     let source = tree(&[
         ("a/1.txt", b"good\nfine\n"),

@@ -55,7 +55,7 @@ pub(crate) struct Ingest {
     /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%).
     #[arg(long, value_name = "N|P%")]
     max_errors: Option<MaxErrors>,
-    /// Payload bytes at which a shard is cut (64 MiB unless told).
+    /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
     #[arg(long, value_name = "BYTES")]
     shard_bytes: Option<u64>,
     /// Put in front of every id, for a second source whose relative paths are the same.
