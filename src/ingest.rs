@@ -8,7 +8,7 @@
 //! - A bad entry goes to the quarantine with its reason, and the rest goes on ([`MaxErrors`] says how far).
 //! - A run that is killed anywhere leaves the last version whole. A rerun of the same listing takes the finished shards from
 //!   the journal and decodes the rest, and what changed since (by size and time of change) again.
-//! - An entry that the dataset has already is skipped; another one under its id ends the ingest.
+//! - An entry that the dataset has already is skipped; another one under its id goes to the quarantine (`id-taken`).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
 
@@ -45,8 +45,8 @@ use sink::Sink;
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for what the caller has to decide (an unclear source, a folder that is no dataset, other columns, a
-/// taken id); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
+/// [`Error::Config`] for what the caller has to decide (an unclear source, a folder that is no dataset, other
+/// columns); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
 /// [`Error::Conflict`] if another writer appended other classes meanwhile; [`Error::Io`] otherwise.
 pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control) -> Result<Summary> {
     let began = Mark::now();
@@ -157,7 +157,9 @@ fn stands(base: &Base, listing: &Listing, prints: &[u64], stretch: &Stretch) -> 
     let Some((entries, prints)) = range.and_then(|(a, b)| listing.entries.get(a..b).zip(prints.get(a..b))) else {
         return false;
     };
-    entries.iter().filter(|e| base.has(&e.id)).count() as u64 == stretch.skipped
+    // Of the entries whose ids the dataset has, each was skipped or refused.
+    let refused = stretch.refused.iter().filter(|r| base.has(&r.id)).count() as u64;
+    entries.iter().filter(|e| base.has(&e.id)).count() as u64 == stretch.skipped + refused
         && freeze::printed(entries, prints) == stretch.files
 }
 

@@ -101,11 +101,28 @@ fn twice_the_same_is_nothing_new_and_new_classes_go_behind() {
     assert_eq!(opened.rows(), 251);
 
     fs::write(source.path().join("amber/x.txt"), "other\n").unwrap();
-    let message = refusal(run(source.path(), &dataset, &options).0);
-    assert!(message.contains("--id-prefix") && message.contains("amber/x.txt#1"), "{message}");
+    fs::write(source.path().join("neg/f0.txt"), texts_with_a_bad_first_line()).unwrap();
+    let (taken, decodes) = run(source.path(), &dataset, &options);
+    let taken = taken.unwrap();
+    assert_eq!((taken.rows, taken.skipped, taken.quarantined, taken.version, decodes), (0, 249, 2, 2, 2));
+    let expected = [("amber/x.txt#1", "id-taken"), ("neg/f0.txt#1", "invalid-utf8")];
+    assert_eq!(quarantine(&dataset, &taken), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let text = fs::read_to_string(dataset.join(taken.quarantine.unwrap())).unwrap();
+    assert!(text.contains("--id-prefix") && text.contains("another \\\"text\\\""), "{text}");
+    fs::write(source.path().join("neg/f0.txt"), texts_of_one_file()).unwrap();
     let prefixed = IngestOptions { id_prefix: "second/".into(), ..options };
     assert_eq!(good(source.path(), &dataset, &prefixed).rows, 251);
     assert_eq!(Dataset::open(&dataset).unwrap().rows(), 502);
+}
+
+fn texts_of_one_file() -> Vec<u8> {
+    (0..100).flat_map(|l| format!("line {l} of file 0\n").into_bytes()).collect()
+}
+
+fn texts_with_a_bad_first_line() -> Vec<u8> {
+    let mut text = texts_of_one_file();
+    text[0] = 0xff;
+    text
 }
 
 #[test]
@@ -127,7 +144,7 @@ fn an_interrupted_run_goes_on_where_its_last_shard_ended() {
     let last: serde_json::Value = serde_json::from_str(journal.lines().last().unwrap()).unwrap();
     let done = last["to"].as_u64().unwrap();
     assert!((100..1000).contains(&done), "{done}");
-    // A line that was torn by a kill, and a shard that is damaged: both are done again.
+    // A line that was torn by a kill is done again.
     fs::write(&key, format!("{journal}{{\"from\":{done},")).unwrap();
 
     let (summary, decodes) = run(source.path(), &part, &options);
