@@ -58,6 +58,9 @@ pub(super) fn split_name(name: &str) -> Result<String, Fault> {
         return Ok(split.to_owned());
     }
     let part = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if name.len() > 100 {
+        return Err(Fault::new(Reason::BadLabel, "the name of a split has at most 100 letters"));
+    }
     if name.split('.').all(part) {
         Ok(name.to_owned())
     } else {

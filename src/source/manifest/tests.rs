@@ -106,6 +106,33 @@ fn one_file_in_many_rows_has_many_ids() {
 }
 
 #[test]
+fn a_file_called_like_the_second_row_of_another_keeps_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["a.jpg", "a.jpg#2"] {
+        std::fs::write(dir.path().join(file), "12345").unwrap();
+    }
+    let path = dir.path().join("m.csv");
+    std::fs::write(&path, "file,category\na.jpg,x\na.jpg,y\na.jpg#2,z\na.jpg#2,z\n").unwrap();
+    let listing = Manifest.list(&path, &images()).unwrap();
+    let mut ids: Vec<(&str, Option<u64>)> = listing.entries.iter().map(|e| (e.id.as_str(), e.line)).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [("a.jpg", Some(2)), ("a.jpg#2", Some(4)), ("a.jpg#2#2", Some(5)), ("a.jpg#3", Some(3))]);
+}
+
+#[test]
+fn a_long_split_is_a_refused_row_and_no_good_row_at_all_is_told_with_reasons() {
+    let long = "x".repeat(101);
+    let csv = format!("path,split\na.jpg,{long}\nsub/b.jpg,train\n");
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    assert_eq!(reasons(&listing), [("a.jpg", Some(2), Reason::BadLabel)]);
+    assert_eq!(listing.entries.len(), 1);
+    let any = SourceOptions::default();
+    let error = listed("m.csv", b"path,label\na.jpg,\n../x.jpg,y\nsub/b.jpg,\n", &any).unwrap_err().to_string();
+    assert!(error.contains("2 bad-label (line 2: column \"label\" is empty)"), "{error}");
+    assert!(error.contains("1 bad-path (line 3:"), "{error}");
+}
+
+#[test]
 fn json_lines_keep_their_types() {
     let jsonl = "\u{feff}{\"image\": \"a.jpg\", \"label\": true, \"n\": \"12\", \"tags\": [1, 2]}\r\n\n\
                  [1]\n{\"image\": \"sub/b.jpg\", \"label\": false, \"m\": 3}\n";
