@@ -56,8 +56,10 @@ impl Source for Folder {
             return Err(empty(root));
         }
         let media = |found: &Found| matches!(Content::of_file(&found.path), Content::Media(_));
+        let mut notes = walk.notes();
         let layout = layout::place(walk.files, options, media)?;
-        let (mut refused, mut notes) = (walk.refused, layout.notes);
+        let mut refused = walk.refused;
+        notes.extend(layout.notes);
         refused.extend(layout.refused);
         let files: Vec<Found> = layout.placed.iter().map(|p| p.found.clone()).collect();
         let kind = match options.kind {

@@ -55,11 +55,12 @@ impl Source for Text {
                 return Err(folder::empty(root));
             }
             let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
+            listing.notes = walk.notes();
             let layout = layout::place(walk.files, options, text)?;
             labelled = layout.labelled;
             listing.refused = walk.refused;
             listing.refused.extend(layout.refused);
-            listing.notes = layout.notes;
+            listing.notes.extend(layout.notes);
             for placed in layout.placed {
                 let label = labelled.then(|| placed.label.map_or(EntryCell::NULL, EntryCell::Class));
                 file(&mut listing, placed.found, &placed.split, label, options.text_unit);
