@@ -51,6 +51,7 @@ impl Source for Folder {
                 "give the folder above it, or say --format manifest or --format text",
             ));
         }
+        super::labels::unused("a folder of media", &[("--label-column", &options.label_column), ("--path-column", &options.path_column)])?;
         let walk = walk::walk(root, usize::MAX)?;
         if walk.files.is_empty() && walk.refused.is_empty() {
             return Err(empty(root));

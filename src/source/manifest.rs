@@ -60,6 +60,7 @@ impl Source for Manifest {
     }
 
     fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
+        labels::unused("a manifest", &[("--label-regex", &options.label_regex)])?;
         let path = if root.is_file() { root.to_owned() } else { only(root)? };
         let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let base = base.canonicalize().map_err(|e| Error::io(base, "open", e))?;

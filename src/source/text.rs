@@ -42,7 +42,9 @@ impl Source for Text {
     fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
         let mut listing = Listing::default();
         let mut labelled = false;
+        labels::unused("text", &[("--label-column", &options.label_column), ("--path-column", &options.path_column)])?;
         if root.is_file() {
+            labels::unused("a text file", &[("--label-regex", &options.label_regex)])?;
             let bytes = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?.len();
             let name = root.file_name().and_then(|n| n.to_str()).ok_or_else(|| {
                 Error::config(format!("the name of {} is not UTF-8", root.display()), "rename the file")
