@@ -177,9 +177,10 @@ impl Ingest {
         let target = self.dataset.display();
         if summary.rows == 0 && summary.skipped > 0 {
             output::line(format_args!(
-                "{target}: nothing new, all {} rows are in version {} already",
+                "{target}: nothing new, {} rows are in version {} already",
                 summary.skipped, summary.version
             ));
+            self.tell_refused(summary);
             return;
         }
         let seconds = summary.seconds.max(1e-9);
@@ -201,8 +202,13 @@ impl Ingest {
         if summary.skipped > 0 {
             output::line(format_args!("  {} rows were there already", summary.skipped));
         }
-        if summary.quarantined > 0 {
-            output::line(format_args!("  {} entries refused: see {target}/.dsctl/quarantine", summary.quarantined));
+        self.tell_refused(summary);
+    }
+
+    fn tell_refused(&self, summary: &Summary) {
+        if let Some(list) = &summary.quarantine {
+            let target = self.dataset.display();
+            output::line(format_args!("  {} entries refused: see {target}/{list}", summary.quarantined));
         }
     }
 }
