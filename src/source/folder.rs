@@ -51,7 +51,10 @@ impl Source for Folder {
                 "give the folder above it, or say --format manifest or --format text",
             ));
         }
-        super::labels::unused("a folder of media", &[("--label-column", &options.label_column), ("--path-column", &options.path_column)])?;
+        super::labels::unused(
+            "a folder of media",
+            &[("--label-column", &options.label_column), ("--path-column", &options.path_column)],
+        )?;
         let walk = walk::walk(root, usize::MAX)?;
         if walk.files.is_empty() && walk.refused.is_empty() {
             return Err(empty(root));
