@@ -162,7 +162,8 @@ fn pictures_good_and_hostile_give_the_same_bytes_for_any_number_of_threads() {
     for (relative, _) in files(&fixture("images")) {
         put(&fixture("images").join(&relative), relative);
     }
-    let hostile = ["zero.jpg", "truncated.jpg", "not_media.jpg", "bomb_50000x50000.png", "bad_crc.png", "truncated.wav"];
+    let hostile =
+        ["zero.jpg", "truncated.jpg", "not_media.jpg", "bomb_50000x50000.png", "bad_crc.png", "truncated.wav"];
     for name in hostile {
         put(&fixture("hostile").join(name), Path::new("train/pants").join(name));
     }
