@@ -8,7 +8,6 @@ use super::typing::{self, Cell};
 use super::walk::{self, Found};
 use super::{Entry, EntryCell, Evidence, Listing, Look, Refusal, Source, SourceEntry, SourceOptions, labels};
 use crate::data::feature::{Feature, RESERVED, Schema};
-use crate::data::info::Kind;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod read;

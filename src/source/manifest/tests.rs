@@ -1,4 +1,5 @@
 use super::*;
+use crate::data::info::Kind;
 use crate::data::label::Value;
 
 fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listing> {
