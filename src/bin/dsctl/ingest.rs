@@ -49,7 +49,7 @@ pub(crate) struct Ingest {
     /// The split of rows that the source puts into none (train unless told).
     #[arg(long)]
     split: Option<String>,
-    /// Whether the top folders are splits: auto (only if all are called so), yes or no.
+    /// Whether the top folders are splits: auto (only if all that hold media are called so), yes or no.
     #[arg(long, value_enum)]
     split_dirs: Option<Dirs>,
     /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%).
