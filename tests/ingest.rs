@@ -185,6 +185,23 @@ fn pictures_good_and_hostile_give_the_same_bytes_for_any_number_of_threads() {
     }
 }
 
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_tells_refusals_also_when_nothing_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("a.txt"), dir.path().join("dataset"));
+    fs::write(&source, b"one\n\xff\n").unwrap();
+    let told = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dsctl"));
+        let output = command.arg("ingest").arg(&source).arg(&dataset).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(told().contains("1 entries refused: see "));
+    let again = told();
+    assert!(again.contains("nothing new") && again.contains("1 entries refused: see "), "{again}");
+}
+
 #[test]
 fn hostile_text_is_refused_line_by_line() {
     let options = IngestOptions { format: Some("text".into()), max_errors: MaxErrors::ALL, ..Default::default() };
