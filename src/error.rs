@@ -68,7 +68,7 @@ pub enum Error {
         tries: u32,
     },
     /// More entries were refused than `--max-errors` allows. Nothing was committed.
-    #[error("{refused} of {seen} entries were refused, more than {limit} allow: nothing was committed\n  help: see {}, then mend the source or run again with a higher --max-errors (finished shards are kept)", report.display())]
+    #[error("{refused} of {seen} entries were refused, more than {limit} allow: nothing was committed\n  help: see {}, then mend the source (id-taken: use --id-prefix) or run again with a higher --max-errors; finished shards are kept as long as their files stay as they are", report.display())]
     QuarantineLimit {
         /// Refused entries.
         refused: u64,
@@ -254,6 +254,8 @@ reasons! {
     BadLabel = "bad-label",
     /// A path that leaves the source, or a name that cannot be written.
     BadPath = "bad-path",
+    /// Another content has the id in the dataset already.
+    IdTaken = "id-taken",
     /// A decoder panicked; the panic was caught.
     DecoderPanic = "decoder-panic",
 }

@@ -7,8 +7,8 @@
 //! - The bytes of a dataset follow from the listing and the options alone: not from threads, clocks or paths.
 //! - A bad entry goes to the quarantine with its reason, and the rest goes on ([`MaxErrors`] says how far).
 //! - A run that is killed anywhere leaves the last version whole. A rerun of the same listing takes the finished shards from
-//!   the journal and decodes the rest.
-//! - An entry that the dataset has already is skipped; another one under its id ends the ingest.
+//!   the journal and decodes the rest, and what changed since (by size and time of change) again.
+//! - An entry that the dataset has already is skipped; another one under its id goes to the quarantine (`id-taken`).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
 
@@ -45,8 +45,8 @@ use sink::Sink;
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for what the caller has to decide (an unclear source, a folder that is no dataset, other columns, a
-/// taken id); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
+/// [`Error::Config`] for what the caller has to decide (an unclear source, a folder that is no dataset, other
+/// columns); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
 /// [`Error::Conflict`] if another writer appended other classes meanwhile; [`Error::Io`] otherwise.
 pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control) -> Result<Summary> {
     let began = Mark::now();
@@ -63,12 +63,14 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = run::check_keys(&listing.entries)?;
     base.find(|key| keys.contains_key(&key));
+    drop(keys);
     base.name_classes(&schema);
+    let prints = freeze::prints(&listing);
     control.check_cancel()?;
 
     let mut sink = Sink::new(&store, &schema, options.shards());
     let (journal, done) = Journal::open(&store, &frozen, |stretch| {
-        Ok(stands(&base, &listing, stretch)
+        Ok(stands(&base, &listing, &prints, stretch)
             && match &stretch.shard {
                 None => true,
                 Some(shard) => match read_finished(&store.path(&shard.path)?, &schema) {
@@ -80,8 +82,16 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     })?;
     store.clean_temporaries()?;
     let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
-    let work =
-        Work { listing: &listing, schema: &schema, base: &base, options, control, journal: &journal, report: &report };
+    let work = Work {
+        listing: &listing,
+        prints: &prints,
+        schema: &schema,
+        base: &base,
+        options,
+        control,
+        journal: &journal,
+        report: &report,
+    };
     let mut run = Run::new(work, sink, done);
     let ran = parallel::pool(options.threads)?.install(|| run.all());
     let refused = run.refused();
@@ -100,7 +110,7 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     } else if skipped > 0 {
         summary.version = base.version();
         summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
-        publish::write_card(&store, &mut summary)?;
+        publish::write_card(&store, &mut summary);
     } else {
         return Err(Error::QuarantineLimit {
             refused: summary.quarantined,
@@ -140,11 +150,17 @@ fn arrange(listing: &mut Listing, places: &[usize], options: &IngestOptions, sou
     Ok(())
 }
 
-/// Whether a journaled stretch is still work to be committed: not if the dataset has rows of it by now.
-fn stands(base: &Base, listing: &Listing, stretch: &Stretch) -> bool {
+/// Whether a journaled stretch is still work to be committed: not if a file of it changed, or if the dataset has rows of
+/// it by now.
+fn stands(base: &Base, listing: &Listing, prints: &[u64], stretch: &Stretch) -> bool {
     let range = usize::try_from(stretch.from).ok().zip(usize::try_from(stretch.to).ok());
-    let entries = range.and_then(|(from, to)| listing.entries.get(from..to));
-    entries.is_some_and(|entries| entries.iter().filter(|e| base.has(&e.id)).count() as u64 == stretch.skipped)
+    let Some((entries, prints)) = range.and_then(|(a, b)| listing.entries.get(a..b).zip(prints.get(a..b))) else {
+        return false;
+    };
+    // Of the entries whose ids the dataset has, each was skipped or refused.
+    let refused = stretch.refused.iter().filter(|r| base.has(&r.id)).count() as u64;
+    entries.iter().filter(|e| base.has(&e.id)).count() as u64 == stretch.skipped + refused
+        && freeze::printed(entries, prints) == stretch.files
 }
 
 #[cfg(test)]

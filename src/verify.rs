@@ -375,9 +375,9 @@ fn foreign(dataset: &Dataset) -> Result<Report> {
     Ok(report)
 }
 
-/// Makes the segments of the newest version again from its shards, where they are lost or damaged. The order of shards
-/// is the damaged segment's own where its table can be read; a segment must come out with the digest its version names,
-/// else nothing is written and the finding stays. Returns the segments that were mended.
+/// Makes damaged segments of the newest version again from its shards, in the order of the damaged segment's own table: a
+/// segment that is missing, or whose header or table cannot be read, is an error. One must come out with the digest that
+/// its version names, else nothing is written and the finding stays. Returns the segments that were mended.
 pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let store = Store::open(path.as_ref());
     let Some(root) = commit::latest(&store)? else { return Ok(Vec::new()) };

@@ -82,8 +82,11 @@ fn recordings_with_labels_in_their_names_clips_and_manifests() {
         ("media/missing.jpg", "unreadable"),
     ];
     assert_eq!(quarantine(&bad), expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
-    let asked = take(&fixture("manifests"), &IngestOptions::default()).summary;
-    assert!(asked.is_ok() || asked.is_err_and(|e| e.exit_code() == 2));
+    // Several manifests beside a folder of media: the media is read, and the note says what was not.
+    let several = take(&fixture("manifests"), &IngestOptions::default()).summary.unwrap();
+    let said = |text: &str| several.notes.iter().any(|n| n.contains(text));
+    assert!(said("read as folder") && said("not read as manifest (4 manifests"), "{:?}", several.notes);
+    assert!(several.rows_by_label.keys().eq(["media"]), "{several:?}");
 }
 
 /// What of the hostile files each kind may take, and the reasons that a few must have.
@@ -141,6 +144,62 @@ fn hostile_files_end_in_the_quarantine_with_their_reasons() {
             (Err(e), _) => panic!("{kind:?}: {e}"),
         }
     }
+}
+
+fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let walk = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file());
+    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
+}
+
+#[test]
+fn pictures_good_and_hostile_give_the_same_bytes_for_any_number_of_threads() {
+    let source = tempfile::tempdir().unwrap();
+    let put = |from: &Path, to: PathBuf| {
+        let to = source.path().join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    };
+    for (relative, _) in files(&fixture("images")) {
+        put(&fixture("images").join(&relative), relative);
+    }
+    let hostile =
+        ["zero.jpg", "truncated.jpg", "not_media.jpg", "bomb_50000x50000.png", "bad_crc.png", "truncated.wav"];
+    for name in hostile {
+        put(&fixture("hostile").join(name), Path::new("train/pants").join(name));
+    }
+    let options = |threads| IngestOptions {
+        threads,
+        shard_bytes: 20_000,
+        row_group_rows: 3,
+        max_errors: MaxErrors::ALL,
+        ..Default::default()
+    };
+    let one = take(source.path(), &options(1));
+    let summary = one.summary.as_ref().unwrap();
+    assert_eq!((summary.rows, summary.quarantined), (32, hostile.len() as u64), "{:?}", quarantine(&one));
+    assert!(summary.shards > 2, "{summary:?}");
+    for threads in [2, 8] {
+        let many = take(source.path(), &options(threads));
+        assert_eq!(many.summary.as_ref().unwrap().rows, 32);
+        assert!(files(&many.dataset) == files(&one.dataset), "{threads} threads");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_tells_refusals_also_when_nothing_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("a.txt"), dir.path().join("dataset"));
+    fs::write(&source, b"one\n\xff\n").unwrap();
+    let told = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dsctl"));
+        let output = command.arg("ingest").arg(&source).arg(&dataset).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(told().contains("1 entries refused: see "));
+    let again = told();
+    assert!(again.contains("nothing new") && again.contains("1 entries refused: see "), "{again}");
 }
 
 #[test]

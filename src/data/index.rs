@@ -388,7 +388,11 @@ impl Segment {
 }
 
 fn damaged(path: &Path, what: impl Into<String>) -> Error {
-    Error::damaged(path, what, "`dsctl verify --rebuild-index` makes the Index again from the shards")
+    Error::damaged(
+        path,
+        what,
+        "`dsctl verify --rebuild-index` mends a segment whose header and table of shards can be read; else restore it from a copy",
+    )
 }
 
 /// The path of a shard within its dataset.

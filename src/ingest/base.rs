@@ -9,11 +9,22 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::label::Value;
 use crate::data::record::row_key;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Reason, Result};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
 type Map<K, V> = HashMap<K, V, Xxh3DefaultBuilder>;
+
+/// What the dataset has under an id.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// Nothing.
+    Not,
+    /// This very row.
+    Same,
+    /// Another row: how it differs.
+    Other(Fault),
+}
 
 /// The newest version, if there is one, and what a write needs to ask of it.
 #[derive(Debug, Default)]
@@ -92,22 +103,20 @@ impl Base {
         self.rows.contains_key(&row_key(id))
     }
 
-    /// Whether the dataset holds this very row. Another row under its id is an error that names the way out.
-    pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell]) -> Result<bool> {
-        let (Some(dataset), Some(row)) = (&self.dataset, self.rows.get(&row_key(id))) else { return Ok(false) };
+    /// What the dataset holds under the id of a row. An error is for two ids with one key.
+    pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell]) -> Result<Held> {
+        let (Some(dataset), Some(row)) = (&self.dataset, self.rows.get(&row_key(id))) else { return Ok(Held::Not) };
         let (segment, row) = dataset.index().locate(*row);
         let taken = |what: String| {
-            Error::config(
-                format!("{id:?} is in the dataset already, with {what}"),
-                "take this source in under other ids (--id-prefix), or into another dataset",
-            )
+            let way = "take this source in under other ids (--id-prefix), or into another dataset";
+            Held::Other(Fault::new(Reason::IdTaken, format!("the id is in the dataset already, with {what}: {way}")))
         };
         if row.id() != id {
             return Err(collision(id, row.id()));
         }
         let its_split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
         if its_split != split {
-            return Err(taken(format!("the split {its_split:?} instead of {split:?}")));
+            return Ok(taken(format!("the split {its_split:?} instead of {split:?}")));
         }
         for (i, (cell, column)) in cells.iter().zip(&dataset.schema().columns).enumerate() {
             let same = match cell {
@@ -122,10 +131,10 @@ impl Base {
                 Cell::Value(value) => row.value(i) == *value,
             };
             if !same {
-                return Err(taken(format!("another {:?}", column.name)));
+                return Ok(taken(format!("another {:?}", column.name)));
             }
         }
-        Ok(true)
+        Ok(Held::Same)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::base::Base;
+use super::base::{Base, Held};
 use crate::codec::{self, Check, Limits, Scratch};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::{Info, Kind};
@@ -53,7 +53,7 @@ impl Scratches {
 }
 
 impl Checker<'_> {
-    /// What becomes of an entry. An error is for what ends the ingest: another content under an id that is taken.
+    /// What becomes of an entry. An error is for what ends the ingest: a listing that is none, ids with one key.
     pub(super) fn entry(&self, entry: &Entry) -> Result<Outcome> {
         if entry.cells.len() != self.schema.columns.len() {
             return Err(Error::library(
@@ -68,9 +68,12 @@ impl Checker<'_> {
                 Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
             }
         }
-        if self.base.holds(&entry.id, &entry.split, &cells)? {
-            return Ok(Outcome::Skipped);
-        }
+        let taken = match self.base.holds(&entry.id, &entry.split, &cells)? {
+            Held::Same => return Ok(Outcome::Skipped),
+            Held::Not => None,
+            // What is wrong with the payload itself is said first.
+            Held::Other(fault) => Some(fault),
+        };
         let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
         for (i, cell) in cells.into_iter().enumerate() {
             let cell = match cell {
@@ -88,7 +91,7 @@ impl Checker<'_> {
             };
             row.cells.push(cell);
         }
-        Ok(Outcome::Row(row))
+        Ok(taken.map_or(Outcome::Row(row), |fault| Outcome::Refused(fault, None)))
     }
 
     /// The bytes or the value of a cell, in the type of its column.

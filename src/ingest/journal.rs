@@ -17,7 +17,7 @@ pub const JOURNALS: &str = ".dsctl/journal";
 pub const QUARANTINE: &str = ".dsctl/quarantine";
 
 /// The journal's format.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub(super) struct Stretch {
     pub from: u64,
     /// The entry behind its last.
     pub to: u64,
+    /// Of the sizes and times of the files as they were before they were read ([`super::freeze::printed`]).
+    pub files: String,
     /// The shard that holds its rows, if it has any.
     pub shard: Option<ShardRef>,
     /// Entries that were in the dataset already.
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     fn stretch(from: u64, to: u64) -> Stretch {
-        Stretch { from, to, shard: None, skipped: 0, refused: Vec::new() }
+        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: Vec::new() }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct IngestOptions {
     pub max_errors: MaxErrors,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
     pub id_prefix: String,
-    /// Payload bytes at which a shard is cut.
+    /// Payload bytes at which a shard is cut; 65,536 rows cut it too.
     pub shard_bytes: u64,
     /// Rows of a row group at the most.
     pub row_group_rows: usize,
@@ -67,6 +67,12 @@ impl IngestOptions {
             return Err(Error::config(
                 "shard_bytes, row_group_bytes and row_group_rows are all at least 1",
                 "leave them at their defaults",
+            ));
+        }
+        if self.row_group_bytes > 1 << 30 || self.row_group_rows > 1 << 16 {
+            return Err(Error::config(
+                "a row group has 1 GiB of payload and 65,536 rows at the most",
+                "leave row_group_bytes and row_group_rows at their defaults",
             ));
         }
         if self.id_prefix.contains(['\n', '\0']) || self.id_prefix.starts_with('/') {
@@ -270,6 +276,10 @@ mod tests {
         assert!(toml::from_str::<IngestOptions>("shard_byte = 1").is_err());
         let back: IngestOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
         assert_eq!(back, options);
-        assert!(IngestOptions { shard_bytes: 0, ..options }.validate().is_err());
+        assert!(IngestOptions { shard_bytes: 0, ..options.clone() }.validate().is_err());
+        assert!(IngestOptions { row_group_bytes: (1 << 30) + 1, ..options.clone() }.validate().is_err());
+        assert!(IngestOptions { row_group_rows: (1 << 16) + 1, ..options.clone() }.validate().is_err());
+        let most = IngestOptions { row_group_bytes: 1 << 30, row_group_rows: 1 << 16, ..options };
+        most.validate().unwrap();
     }
 }

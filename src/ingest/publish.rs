@@ -31,15 +31,19 @@ pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, s
     })?;
     summary.version = root.manifest.version;
     summarise(summary, &root.manifest.schema, tally);
-    write_card(store, summary)
+    write_card(store, summary);
+    Ok(())
 }
 
-/// Writes the README card of the newest version, so that other readers see what is committed and no more.
-pub(super) fn write_card(store: &Store, summary: &mut Summary) -> Result<()> {
-    if let Card::Kept { why } = card::write(store)? {
-        summary.notes.push(format!("the README card was left as it was: {why}"));
-    }
-    Ok(())
+/// Writes the README card of the newest version, so that other readers see what is committed and no more. The version is
+/// committed: a card that cannot be written is a note.
+pub(super) fn write_card(store: &Store, summary: &mut Summary) {
+    let why = match card::write(store) {
+        Ok(Card::Kept { why }) => why,
+        Err(e) => format!("{e} (the version is committed; the same ingest again writes the card)"),
+        Ok(_) => return,
+    };
+    summary.notes.push(format!("the README card was left as it was: {why}"));
 }
 
 fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tally: &Tally) -> Manifest {

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::base::Base;
 use super::check::{Checker, Outcome, Scratches};
+use super::freeze::printed;
 use super::journal::{Journal, Refused, Stretch};
 use super::options::{Control, IngestOptions, Progress};
 use super::sink::Sink;
@@ -24,6 +25,8 @@ const CHUNK_BYTES: u64 = 32 << 20;
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub listing: &'a Listing,
+    /// What the files of each entry looked like ([`super::freeze::prints`]).
+    pub prints: &'a [u64],
     pub schema: &'a Schema,
     pub base: &'a Base,
     pub options: &'a IngestOptions,
@@ -172,7 +175,10 @@ impl<'a> Run<'a> {
         }
         self.stretch.to = to as u64;
         if self.stretch.to > self.stretch.from {
-            let stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
+            let mut stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
+            let from = usize::try_from(stretch.from).unwrap_or(to);
+            let Work { listing, prints, .. } = self.work;
+            stretch.files = printed(&listing.entries[from..to], &prints[from..to]);
             self.work.journal.add(&stretch)?;
             self.close(stretch);
         }
@@ -187,7 +193,7 @@ impl<'a> Run<'a> {
 }
 
 fn open_at(from: u64) -> Stretch {
-    Stretch { from, to: from, shard: None, skipped: 0, refused: Vec::new() }
+    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: Vec::new() }
 }
 
 /// The chunk that begins at an entry; empty at the end.

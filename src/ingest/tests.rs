@@ -101,11 +101,28 @@ fn twice_the_same_is_nothing_new_and_new_classes_go_behind() {
     assert_eq!(opened.rows(), 251);
 
     fs::write(source.path().join("amber/x.txt"), "other\n").unwrap();
-    let message = refusal(run(source.path(), &dataset, &options).0);
-    assert!(message.contains("--id-prefix") && message.contains("amber/x.txt#1"), "{message}");
+    fs::write(source.path().join("neg/f0.txt"), texts_with_a_bad_first_line()).unwrap();
+    let (taken, decodes) = run(source.path(), &dataset, &options);
+    let taken = taken.unwrap();
+    assert_eq!((taken.rows, taken.skipped, taken.quarantined, taken.version, decodes), (0, 249, 2, 2, 2));
+    let expected = [("amber/x.txt#1", "id-taken"), ("neg/f0.txt#1", "invalid-utf8")];
+    assert_eq!(quarantine(&dataset, &taken), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let text = fs::read_to_string(dataset.join(taken.quarantine.unwrap())).unwrap();
+    assert!(text.contains("--id-prefix") && text.contains("another \\\"text\\\""), "{text}");
+    fs::write(source.path().join("neg/f0.txt"), texts_of_one_file()).unwrap();
     let prefixed = IngestOptions { id_prefix: "second/".into(), ..options };
     assert_eq!(good(source.path(), &dataset, &prefixed).rows, 251);
     assert_eq!(Dataset::open(&dataset).unwrap().rows(), 502);
+}
+
+fn texts_of_one_file() -> Vec<u8> {
+    (0..100).flat_map(|l| format!("line {l} of file 0\n").into_bytes()).collect()
+}
+
+fn texts_with_a_bad_first_line() -> Vec<u8> {
+    let mut text = texts_of_one_file();
+    text[0] = 0xff;
+    text
 }
 
 #[test]
@@ -127,7 +144,7 @@ fn an_interrupted_run_goes_on_where_its_last_shard_ended() {
     let last: serde_json::Value = serde_json::from_str(journal.lines().last().unwrap()).unwrap();
     let done = last["to"].as_u64().unwrap();
     assert!((100..1000).contains(&done), "{done}");
-    // A line that was torn by a kill, and a shard that is damaged: both are done again.
+    // A line that was torn by a kill is done again.
     fs::write(&key, format!("{journal}{{\"from\":{done},")).unwrap();
 
     let (summary, decodes) = run(source.path(), &part, &options);
@@ -153,6 +170,29 @@ fn a_journaled_shard_that_is_gone_or_damaged_is_written_again() {
     fs::write(&first, bytes).unwrap();
     assert_eq!(good(source.path(), &part, &options).rows, 600);
     assert_eq!(files(&part), files(&whole));
+}
+
+#[test]
+fn a_file_that_changed_in_place_is_not_taken_from_the_journal() {
+    let source = texts(600);
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = dir.path().join("d");
+    let options = IngestOptions { shard_bytes: 2000, ..Default::default() };
+    let mut control = Control::default();
+    let cancel = Arc::clone(&control.cancel);
+    control.progress = Some(Box::new(move |p| cancel.store(p.done >= 256, Ordering::Relaxed)));
+    ingest(source.path(), &dataset, &options, &control).unwrap_err();
+    let changed = source.path().join("neg/f0.txt");
+    let text = fs::read_to_string(&changed).unwrap().replacen("line 0 of", "LINE 0 OF", 1);
+    fs::write(&changed, text).unwrap();
+    let later = fs::metadata(&changed).unwrap().modified().unwrap() + std::time::Duration::from_millis(5);
+    fs::File::options().append(true).open(&changed).unwrap().set_modified(later).unwrap();
+    let (summary, decodes) = run(source.path(), &dataset, &options);
+    assert_eq!((summary.unwrap().rows, decodes), (600, 600));
+    let opened = Dataset::open(&dataset).unwrap();
+    let mut bytes = Vec::new();
+    opened.fetch_checked(0, 0, &mut bytes).unwrap();
+    assert_eq!(bytes, b"LINE 0 OF file 0");
 }
 
 #[test]
@@ -305,6 +345,21 @@ fn records_from_code_take_the_same_way() {
     assert_eq!((nothing.rows, nothing.skipped, nothing.version), (0, 1, 1));
     let empty = dir.path().join("none");
     assert_eq!(DatasetWriter::create(&empty, schema(), &options).unwrap().commit().unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn a_writer_that_lost_accepted_records_commits_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = IngestOptions { shard_bytes: 5, ..Default::default() };
+    let mut writer = DatasetWriter::create(dir.path(), schema(), &options).unwrap();
+    writer.append(record("1", "one", "a")).unwrap();
+    fs::remove_dir_all(dir.path().join("data")).unwrap();
+    let lost = writer.append(record("2", "two", "a")).unwrap_err();
+    assert!(matches!(lost, Error::Io { .. }), "{lost}");
+    let closed = writer.append(record("2", "two", "a")).unwrap_err().to_string();
+    assert!(closed.contains("lost records"), "{closed}");
+    assert!(writer.commit().unwrap_err().to_string().contains("commits nothing"));
+    assert!(Dataset::open(dir.path()).is_err());
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct DatasetWriter {
     decodes: AtomicU64,
     skipped: u64,
     began: Mark,
+    /// The error that lost accepted records, if there was one.
+    lost: Option<String>,
 }
 
 impl DatasetWriter {
@@ -71,6 +73,7 @@ impl DatasetWriter {
             decodes: AtomicU64::new(0),
             skipped: 0,
             began: Mark::now(),
+            lost: None,
         })
     }
 
@@ -85,8 +88,10 @@ impl DatasetWriter {
     /// # Errors
     ///
     /// [`Error::Sample`] names the id and column of a payload or value that is refused: the writer goes on without the
-    /// record. [`Error::Config`]: the id was written already.
+    /// record. [`Error::Config`]: the id was written already. After any other error, a full disk for example, records
+    /// that were accepted before may be lost with their open shard: the writer takes no more and commits nothing.
     pub fn append(&mut self, record: Record) -> Result<()> {
+        self.check_lost()?;
         let id = format!("{}{}", self.options.id_prefix, record.id);
         if record.cells.len() != self.places.len() {
             return Err(Error::config(
@@ -115,7 +120,18 @@ impl DatasetWriter {
             self.base.name_classes(&before);
             self.schema = before;
         }
+        if let Err(e) = &written
+            && !matches!(e, Error::Sample { .. } | Error::Config { .. })
+        {
+            self.lost = Some(e.to_string());
+        }
         written
+    }
+
+    fn check_lost(&self) -> Result<()> {
+        let Some(error) = &self.lost else { return Ok(()) };
+        let what = format!("an earlier error lost records that it had accepted, so it commits nothing: {error}");
+        Err(Error::library("this writer is closed", what))
     }
 
     fn write(&mut self, entry: &Entry) -> Result<()> {
@@ -161,6 +177,7 @@ impl DatasetWriter {
     /// Finishes the shards and commits them as one version. Without a new record the dataset stays as it was, and one that
     /// has no version yet is refused ([`Error::Config`]).
     pub fn commit(mut self) -> Result<Summary> {
+        self.check_lost()?;
         for split in self.sink.open_splits() {
             self.sink.finish(&self.schema, &split)?;
         }

@@ -107,6 +107,21 @@ fn rows_of_every_kind_come_back() {
     assert!(store.clean_temporaries().unwrap() == 0);
 }
 
+#[test]
+fn many_small_rows_fill_a_shard_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path());
+    let schema = Schema::new([("text", Feature::Text)]);
+    let options = ShardOptions { row_group_rows: 4096, ..ShardOptions::default() };
+    let mut writer = ShardWriter::create(&store, &schema, "train", &options).unwrap();
+    for i in 0..1u64 << 16 {
+        assert!(!writer.is_full(), "{i}");
+        let cells = vec![ShardCell::media(b"x".to_vec(), "", Info::of(Format::Utf8))];
+        writer.push(ShardRow { id: i.to_string(), cells }).unwrap();
+    }
+    assert!(writer.is_full());
+}
+
 /// Rows a page where payloads are large, also when some are null.
 #[test]
 fn large_payloads_have_a_page_each() {

@@ -28,13 +28,15 @@ const CREATED_BY: &str = "feedstock version 1";
 const ROW_PAGE: u64 = 8 << 10;
 /// Bytes of a page of smaller payloads.
 const PAGE_BYTES: usize = 64 << 10;
+/// Rows at which a shard is full, however small they are: the writer keeps an Index row of each in memory.
+pub const SHARD_ROWS: u64 = 1 << 16;
 /// Parquet counts a page's bytes in an `i32`.
 const PAYLOAD_LIMIT: u64 = (1 << 31) - (1 << 20);
 
 /// Sizes of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardOptions {
-    /// Payload bytes at which a shard is full ([`ShardWriter::is_full`]).
+    /// Payload bytes at which a shard is full ([`ShardWriter::is_full`]); [`SHARD_ROWS`] rows fill it too.
     pub shard_bytes: u64,
     /// Rows of a row group at the most.
     pub row_group_rows: usize,
@@ -160,7 +162,8 @@ enum Output {
     Gone,
 }
 
-/// Writes the rows of one shard in the order pushed. Memory: about twice the payload of one row group.
+/// Writes the rows of one shard in the order pushed. Memory: about twice the payload of one row group, and the ids and
+/// Index cells of at most [`SHARD_ROWS`] rows for a caller that heeds [`ShardWriter::is_full`].
 pub struct ShardWriter {
     schema: Schema,
     arrow: SchemaRef,
@@ -215,9 +218,9 @@ impl ShardWriter {
         self.rows.len() as u64
     }
 
-    /// Whether the shard has reached [`ShardOptions::shard_bytes`].
+    /// Whether the shard has reached [`ShardOptions::shard_bytes`] or [`SHARD_ROWS`].
     pub fn is_full(&self) -> bool {
-        self.payload_bytes >= self.options.shard_bytes
+        self.payload_bytes >= self.options.shard_bytes || self.rows() >= SHARD_ROWS
     }
 
     fn origin(&self, id: &str, column: Option<usize>) -> Origin {

@@ -51,13 +51,19 @@ impl Source for Folder {
                 "give the folder above it, or say --format manifest or --format text",
             ));
         }
+        super::labels::unused(
+            "a folder of media",
+            &[("--label-column", &options.label_column), ("--path-column", &options.path_column)],
+        )?;
         let walk = walk::walk(root, usize::MAX)?;
         if walk.files.is_empty() && walk.refused.is_empty() {
             return Err(empty(root));
         }
         let media = |found: &Found| matches!(Content::of_file(&found.path), Content::Media(_));
+        let mut notes = walk.notes();
         let layout = layout::place(walk.files, options, media)?;
-        let (mut refused, mut notes) = (walk.refused, layout.notes);
+        let mut refused = walk.refused;
+        notes.extend(layout.notes);
         refused.extend(layout.refused);
         let files: Vec<Found> = layout.placed.iter().map(|p| p.found.clone()).collect();
         let kind = match options.kind {

@@ -58,6 +58,9 @@ pub(super) fn split_name(name: &str) -> Result<String, Fault> {
         return Ok(split.to_owned());
     }
     let part = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if name.len() > 100 {
+        return Err(Fault::new(Reason::BadLabel, "the name of a split has at most 100 letters"));
+    }
     if name.split('.').all(part) {
         Ok(name.to_owned())
     } else {
@@ -68,6 +71,17 @@ pub(super) fn split_name(name: &str) -> Result<String, Fault> {
 /// The split of `--split`.
 pub(super) fn default_split(options: &SourceOptions) -> Result<String> {
     split_name(&options.split).map_err(|fault| Error::config(fault.message, "choose another name for --split"))
+}
+
+/// Refuses options of the labels that a source would not read: what was asked for must not be left undone in silence.
+pub(super) fn unused(source: &str, options: &[(&str, &Option<String>)]) -> Result<()> {
+    match options.iter().find_map(|(flag, value)| value.as_ref().map(|value| (flag, value))) {
+        None => Ok(()),
+        Some((flag, value)) => Err(Error::config(
+            format!("{flag} {value:?} means nothing for {source}"),
+            format!("leave {flag} away, or say with --format what the source is"),
+        )),
+    }
 }
 
 /// `--label-regex`.
@@ -132,6 +146,31 @@ mod tests {
         for bad in ["hold-out", "", "a..b", "../x", "ü"] {
             assert_eq!(split_name(bad).unwrap_err().reason, Reason::BadLabel, "{bad}");
         }
+    }
+
+    #[test]
+    fn options_that_a_source_does_not_read_are_refused_by_name() {
+        use crate::source::{Source as _, folder::Folder, manifest::Manifest, text::Text};
+        let dir = tempfile::tempdir().unwrap();
+        let (table, text) = (dir.path().join("m.csv"), dir.path().join("a.txt"));
+        std::fs::write(&table, "text,label\nx,y\n").unwrap();
+        std::fs::write(&text, "x\n").unwrap();
+        let some = || Some("(?P<label>.)".to_owned());
+        let regex = SourceOptions { label_regex: some(), ..Default::default() };
+        let label = SourceOptions { label_column: some(), ..Default::default() };
+        let path = SourceOptions { path_column: some(), ..Default::default() };
+        for (result, flag) in [
+            (Folder.list(dir.path(), &label), "--label-column"),
+            (Folder.list(dir.path(), &path), "--path-column"),
+            (Text.list(dir.path(), &label), "--label-column"),
+            (Text.list(&text, &path), "--path-column"),
+            (Text.list(&text, &regex), "--label-regex"),
+            (Manifest.list(&table, &regex), "--label-regex"),
+        ] {
+            let error = result.unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(flag), "{error}");
+        }
+        Text.list(dir.path(), &regex).unwrap();
     }
 
     #[test]

@@ -34,13 +34,16 @@ pub(super) fn place(
 ) -> Result<Layout> {
     let regex = LabelRegex::new(options)?;
     let default_split = labels::default_split(options)?;
-    let has_splits = has_splits(&files, options.split_dirs, regex.is_some())?;
+    let tops = tops(&files, options.split_dirs, regex.is_some(), &mut wanted)?;
     let mut layout = Layout::default();
     let below = |found: &Found| -> Option<(Option<String>, usize)> {
-        if !has_splits {
+        if tops == Tops::Classes {
             return Some((None, 0));
         }
         let (top, _) = found.relative.split_once('/')?;
+        if tops == Tops::SplitsAndOthers && labels::split_of(top).is_none() {
+            return None;
+        }
         Some((Some(top.to_owned()), top.len() + 1))
     };
     // The scopes (splits, or the root) that hold class folders.
@@ -104,6 +107,10 @@ pub(super) fn place(
             unread.push(found.relative);
         }
     }
+    if tops == Tops::SplitsAndOthers {
+        let why = "folders called like splits are read as splits; those beside them hold nothing to read";
+        layout.notes.push(format!("{why} (--split-dirs no takes all of them as classes)"));
+    }
     note(&mut layout, &unread, unlabelled);
     Ok(layout)
 }
@@ -127,8 +134,16 @@ fn note(layout: &mut Layout, unread: &[String], unlabelled: usize) {
     }
 }
 
-/// Whether the top folders are splits.
-fn has_splits(files: &[Found], say: SplitDirs, regex: bool) -> Result<bool> {
+/// What the folders at the top are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tops {
+    Classes,
+    Splits,
+    /// Those called like splits are, and the others hold nothing that is wanted.
+    SplitsAndOthers,
+}
+
+fn tops(files: &[Found], say: SplitDirs, regex: bool, wanted: &mut impl FnMut(&Found) -> bool) -> Result<Tops> {
     let mut tops = BTreeSet::new();
     let mut classes = false;
     for found in files {
@@ -141,14 +156,20 @@ fn has_splits(files: &[Found], say: SplitDirs, regex: bool) -> Result<bool> {
         SplitDirs::Yes if tops.is_empty() => {
             Err(Error::config("--split-dirs yes, and there are no folders", "leave --split-dirs away"))
         }
-        SplitDirs::Yes => Ok(true),
-        SplitDirs::No => Ok(false),
+        SplitDirs::Yes => Ok(Tops::Splits),
+        SplitDirs::No => Ok(Tops::Classes),
         SplitDirs::Auto => {
-            if tops.is_empty() || tops.iter().any(|t| labels::split_of(t).is_none()) {
-                return Ok(false);
+            let other =
+                |found: &&Found| found.relative.split_once('/').is_some_and(|(t, _)| labels::split_of(t).is_none());
+            if tops.is_empty() || files.iter().any(|f| other(&f)) {
+                let deep = |t: &str, rest: &str| labels::split_of(t).is_some() && rest.contains('/');
+                let splits = files.iter().any(|f| f.relative.split_once('/').is_some_and(|(t, rest)| deep(t, rest)));
+                // A README in a folder of its own makes no class of `train`.
+                let only = splits && !files.iter().filter(other).any(wanted);
+                return Ok(if only { Tops::SplitsAndOthers } else { Tops::Classes });
             }
             if classes || regex {
-                return Ok(true);
+                return Ok(Tops::Splits);
             }
             let names: Vec<&str> = tops.into_iter().collect();
             Err(Error::config(
@@ -200,6 +221,22 @@ mod tests {
         );
         assert!(layout.notes.iter().any(|n| n.contains("README.md")), "{:?}", layout.notes);
         assert!(layout.notes.iter().any(|n| n.starts_with("1 files")), "{:?}", layout.notes);
+    }
+
+    #[test]
+    fn folders_without_media_beside_splits_make_no_classes_of_them() {
+        let paths = ["extras/a/readme.pdf", "train/cat/1.jpg", "test/cat/2.jpg"];
+        let layout = placed(&paths, &SourceOptions::default()).unwrap();
+        let expected = [("train/cat/1.jpg", "train", Some("cat")), ("test/cat/2.jpg", "test", Some("cat"))];
+        assert_eq!(seen(&layout), expected);
+        assert!(layout.refused.is_empty());
+        assert!(layout.notes.iter().any(|n| n.contains("read as splits")), "{:?}", layout.notes);
+        assert!(layout.notes.iter().any(|n| n.contains("extras/a/readme.pdf")), "{:?}", layout.notes);
+        let media = ["extras/3.jpg", "train/cat/1.jpg", "test/cat/2.jpg"];
+        let layout = placed(&media, &SourceOptions::default()).unwrap();
+        assert_eq!(seen(&layout)[1], ("train/cat/1.jpg", "train", Some("train")));
+        let say = SourceOptions { split_dirs: SplitDirs::No, ..Default::default() };
+        assert_eq!(seen(&placed(&paths, &say).unwrap()).len(), 3);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use super::typing::{self, Cell};
 use super::walk::{self, Found};
 use super::{Entry, EntryCell, Evidence, Listing, Look, Refusal, Source, SourceEntry, SourceOptions, labels};
 use crate::data::feature::{Feature, RESERVED, Schema};
-use crate::data::info::Kind;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod read;
@@ -60,6 +59,7 @@ impl Source for Manifest {
     }
 
     fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
+        labels::unused("a manifest", &[("--label-regex", &options.label_regex)])?;
         let path = if root.is_file() { root.to_owned() } else { only(root)? };
         let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let base = base.canonicalize().map_err(|e| Error::io(base, "open", e))?;
@@ -168,7 +168,13 @@ fn list(roles: &Roles, table: Table, name: &str, base: &Path, options: &SourceOp
     let kind = match (roles.path, options.kind) {
         (None, _) => None,
         (Some(_), Some(kind)) => Some(kind),
-        (Some(_), None) => Some(majority(taken.iter().filter_map(|t| t.1.as_ref()), name, &mut notes)?),
+        (Some(_), None) => {
+            if taken.is_empty() {
+                return Err(none(name, &listing.refused));
+            }
+            let files: Vec<Found> = taken.iter().filter_map(|t| t.1.clone()).collect();
+            Some(super::folder::majority(Path::new(name), &files, &mut notes)?)
+        }
     };
     let mut schema: Vec<(String, Feature)> = kind.iter().map(|k| (k.name().to_owned(), Feature::of(*k))).collect();
     let mut order = Vec::new();
@@ -192,14 +198,21 @@ fn list(roles: &Roles, table: Table, name: &str, base: &Path, options: &SourceOp
     listing.schema = Schema::new(schema);
     listing.schema.validate()?;
     let mut times: BTreeMap<String, u64> = BTreeMap::new();
+    let named: BTreeSet<String> = taken.iter().filter_map(|t| Some(t.1.as_ref()?.relative.clone())).collect();
     for (row, found, split) in taken {
         let Row { line, mut cells } = row;
         let id = match &found {
             None => format!("{name}#{line}"),
             Some(found) => {
                 let n = times.entry(found.relative.clone()).or_default();
-                *n += 1;
-                if *n == 1 { found.relative.clone() } else { format!("{}#{n}", found.relative) }
+                loop {
+                    *n += 1;
+                    let id = if *n == 1 { found.relative.clone() } else { format!("{}#{n}", found.relative) };
+                    // A file may be called like the second row of another.
+                    if *n == 1 || !named.contains(&id) {
+                        break id;
+                    }
+                }
             }
         };
         let media = found.map(|f| EntryCell::File { path: f.path, bytes: f.bytes });
@@ -237,15 +250,21 @@ fn file(base: &Path, row: &Row, column: usize) -> Result<Found, Fault> {
     walk::named(base, &parts.join("/"))
 }
 
-fn majority<'a>(files: impl Iterator<Item = &'a Found>, name: &str, notes: &mut Vec<String>) -> Result<Kind> {
-    let files: Vec<Found> = files.cloned().collect();
-    if files.is_empty() {
-        return Err(Error::config(
-            format!("{name}: not one row names a file that is there"),
-            "paths are relative to the manifest; say --kind image, audio or video to put all rows into the quarantine",
-        ));
+/// The error for a manifest without one good row, with the reasons.
+fn none(name: &str, refused: &[Refusal]) -> Error {
+    let mut reasons: BTreeMap<&str, (u64, &Refusal)> = BTreeMap::new();
+    for refusal in refused {
+        reasons.entry(refusal.fault.reason.code()).or_insert((0, refusal)).0 += 1;
     }
-    super::folder::majority(Path::new(name), &files, notes)
+    let told = reasons.iter().map(|(code, (n, first))| {
+        format!("{n} {code} (line {}: {})", first.line.unwrap_or_default(), first.fault.message)
+    });
+    let told: Vec<String> = told.collect();
+    Error::config(
+        format!("{name}: not one of {} rows can be taken: {}", refused.len(), told.join(", ")),
+        "mend the rows (paths are relative to the manifest), or say --kind image, audio or video to put them all into the \
+         quarantine",
+    )
 }
 
 /// A name that the shard format takes and no other column has.

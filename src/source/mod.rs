@@ -117,6 +117,7 @@ pub enum TextUnit {
 #[serde(rename_all = "lowercase")]
 pub enum SplitDirs {
     /// Splits if all of them are called like splits and hold class folders; so a class called `test` among others stays a class.
+    /// Folders without any media beside splits do not count.
     #[default]
     Auto,
     /// Splits, whatever they are called.

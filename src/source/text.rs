@@ -42,7 +42,9 @@ impl Source for Text {
     fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
         let mut listing = Listing::default();
         let mut labelled = false;
+        labels::unused("text", &[("--label-column", &options.label_column), ("--path-column", &options.path_column)])?;
         if root.is_file() {
+            labels::unused("a text file", &[("--label-regex", &options.label_regex)])?;
             let bytes = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?.len();
             let name = root.file_name().and_then(|n| n.to_str()).ok_or_else(|| {
                 Error::config(format!("the name of {} is not UTF-8", root.display()), "rename the file")
@@ -55,11 +57,12 @@ impl Source for Text {
                 return Err(folder::empty(root));
             }
             let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
+            listing.notes = walk.notes();
             let layout = layout::place(walk.files, options, text)?;
             labelled = layout.labelled;
             listing.refused = walk.refused;
             listing.refused.extend(layout.refused);
-            listing.notes = layout.notes;
+            listing.notes.extend(layout.notes);
             for placed in layout.placed {
                 let label = labelled.then(|| placed.label.map_or(EntryCell::NULL, EntryCell::Class));
                 file(&mut listing, placed.found, &placed.split, label, options.text_unit);

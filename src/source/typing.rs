@@ -33,7 +33,8 @@ impl Cell {
             Json::Bool(b) => Cell::Bool(b),
             Json::Number(n) => match (n.as_i64(), n.as_f64()) {
                 (Some(i), _) => Cell::Int(i),
-                (None, Some(f)) => Cell::Float(f),
+                (None, Some(f)) if n.is_f64() => Cell::Float(f),
+                // An integer that no 64 bits hold: as a float it would be another one.
                 _ => Cell::Text(n.to_string()),
             },
             Json::String(s) => Cell::Text(s),
@@ -62,7 +63,8 @@ impl Cell {
 
     fn as_float(&self) -> Option<f64> {
         match self {
-            Cell::Int(i) => Some(*i as f64),
+            // Beyond 2^53 a float is another integer.
+            Cell::Int(i) if i.unsigned_abs() <= 1 << 53 => Some(*i as f64),
             Cell::Float(f) => Some(*f),
             Cell::Plain(s) => float(s),
             _ => None,
@@ -93,13 +95,16 @@ impl Cell {
     }
 }
 
-/// A number written the usual way: no leading zeros, no "nan", no "1_000".
+/// A number written the usual way: no leading zeros, no "nan", no "1_000", and no integer that a float cannot hold.
 fn float(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let bytes = digits.as_bytes();
     let plain = bytes.first().is_some_and(u8::is_ascii_digit)
         && bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
         && !(bytes.len() > 1 && bytes[0] == b'0' && bytes[1].is_ascii_digit());
+    if bytes.iter().all(u8::is_ascii_digit) && !text.parse::<i64>().is_ok_and(|i| i.unsigned_abs() <= 1 << 53) {
+        return None;
+    }
     plain.then(|| text.parse().ok()).flatten().filter(|f: &f64| f.is_finite())
 }
 
@@ -138,7 +143,11 @@ mod tests {
         assert_eq!(of(&["01.5"]), Feature::Text);
         assert_eq!(of(&["true", "False"]), Feature::Bool);
         assert_eq!(of(&["NA", "1"]), Feature::Text);
-        assert_eq!(of(&["9223372036854775808"]), Feature::Float);
+        assert_eq!(of(&["9223372036854775808", "1"]), Feature::Text, "as a float it would be another number");
+        assert_eq!(of(&["9007199254740993", "1"]), Feature::Int);
+        assert_eq!(of(&["9007199254740993", "1.5"]), Feature::Text);
+        assert_eq!(Cell::of_json(u64::MAX.into()), Cell::Text(u64::MAX.to_string()));
+        assert_eq!(Cell::of_json(0.5.into()), Cell::Float(0.5));
         assert_eq!(of(&["", ""]), Feature::Text);
         assert_eq!(feature([Cell::Text("1".into())].iter()), Feature::Text, "JSON says what it is");
     }

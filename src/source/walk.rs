@@ -39,6 +39,35 @@ pub(super) struct Walk {
     pub files: Vec<Found>,
     /// What was not followed.
     pub refused: Vec<Refusal>,
+    /// The folders among them, with everything inside.
+    pub folders: Vec<String>,
+    /// Hidden files and folders, and what systems leave behind.
+    pub hidden: u64,
+}
+
+impl Walk {
+    /// What a person should know: a folder that is not followed may be a whole class.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let [first, ..] = self.folders.as_slice() {
+            let shown = self.folders.iter().take(10).map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
+            let more =
+                if self.folders.len() > 10 { format!(" and {} more", self.folders.len() - 10) } else { String::new() };
+            let why = self.refused.iter().find(|r| r.id == *first).map_or("", |r| &r.fault.message);
+            notes.push(format!("folders left out with all that is in them: {shown}{more} ({first:?}: {why})"));
+        }
+        if self.hidden > 0 {
+            notes.push(format!("{} hidden files or folders are not read", self.hidden));
+        }
+        notes
+    }
+
+    fn refuse(&mut self, relative: String, path: &Path, fault: Fault) {
+        if fs::metadata(path).is_ok_and(|m| m.is_dir()) {
+            self.folders.push(relative.clone());
+        }
+        self.refused.push(Refusal::file(relative, fault));
+    }
 }
 
 /// Lists the files below `root`, at most about `limit` of them. Hidden files and folders are not looked at; links to files
@@ -56,7 +85,7 @@ fn descend(root: &Path, dir: &Path, prefix: &str, depth: usize, limit: usize, wa
         Ok(listing) => listing,
         Err(e) if depth == 0 => return Err(Error::io(dir, "list", e)),
         Err(e) => {
-            walk.refused.push(Refusal::file(prefix.trim_end_matches('/'), Fault::new(Reason::Unreadable, e)));
+            walk.refuse(prefix.trim_end_matches('/').to_owned(), dir, Fault::new(Reason::Unreadable, e));
             return Ok(());
         }
     };
@@ -70,17 +99,18 @@ fn descend(root: &Path, dir: &Path, prefix: &str, depth: usize, limit: usize, wa
         let os_name = child.file_name();
         let Some(name) = os_name.to_str() else {
             let id = format!("{prefix}{}", os_name.to_string_lossy());
-            walk.refused.push(Refusal::file(id, Fault::new(Reason::BadPath, "the name is not UTF-8")));
+            walk.refuse(id, &child.path(), Fault::new(Reason::BadPath, "the name is not UTF-8"));
             continue;
         };
         if name.starts_with('.') || JUNK.contains(&name) {
+            walk.hidden += 1;
             continue;
         }
         let relative = format!("{prefix}{name}");
         match kind_of(root, &child.path()) {
             Ok(Thing::File(bytes)) => walk.files.push(Found { relative, path: child.path(), bytes }),
             Ok(Thing::Folder) => folders.push((relative, child.path())),
-            Err(fault) => walk.refused.push(Refusal::file(relative, fault)),
+            Err(fault) => walk.refuse(relative, &child.path(), fault),
         }
     }
     for (relative, path) in folders {
@@ -89,7 +119,7 @@ fn descend(root: &Path, dir: &Path, prefix: &str, depth: usize, limit: usize, wa
         }
         if depth + 1 >= DEPTH {
             let fault = Fault::new(Reason::BadPath, format!("more than {DEPTH} folders deep"));
-            walk.refused.push(Refusal::file(relative, fault));
+            walk.refuse(relative, &path, fault);
             continue;
         }
         descend(root, &path, &format!("{relative}/"), depth + 1, limit, walk)?;
@@ -219,6 +249,8 @@ mod tests {
         assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
         use std::os::unix::ffi::OsStrExt as _;
         fs::write(root.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
+        fs::create_dir(root.join(std::ffi::OsStr::from_bytes(b"dogs\xe9"))).unwrap();
+        symlink(outside.path(), root.join("cats")).unwrap();
 
         let walk = walk(&root, usize::MAX).unwrap();
         let names: Vec<_> = walk.files.iter().map(|f| (f.relative.as_str(), f.bytes)).collect();
@@ -228,10 +260,19 @@ mod tests {
         let expected = [
             ("b/loop", Reason::BadPath),
             ("caf\u{fffd}", Reason::BadPath),
+            ("cats", Reason::BadPath),
             ("dangling", Reason::Unreadable),
+            ("dogs\u{fffd}", Reason::BadPath),
             ("outside", Reason::BadPath),
             ("pipe", Reason::BadPath),
         ];
         assert_eq!(refused, expected);
+        assert_eq!(walk.folders, ["cats", "dogs\u{fffd}", "b/loop"]);
+        let notes = walk.notes();
+        assert!(
+            notes[0].contains("\"cats\", \"dogs\u{fffd}\", \"b/loop\"") && notes[0].contains("leads out"),
+            "{notes:?}"
+        );
+        assert_eq!(notes[1], "2 hidden files or folders are not read");
     }
 }

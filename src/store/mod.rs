@@ -198,8 +198,12 @@ impl Store {
                     let path = entry.path();
                     let busy = if pid == std::process::id() { live().contains(path) } else { running(pid) };
                     if !busy {
-                        self.disk.remove(path).map_err(|e| Error::io(path, "remove", e))?;
-                        removed += 1;
+                        match self.disk.remove(path) {
+                            Ok(()) => removed += 1,
+                            // Another process cleans as well.
+                            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                            Err(e) => return Err(Error::io(path, "remove", e)),
+                        }
                     }
                 }
             }

@@ -101,6 +101,58 @@ fn whole_files_come_and_go() {
     assert!(hidden.join(".keep.tmp").exists());
 }
 
+/// A disk on which another process removes every file a moment before this one does.
+#[derive(Debug)]
+struct Late(LocalDisk);
+
+impl Disk for Late {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.make_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.0.create(path)
+    }
+    fn write(&self, file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.0.write(file, path, bytes)
+    }
+    fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.0.sync(file, path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.link(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn open_append(&self, path: &Path) -> io::Result<File> {
+        self.0.open_append(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)?;
+        self.0.remove(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.0.list(path)
+    }
+}
+
+#[test]
+fn a_temporary_that_another_process_removes_first_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    let left = dir.path().join("data/.stage.4194999-7.tmp");
+    std::fs::write(&left, b"left").unwrap();
+    let store = Store::with_disk(dir.path(), Arc::new(Late(LocalDisk)));
+    assert_eq!(store.clean_temporaries().unwrap(), 0);
+    assert!(!left.exists());
+}
+
 #[test]
 fn versions_follow_one_another() {
     let dir = tempfile::tempdir().unwrap();

@@ -49,13 +49,13 @@ pub(crate) struct Ingest {
     /// The split of rows that the source puts into none (train unless told).
     #[arg(long)]
     split: Option<String>,
-    /// Whether the top folders are splits: auto (only if all are called so), yes or no.
+    /// Whether the top folders are splits: auto (only if all that hold media are called so), yes or no.
     #[arg(long, value_enum)]
     split_dirs: Option<Dirs>,
     /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%).
     #[arg(long, value_name = "N|P%")]
     max_errors: Option<MaxErrors>,
-    /// Payload bytes at which a shard is cut (64 MiB unless told).
+    /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
     #[arg(long, value_name = "BYTES")]
     shard_bytes: Option<u64>,
     /// Put in front of every id, for a second source whose relative paths are the same.
@@ -183,9 +183,10 @@ impl Ingest {
         let target = self.dataset.display();
         if summary.rows == 0 && summary.skipped > 0 {
             output::line(format_args!(
-                "{target}: nothing new, all {} rows are in version {} already",
+                "{target}: nothing new, {} rows are in version {} already",
                 summary.skipped, summary.version
             ));
+            self.tell_refused(summary);
             return;
         }
         let seconds = summary.seconds.max(1e-9);
@@ -207,8 +208,13 @@ impl Ingest {
         if summary.skipped > 0 {
             output::line(format_args!("  {} rows were there already", summary.skipped));
         }
-        if summary.quarantined > 0 {
-            output::line(format_args!("  {} entries refused: see {target}/.dsctl/quarantine", summary.quarantined));
+        self.tell_refused(summary);
+    }
+
+    fn tell_refused(&self, summary: &Summary) {
+        if let Some(list) = &summary.quarantine {
+            let target = self.dataset.display();
+            output::line(format_args!("  {} entries refused: see {target}/{list}", summary.quarantined));
         }
     }
 }

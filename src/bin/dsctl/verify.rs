@@ -14,7 +14,8 @@ use crate::{Done, Global, output};
 pub(crate) struct Verify {
     /// A dataset that dsctl made.
     dataset: PathBuf,
-    /// Make Index segments that are missing or damaged again, from the shards, before checking.
+    /// Before checking, make damaged Index segments again from the shards. It takes the segment's header and table of
+    /// shards, which have their order; a segment that is missing has to come from a copy.
     #[arg(long)]
     rebuild_index: bool,
 }

@@ -59,8 +59,9 @@ fn known(path: &Path) -> Result<Syntax> {
     })
 }
 
+/// Quotes mean something in CSV only: in a TSV they are part of the cell, as the programs that write TSV mean them.
 fn reader<R: std::io::Read>(from: R, delimiter: u8) -> csv::Reader<R> {
-    csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(from)
+    csv::ReaderBuilder::new().delimiter(delimiter).quoting(delimiter == b',').flexible(true).from_reader(from)
 }
 
 fn open(path: &Path) -> Result<std::fs::File> {
@@ -109,8 +110,12 @@ fn delimited(path: &Path, name: &str, delimiter: u8) -> Result<Table> {
     let mut reader = reader(bytes.as_slice(), delimiter);
     let mut table = Table { columns: headers(&mut reader, path)?, ..Table::default() };
     let mut record = csv::ByteRecord::new();
+    let mut end = place(&bytes, reader.position());
+    check_quotes(path, &bytes[..end], delimiter, 1, true)?;
     while reader.read_byte_record(&mut record).map_err(|e| broken(path, &e))? {
         let line = record.position().map_or(0, |at| line(&bytes, at));
+        let start = std::mem::replace(&mut end, place(&bytes, reader.position()));
+        check_quotes(path, &bytes[start..end], delimiter, line, record.len() == table.columns.len())?;
         let row = if record.len() == table.columns.len() {
             let text = |cell: &[u8]| std::str::from_utf8(cell).map(str::to_owned);
             let cells: Result<Vec<String>, _> = record.iter().map(text).collect();
@@ -128,6 +133,62 @@ fn delimited(path: &Path, name: &str, delimiter: u8) -> Result<Table> {
         }
     }
     Ok(table)
+}
+
+fn place(bytes: &[u8], at: &csv::Position) -> usize {
+    usize::try_from(at.byte()).unwrap_or(usize::MAX).min(bytes.len())
+}
+
+/// Refuses a record of several lines that a stray quote made: it holds rows that nobody would miss.
+fn check_quotes(path: &Path, record: &[u8], delimiter: u8, line: u64, fits: bool) -> Result<()> {
+    let text = record.trim_ascii();
+    let lines = 1 + text.iter().filter(|b| **b == b'\n').count();
+    if delimiter != b',' {
+        return Ok(());
+    }
+    let what = match quotes(record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record), delimiter) {
+        Quotes::Open => "a quote opens in it that nothing closes".to_owned(),
+        Quotes::Stray if lines > 1 => format!("it goes on for {lines} lines, and text follows the quote that closes"),
+        _ if lines > 1 && !fits => {
+            format!("it goes on for {lines} lines, and its cells are not as many as the header's")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::config(
+        format!("{}: the row that begins in line {line}: {what}", path.display()),
+        "close the quote, or write a quote that is part of a cell twice in a quoted cell (\"say \"\"hi\"\"\"); \
+         in a .tsv file quotes mean nothing",
+    ))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Quotes {
+    Sound,
+    /// Text stands between the end of a quoted part and the end of its cell.
+    Stray,
+    /// The end comes first.
+    Open,
+}
+
+/// How the quotes of one record stand, under the rules of the reader: one that is not first in its cell is text.
+fn quotes(record: &[u8], delimiter: u8) -> Quotes {
+    let (mut first, mut inside, mut seen) = (true, false, Quotes::Sound);
+    let mut bytes = record.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if inside {
+            if byte == b'"' && bytes.next_if_eq(&b'"').is_none() {
+                inside = false;
+                if bytes.peek().is_some_and(|b| *b != delimiter && !matches!(b, b'\r' | b'\n')) {
+                    seen = Quotes::Stray;
+                }
+            }
+        } else if byte == b'"' && first {
+            (inside, first) = (true, false);
+        } else {
+            first = byte == delimiter || matches!(byte, b'\r' | b'\n');
+        }
+    }
+    if inside { Quotes::Open } else { seen }
 }
 
 /// The line that a record begins on: the reader places it before the line ends that precede it.

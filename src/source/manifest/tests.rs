@@ -1,4 +1,5 @@
 use super::*;
+use crate::data::info::Kind;
 use crate::data::label::Value;
 
 fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listing> {
@@ -75,12 +76,61 @@ fn bad_rows_are_refused_one_by_one() {
 }
 
 #[test]
+fn a_stray_quote_is_told_with_its_line_and_swallows_no_rows() {
+    let of = |csv: &str| listed("m.csv", csv.as_bytes(), &images());
+    for (csv, line) in [
+        // Never closed; closed by the next stray one, with other and with as many cells; in the header.
+        ("path,label\na.jpg,x\n\nsub/b.jpg,\"y\n\u{fc}.jpg,y\n", 4),
+        ("path,label\na.jpg,\"x\nsub/b.jpg,y\",z\n", 2),
+        ("path,label\r\na.jpg,\"x\r\nsub/b.jpg,\"y\r\n", 2),
+        ("path,\"label\na.jpg,x\n", 1),
+        ("\u{feff}\"path,label\na.jpg,x\n", 1),
+    ] {
+        let error = of(csv).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(&format!("begins in line {line}:")), "{csv:?}: {error}");
+    }
+    let inch = of("path,label,size\na.jpg,x,5\" wide\nsub/b.jpg,x,\"two \"\"\nlines\"\n").unwrap();
+    assert_eq!((inch.entries.len(), inch.refused.len()), (2, 0), "quotes within a cell are text");
+    let tsv = listed("m.tsv", b"path\tlabel\na.jpg\t\"x\nsub/b.jpg\ty\n", &images()).unwrap();
+    assert_eq!(tsv.entries[0].cells[1], EntryCell::Class("\"x".into()));
+    assert_eq!(tsv.entries.len(), 2);
+}
+
+#[test]
 fn one_file_in_many_rows_has_many_ids() {
     let csv = "file,category\na.jpg,x\nsub/b.jpg,x\n./a.jpg,y\na.jpg,x\n";
     let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
     let ids: Vec<&str> = listing.entries.iter().map(|e| e.id.as_str()).collect();
     assert_eq!(ids, ["a.jpg", "a.jpg#2", "a.jpg#3", "sub/b.jpg"]);
     assert_eq!(listing.entries[1].cells[1], EntryCell::Class("y".into()));
+}
+
+#[test]
+fn a_file_called_like_the_second_row_of_another_keeps_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["a.jpg", "a.jpg#2"] {
+        std::fs::write(dir.path().join(file), "12345").unwrap();
+    }
+    let path = dir.path().join("m.csv");
+    std::fs::write(&path, "file,category\na.jpg,x\na.jpg,y\na.jpg#2,z\na.jpg#2,z\n").unwrap();
+    let listing = Manifest.list(&path, &images()).unwrap();
+    let mut ids: Vec<(&str, Option<u64>)> = listing.entries.iter().map(|e| (e.id.as_str(), e.line)).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [("a.jpg", Some(2)), ("a.jpg#2", Some(4)), ("a.jpg#2#2", Some(5)), ("a.jpg#3", Some(3))]);
+}
+
+#[test]
+fn a_long_split_is_a_refused_row_and_no_good_row_at_all_is_told_with_reasons() {
+    let long = "x".repeat(101);
+    let csv = format!("path,split\na.jpg,{long}\nsub/b.jpg,train\n");
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    assert_eq!(reasons(&listing), [("a.jpg", Some(2), Reason::BadLabel)]);
+    assert_eq!(listing.entries.len(), 1);
+    let any = SourceOptions::default();
+    let error = listed("m.csv", b"path,label\na.jpg,\n../x.jpg,y\nsub/b.jpg,\n", &any).unwrap_err().to_string();
+    assert!(error.contains("2 bad-label (line 2: column \"label\" is empty)"), "{error}");
+    assert!(error.contains("1 bad-path (line 3:"), "{error}");
 }
 
 #[test]
