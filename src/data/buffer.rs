@@ -181,6 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a room above this one spawns the threads elsewhere")]
     fn regions_written_on_threads_come_back_as_one_buffer() {
         let pool = Pool::new(2);
         let (held, regions) = Pool::take(&pool, 8 * 100).split(8, 100);

@@ -614,7 +614,7 @@ mod tests {
         assert_eq!((payload.offset, payload.length, payload.hash, payload.info.width), (4, 9, 78, 11));
         assert_eq!((row.value(1), row.value(2)), (Value::Int(-1), Value::Null));
         assert_eq!(index.row(0).value(2), Value::Float(0.5));
-        assert_eq!(index.ranges(None), [0..6]);
+        assert_eq!(index.ranges(None), vec![0..6]);
         assert_eq!(index.ranges(Some("train")), [0..2, 3..5]);
         assert_eq!(index.ranges(Some("test")), [2..3, 5..6]);
         let (rows, shard) = index.segments()[0].shard(2).unwrap();

@@ -210,10 +210,13 @@ fn save(path: &std::path::Path, text: &str) -> Result<(), Error> {
     std::fs::rename(&beside, path).map_err(|e| Error::io(path, "replace", e))
 }
 
+/// A tensor on its way into the file: name, type, shape, bytes.
+type Named<'a> = (String, Dtype, Vec<usize>, std::borrow::Cow<'a, [u8]>);
+
 /// Every batch in one safetensors file: `BATCH/COLUMN`, with `/values` and `/offsets` for byte strings and ragged columns,
 /// `/lengths/AXIS` and `/missing` beside dense ones; `BATCH/valid`, `BATCH/ids/values` and `BATCH/ids/offsets`.
 fn dump(path: &std::path::Path, batches: &[Batch]) -> Result<(), Error> {
-    let mut tensors: Vec<(String, Dtype, Vec<usize>, std::borrow::Cow<'_, [u8]>)> = Vec::new();
+    let mut tensors: Vec<Named<'_>> = Vec::new();
     let numbers = |n: &[usize]| n.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect::<Vec<u8>>();
     let flags = |n: &[bool]| n.iter().map(|v| u8::from(*v)).collect::<Vec<u8>>();
     for batch in batches {
