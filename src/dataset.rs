@@ -145,7 +145,7 @@ impl Dataset {
             let path = store.path(&entry.path)?;
             let segment = Segment::open(&path)?;
             let rows = segment.header().rows;
-            let help = "`dsctl verify --rebuild-index` mends a segment whose table of shards can be read; else restore it from a copy";
+            let help = "`dsctl verify --rebuild-index` makes it again from the shards";
             if segment.bytes().len() as u64 != entry.bytes || rows != entry.rows {
                 let what = format!(
                     "the segment has {} bytes and {rows} rows, its version says {} and {}",

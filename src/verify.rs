@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::data::index::{IndexCell, Segment, SegmentBuilder, hex};
+use crate::data::index::{IndexCell, Segment, hex};
 use crate::data::manifest::{SegmentRef, ShardRef};
 use crate::data::record::{payload_hash, row_key};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::shard::{read_finished, reader};
-use crate::store::commit::{self, Root, sha256_hex};
+use crate::store::commit::{self, Root};
 use crate::store::{Store, card};
+
+mod rebuild;
+
+pub use rebuild::rebuild_index;
 
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -373,46 +377,6 @@ fn foreign(dataset: &Dataset) -> Result<Report> {
     let note = |what: &String| finding("left-out", "", what.as_str());
     report.notes.extend(dataset.notes().iter().map(note));
     Ok(report)
-}
-
-/// Makes damaged segments of the newest version again from its shards, in the order of the damaged segment's own table: a
-/// segment that is missing, or whose header or table cannot be read, is an error. One must come out with the digest that
-/// its version names, else nothing is written and the finding stays. Returns the segments that were mended.
-pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
-    let store = Store::open(path.as_ref());
-    let Some(root) = commit::latest(&store)? else { return Ok(Vec::new()) };
-    let mut mended = Vec::new();
-    for entry in &root.manifest.segments {
-        let bytes = store.read_if_there(&entry.path)?;
-        if bytes.as_ref().is_some_and(|b| sha256_hex(b) == entry.sha256) {
-            continue;
-        }
-        let help = "restore the file from a copy, or open an earlier version";
-        let segment = bytes.map(Segment::from_bytes).transpose()?.ok_or_else(|| {
-            Error::damaged(
-                store.root().join(&entry.path),
-                "the segment is missing, and with it the order of its shards",
-                help,
-            )
-        })?;
-        let mut builder = SegmentBuilder::new(&root.manifest.schema);
-        for shard in 0..segment.header().shards as usize {
-            let Some((_, shard)) = segment.shard(shard) else { continue };
-            let finished = read_finished(&store.path(&shard.path)?, &root.manifest.schema)?;
-            for (id, cells) in &finished.rows {
-                builder.push(id, cells)?;
-            }
-            builder.end_shard(&finished.shard.split, finished.shard.bytes, finished.sha256);
-        }
-        let bytes = builder.finish()?;
-        if sha256_hex(&bytes) != entry.sha256 {
-            let what = "made again from its shards, the segment is not the one that its version names";
-            return Err(Error::damaged(store.root().join(&entry.path), what, help));
-        }
-        store.put(&entry.path, &bytes)?;
-        mended.push(store.root().join(&entry.path));
-    }
-    Ok(mended)
 }
 
 #[cfg(test)]

@@ -388,11 +388,7 @@ impl Segment {
 }
 
 fn damaged(path: &Path, what: impl Into<String>) -> Error {
-    Error::damaged(
-        path,
-        what,
-        "`dsctl verify --rebuild-index` mends a segment whose header and table of shards can be read; else restore it from a copy",
-    )
+    Error::damaged(path, what, "`dsctl verify --rebuild-index` makes it again from the shards")
 }
 
 /// The path of a shard within its dataset.

@@ -150,7 +150,7 @@ impl Listing {
 }
 
 /// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
-fn order(id: &str) -> (&str, u64, &str) {
+pub(crate) fn order(id: &str) -> (&str, u64, &str) {
     match id.rsplit_once('#').and_then(|(base, n)| Some((base, n.parse().ok()?))) {
         Some((base, n)) => (base, n, id),
         None => (id, 0, id),

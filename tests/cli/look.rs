@@ -123,7 +123,6 @@ fn a_damaged_segment_is_made_again() {
 }
 
 #[test]
-#[ignore = "src/verify.rs, rebuild_index: a segment that is gone (or whose header is) is not made again yet"]
 fn a_lost_segment_is_made_again() {
     let (_dir, dataset) = photos();
     let segment = segment(&dataset);

@@ -14,8 +14,7 @@ use crate::{Done, Global, output};
 pub(crate) struct Verify {
     /// A dataset that dsctl made.
     dataset: PathBuf,
-    /// Before checking, make damaged Index segments again from the shards. It takes the segment's header and table of
-    /// shards, which have their order; a segment that is missing has to come from a copy.
+    /// Before checking, make missing or damaged Index segments again from the shards.
     #[arg(long)]
     rebuild_index: bool,
 }

@@ -1,0 +1,103 @@
+//! Index segments made again from their shards.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use crate::data::feature::Schema;
+use crate::data::index::{Segment, SegmentBuilder};
+use crate::data::manifest::SegmentRef;
+use crate::error::{Error, Result};
+use crate::shard::{FinishedShard, read_finished};
+use crate::source;
+use crate::store::Store;
+use crate::store::commit::{self, sha256_hex};
+
+/// Makes missing or damaged segments of the newest version again from its shards, and returns them.
+///
+/// The order of the shards is that of the damaged segment's own table. Where that is gone too it is the order of a listing
+/// (split, then id) over the shards that no other segment names: what an ingest writes, and not always what a
+/// [`DatasetWriter`](crate::ingest::DatasetWriter) does. Either way the result must have the digest that the version names,
+/// else nothing is written and the finding stays.
+pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let store = Store::open(path.as_ref());
+    let Some(root) = commit::latest(&store)? else { return Ok(Vec::new()) };
+    let schema = &root.manifest.schema;
+    let mut named: HashSet<String, Xxh3DefaultBuilder> = HashSet::default();
+    let mut broken = Vec::new();
+    for entry in &root.manifest.segments {
+        let bytes = store.read_if_there(&entry.path)?;
+        let whole = bytes.as_ref().is_some_and(|b| sha256_hex(b) == entry.sha256);
+        let segment = bytes.and_then(|b| Segment::from_bytes(b).ok());
+        let table: Option<Vec<String>> = segment.map(|s| {
+            (0..s.header().shards as usize).filter_map(|shard| s.shard(shard)).map(|(_, shard)| shard.path).collect()
+        });
+        if whole {
+            named.extend(table.into_iter().flatten());
+        } else {
+            broken.push((entry, table));
+        }
+    }
+    let mut mended = Vec::new();
+    for (entry, table) in broken {
+        let by_table = table.and_then(|paths| made(&store, schema, entry, paths).transpose()).transpose();
+        let bytes = match by_table {
+            Ok(Some(bytes)) => bytes,
+            _ => made_by_listing(&store, schema, entry, &named)?.ok_or_else(|| {
+                Error::damaged(
+                    store.root().join(&entry.path),
+                    "no order of the shards at hand gives the segment that the version names",
+                    "restore the file from a copy, or open an earlier version",
+                )
+            })?,
+        };
+        store.put(&entry.path, &bytes)?;
+        let segment = Segment::from_bytes(bytes)?;
+        named.extend((0..segment.header().shards as usize).filter_map(|s| segment.shard(s)).map(|(_, s)| s.path));
+        mended.push(store.root().join(&entry.path));
+    }
+    Ok(mended)
+}
+
+/// The segment over these shards, if it is the one that is named.
+fn made(store: &Store, schema: &Schema, entry: &SegmentRef, paths: Vec<String>) -> Result<Option<Vec<u8>>> {
+    let shards = paths.iter().map(|path| read_finished(&store.path(path)?, schema));
+    joined(schema, entry, &shards.collect::<Result<Vec<_>>>()?)
+}
+
+fn made_by_listing(
+    store: &Store,
+    schema: &Schema,
+    entry: &SegmentRef,
+    named: &HashSet<String, Xxh3DefaultBuilder>,
+) -> Result<Option<Vec<u8>>> {
+    let mut shards = Vec::new();
+    for split in store.list("data")? {
+        for file in store.list(&format!("data/{split}"))? {
+            let path = format!("data/{split}/{file}");
+            if path.ends_with(".parquet") && !named.contains(&path) {
+                // A file that is no whole shard cannot be one of the segment's.
+                shards.extend(read_finished(&store.path(&path)?, schema));
+            }
+        }
+    }
+    let first = |s: &FinishedShard| s.rows.first().map(|(id, _)| id.clone()).unwrap_or_default();
+    shards.sort_by(|a, b| {
+        let (x, y) = (first(a), first(b));
+        (&a.shard.split, source::order(&x)).cmp(&(&b.shard.split, source::order(&y)))
+    });
+    joined(schema, entry, &shards)
+}
+
+fn joined(schema: &Schema, entry: &SegmentRef, shards: &[FinishedShard]) -> Result<Option<Vec<u8>>> {
+    let mut builder = SegmentBuilder::new(schema);
+    for shard in shards {
+        for (id, cells) in &shard.rows {
+            builder.push(id, cells)?;
+        }
+        builder.end_shard(&shard.shard.split, shard.shard.bytes, shard.sha256);
+    }
+    let bytes = builder.finish()?;
+    Ok((sha256_hex(&bytes) == entry.sha256).then_some(bytes))
+}
