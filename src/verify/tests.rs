@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::commit::sha256_hex;
 use crate::store::tests::append_rows;
 
 /// A dataset of two commits, changed by `damage`, which gets its root and the file names of the first shard and segment.
