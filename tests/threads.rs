@@ -12,6 +12,15 @@ fn loader_threads() -> usize {
     names.filter(|name| name.starts_with("feedstock-load")).count()
 }
 
+/// Whether no loader thread is left. The kernel takes a joined thread off its list a moment after the join returns.
+#[cfg(target_os = "linux")]
+fn gone() -> bool {
+    (0..5_000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        loader_threads() == 0
+    })
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn dropping_an_epoch_anywhere_ends_its_threads() {
@@ -22,14 +31,14 @@ fn dropping_an_epoch_anywhere_ends_its_threads() {
     let mut seen = 0;
     for taken in [0, 1, 3] {
         let mut epoch = loader.epoch(0).unwrap();
-        seen = seen.max(loader_threads());
         (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
+        seen = seen.max(loader_threads());
         drop(epoch);
-        assert_eq!(loader_threads(), 0, "after {taken} batches");
+        assert!(gone(), "after {taken} batches");
     }
     assert!(seen > 0, "no thread was ever seen: the count is wrong");
     let mut epoch = loader.epoch(0).unwrap();
     assert_eq!(epoch.by_ref().count() as u64, loader.len());
     drop(epoch);
-    assert_eq!(loader_threads(), 0, "after a whole epoch");
+    assert!(gone(), "after a whole epoch");
 }
