@@ -17,10 +17,14 @@ fn the_same_again_is_nothing_new() {
     assert_eq!((&summary["rows"], &summary["skipped"], &summary["version"]), (&json!(0), &json!(32), &json!(1)));
     assert_eq!(version(&dataset), was);
     assert_eq!(files(&dataset), before);
-    // The same ids with other contents are not the same.
+    // An id with other contents is not the same: it is refused, and the dataset stays as it is.
     let other = dir.path().join("other");
     copies(&other, &[("images/train/pants/001_422.jpg", "train/pants/000_444.jpg")]);
-    dsctl!["ingest", other, dataset, "--split-dirs", "yes"].ended(2).says(&["train/pants/000_444.jpg", "--id-prefix"]);
+    dsctl!["ingest", other, dataset, "--split-dirs", "yes"].ended(5).says(&["id-taken", "--id-prefix"]);
+    assert_eq!(version(&dataset), was);
+    let refused = std::fs::read_dir(dataset.join(".dsctl/quarantine")).unwrap().next().unwrap().unwrap().path();
+    let refused = std::fs::read_to_string(refused).unwrap();
+    assert!(refused.contains("train/pants/000_444.jpg") && refused.contains("\"id-taken\""), "{refused}");
     assert_eq!(files(&dataset).keys().filter(|f| f.starts_with("data")).count(), 2);
     dsctl!["ingest", other, dataset, "--split-dirs", "yes", "--id-prefix", "more/"].ok();
     assert_eq!((version(&dataset).1, rows(&dataset).len()), (2, 33));
