@@ -74,7 +74,7 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
         ("digits", made("digits", &digits), recipe("digits")),
         ("clips", made("clips", &plain), recipe("clips")),
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
-        ("one huge sample", huge(), recipe("images")),
+        ("a huge sample", huge(), recipe("images")),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]
 }
