@@ -23,6 +23,24 @@ fn digests(ran: Ran) -> BTreeMap<u64, String> {
     batches.map(|b| (b["batch"].as_u64().unwrap(), b["digest"].as_str().unwrap().to_owned())).collect()
 }
 
+/// The README shows real output: everything but the time, the folder and the machine's numerics tier.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = std::fs::read_to_string(fixture("../README.md")).unwrap();
+    let dir = folder();
+    let dataset = dir.path().join("demo");
+    let made = dsctl!["ingest", fixture("images"), dataset].ok();
+    let loaded =
+        dsctl!["load", dataset, "--recipe", fixture("recipes/images.toml"), "--digest", "--progress", "none"].ok();
+    let mut compared = 0;
+    for line in made.out.lines().skip(1).chain(loaded.out.lines()) {
+        let stable = line.split_once(", dataset ").map_or(line, |(_, digests)| digests);
+        assert!(readme.contains(stable), "README.md lacks: {stable}");
+        compared += 1;
+    }
+    assert!(compared >= 10);
+}
+
 #[test]
 fn digests_do_not_depend_on_how_it_is_run() {
     let (_dir, dataset, recipe) = photos();
