@@ -178,6 +178,86 @@ fn killed_at_points_drawn_over_the_bytes_written() {
     }
 }
 
+fn copy_of(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(target).unwrap();
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Photos with a new class and bad files among them, appended to a version on five threads, killed, and run again on two.
+#[test]
+fn pictures_appended_on_many_threads_are_killed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let (base, more) = (dir.path().join("base"), dir.path().join("more"));
+    let append = |source: &Path, dataset: &Path, threads: usize, disk: Option<Arc<FaultDisk>>| {
+        let mut control = Control::default();
+        if let Some(disk) = disk {
+            control.disk = Some(disk);
+        }
+        let options = IngestOptions { shard_bytes: 12_000, threads, max_errors: MaxErrors::ALL, ..Default::default() };
+        (ingest(source, dataset, &options, &control), control.decodes.load(Ordering::Relaxed))
+    };
+    let first = append(&fixtures.join("images"), &base, 3, None).0.unwrap();
+    let mut entries = 0;
+    for (from, class) in [("pants", "hat"), ("shoes", "shoes"), ("t-shirt", "hat")] {
+        let to = more.join("train").join(class);
+        fs::create_dir_all(&to).unwrap();
+        for file in fs::read_dir(fixtures.join("images/train").join(from)).unwrap().map(Result::unwrap) {
+            let name = format!("{from}_{}", file.file_name().to_str().unwrap());
+            fs::copy(file.path(), to.join(format!("more_{name}"))).unwrap();
+            entries += 1;
+        }
+        fs::copy(fixtures.join("hostile/truncated.jpg"), to.join(format!("more_{from}_000_cut.jpg"))).unwrap();
+        entries += 1;
+    }
+    let refused = 3;
+    let whole = dir.path().join("whole");
+    copy_of(&base, &whole);
+    let disk = Arc::new(FaultDisk::new(Kill::Never));
+    let (summary, decodes) = append(&more, &whole, 1, Some(Arc::clone(&disk)));
+    let summary = summary.unwrap();
+    assert_eq!((summary.version, summary.rows, summary.quarantined, decodes), (2, entries - refused, refused, entries));
+    assert!(summary.shards >= 4, "{summary:?}");
+    let undisturbed = files(&whole);
+
+    let written: u64 = disk.seen().iter().filter(|s| s.op == Op::Write).map(|s| s.bytes as u64).sum();
+    let (mut old, mut new, mut spared) = (0, 0, 0);
+    for draw in 0..24u64 {
+        // The last draws are in what is written behind the shards: segment, root and card.
+        let byte = if draw < 16 { written * draw / 16 + 7 } else { written - 1 - (draw - 16) * 900 };
+        let target = dir.path().join(format!("killed-{draw}"));
+        copy_of(&base, &target);
+        let faulty = Arc::new(FaultDisk::new(Kill::AtByte(byte)));
+        let killed = append(&more, &target, 5, Some(Arc::clone(&faulty))).0;
+        assert!(faulty.died().is_some(), "byte {byte} of {written} was never written");
+        let opened = Dataset::open(&target).unwrap();
+        match opened.version() {
+            Some(1) => {
+                assert_eq!(opened.rows(), first.rows);
+                assert!(killed.is_err());
+                old += 1;
+            }
+            version => {
+                assert_eq!((version, opened.rows()), (Some(2), first.rows + summary.rows));
+                new += 1;
+            }
+        }
+        let committed = opened.version() == Some(2);
+        let before = if committed { entries - refused } else { journaled(&target) };
+        let (again, decodes) = append(&more, &target, 2, None);
+        assert_eq!((again.unwrap().version, decodes), (2, entries - before), "byte {byte}");
+        assert_eq!(files(&target), undisturbed, "byte {byte} of {written}");
+        spared += before;
+    }
+    assert!(old > 0 && new > 0 && spared > 0, "old {old}, new {new}, entries not decoded again {spared}");
+}
+
 #[test]
 fn a_full_disk_is_an_error_and_not_a_damage() {
     let (whole, disk) = undisturbed();
