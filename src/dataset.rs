@@ -100,9 +100,9 @@ pub struct Dataset {
 
 impl Dataset {
     /// Opens a dataset: the newest version of our own; or a folder of Parquet files or one such file, read only, with an
-    /// Index made in memory (every row's media is looked at once). A folder of raw media is the sources' matter
-    /// ([`Dataset::from_parts`]).
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+    /// Index made in memory (every row's media is looked at once). A folder of raw media is the sources' matter:
+    /// [`Dataset::open`] takes it too.
+    pub fn open_stored(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let store = Store::open(path);
         // Also before the first commit: the shards of an ingest under way are nobody's Parquet folder.

@@ -80,7 +80,7 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
     let path = path.as_ref();
     let store = Store::open(path);
     if !path.join(commit::VERSIONS).is_dir() {
-        return foreign(&Dataset::open(path)?);
+        return foreign(&Dataset::open_stored(path)?);
     }
     let mut report = Report { deep, ..Report::default() };
     let Some(root) = roots(&store, &mut report)? else { return Ok(report) };

@@ -170,8 +170,8 @@ fn our_own_shard_is_a_file_like_any_other() {
 fn what_is_no_parquet_is_told() {
     let dir = tempfile::tempdir().unwrap();
     assert!(open(dir.path(), &probe).unwrap().is_none());
-    assert!(matches!(Dataset::open(dir.path()), Err(Error::Config { .. })));
-    assert!(matches!(Dataset::open(dir.path().join("not there")), Err(Error::Io { .. })));
+    assert!(matches!(Dataset::open_stored(dir.path()), Err(Error::Config { .. })));
+    assert!(matches!(Dataset::open_stored(dir.path().join("not there")), Err(Error::Io { .. })));
     write(&dir.path().join("a.parquet"), 0..5, true);
     std::fs::write(dir.path().join("b.parquet"), b"PAR1 no").unwrap();
     assert!(matches!(open(dir.path(), &probe), Err(Error::Damaged { path, .. }) if path.ends_with("b.parquet")));

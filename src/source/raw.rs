@@ -19,9 +19,16 @@ use crate::parallel;
 pub fn open_any(path: impl AsRef<Path>) -> Result<Dataset> {
     let path = path.as_ref();
     if path.join(".dsctl").is_dir() || holds_parquet(path) {
-        return Dataset::open(path);
+        return Dataset::open_stored(path);
     }
     raw_dataset(path)
+}
+
+impl Dataset {
+    /// Opens whatever is at a path for reading, as [`open_any`]: here, as only the sources know what a raw folder is.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        open_any(path)
+    }
 }
 
 fn holds_parquet(path: &Path) -> bool {
