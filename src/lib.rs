@@ -17,6 +17,7 @@ pub mod registry;
 pub mod rng;
 pub mod shard;
 pub mod source;
+pub mod spool;
 pub mod store;
 pub mod verify;
 
