@@ -29,7 +29,7 @@ pub enum Backing {
     /// Plain files, one a row of the Index: a payload is the byte range `offset .. offset + length` of its row's file.
     Files {
         /// The file of each row.
-        paths: Vec<PathBuf>,
+        paths: Vec<Arc<Path>>,
     },
     /// Anything else.
     Custom(Arc<dyn Fetch>),
@@ -311,7 +311,9 @@ impl Dataset {
                 let file = shard.map(|s| self.root.join(&s.path));
                 Origin { file, row: Some(entry.row_in_shard()), id, column }
             }
-            Backing::Files { paths } => Origin { file: paths.get(row as usize).cloned(), row: None, id, column },
+            Backing::Files { paths } => {
+                Origin { file: paths.get(row as usize).map(|p| p.to_path_buf()), row: None, id, column }
+            }
             Backing::Custom(custom) => Origin { id, column, ..custom.origin(row) },
         }
     }

@@ -34,9 +34,11 @@ use crate::clock::Mark;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::shard::read_finished;
-use crate::source::{self, EntryCell, Listing};
+use crate::source::{self, Listing};
+use crate::spool::Spill;
 use crate::store::{LocalDisk, Store};
 use base::Base;
+use freeze::Files;
 use journal::{Journal, Stretch};
 use run::{Run, Work};
 use sink::Sink;
@@ -53,24 +55,24 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     options.validate()?;
     target::check(source, dataset)?;
     let choice = source::choose(&control.sources, source, options.format.as_deref())?;
-    let mut listing = choice.source.list(source, &options.source)?;
-    // Its classes have their order before they are merged with the dataset's, also those of a source that did not sort.
-    listing.sort();
     let store = Store::with_disk(dataset, control.disk.clone().unwrap_or_else(|| Arc::new(LocalDisk)));
+    // The dataset's own disk has room; the system's folder for temporary files may be memory.
+    let spill = Spill::to(store.root().join(".dsctl"));
+    let watch = |entries| control.listed(entries);
+    let mut listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
     let mut base = Base::open(&store)?;
     let (schema, places) = base.merge(&listing.schema)?;
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
-    let keys = run::check_keys(&listing.entries)?;
-    base.find(|key| keys.contains_key(&key));
+    let keys = run::keys(&listing.entries, &spill)?;
+    base.find(|key| keys.find(&key.to_be_bytes()).is_some());
     drop(keys);
     base.name_classes(&schema);
-    let prints = freeze::prints(&listing);
     control.check_cancel()?;
 
     let mut sink = Sink::new(&store, &schema, options.shards());
     let (journal, done) = Journal::open(&store, &frozen, |stretch| {
-        Ok(stands(&base, &listing, &prints, stretch)
+        Ok(stands(&base, &listing, stretch)?
             && match &stretch.shard {
                 None => true,
                 Some(shard) => match read_finished(&store.path(&shard.path)?, &schema) {
@@ -82,17 +84,9 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     })?;
     store.clean_temporaries()?;
     let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
-    let work = Work {
-        listing: &listing,
-        prints: &prints,
-        schema: &schema,
-        base: &base,
-        options,
-        control,
-        journal: &journal,
-        report: &report,
-    };
-    let mut run = Run::new(work, sink, done);
+    let work =
+        Work { listing: &listing, schema: &schema, base: &base, options, control, journal: &journal, report: &report };
+    let mut run = Run::new(work, sink, done)?;
     let ran = parallel::pool(options.threads)?.install(|| run.all());
     let refused = run.refused();
     if matches!(ran, Ok(()) | Err(Error::QuarantineLimit { .. })) {
@@ -124,7 +118,7 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     Ok(summary)
 }
 
-/// Brings a listing into the dataset's terms: its columns in their order, ids with their prefix, all in order again.
+/// Brings a listing into the dataset's terms: its columns in their order, ids with their prefix.
 fn arrange(listing: &mut Listing, places: &[usize], options: &IngestOptions, source: &Path) -> Result<()> {
     if listing.entries.is_empty() && listing.refused.is_empty() {
         return Err(Error::config(
@@ -132,35 +126,29 @@ fn arrange(listing: &mut Listing, places: &[usize], options: &IngestOptions, sou
             "check the path and the options of the source",
         ));
     }
-    for entry in &mut listing.entries {
-        if entry.cells.len() != places.len() {
-            let what = format!("{} cells for {} columns", entry.cells.len(), places.len());
-            return Err(Error::library(format!("listing {:?}", entry.id), what));
-        }
-        let mut cells: Vec<EntryCell> = std::mem::take(&mut entry.cells);
-        entry.cells = places.iter().map(|p| std::mem::replace(&mut cells[*p], EntryCell::NULL)).collect();
-        entry.id.insert_str(0, &options.id_prefix);
-    }
+    listing.entries.arrange(places, &options.id_prefix);
     for refusal in &mut listing.refused {
         refusal.id.insert_str(0, &options.id_prefix);
     }
     let columns = std::mem::take(&mut listing.schema.columns);
     listing.schema.columns = places.iter().map(|p| columns[*p].clone()).collect();
-    listing.sort();
     Ok(())
 }
 
 /// Whether a journaled stretch is still work to be committed: not if a file of it changed, or if the dataset has rows of
 /// it by now.
-fn stands(base: &Base, listing: &Listing, prints: &[u64], stretch: &Stretch) -> bool {
+fn stands(base: &Base, listing: &Listing, stretch: &Stretch) -> Result<bool> {
     let range = usize::try_from(stretch.from).ok().zip(usize::try_from(stretch.to).ok());
-    let Some((entries, prints)) = range.and_then(|(a, b)| listing.entries.get(a..b).zip(prints.get(a..b))) else {
-        return false;
-    };
+    let Some(range) = range.filter(|(_, to)| *to <= listing.entries.len()) else { return Ok(false) };
+    let (mut files, mut had) = (Files::default(), 0);
+    for at in range.0..range.1 {
+        let (entry, print) = listing.entries.listed(at)?;
+        had += u64::from(base.has(&entry.id));
+        files.add(&entry.id, print);
+    }
     // Of the entries whose ids the dataset has, each was skipped or refused.
     let refused = stretch.refused.iter().filter(|r| base.has(&r.id)).count() as u64;
-    entries.iter().filter(|e| base.has(&e.id)).count() as u64 == stretch.skipped + refused
-        && freeze::printed(entries, prints) == stretch.files
+    Ok(had == stretch.skipped + refused && files.digest() == stretch.files)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use feedstock::loader::Loader;
 use feedstock::plan::World;
 use feedstock::recipe::{Recipe, Registry};
 use feedstock::rng::Key;
-use feedstock::source::{Entry, EntryCell, Evidence, Listing, Look, Refusal, Source, SourceEntry, SourceOptions};
+use feedstock::source::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions};
 use feedstock::{Error, Fault, Reason, source};
 
 /// Turns u8 pixels around.
@@ -215,9 +215,8 @@ impl Source for Pairs {
         (labels > 0).then(|| Evidence::new(95, format!("{labels} files .label")))
     }
 
-    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing, Error> {
+    fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema, Error> {
         let schema = Schema::new([("image", Feature::Image), ("label", Feature::ClassLabel { names: Vec::new() })]);
-        let mut listing = Listing { schema, ..Listing::default() };
         for found in std::fs::read_dir(root).map_err(|e| Error::io(root, "list", e))? {
             let path = found.map_err(|e| Error::io(root, "list", e))?.path();
             let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -226,18 +225,17 @@ impl Source for Pairs {
             }
             let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, "look at", e))?.len();
             match std::fs::read_to_string(path.with_extension("label")) {
-                Ok(label) => listing.entries.push(Entry {
+                Ok(label) => lister.entry(Entry {
                     id: id.clone(),
                     split: options.split.clone(),
                     cells: vec![EntryCell::File { path, bytes }, EntryCell::Class(label.trim().to_owned())],
                     origin: id,
                     line: None,
-                }),
-                Err(e) => listing.refused.push(Refusal::file(id, Fault::new(Reason::BadLabel, e))),
+                })?,
+                Err(e) => lister.refuse(Refusal::file(id, Fault::new(Reason::BadLabel, e)))?,
             }
         }
-        listing.sort();
-        Ok(listing)
+        Ok(schema)
     }
 }
 

@@ -1,8 +1,5 @@
 //! The digest of a frozen listing: by it a later run knows that it goes on with the same work.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -11,7 +8,7 @@ use crate::data::feature::Schema;
 use crate::data::index::hex;
 use crate::data::label::Value;
 use crate::error::{Error, Result};
-use crate::source::{Entry, EntryCell, Listing, SourceEntry};
+use crate::source::{EntryCell, Listing, SourceEntry};
 
 /// Raised whenever the same listing and options give other shards.
 const WRITER: &str = concat!("feedstock ingest 2, ", env!("CARGO_PKG_VERSION"));
@@ -52,7 +49,8 @@ pub(super) fn freeze(
 fn listing_digest(listing: &Listing) -> Result<String> {
     let mut digest = Sha256::new();
     put(&mut digest, &json(&listing.schema)?);
-    for entry in &listing.entries {
+    for entry in listing.entries.iter() {
+        let entry = entry?;
         put(&mut digest, entry.id.as_bytes());
         put(&mut digest, entry.split.as_bytes());
         put(&mut digest, entry.origin.as_bytes());
@@ -85,45 +83,23 @@ fn cell_digest(digest: &mut Sha256, cell: &EntryCell) {
     }
 }
 
-/// What each entry's files look like before they are read: sizes and times of change. It decides what a later run takes
-/// over and enters no version.
-pub(super) fn prints(listing: &Listing) -> Vec<u64> {
-    let mut last: Option<(&Path, i128)> = None;
-    let mut prints = Vec::with_capacity(listing.entries.len());
-    for entry in &listing.entries {
-        let mut hash = Xxh3Default::new();
-        for cell in &entry.cells {
-            let path: &Path = match cell {
-                EntryCell::File { path, .. } => path,
-                EntryCell::Slice { path, .. } => path,
-                EntryCell::Inline(_) | EntryCell::Class(_) | EntryCell::Value(_) => continue,
-            };
-            // The parts of one file follow one another.
-            let at = last.filter(|(known, _)| *known == path).map_or_else(|| changed(path), |(_, at)| at);
-            last = Some((path, at));
-            hash.update(&cell.bytes().to_le_bytes());
-            hash.update(&at.to_le_bytes());
-        }
-        prints.push(hash.digest());
-    }
-    prints
-}
+/// What the files of some entries looked like when they were listed: sizes and times of change. It decides what a later
+/// run takes over and enters no version.
+#[derive(Default)]
+pub(super) struct Files(Xxh3Default);
 
-/// When a file's content changed last, in nanoseconds; -1 if nobody knows.
-fn changed(path: &Path) -> i128 {
-    let at = |meta: std::fs::Metadata| i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-    std::fs::metadata(path).map_or(-1, at)
-}
-
-/// The prints of some entries as one digest (hex).
-pub(super) fn printed(entries: &[Entry], prints: &[u64]) -> String {
-    let mut hash = Xxh3Default::new();
-    for (entry, print) in entries.iter().zip(prints) {
-        hash.update(&(entry.id.len() as u64).to_le_bytes());
-        hash.update(entry.id.as_bytes());
-        hash.update(&print.to_le_bytes());
+impl Files {
+    /// Adds an entry with its print ([`crate::source::Entries::listed`]).
+    pub(super) fn add(&mut self, id: &str, print: u64) {
+        self.0.update(&(id.len() as u64).to_le_bytes());
+        self.0.update(id.as_bytes());
+        self.0.update(&print.to_le_bytes());
     }
-    format!("{:032x}", hash.digest128())
+
+    /// All of them as one digest (hex).
+    pub(super) fn digest(&self) -> String {
+        format!("{:032x}", self.0.digest128())
+    }
 }
 
 fn tagged(digest: &mut Sha256, tag: u8, bytes: &[u8]) {

@@ -34,7 +34,7 @@ pub(super) struct Stretch {
     pub from: u64,
     /// The entry behind its last.
     pub to: u64,
-    /// Of the sizes and times of the files as they were before they were read ([`super::freeze::printed`]).
+    /// Of the sizes and times of the files as they were before they were read ([`super::freeze::Files`]).
     pub files: String,
     /// The shard that holds its rows, if it has any.
     pub shard: Option<ShardRef>,

@@ -180,6 +180,8 @@ impl<'de> Deserialize<'de> for MaxErrors {
 /// How far an ingest is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Entries listed so far, while the source is being listed; 0 afterwards.
+    pub listed: u64,
     /// Entries dealt with, those of an earlier run included.
     pub done: u64,
     /// Entries in all.
@@ -196,9 +198,9 @@ pub struct Progress {
 pub struct Control {
     /// The sources to choose from; add your own with [`Table::with`].
     pub sources: Table<SourceEntry>,
-    /// Set it to stop at the next chunk: [`Error::Interrupted`], and a later run goes on.
+    /// Set it to stop the listing, or at the next chunk: [`Error::Interrupted`], and a later run goes on.
     pub cancel: Arc<AtomicBool>,
-    /// Called after each chunk, from the ingest's thread.
+    /// Called now and then while the source is listed, then after each chunk, from the ingest's thread.
     pub progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
     /// Another disk below the dataset (tests).
     pub disk: Option<Arc<dyn Disk>>,
@@ -219,6 +221,14 @@ impl fmt::Debug for Control {
 }
 
 impl Control {
+    /// Says how far a listing is, and whether to go on.
+    pub(super) fn listed(&self, entries: u64) -> Result<()> {
+        if let Some(progress) = &self.progress {
+            progress(Progress { listed: entries, ..Progress::default() });
+        }
+        self.check_cancel()
+    }
+
     pub(super) fn check_cancel(&self) -> Result<()> {
         if self.cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }

@@ -1,20 +1,20 @@
 //! The work itself: chunks of entries are read and checked on all cores while the chunk before them is written.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::base::Base;
 use super::check::{Checker, Outcome, Scratches};
-use super::freeze::printed;
+use super::freeze::Files;
 use super::journal::{Journal, Refused, Stretch};
 use super::options::{Control, IngestOptions, Progress};
 use super::sink::Sink;
 use crate::data::feature::Schema;
+use crate::data::record::row_key;
 use crate::error::{Error, Result};
-use crate::source::{Entry, Listing};
+use crate::source::{Entries, Entry, Listing};
+use crate::spool::{Sorted, Sorter, Spill};
 
 /// Entries of a chunk at the most.
 const CHUNK_ENTRIES: usize = 256;
@@ -25,8 +25,6 @@ const CHUNK_BYTES: u64 = 32 << 20;
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub listing: &'a Listing,
-    /// What the files of each entry looked like ([`super::freeze::prints`]).
-    pub prints: &'a [u64],
     pub schema: &'a Schema,
     pub base: &'a Base,
     pub options: &'a IngestOptions,
@@ -42,6 +40,10 @@ pub(super) struct Run<'a> {
     sink: Sink,
     /// The stretch that is open: what came behind the last journal line.
     stretch: Stretch,
+    /// The files of its entries.
+    files: Files,
+    /// The split of the entry that was written last.
+    split: Option<String>,
     /// All refusals of closed stretches, and those of the listing.
     refused: Vec<Refused>,
     skipped: u64,
@@ -50,22 +52,25 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// A run that goes on behind some journaled stretches, whose shards are in the sink.
-    pub(super) fn new(work: Work<'a>, sink: Sink, done: Vec<Stretch>) -> Self {
+    pub(super) fn new(work: Work<'a>, sink: Sink, done: Vec<Stretch>) -> Result<Self> {
         let entries = &work.listing.entries;
-        let bytes = |entries: &[Entry]| entries.iter().map(Entry::bytes).sum();
         let mut run = Run {
             work,
             sink,
             stretch: open_at(0),
+            files: Files::default(),
+            split: None,
             refused: work.listing.refused.iter().map(Refused::from).collect(),
             skipped: 0,
-            progress: Progress { total: entries.len() as u64, total_bytes: bytes(entries), ..Progress::default() },
+            progress: Progress { total: entries.len() as u64, total_bytes: entries.bytes(), ..Progress::default() },
         };
         for stretch in done {
             run.close(stretch);
         }
-        run.progress.bytes = bytes(&entries[..run.first()]);
-        run
+        for at in 0..run.first() {
+            run.progress.bytes += entries.get(at)?.bytes();
+        }
+        Ok(run)
     }
 
     /// The first entry that is not in a journaled stretch.
@@ -96,20 +101,19 @@ impl<'a> Run<'a> {
             scratches: &scratches,
         };
         let entries = &work.listing.entries;
-        let check = |range: Range<usize>| -> Vec<Result<Outcome>> {
-            entries[range].par_iter().map(|entry| checker.entry(entry)).collect()
+        let check = |chunk: &Chunk| -> Vec<Result<Outcome>> {
+            chunk.entries.par_iter().map(|(entry, _)| checker.entry(entry)).collect()
         };
-        let mut range = chunk(entries, self.first());
-        self.tell(range.start)?;
-        let mut outcomes = check(range.clone());
-        while !range.is_empty() {
+        let mut now = chunk(entries, self.first())?;
+        self.tell(now.from)?;
+        let mut outcomes = check(&now);
+        while !now.entries.is_empty() {
             work.control.check_cancel()?;
-            let ahead = chunk(entries, range.end);
-            let (next, written) =
-                rayon::join(|| check(ahead.clone()), || self.write(range.clone(), std::mem::take(&mut outcomes)));
+            let ahead = chunk(entries, now.to())?;
+            let (next, written) = rayon::join(|| check(&ahead), || self.write(&now, std::mem::take(&mut outcomes)));
             written?;
-            self.tell(range.end)?;
-            (range, outcomes) = (ahead, next);
+            self.tell(now.to())?;
+            (now, outcomes) = (ahead, next);
         }
         work.control.check_cancel()?;
         self.end_stretch(entries.len())
@@ -136,13 +140,16 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a chunk's outcomes in the order of the listing.
-    fn write(&mut self, range: Range<usize>, outcomes: Vec<Result<Outcome>>) -> Result<()> {
-        for (i, outcome) in range.zip(outcomes) {
-            let entry = &self.work.listing.entries[i];
-            if i > 0 && self.work.listing.entries[i - 1].split != entry.split {
-                self.end_stretch(i)?;
+    fn write(&mut self, chunk: &Chunk, outcomes: Vec<Result<Outcome>>) -> Result<()> {
+        for ((i, (entry, print)), outcome) in (chunk.from..).zip(&chunk.entries).zip(outcomes) {
+            if self.split.as_ref() != Some(&entry.split) {
+                if self.split.is_some() {
+                    self.end_stretch(i)?;
+                }
+                self.split = Some(entry.split.clone());
             }
             self.progress.bytes += entry.bytes();
+            self.files.add(&entry.id, *print);
             match outcome? {
                 Outcome::Skipped => self.stretch.skipped += 1,
                 Outcome::Refused(fault, column) => {
@@ -176,9 +183,7 @@ impl<'a> Run<'a> {
         self.stretch.to = to as u64;
         if self.stretch.to > self.stretch.from {
             let mut stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
-            let from = usize::try_from(stretch.from).unwrap_or(to);
-            let Work { listing, prints, .. } = self.work;
-            stretch.files = printed(&listing.entries[from..to], &prints[from..to]);
+            stretch.files = std::mem::take(&mut self.files).digest();
             self.work.journal.add(&stretch)?;
             self.close(stretch);
         }
@@ -196,34 +201,55 @@ fn open_at(from: u64) -> Stretch {
     Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: Vec::new() }
 }
 
-/// The chunk that begins at an entry; empty at the end.
-fn chunk(entries: &[Entry], from: usize) -> Range<usize> {
-    let mut bytes = 0u64;
-    let mut to = from;
-    while to < entries.len() && to - from < CHUNK_ENTRIES {
-        bytes = bytes.saturating_add(entries[to].bytes());
-        if to > from && bytes > CHUNK_BYTES {
-            break;
-        }
-        to += 1;
-    }
-    from..to
+/// Entries that follow one another, each with its print.
+struct Chunk {
+    from: usize,
+    entries: Vec<(Entry, u64)>,
 }
 
-/// Entries by row key.
-pub(super) type Keys = HashMap<u64, usize, xxhash_rust::xxh3::Xxh3DefaultBuilder>;
+impl Chunk {
+    /// The place behind the last.
+    fn to(&self) -> usize {
+        self.from + self.entries.len()
+    }
+}
 
-/// Refuses a listing in which two ids have one key.
-pub(super) fn check_keys(entries: &[Entry]) -> Result<Keys> {
-    let mut keys = Keys::default();
-    for (i, entry) in entries.iter().enumerate() {
-        if let Some(other) = keys.insert(crate::data::record::row_key(&entry.id), i) {
-            let other = &entries[other].id;
-            if *other == entry.id {
-                return Err(Error::library("listing a source", format!("the id {other:?} was listed twice")));
-            }
-            return Err(super::base::collision(other, &entry.id));
+/// The chunk that begins at an entry; empty at the end.
+fn chunk(all: &Entries, from: usize) -> Result<Chunk> {
+    let mut chunk = Chunk { from, entries: Vec::new() };
+    let mut bytes = 0u64;
+    while chunk.to() < all.len() && chunk.entries.len() < CHUNK_ENTRIES {
+        let listed = all.listed(chunk.to())?;
+        bytes = bytes.saturating_add(listed.0.bytes());
+        if !chunk.entries.is_empty() && bytes > CHUNK_BYTES {
+            break;
         }
+        chunk.entries.push(listed);
+    }
+    Ok(chunk)
+}
+
+/// The row keys of a listing (eight bytes, the highest first). Two ids with one key are an error.
+pub(super) fn keys(entries: &Entries, spill: &Spill) -> Result<Sorted> {
+    let mut keys = Sorter::new(spill);
+    for (at, entry) in entries.iter().enumerate() {
+        keys.push(&row_key(&entry?.id).to_be_bytes(), &(at as u64).to_le_bytes())?;
+    }
+    let keys = keys.finish()?;
+    let mut last: Option<(&[u8], &[u8])> = None;
+    for (key, at) in keys.iter() {
+        if let Some((_, before)) = last.filter(|(known, _)| *known == key) {
+            let id = |at: &[u8]| -> Result<String> {
+                let at = at.try_into().map(u64::from_le_bytes).map_err(|e| Error::library("sorting row keys", e))?;
+                Ok(entries.get(at as usize)?.id)
+            };
+            let (first, second) = (id(before)?, id(at)?);
+            if first == second {
+                return Err(Error::library("listing a source", format!("the id {first:?} was listed twice")));
+            }
+            return Err(super::base::collision(&first, &second));
+        }
+        last = Some((key, at));
     }
     Ok(keys)
 }

@@ -9,7 +9,7 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::record::{Cell, Record};
 use crate::dataset::Dataset;
 use crate::error::Reason;
-use crate::source::{Entry, Evidence, Look, Source, SourceEntry, SourceOptions};
+use crate::source::{Entry, EntryCell, Evidence, Lister, Look, Source, SourceEntry, SourceOptions};
 use crate::store::commit;
 
 /// Files below a temporary folder.
@@ -271,21 +271,18 @@ impl Source for Own {
     fn detect(&self, _: &Path, _: &Look) -> Option<Evidence> {
         Some(Evidence::new(100, "it is ours"))
     }
-    fn list(&self, root: &Path, _: &SourceOptions) -> Result<Listing> {
-        let entry =
-            |id: &str, cells| Entry { id: id.into(), split: "train".into(), cells, origin: id.into(), line: None };
+    fn list(&self, root: &Path, _: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         let file = |bytes| EntryCell::File { path: root.join("a.txt"), bytes };
         let class = |name: &str| EntryCell::Class(name.into());
-        Ok(Listing {
-            schema: Schema::new([("text", Feature::Text), ("label", Feature::ClassLabel { names: vec!["z".into()] })]),
-            entries: vec![
-                entry("b", vec![file(3), class("z")]),
-                entry("a", vec![file(2), class("y")]),
-                entry("c", vec![EntryCell::Inline(b"inline".to_vec()), EntryCell::NULL]),
-                entry("d", vec![EntryCell::Class("text?".into()), EntryCell::NULL]),
-            ],
-            ..Listing::default()
-        })
+        for (id, cells) in [
+            ("b", vec![file(3), class("z")]),
+            ("a", vec![file(2), class("y")]),
+            ("c", vec![EntryCell::Inline(b"inline".to_vec()), EntryCell::NULL]),
+            ("d", vec![EntryCell::Class("text?".into()), EntryCell::NULL]),
+        ] {
+            lister.entry(Entry { id: id.into(), split: "train".into(), cells, origin: id.into(), line: None })?;
+        }
+        Ok(Schema::new([("text", Feature::Text), ("label", Feature::ClassLabel { names: vec!["z".into()] })]))
     }
 }
 

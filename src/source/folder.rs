@@ -4,11 +4,12 @@
 //! decided by the content of its files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::layout::{Layout, Place};
 use super::look::{Content, sample};
-use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Listing, Look, Source, SourceEntry, SourceOptions, layout};
+use super::walk::{self, Files, Found};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Source, SourceEntry, SourceOptions};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::Kind;
 use crate::error::{Error, Result};
@@ -44,7 +45,7 @@ impl Source for Folder {
         })
     }
 
-    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
+    fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         if root.is_file() {
             return Err(Error::config(
                 format!("{} is a file, not a folder of media", root.display()),
@@ -55,37 +56,59 @@ impl Source for Folder {
             "a folder of media",
             &[("--label-column", &options.label_column), ("--path-column", &options.path_column)],
         )?;
-        let walk = walk::walk(root, usize::MAX)?;
+        let walk = walk::walk(root, lister)?;
         if walk.files.is_empty() && walk.refused.is_empty() {
             return Err(empty(root));
         }
+        for note in walk.notes() {
+            lister.note(note);
+        }
+        for refusal in walk.refused {
+            lister.refuse(refusal)?;
+        }
         let media = |found: &Found| matches!(Content::of_file(&found.path), Content::Media(_));
-        let mut notes = walk.notes();
-        let layout = layout::place(walk.files, options, media)?;
-        let mut refused = walk.refused;
-        notes.extend(layout.notes);
-        refused.extend(layout.refused);
-        let files: Vec<Found> = layout.placed.iter().map(|p| p.found.clone()).collect();
+        let layout = Layout::of(&walk.files, options, media)?;
         let kind = match options.kind {
             Some(kind) => kind,
-            None => majority(root, &files, &mut notes)?,
+            None => majority(root, &placed(&walk.files, &layout)?, lister)?,
         };
+        let labelled = layout.labelled;
+        layout.each(&walk.files, lister, media, |lister, found, split, label| {
+            let Found { relative, path, bytes } = found;
+            let mut cells = vec![EntryCell::File { path, bytes }];
+            if labelled {
+                cells.push(label.map_or(EntryCell::NULL, EntryCell::Class));
+            }
+            lister.entry(Entry { origin: relative.clone(), id: relative, split, cells, line: None })
+        })?;
         let mut columns = vec![(kind.name(), Feature::of(kind))];
-        if layout.labelled {
+        if labelled {
             columns.push(("label", Feature::ClassLabel { names: Vec::new() }));
         }
-        let entries = layout.placed.into_iter().map(|placed| {
-            let Found { relative, path, bytes } = placed.found;
-            let mut cells = vec![EntryCell::File { path, bytes }];
-            if layout.labelled {
-                cells.push(placed.label.map_or(EntryCell::NULL, EntryCell::Class));
-            }
-            Entry { origin: relative.clone(), id: relative, split: placed.split, cells, line: None }
-        });
-        let mut listing = Listing { schema: Schema::new(columns), entries: entries.collect(), refused, notes };
-        listing.sort();
-        Ok(listing)
+        Ok(Schema::new(columns))
     }
+}
+
+/// Files with a place, a sample spread over all of them.
+fn placed(files: &Files, layout: &Layout) -> Result<Vec<PathBuf>> {
+    let mut count = 0;
+    for found in files.iter() {
+        count += usize::from(matches!(layout.place(&found)?, Place::At { .. }));
+    }
+    let mut taken = sample(count).peekable();
+    let (mut at, mut paths) = (0, Vec::new());
+    for found in files.iter() {
+        if taken.peek().is_none() {
+            break;
+        }
+        if matches!(layout.place(&found)?, Place::At { .. }) {
+            if taken.next_if_eq(&at).is_some() {
+                paths.push(found.path);
+            }
+            at += 1;
+        }
+    }
+    Ok(paths)
 }
 
 /// The error for a root without files.
@@ -93,16 +116,15 @@ pub(super) fn empty(root: &Path) -> Error {
     Error::config(format!("{} holds no files", root.display()), "hidden files are not read; check the path")
 }
 
-/// The kind that most files are, of a sample spread over all of them.
-pub(super) fn majority(root: &Path, files: &[Found], notes: &mut Vec<String>) -> Result<Kind> {
+/// The kind that most of some files are.
+pub(super) fn majority(root: &Path, sampled: &[PathBuf], lister: &mut Lister<'_>) -> Result<Kind> {
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
-    let mut opened = 0;
-    for i in sample(files) {
-        opened += 1;
-        if let Content::Media(kind) = Content::of_file(&files[i].path) {
+    for path in sampled {
+        if let Content::Media(kind) = Content::of_file(path) {
             *counts.entry(kind).or_default() += 1;
         }
     }
+    let opened = sampled.len();
     // Of equal counts the first kind: pictures, recordings, clips.
     let Some((&kind, _)) = counts.iter().rev().max_by_key(|(_, n)| **n) else {
         return Err(Error::config(
@@ -112,7 +134,7 @@ pub(super) fn majority(root: &Path, files: &[Found], notes: &mut Vec<String>) ->
     };
     if counts.len() > 1 {
         let seen: Vec<String> = counts.iter().map(|(k, n)| format!("{n} {}", k.name())).collect();
-        notes.push(format!("mixed media ({} of {opened} sampled files): read as {}", seen.join(", "), kind.name()));
+        lister.note(format!("mixed media ({} of {opened} sampled files): read as {}", seen.join(", "), kind.name()));
     }
     Ok(kind)
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 
-use super::{EntryCell, Listing, Refusal, SourceOptions};
-use crate::data::feature::Feature;
+use super::{Refusal, SourceOptions};
 use crate::error::{Error, Fault, Reason, Result};
 
 /// The order of class names: integers by number if all are, else bytes.
@@ -21,25 +20,6 @@ pub(super) fn ordered(names: BTreeSet<String>) -> Vec<String> {
 pub(super) fn integer(text: &str) -> Option<i64> {
     let value: i64 = text.parse().ok()?;
     (value.to_string() == text).then_some(value)
-}
-
-/// Puts the class names of the entries into the schema, behind those that the source put there itself.
-pub(super) fn name_classes(listing: &mut Listing) {
-    for (i, column) in listing.schema.columns.iter_mut().enumerate() {
-        let Feature::ClassLabel { names } = &mut column.feature else { continue };
-        let mut new = BTreeSet::new();
-        for entry in &listing.entries {
-            if let Some(EntryCell::Class(name)) = entry.cells.get(i)
-                && !new.contains(name.as_str())
-            {
-                new.insert(name.clone());
-            }
-        }
-        for name in names.iter() {
-            new.remove(name);
-        }
-        names.extend(ordered(new));
-    }
 }
 
 /// The canonical name of a split that people call by many names; `None` if it is called like no split.
@@ -150,7 +130,7 @@ mod tests {
 
     #[test]
     fn options_that_a_source_does_not_read_are_refused_by_name() {
-        use crate::source::{Source as _, folder::Folder, manifest::Manifest, text::Text};
+        use crate::source::{folder::Folder, listing::listed, manifest::Manifest, text::Text};
         let dir = tempfile::tempdir().unwrap();
         let (table, text) = (dir.path().join("m.csv"), dir.path().join("a.txt"));
         std::fs::write(&table, "text,label\nx,y\n").unwrap();
@@ -160,17 +140,17 @@ mod tests {
         let label = SourceOptions { label_column: some(), ..Default::default() };
         let path = SourceOptions { path_column: some(), ..Default::default() };
         for (result, flag) in [
-            (Folder.list(dir.path(), &label), "--label-column"),
-            (Folder.list(dir.path(), &path), "--path-column"),
-            (Text.list(dir.path(), &label), "--label-column"),
-            (Text.list(&text, &path), "--path-column"),
-            (Text.list(&text, &regex), "--label-regex"),
-            (Manifest.list(&table, &regex), "--label-regex"),
+            (listed(&Folder, dir.path(), &label), "--label-column"),
+            (listed(&Folder, dir.path(), &path), "--path-column"),
+            (listed(&Text, dir.path(), &label), "--label-column"),
+            (listed(&Text, &text, &path), "--path-column"),
+            (listed(&Text, &text, &regex), "--label-regex"),
+            (listed(&Manifest, &table, &regex), "--label-regex"),
         ] {
-            let error = result.unwrap_err();
+            let error = result.map(|_| ()).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains(flag), "{error}");
         }
-        Text.list(dir.path(), &regex).unwrap();
+        listed(&Text, dir.path(), &regex).unwrap();
     }
 
     #[test]

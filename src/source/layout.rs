@@ -3,134 +3,142 @@
 use std::collections::BTreeSet;
 
 use super::labels::{self, LabelRegex};
-use super::walk::Found;
-use super::{Refusal, SourceOptions, SplitDirs};
+use super::walk::{Files, Found};
+use super::{Lister, Refusal, SourceOptions, SplitDirs};
 use crate::error::{Error, Fault, Reason, Result};
 
-/// A file with what its path says.
+/// What the path of a file says.
 #[derive(Debug)]
-pub(super) struct Placed {
-    pub found: Found,
-    pub split: String,
-    pub label: Option<String>,
+pub(super) enum Place {
+    /// It belongs to a split, and to a class if there is one.
+    At { split: String, label: Option<String> },
+    /// `--label-regex` finds nothing in its name.
+    NoMatch(Refusal),
+    /// It lies beside the class folders.
+    Beside,
 }
 
-/// Files by their paths.
-#[derive(Debug, Default)]
+/// How the folders of a source are to be read.
+#[derive(Debug)]
 pub(super) struct Layout {
-    pub placed: Vec<Placed>,
+    regex: Option<LabelRegex>,
+    default_split: String,
+    tops: Tops,
+    /// The scopes (splits, or the root) that hold class folders.
+    scopes: BTreeSet<Option<String>>,
     /// Whether there are labels at all.
     pub labelled: bool,
-    pub refused: Vec<Refusal>,
-    pub notes: Vec<String>,
 }
 
-/// Reads splits and labels off paths. A file beside class folders has no class: it is refused if `wanted` says that it is
-/// what the source is about, and named in a note otherwise (a README).
-pub(super) fn place(
-    files: Vec<Found>,
-    options: &SourceOptions,
-    mut wanted: impl FnMut(&Found) -> bool,
-) -> Result<Layout> {
-    let regex = LabelRegex::new(options)?;
-    let default_split = labels::default_split(options)?;
-    let tops = tops(&files, options.split_dirs, regex.is_some(), &mut wanted)?;
-    let mut layout = Layout::default();
-    let below = |found: &Found| -> Option<(Option<String>, usize)> {
-        if tops == Tops::Classes {
-            return Some((None, 0));
+impl Layout {
+    /// Looks at all paths. `wanted` says whether a file is what the source is about.
+    pub(super) fn of(files: &Files, options: &SourceOptions, wanted: impl FnMut(&Found) -> bool) -> Result<Self> {
+        let regex = LabelRegex::new(options)?;
+        let tops = tops(files, options.split_dirs, regex.is_some(), wanted)?;
+        let default_split = labels::default_split(options)?;
+        let mut layout = Layout { labelled: regex.is_some(), regex, default_split, tops, scopes: BTreeSet::new() };
+        for found in files.iter() {
+            if let Some((scope, rest)) = layout.scope(&found.relative)
+                && rest.contains('/')
+                && !layout.scopes.contains(&scope.map(str::to_owned))
+            {
+                layout.scopes.insert(scope.map(str::to_owned));
+            }
         }
-        let (top, _) = found.relative.split_once('/')?;
-        if tops == Tops::SplitsAndOthers && labels::split_of(top).is_none() {
+        layout.labelled |= !layout.scopes.is_empty();
+        Ok(layout)
+    }
+
+    /// The split folder of a path, if there are any, and the rest; `None` for what lies in no split.
+    fn scope<'p>(&self, relative: &'p str) -> Option<(Option<&'p str>, &'p str)> {
+        if self.tops == Tops::Classes {
+            return Some((None, relative));
+        }
+        let (top, rest) = relative.split_once('/')?;
+        if self.tops == Tops::SplitsAndOthers && labels::split_of(top).is_none() {
             return None;
         }
-        Some((Some(top.to_owned()), top.len() + 1))
-    };
-    // The scopes (splits, or the root) that hold class folders.
-    let mut scopes = BTreeSet::new();
-    for found in &files {
-        if let Some((scope, at)) = below(found)
-            && found.relative[at..].contains('/')
-        {
-            scopes.insert(scope);
-        }
+        Some((Some(top), rest))
     }
-    layout.labelled = regex.is_some() || !scopes.is_empty();
-    let mut beside = Vec::new();
-    let mut unlabelled = 0;
-    for found in files {
-        let Some((scope, at)) = below(&found) else {
-            beside.push(found);
-            continue;
-        };
-        let mut split = match &scope {
+
+    /// What a path says. An error is for a folder that can be no split.
+    pub(super) fn place(&self, found: &Found) -> Result<Place> {
+        let Some((scope, rest)) = self.scope(&found.relative) else { return Ok(Place::Beside) };
+        let mut split = match scope {
             Some(top) => labels::split_name(top).map_err(|fault| {
                 Error::config(fault.message, "rename the folder, or say --split-dirs no if the folders are classes")
             })?,
-            None => default_split.clone(),
+            None => self.default_split.clone(),
         };
-        let label = match &regex {
+        let label = match &self.regex {
             Some(regex) => match regex.read(&found.relative, found.file_name()) {
                 Ok((label, named)) => {
                     split = named.unwrap_or(split);
                     Some(label)
                 }
-                Err(refusal) => {
-                    if wanted(&found) {
-                        layout.refused.push(refusal);
-                    } else {
-                        beside.push(found);
-                    }
-                    continue;
-                }
+                Err(refusal) => return Ok(Place::NoMatch(refusal)),
             },
-            None => match found.relative[at..].split_once('/') {
+            None => match rest.split_once('/') {
                 Some((class, _)) => Some(class.to_owned()),
-                None if scopes.contains(&scope) => {
-                    beside.push(found);
-                    continue;
-                }
-                None => {
-                    unlabelled += usize::from(layout.labelled);
-                    None
-                }
+                None if self.scopes.contains(&scope.map(str::to_owned)) => return Ok(Place::Beside),
+                None => None,
             },
         };
-        layout.placed.push(Placed { found, split, label });
+        Ok(Place::At { split, label })
     }
-    let mut unread = Vec::new();
-    for found in beside {
-        if wanted(&found) {
-            let fault = Fault::new(Reason::BadLabel, "it lies beside the class folders and has no class");
-            layout.refused.push(Refusal::file(found.relative, fault));
-        } else {
-            unread.push(found.relative);
-        }
-    }
-    if tops == Tops::SplitsAndOthers {
-        let why = "folders called like splits are read as splits; those beside them hold nothing to read";
-        layout.notes.push(format!("{why} (--split-dirs no takes all of them as classes)"));
-    }
-    note(&mut layout, &unread, unlabelled);
-    Ok(layout)
-}
 
-fn note(layout: &mut Layout, unread: &[String], unlabelled: usize) {
-    if let Some(first) = unread.first() {
-        let more = if unread.len() > 1 { format!(" and {} more", unread.len() - 1) } else { String::new() };
-        layout.notes.push(format!("not read, because it has no class and is no media: {first}{more}"));
-    }
-    if unlabelled > 0 {
-        layout.notes.push(format!("{unlabelled} files lie in splits without class folders: their label is null"));
-    }
-    let classes: BTreeSet<&str> = layout.placed.iter().filter_map(|p| p.label.as_deref()).collect();
-    if let (1, Some(only)) = (classes.len(), classes.first()) {
-        layout.notes.push(format!("there is one class only, {only:?}"));
-    }
-    if !layout.labelled {
-        layout
-            .notes
-            .push("there are no class folders: the dataset has no label (--label-regex reads it off names)".into());
+    /// Hands every file that has a place to `take`. One beside class folders has no class: it is refused if `wanted` says
+    /// that it is what the source is about, and counted in a note otherwise (a README).
+    pub(super) fn each(
+        &self,
+        files: &Files,
+        lister: &mut Lister<'_>,
+        mut wanted: impl FnMut(&Found) -> bool,
+        mut take: impl FnMut(&mut Lister<'_>, Found, String, Option<String>) -> Result<()>,
+    ) -> Result<()> {
+        let mut unread: Option<(String, u64)> = None;
+        let mut unlabelled = 0u64;
+        let mut only: Option<Option<String>> = None;
+        for found in files.iter() {
+            lister.step()?;
+            let refusal = match self.place(&found)? {
+                Place::At { split, label } => {
+                    match &label {
+                        None => unlabelled += u64::from(self.labelled),
+                        Some(label) if only.as_ref().is_some_and(|o| o.as_ref() == Some(label)) => {}
+                        Some(label) => only = Some(only.is_none().then(|| label.clone())),
+                    }
+                    take(lister, found, split, label)?;
+                    continue;
+                }
+                Place::NoMatch(refusal) => Some(refusal),
+                Place::Beside => None,
+            };
+            if wanted(&found) {
+                let beside = || Fault::new(Reason::BadLabel, "it lies beside the class folders and has no class");
+                lister.refuse(refusal.unwrap_or_else(|| Refusal::file(found.relative, beside())))?;
+            } else {
+                unread.get_or_insert((found.relative, 0)).1 += 1;
+            }
+        }
+        if self.tops == Tops::SplitsAndOthers {
+            let why = "folders called like splits are read as splits; those beside them hold nothing to read";
+            lister.note(format!("{why} (--split-dirs no takes all of them as classes)"));
+        }
+        if let Some((first, count)) = unread {
+            let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+            lister.note(format!("not read, because it has no class and is no media: {first}{more}"));
+        }
+        if unlabelled > 0 {
+            lister.note(format!("{unlabelled} files lie in splits without class folders: their label is null"));
+        }
+        if let Some(Some(only)) = only {
+            lister.note(format!("there is one class only, {only:?}"));
+        }
+        if !self.labelled {
+            lister.note("there are no class folders: the dataset has no label (--label-regex reads it off names)");
+        }
+        Ok(())
     }
 }
 
@@ -143,13 +151,17 @@ enum Tops {
     SplitsAndOthers,
 }
 
-fn tops(files: &[Found], say: SplitDirs, regex: bool, wanted: &mut impl FnMut(&Found) -> bool) -> Result<Tops> {
+fn tops(files: &Files, say: SplitDirs, regex: bool, mut wanted: impl FnMut(&Found) -> bool) -> Result<Tops> {
     let mut tops = BTreeSet::new();
-    let mut classes = false;
-    for found in files {
-        if let Some((top, rest)) = found.relative.split_once('/') {
-            tops.insert(top);
-            classes |= rest.contains('/');
+    let (mut classes, mut others, mut splits) = (false, false, false);
+    for found in files.iter() {
+        let Some((top, rest)) = found.relative.split_once('/') else { continue };
+        let split = labels::split_of(top).is_some();
+        classes |= rest.contains('/');
+        splits |= split && rest.contains('/');
+        others |= !split;
+        if !tops.contains(top) {
+            tops.insert(top.to_owned());
         }
     }
     match say {
@@ -158,20 +170,17 @@ fn tops(files: &[Found], say: SplitDirs, regex: bool, wanted: &mut impl FnMut(&F
         }
         SplitDirs::Yes => Ok(Tops::Splits),
         SplitDirs::No => Ok(Tops::Classes),
-        SplitDirs::Auto => {
+        SplitDirs::Auto if tops.is_empty() => Ok(Tops::Classes),
+        SplitDirs::Auto if others => {
             let other =
-                |found: &&Found| found.relative.split_once('/').is_some_and(|(t, _)| labels::split_of(t).is_none());
-            if tops.is_empty() || files.iter().any(|f| other(&f)) {
-                let deep = |t: &str, rest: &str| labels::split_of(t).is_some() && rest.contains('/');
-                let splits = files.iter().any(|f| f.relative.split_once('/').is_some_and(|(t, rest)| deep(t, rest)));
-                // A README in a folder of its own makes no class of `train`.
-                let only = splits && !files.iter().filter(other).any(wanted);
-                return Ok(if only { Tops::SplitsAndOthers } else { Tops::Classes });
-            }
-            if classes || regex {
-                return Ok(Tops::Splits);
-            }
-            let names: Vec<&str> = tops.into_iter().collect();
+                |found: &Found| found.relative.split_once('/').is_some_and(|(t, _)| labels::split_of(t).is_none());
+            // A README in a folder of its own makes no class of `train`.
+            let only = splits && !files.iter().any(|found| other(&found) && wanted(&found));
+            Ok(if only { Tops::SplitsAndOthers } else { Tops::Classes })
+        }
+        SplitDirs::Auto if classes || regex => Ok(Tops::Splits),
+        SplitDirs::Auto => {
+            let names: Vec<String> = tops.into_iter().collect();
             Err(Error::config(
                 format!("the folders {} may be splits without classes, or classes", names.join(", ")),
                 "say --split-dirs yes (splits; no label) or --split-dirs no (classes)",
@@ -183,14 +192,34 @@ fn tops(files: &[Found], say: SplitDirs, regex: bool, wanted: &mut impl FnMut(&F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::feature::Schema;
+    use crate::source::Listing;
+    use crate::spool::Spill;
 
-    fn placed(paths: &[&str], options: &SourceOptions) -> Result<Layout> {
-        let found = |p: &&str| Found { relative: (*p).into(), path: (*p).into(), bytes: 1 };
-        place(paths.iter().map(found).collect(), options, |f| f.relative.ends_with("jpg"))
+    #[derive(Debug)]
+    struct Seen {
+        placed: Vec<(String, String, Option<String>)>,
+        labelled: bool,
+        refused: Vec<Refusal>,
+        notes: Vec<String>,
     }
 
-    fn seen(layout: &Layout) -> Vec<(&str, &str, Option<&str>)> {
-        layout.placed.iter().map(|p| (p.found.relative.as_str(), p.split.as_str(), p.label.as_deref())).collect()
+    fn placed(paths: &[&str], options: &SourceOptions) -> Result<Seen> {
+        let files = Files::of("/".as_ref(), paths)?;
+        let wanted = |f: &Found| f.relative.ends_with("jpg");
+        let layout = Layout::of(&files, options, wanted)?;
+        let mut placed = Vec::new();
+        let mut lister = Lister::new(&Spill::temporary(), &|_| Ok(()));
+        layout.each(&files, &mut lister, wanted, |_, found, split, label| {
+            placed.push((found.relative, split, label));
+            Ok(())
+        })?;
+        let Listing { refused, notes, .. } = lister.finish(Schema::default())?;
+        Ok(Seen { placed, labelled: layout.labelled, refused, notes })
+    }
+
+    fn seen(seen: &Seen) -> Vec<(&str, &str, Option<&str>)> {
+        seen.placed.iter().map(|(id, split, label)| (id.as_str(), split.as_str(), label.as_deref())).collect()
     }
 
     #[test]
@@ -227,14 +256,14 @@ mod tests {
     fn folders_without_media_beside_splits_make_no_classes_of_them() {
         let paths = ["extras/a/readme.pdf", "train/cat/1.jpg", "test/cat/2.jpg"];
         let layout = placed(&paths, &SourceOptions::default()).unwrap();
-        let expected = [("train/cat/1.jpg", "train", Some("cat")), ("test/cat/2.jpg", "test", Some("cat"))];
+        let expected = [("test/cat/2.jpg", "test", Some("cat")), ("train/cat/1.jpg", "train", Some("cat"))];
         assert_eq!(seen(&layout), expected);
         assert!(layout.refused.is_empty());
         assert!(layout.notes.iter().any(|n| n.contains("read as splits")), "{:?}", layout.notes);
         assert!(layout.notes.iter().any(|n| n.contains("extras/a/readme.pdf")), "{:?}", layout.notes);
         let media = ["extras/3.jpg", "train/cat/1.jpg", "test/cat/2.jpg"];
         let layout = placed(&media, &SourceOptions::default()).unwrap();
-        assert_eq!(seen(&layout)[1], ("train/cat/1.jpg", "train", Some("train")));
+        assert_eq!(seen(&layout)[2], ("train/cat/1.jpg", "train", Some("train")));
         let say = SourceOptions { split_dirs: SplitDirs::No, ..Default::default() };
         assert_eq!(seen(&placed(&paths, &say).unwrap()).len(), 3);
     }

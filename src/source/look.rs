@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::walk::{self, Found};
+use super::walk;
 use crate::codec::CODECS;
 use crate::data::info::Kind;
 use crate::error::{Error, Result};
 
 /// Files that a look opens at the most.
-const SAMPLE: usize = 256;
+pub(super) const SAMPLE: usize = 256;
 
 /// Files that a look lists at the most before it stops going down.
 const LISTED: usize = 4096;
@@ -86,11 +86,10 @@ impl Look {
                 "give a folder of media, a manifest, or a text file",
             ));
         }
-        let walk = walk::walk(root, LISTED)?;
-        let mut files: Vec<Seen> =
-            walk.files.iter().map(|f| Seen { relative: f.relative.clone(), content: None }).collect();
-        for i in sample(&walk.files) {
-            files[i].content = Some(Content::of_file(&walk.files[i].path));
+        let found = walk::glance(root, LISTED)?.files;
+        let mut files: Vec<Seen> = found.iter().map(|f| Seen { relative: f.relative, content: None }).collect();
+        for i in sample(files.len()) {
+            files[i].content = Some(Content::of_file(&found.get(i).path));
         }
         Ok(Look { is_file: false, files })
     }
@@ -106,10 +105,9 @@ impl Look {
     }
 }
 
-/// The files to open: all if they are few, else the same number of steps apart.
-pub(super) fn sample(files: &[Found]) -> impl Iterator<Item = usize> {
-    let count = files.len().min(SAMPLE);
-    let all = files.len();
+/// Which of so many files to open: all if they are few, else the same number of steps apart.
+pub(super) fn sample(all: usize) -> impl Iterator<Item = usize> {
+    let count = all.min(SAMPLE);
     (0..count).map(move |i| i * all / count.max(1))
 }
 

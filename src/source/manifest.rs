@@ -1,18 +1,20 @@
 //! Manifests: CSV, TSV or JSONL, a row an entry, with relative paths and any other columns; or rows of text without paths.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::look::Content;
-use super::typing::{self, Cell};
+use super::look::{Content, SAMPLE};
+use super::typing::{Cell, Typing};
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Listing, Look, Refusal, Source, SourceEntry, SourceOptions, labels};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels};
 use crate::data::feature::{Feature, RESERVED, Schema};
+use crate::data::info::Kind;
+use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod read;
 
-use read::{Row, Table};
+use read::{Columns, Row, Table};
 
 /// The table's row.
 pub const ENTRY: SourceEntry = SourceEntry {
@@ -58,7 +60,7 @@ impl Source for Manifest {
         Some(Evidence::new(score, format!("{} has a column {column:?}", path.file_name()?.to_string_lossy())))
     }
 
-    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
+    fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         labels::unused("a manifest", &[("--label-regex", &options.label_regex)])?;
         let path = if root.is_file() { root.to_owned() } else { only(root)? };
         let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -66,11 +68,31 @@ impl Source for Manifest {
         let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| {
             Error::config(format!("the name of {} is not UTF-8", path.display()), "rename the manifest")
         })?;
-        let table = read::table(&path, name)?;
-        if table.columns.is_empty() || (table.rows.is_empty() && table.refused.is_empty()) {
-            return Err(Error::config(format!("{} has no rows", path.display()), "a manifest has a row an entry"));
+        let table = Table::open(&path, name)?;
+        let columns = table.columns(&mut || lister.step())?;
+        let nothing = || Error::config(format!("{} has no rows", path.display()), "a manifest has a row an entry");
+        if columns.names.is_empty() {
+            return Err(nothing());
         }
-        list(&table_roles(&path, &table, options)?, table, name, &base, options)
+        for note in columns.notes() {
+            lister.note(note);
+        }
+        let reading = Reading {
+            roles: roles(&path, &columns, options)?,
+            table,
+            columns,
+            name,
+            base: &base,
+            default_split: labels::default_split(options)?,
+        };
+        let survey = reading.survey(lister)?;
+        if survey.rows == 0 {
+            return Err(nothing());
+        }
+        let (schema, order) = reading.schema(&survey, options.kind, lister)?;
+        reading.enter(&order, survey.named, lister)?;
+        reading.table.check_unchanged()?;
+        Ok(schema)
     }
 }
 
@@ -107,17 +129,17 @@ struct Roles {
     text: Option<usize>,
 }
 
-fn table_roles(manifest: &Path, table: &Table, options: &SourceOptions) -> Result<Roles> {
+fn roles(manifest: &Path, columns: &Columns, options: &SourceOptions) -> Result<Roles> {
     let exact = |flag: &str, name: &str| {
-        table.columns.iter().position(|c| c == name).ok_or_else(|| {
+        columns.names.iter().position(|c| c == name).ok_or_else(|| {
             Error::config(
                 format!("{}: {flag} {name:?} is no column", manifest.display()),
-                format!("the columns are: {}", table.columns.join(", ")),
+                format!("the columns are: {}", columns.names.join(", ")),
             )
         })
     };
     let first =
-        |names: &[&str]| names.iter().find_map(|n| table.columns.iter().position(|c| c.trim().eq_ignore_ascii_case(n)));
+        |names: &[&str]| names.iter().find_map(|n| columns.names.iter().position(|c| c.trim().eq_ignore_ascii_case(n)));
     let path = match &options.path_column {
         Some(name) => Some(exact("--path-column", name)?),
         None => first(PATHS),
@@ -130,105 +152,184 @@ fn table_roles(manifest: &Path, table: &Table, options: &SourceOptions) -> Resul
     if path.is_none() && text.is_none() {
         return Err(Error::config(
             format!("{}: no column holds a path or text", manifest.display()),
-            format!("say --path-column; the columns are: {}", table.columns.join(", ")),
+            format!("say --path-column; the columns are: {}", columns.names.join(", ")),
         ));
     }
     Ok(Roles { path, label, split: first(&[SPLIT]).filter(|s| Some(*s) != path && Some(*s) != label), text })
 }
 
-fn list(roles: &Roles, table: Table, name: &str, base: &Path, options: &SourceOptions) -> Result<Listing> {
-    let Table { columns, rows, refused, mut notes } = table;
-    let mut listing = Listing { refused, ..Listing::default() };
-    let default_split = labels::default_split(options)?;
-    let mut taken = Vec::new();
-    for row in rows {
-        let placed = (|| {
-            let found = roles.path.map(|i| file(base, &row, i)).transpose()?;
-            let split = match roles.split.and_then(|i| row.cells[i].text()) {
-                Some(split) => labels::split_name(&split)?,
-                None => default_split.clone(),
-            };
-            if roles.label.is_some_and(|i| row.cells[i] == Cell::Null) {
-                return Err(Fault::new(
-                    Reason::BadLabel,
-                    format!("column {:?} is empty", columns[roles.label.unwrap_or(0)]),
-                ));
-            }
-            Ok((found, split))
-        })();
-        match placed {
-            Ok((found, split)) => taken.push((row, found, split)),
-            Err(fault) => {
-                let id = roles.path.and_then(|i| row.cells[i].text()).unwrap_or_else(|| format!("{name}#{}", row.line));
-                listing.refused.push(Refusal { id, origin: name.to_owned(), line: Some(row.line), fault });
-            }
+/// A manifest with what its columns are. It is read twice: what a column holds follows from all of its cells.
+struct Reading<'a> {
+    roles: Roles,
+    table: Table,
+    columns: Columns,
+    name: &'a str,
+    base: &'a Path,
+    default_split: String,
+}
+
+/// What the first reading finds out.
+#[derive(Debug, Default)]
+struct Survey {
+    /// Rows, those that are none included.
+    rows: u64,
+    /// What the cells of each column are.
+    types: Vec<Typing>,
+    /// How many rows of each file were entered: none yet.
+    named: Named,
+    /// Files spread over all rows.
+    sample: Vec<PathBuf>,
+    /// Refused rows by reason, with the first of each.
+    reasons: BTreeMap<&'static str, (u64, Refusal)>,
+}
+
+/// Rows entered by [`row_key`] of their file's relative path: sixteen bytes a file, not its name.
+type Named = HashMap<u64, u64, xxhash_rust::xxh3::Xxh3DefaultBuilder>;
+
+impl Reading<'_> {
+    /// The file and the split of a row.
+    fn place(&self, row: &Row) -> Result<(Option<Found>, String), Fault> {
+        let roles = &self.roles;
+        let found = roles.path.map(|i| file(self.base, row, i)).transpose()?;
+        let split = match roles.split.and_then(|i| row.cells[i].text()) {
+            Some(split) => labels::split_name(&split)?,
+            None => self.default_split.clone(),
+        };
+        if let Some(label) = roles.label.filter(|i| row.cells[*i] == Cell::Null) {
+            return Err(Fault::new(Reason::BadLabel, format!("column {:?} is empty", self.columns.names[label])));
         }
+        Ok((found, split))
     }
-    // The schema: media or text, then the class, then the other columns as they stand in the manifest.
-    let kind = match (roles.path, options.kind) {
-        (None, _) => None,
-        (Some(_), Some(kind)) => Some(kind),
-        (Some(_), None) => {
-            if taken.is_empty() {
-                return Err(none(name, &listing.refused));
-            }
-            let files: Vec<Found> = taken.iter().filter_map(|t| t.1.clone()).collect();
-            Some(super::folder::majority(Path::new(name), &files, &mut notes)?)
-        }
-    };
-    let mut schema: Vec<(String, Feature)> = kind.iter().map(|k| (k.name().to_owned(), Feature::of(*k))).collect();
-    let mut order = Vec::new();
-    let is_class = |feature: &Feature| *feature != Feature::Float;
-    let text = roles.text.filter(|_| roles.path.is_none());
-    let first: Vec<usize> = text.into_iter().chain(roles.label).collect();
-    for i in first.iter().copied().chain((0..columns.len()).filter(|i| !first.contains(i))) {
-        if Some(i) == roles.path || Some(i) == roles.split {
-            continue;
-        }
-        let mut feature = typing::feature(taken.iter().map(|t| &t.0.cells[i]));
-        if Some(i) == text {
-            feature = Feature::Text;
-        }
-        if Some(i) == roles.label && is_class(&feature) {
-            feature = Feature::ClassLabel { names: Vec::new() };
-        }
-        schema.push((column_name(&columns[i], i, &schema, &mut notes), feature.clone()));
-        order.push((i, feature));
+
+    fn refusal(&self, row: &Row, fault: Fault) -> Refusal {
+        let path = self.roles.path.and_then(|i| row.cells[i].text());
+        let id = path.unwrap_or_else(|| format!("{}#{}", self.name, row.line));
+        Refusal { id, origin: self.name.to_owned(), line: Some(row.line), fault }
     }
-    listing.schema = Schema::new(schema);
-    listing.schema.validate()?;
-    let mut times: BTreeMap<String, u64> = BTreeMap::new();
-    let named: BTreeSet<String> = taken.iter().filter_map(|t| Some(t.1.as_ref()?.relative.clone())).collect();
-    for (row, found, split) in taken {
-        let Row { line, mut cells } = row;
-        let id = match &found {
-            None => format!("{name}#{line}"),
-            Some(found) => {
-                let n = times.entry(found.relative.clone()).or_default();
-                loop {
-                    *n += 1;
-                    let id = if *n == 1 { found.relative.clone() } else { format!("{}#{n}", found.relative) };
-                    // A file may be called like the second row of another.
-                    if *n == 1 || !named.contains(&id) {
-                        break id;
+
+    /// The first reading.
+    fn survey(&self, lister: &mut Lister<'_>) -> Result<Survey> {
+        let mut survey = Survey { types: vec![Typing::default(); self.columns.names.len()], ..Survey::default() };
+        let (mut taken, mut step) = (0u64, 1);
+        self.table.rows(&self.columns, &mut |row| {
+            lister.step()?;
+            survey.rows += 1;
+            let placed = row.and_then(|row| match self.place(&row) {
+                Ok((found, _)) => Ok((row, found)),
+                Err(fault) => Err(self.refusal(&row, fault)),
+            });
+            match placed {
+                Ok((row, found)) => {
+                    for (typing, cell) in survey.types.iter_mut().zip(&row.cells) {
+                        typing.see(cell);
+                    }
+                    if let Some(found) = found {
+                        survey.named.insert(row_key(&found.relative), 0);
+                        // Every row, then every second, every fourth, so that few files are spread over all of them.
+                        if taken.is_multiple_of(step) {
+                            survey.sample.push(found.path);
+                        }
+                        if survey.sample.len() > SAMPLE {
+                            let mut places = 0..;
+                            survey.sample.retain(|_| places.next().is_some_and(|at| at % 2 == 0));
+                            step *= 2;
+                        }
+                        taken += 1;
                     }
                 }
+                Err(refusal) => {
+                    survey.reasons.entry(refusal.fault.reason.code()).or_insert((0, refusal)).0 += 1;
+                }
             }
-        };
-        let media = found.map(|f| EntryCell::File { path: f.path, bytes: f.bytes });
-        let others = order.iter().map(|(i, feature)| {
-            let cell = std::mem::replace(&mut cells[*i], Cell::Null);
-            match feature {
-                Feature::ClassLabel { .. } => cell.text().map_or(EntryCell::NULL, EntryCell::Class),
-                feature => cell.into_entry(feature),
-            }
-        });
-        let cells = media.into_iter().chain(others).collect();
-        listing.entries.push(Entry { id, split, cells, origin: name.to_owned(), line: Some(line) });
+            Ok(())
+        })?;
+        Ok(survey)
     }
-    listing.notes = notes;
-    listing.sort();
-    Ok(listing)
+
+    /// The schema: media or text, then the class, then the other columns as they stand in the manifest. The second part
+    /// says which column of the manifest each one behind the media is.
+    fn schema(
+        &self,
+        survey: &Survey,
+        kind: Option<Kind>,
+        lister: &mut Lister<'_>,
+    ) -> Result<(Schema, Vec<(usize, Feature)>)> {
+        let roles = &self.roles;
+        let kind = match (roles.path, kind) {
+            (None, _) => None,
+            (Some(_), Some(kind)) => Some(kind),
+            (Some(_), None) if survey.sample.is_empty() => return Err(none(self.name, survey)),
+            (Some(_), None) => Some(super::folder::majority(Path::new(self.name), &survey.sample, lister)?),
+        };
+        let mut schema: Vec<(String, Feature)> = kind.iter().map(|k| (k.name().to_owned(), Feature::of(*k))).collect();
+        let mut order = Vec::new();
+        let is_class = |feature: &Feature| *feature != Feature::Float;
+        let text = roles.text.filter(|_| roles.path.is_none());
+        let first: Vec<usize> = text.into_iter().chain(roles.label).collect();
+        let columns = &self.columns.names;
+        for i in first.iter().copied().chain((0..columns.len()).filter(|i| !first.contains(i))) {
+            if Some(i) == roles.path || Some(i) == roles.split {
+                continue;
+            }
+            let mut feature = survey.types[i].feature();
+            if Some(i) == text {
+                feature = Feature::Text;
+            }
+            if Some(i) == roles.label && is_class(&feature) {
+                feature = Feature::ClassLabel { names: Vec::new() };
+            }
+            schema.push((column_name(&columns[i], i, &schema, lister), feature.clone()));
+            order.push((i, feature));
+        }
+        let schema = Schema::new(schema);
+        schema.validate()?;
+        Ok((schema, order))
+    }
+
+    /// The second reading: every row becomes an entry or a refusal.
+    fn enter(&self, order: &[(usize, Feature)], mut named: Named, lister: &mut Lister<'_>) -> Result<()> {
+        self.table.rows(&self.columns, &mut |row| {
+            let row = match row {
+                Ok(row) => row,
+                Err(refusal) => return lister.refuse(refusal),
+            };
+            let (found, split) = match self.place(&row) {
+                Ok(placed) => placed,
+                Err(fault) => return lister.refuse(self.refusal(&row, fault)),
+            };
+            let Row { line, mut cells } = row;
+            let id = match &found {
+                None => format!("{}#{line}", self.name),
+                Some(found) => id(&found.relative, &mut named),
+            };
+            let media = found.map(|f| EntryCell::File { path: f.path, bytes: f.bytes });
+            let others = order.iter().map(|(i, feature)| {
+                let cell = std::mem::replace(&mut cells[*i], Cell::Null);
+                match feature {
+                    Feature::ClassLabel { .. } => cell.text().map_or(EntryCell::NULL, EntryCell::Class),
+                    feature => cell.into_entry(feature),
+                }
+            });
+            let cells = media.into_iter().chain(others).collect();
+            lister.entry(Entry { id, split, cells, origin: self.name.to_owned(), line: Some(line) })
+        })
+    }
+}
+
+/// The id of the next row of a file: its path, then its path with `#2`, `#3`. A file may be called like the second row of
+/// another: that id is its own.
+fn id(relative: &str, named: &mut Named) -> String {
+    let key = row_key(relative);
+    let mut n = named.get(&key).copied().unwrap_or_default();
+    let id = loop {
+        n += 1;
+        let id = if n == 1 { relative.to_owned() } else { format!("{relative}#{n}") };
+        if n == 1 || !named.contains_key(&row_key(&id)) {
+            break id;
+        }
+    };
+    named.insert(key, n);
+    id
 }
 
 /// The file that a row names, if it is one within the manifest's folder.
@@ -251,24 +352,20 @@ fn file(base: &Path, row: &Row, column: usize) -> Result<Found, Fault> {
 }
 
 /// The error for a manifest without one good row, with the reasons.
-fn none(name: &str, refused: &[Refusal]) -> Error {
-    let mut reasons: BTreeMap<&str, (u64, &Refusal)> = BTreeMap::new();
-    for refusal in refused {
-        reasons.entry(refusal.fault.reason.code()).or_insert((0, refusal)).0 += 1;
-    }
-    let told = reasons.iter().map(|(code, (n, first))| {
+fn none(name: &str, survey: &Survey) -> Error {
+    let told = survey.reasons.iter().map(|(code, (n, first))| {
         format!("{n} {code} (line {}: {})", first.line.unwrap_or_default(), first.fault.message)
     });
     let told: Vec<String> = told.collect();
     Error::config(
-        format!("{name}: not one of {} rows can be taken: {}", refused.len(), told.join(", ")),
+        format!("{name}: not one of {} rows can be taken: {}", survey.rows, told.join(", ")),
         "mend the rows (paths are relative to the manifest), or say --kind image, audio or video to put them all into the \
          quarantine",
     )
 }
 
 /// A name that the shard format takes and no other column has.
-fn column_name(name: &str, place: usize, taken: &[(String, Feature)], notes: &mut Vec<String>) -> String {
+fn column_name(name: &str, place: usize, taken: &[(String, Feature)], lister: &mut Lister<'_>) -> String {
     let used: BTreeSet<&str> = taken.iter().map(|(n, _)| n.as_str()).collect();
     let mut new = name.trim().replace(['.', '\n', '\0'], "_");
     if new.is_empty() {
@@ -281,7 +378,7 @@ fn column_name(name: &str, place: usize, taken: &[(String, Feature)], notes: &mu
         new.push('_');
     }
     if new != name {
-        notes.push(format!("column {name:?} is called {new:?} in the dataset"));
+        lister.note(format!("column {name:?} is called {new:?} in the dataset"));
     }
     new
 }

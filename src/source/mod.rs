@@ -21,6 +21,7 @@ mod choose;
 pub mod folder;
 mod labels;
 mod layout;
+mod listing;
 mod look;
 pub mod manifest;
 mod raw;
@@ -29,6 +30,8 @@ mod typing;
 mod walk;
 
 pub use choose::{Candidate, Choice, candidates, choose};
+pub(crate) use listing::order;
+pub use listing::{Entries, Lister, Listing, Watch};
 pub use look::{Content, Look, Seen};
 pub use raw::{open_any, raw_dataset};
 pub(crate) use walk::read_range;
@@ -44,9 +47,10 @@ pub trait Source: Send + Sync {
     /// How well this source fits what a first look saw, or `None` if it cannot read it at all.
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence>;
 
-    /// Lists every entry. Entries that cannot be are in [`Listing::refused`], never left out; an error is for what makes
-    /// the whole listing impossible.
-    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing>;
+    /// Hands every entry to the lister, in any order, and returns the features. Class names need not be in them: those of
+    /// the entries are added. Entries that cannot be are refused ([`Lister::refuse`]), never left out; an error is for what
+    /// makes the whole listing impossible.
+    fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema>;
 }
 
 /// How well a source fits.
@@ -126,37 +130,6 @@ pub enum SplitDirs {
     No,
 }
 
-/// Everything a source found.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Listing {
-    /// The features; class names are those of the entries, integers in numeric order, all else in byte order.
-    pub schema: Schema,
-    /// The entries by (split, id) in byte order, the parts of one file (`#ordinal`) in theirs.
-    pub entries: Vec<Entry>,
-    /// What was seen and could not become an entry.
-    pub refused: Vec<Refusal>,
-    /// What a person should know: one line each.
-    pub notes: Vec<String>,
-}
-
-impl Listing {
-    /// Puts entries and refusals into their order and the class names into the schema.
-    /// Sources outside the crate call this last.
-    pub fn sort(&mut self) {
-        self.entries.sort_by(|a, b| (&a.split, order(&a.id)).cmp(&(&b.split, order(&b.id))));
-        self.refused.sort_by(|a, b| (order(&a.id), a.line).cmp(&(order(&b.id), b.line)));
-        labels::name_classes(self);
-    }
-}
-
-/// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
-pub(crate) fn order(id: &str) -> (&str, u64, &str) {
-    match id.rsplit_once('#').and_then(|(base, n)| Some((base, n.parse().ok()?))) {
-        Some((base, n)) => (base, n, id),
-        None => (id, 0, id),
-    }
-}
-
 /// One input, listed and not yet read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -175,7 +148,7 @@ pub struct Entry {
 impl Entry {
     /// Bytes that reading it will take.
     pub fn bytes(&self) -> u64 {
-        self.cells.iter().map(EntryCell::bytes).sum()
+        self.cells.iter().map(EntryCell::bytes).fold(0, u64::saturating_add)
     }
 }
 

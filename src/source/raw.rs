@@ -1,6 +1,7 @@
 //! A raw folder as a read-only dataset, without an ingest: headers are probed, payloads stay where they are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -13,6 +14,7 @@ use crate::data::record::payload_hash;
 use crate::dataset::{Backing, Dataset};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::parallel;
+use crate::spool::Spill;
 
 /// Opens whatever is at a path for reading: our own dataset, someone else's Parquet folder or file, or raw media as
 /// [`raw_dataset`] does.
@@ -39,6 +41,9 @@ fn holds_parquet(path: &Path) -> bool {
     walk.filter_entry(|e| !hidden(e)).filter_map(Result::ok).take(LOOKED).any(|e| parquet(e.path()))
 }
 
+/// Entries read between two looks at their order.
+const PROBED: usize = 1024;
+
 /// Files looked at before a folder counts as one without Parquet.
 const LOOKED: usize = 4096;
 
@@ -47,7 +52,9 @@ const LOOKED: usize = 4096;
 /// One payload a row: sources with further payload columns have to be ingested.
 pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     let choice = choose(&sources(), root, None)?;
-    let listing = choice.source.list(root, &SourceOptions::default())?;
+    let spill = Spill::temporary();
+    let options = SourceOptions::default();
+    let listing = Listing::of(choice.source.as_ref(), root, &options, &spill, &|_| Ok(()))?;
     let Listing { schema, entries, refused, notes } = listing;
     let Some((column, feature)) = schema.payloads().next().map(|(i, c)| (i, c.feature.clone())) else {
         return Err(Error::config(format!("{} has no payload column", root.display()), "ingest it first"));
@@ -58,35 +65,43 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
             "run `dsctl ingest` and open the dataset",
         ));
     }
-    let probed: Vec<Result<(PathBuf, Payload), Fault>> =
-        parallel::pool(0)?.install(|| entries.par_iter().map(|entry| probe(&entry.cells[column], &feature)).collect());
-    let (mut segment, mut paths) = (SegmentBuilder::new(&schema), Vec::new());
-    let mut left_out: Vec<(String, Fault)> = refused.into_iter().map(|r| (r.id, r.fault)).collect();
+    let pool = parallel::pool(0)?;
+    let (mut segment, mut paths) = (SegmentBuilder::new(&schema), Vec::<Arc<Path>>::new());
+    let mut left_out = (refused.len(), refused.into_iter().next().map(|r| (r.id, r.fault)));
     let mut split: Option<String> = None;
-    for (entry, probed) in entries.into_iter().zip(probed) {
-        let (path, payload) = match probed {
-            Ok(probed) => probed,
-            Err(fault) => {
-                left_out.push((entry.id, fault));
-                continue;
+    for from in (0..entries.len()).step_by(PROBED) {
+        let chunk: Vec<Entry> =
+            (from..entries.len().min(from + PROBED)).map(|at| entries.get(at)).collect::<Result<_>>()?;
+        let probed: Vec<Result<(&Path, Payload), Fault>> =
+            pool.install(|| chunk.par_iter().map(|entry| probe(&entry.cells[column], &feature)).collect());
+        for (entry, probed) in chunk.iter().zip(probed) {
+            let (path, payload) = match probed {
+                Ok(probed) => probed,
+                Err(fault) => {
+                    left_out.0 += 1;
+                    left_out.1.get_or_insert_with(|| (entry.id.clone(), fault));
+                    continue;
+                }
+            };
+            if split.as_ref().is_some_and(|s| *s != entry.split) {
+                segment.end_shard(split.as_deref().unwrap_or_default(), 0, [0; 32]);
             }
-        };
-        if split.as_ref().is_some_and(|s| *s != entry.split) {
-            segment.end_shard(split.as_deref().unwrap_or_default(), 0, [0; 32]);
+            segment.push(&entry.id, &cells(entry, &schema, column, payload))?;
+            // The parts of one file share its path.
+            let last = paths.last().filter(|last| ***last == *path).cloned();
+            paths.push(last.unwrap_or_else(|| path.into()));
+            split = Some(entry.split.clone());
         }
-        segment.push(&entry.id, &cells(&entry, &schema, column, payload))?;
-        paths.push(path);
-        split = Some(entry.split);
     }
     let Some(split) = split else {
-        let why = left_out.first().map_or_else(String::new, |(id, fault)| format!(" (the first: {id}: {fault})"));
+        let why = left_out.1.map_or_else(String::new, |(id, fault)| format!(" (the first: {id}: {fault})"));
         return Err(Error::config(format!("{}: not one entry can be read{why}", root.display()), "check the files"));
     };
     segment.end_shard(&split, 0, [0; 32]);
     let index = Index::new(vec![Segment::from_bytes(segment.finish()?)?.into()])?;
     let mut notes = [choice.notes, notes].concat();
-    if let Some((id, fault)) = left_out.first() {
-        notes.push(format!("{} entries were left out; the first: {id}: {fault}", left_out.len()));
+    if let (count, Some((id, fault))) = left_out {
+        notes.push(format!("{count} entries were left out; the first: {id}: {fault}"));
     }
     Ok(Dataset::from_parts(root, schema, index, Backing::Files { paths })?.with_notes(notes))
 }
@@ -107,7 +122,7 @@ fn cells(entry: &Entry, schema: &Schema, payload_column: usize, payload: Payload
 }
 
 /// The header and hash of one payload on disk.
-fn probe(cell: &EntryCell, feature: &Feature) -> Result<(PathBuf, Payload), Fault> {
+fn probe<'e>(cell: &'e EntryCell, feature: &Feature) -> Result<(&'e Path, Payload), Fault> {
     let (path, range, file_bytes) = match cell {
         EntryCell::File { path, bytes } => (path.as_path(), 0..*bytes, *bytes),
         EntryCell::Slice { path, range, file_bytes } => (path.as_ref(), range.clone(), *file_bytes),
@@ -124,7 +139,7 @@ fn probe(cell: &EntryCell, feature: &Feature) -> Result<(PathBuf, Payload), Faul
     let bytes = super::read_range(path, range.start, length, file_bytes)?;
     let codec = codec::sniff(&bytes, feature.kind().ok_or_else(|| Fault::new(Reason::BadLabel, "no media"))?)?;
     let info = codec::guarded(codec.name(), || codec.probe(&bytes, &limits))?;
-    Ok((path.to_owned(), Payload { offset: range.start, length, hash: payload_hash(&bytes), info }))
+    Ok((path, Payload { offset: range.start, length, hash: payload_hash(&bytes), info }))
 }
 
 #[cfg(test)]

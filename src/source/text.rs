@@ -4,10 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::layout::Layout;
 use super::look::Content;
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Listing, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit};
-use super::{folder, labels, layout};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit};
+use super::{folder, labels};
 use crate::data::feature::{Feature, Schema};
 use crate::error::{Error, Fault, Reason, Result};
 
@@ -39,8 +40,7 @@ impl Source for Text {
             .then(|| Evidence::new(50, format!("{text} of {opened} sampled files are UTF-8 text")))
     }
 
-    fn list(&self, root: &Path, options: &SourceOptions) -> Result<Listing> {
-        let mut listing = Listing::default();
+    fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         let mut labelled = false;
         labels::unused("text", &[("--label-column", &options.label_column), ("--path-column", &options.path_column)])?;
         if root.is_file() {
@@ -50,54 +50,52 @@ impl Source for Text {
                 Error::config(format!("the name of {} is not UTF-8", root.display()), "rename the file")
             })?;
             let found = Found { relative: name.to_owned(), path: root.to_owned(), bytes };
-            file(&mut listing, found, &labels::default_split(options)?, None, options.text_unit);
+            file(lister, found, &labels::default_split(options)?, None, options.text_unit)?;
         } else {
-            let walk = walk::walk(root, usize::MAX)?;
+            let walk = walk::walk(root, lister)?;
             if walk.files.is_empty() && walk.refused.is_empty() {
                 return Err(folder::empty(root));
             }
-            let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
-            listing.notes = walk.notes();
-            let layout = layout::place(walk.files, options, text)?;
-            labelled = layout.labelled;
-            listing.refused = walk.refused;
-            listing.refused.extend(layout.refused);
-            listing.notes.extend(layout.notes);
-            for placed in layout.placed {
-                let label = labelled.then(|| placed.label.map_or(EntryCell::NULL, EntryCell::Class));
-                file(&mut listing, placed.found, &placed.split, label, options.text_unit);
+            for note in walk.notes() {
+                lister.note(note);
             }
+            for refusal in walk.refused {
+                lister.refuse(refusal)?;
+            }
+            let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
+            let layout = Layout::of(&walk.files, options, text)?;
+            labelled = layout.labelled;
+            layout.each(&walk.files, lister, text, |lister, found, split, label| {
+                let label = labelled.then(|| label.map_or(EntryCell::NULL, EntryCell::Class));
+                file(lister, found, &split, label, options.text_unit)
+            })?;
         }
         let mut columns = vec![("text", Feature::Text)];
         if labelled {
             columns.push(("label", Feature::ClassLabel { names: Vec::new() }));
         }
-        listing.schema = Schema::new(columns);
-        listing.sort();
-        Ok(listing)
+        Ok(Schema::new(columns))
     }
 }
 
 /// Adds the units of one file, or its refusal.
-fn file(listing: &mut Listing, found: Found, split: &str, label: Option<EntryCell>, unit: TextUnit) {
-    let units = match units(&found, unit) {
-        Ok(units) => units,
-        Err(fault) => {
-            listing.refused.push(Refusal::file(found.relative, fault));
-            return;
-        }
-    };
-    let path: Arc<Path> = found.path.into();
-    for Unit { line, start, end } in units {
-        let slice = EntryCell::Slice { path: Arc::clone(&path), range: start..end, file_bytes: found.bytes };
-        let whole = unit == TextUnit::File;
-        listing.entries.push(Entry {
-            id: if whole { found.relative.clone() } else { format!("{}#{line}", found.relative) },
+fn file(lister: &mut Lister<'_>, found: Found, split: &str, label: Option<EntryCell>, unit: TextUnit) -> Result<()> {
+    let Found { relative, path, bytes } = found;
+    let path: Arc<Path> = path.into();
+    let whole = unit == TextUnit::File;
+    let read = units(&path, bytes, unit, |Unit { line, start, end }| {
+        let slice = EntryCell::Slice { path: Arc::clone(&path), range: start..end, file_bytes: bytes };
+        lister.entry(Entry {
+            id: if whole { relative.clone() } else { format!("{relative}#{line}") },
             split: split.to_owned(),
             cells: std::iter::once(slice).chain(label.clone()).collect(),
-            origin: found.relative.clone(),
+            origin: relative.clone(),
             line: (!whole).then_some(line),
-        });
+        })
+    })?;
+    match read {
+        Ok(()) => Ok(()),
+        Err(fault) => lister.refuse(Refusal::file(relative, fault)),
     }
 }
 
@@ -109,40 +107,61 @@ struct Unit {
     end: u64,
 }
 
-/// Finds the units of a file in one pass and one line's memory.
-fn units(found: &Found, unit: TextUnit) -> Result<Vec<Unit>, Fault> {
+/// Finds the units of a file in one pass and one line's memory. The outer error is `take`'s.
+fn units(
+    path: &Path,
+    bytes: u64,
+    unit: TextUnit,
+    mut take: impl FnMut(Unit) -> Result<()>,
+) -> Result<Result<(), Fault>> {
     let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
-    let file = std::fs::File::open(&found.path).map_err(unreadable)?;
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let head = reader.fill_buf().map_err(unreadable)?;
+    let mut reader = match std::fs::File::open(path) {
+        Ok(file) => BufReader::with_capacity(1 << 16, file),
+        Err(e) => return Ok(Err(unreadable(e))),
+    };
+    let head = match reader.fill_buf() {
+        Ok(head) => head,
+        Err(e) => return Ok(Err(unreadable(e))),
+    };
     if let Content::Media(kind) = Content::of(&head[..head.len().min(4096)]) {
-        return Err(Fault::new(Reason::WrongMedia, format!("the content is {}, not text", kind.name())));
+        return Ok(Err(Fault::new(Reason::WrongMedia, format!("the content is {}, not text", kind.name()))));
     }
     if head.is_empty() {
-        return Err(Fault::new(Reason::Empty, "the file has no bytes"));
+        return Ok(Err(Fault::new(Reason::Empty, "the file has no bytes")));
     }
     let mut at = if head.starts_with(BOM) { BOM.len() } else { 0 } as u64;
     if unit == TextUnit::File {
-        return Ok(vec![Unit { line: 1, start: at, end: found.bytes }]);
+        return take(Unit { line: 1, start: at, end: bytes }).map(Ok);
     }
     reader.consume(at as usize);
-    let (mut units, mut line, mut open): (Vec<Unit>, u64, bool) = (Vec::new(), 0, false);
-    while let Some(Line { length, content, blank }) = next_line(&mut reader).map_err(unreadable)? {
+    let (mut line, mut any) = (0, false);
+    // The unit whose end is not known yet.
+    let mut open: Option<Unit> = None;
+    loop {
+        let Line { length, content, blank } = match next_line(&mut reader) {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(e) => return Ok(Err(unreadable(e))),
+        };
         line += 1;
-        match units.last_mut() {
-            _ if blank => open = false,
-            Some(last) if open => last.end = at + content,
-            _ => {
-                units.push(Unit { line, start: at, end: at + content });
-                open = unit == TextUnit::Paragraph;
+        if !blank && let Some(unit) = &mut open {
+            unit.end = at + content;
+        } else {
+            if let Some(unit) = open.take() {
+                take(unit)?;
+            }
+            if !blank {
+                any = true;
+                let found = Unit { line, start: at, end: at + content };
+                if unit == TextUnit::Paragraph { open = Some(found) } else { take(found)? }
             }
         }
         at += length;
     }
-    if units.is_empty() {
-        return Err(Fault::new(Reason::Empty, "there is nothing but white space in it"));
+    if let Some(unit) = open {
+        take(unit)?;
     }
-    Ok(units)
+    if any { Ok(Ok(())) } else { Ok(Err(Fault::new(Reason::Empty, "there is nothing but white space in it"))) }
 }
 
 /// A line: all its bytes, those before the line end, and whether these are nothing but white space.
@@ -183,12 +202,13 @@ fn next_line(reader: &mut impl std::io::BufRead) -> std::io::Result<Option<Line>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::listing;
 
-    fn listed(bytes: &[u8], text_unit: TextUnit) -> Vec<(String, String)> {
+    fn texts(bytes: &[u8], text_unit: TextUnit) -> Vec<(String, String)> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.txt");
         std::fs::write(&path, bytes).unwrap();
-        let listing = Text.list(&path, &SourceOptions { text_unit, ..Default::default() }).unwrap();
+        let (_, entries) = listing::listed(&Text, &path, &SourceOptions { text_unit, ..Default::default() }).unwrap();
         let text = |e: &Entry| match &e.cells[0] {
             EntryCell::Slice { range, file_bytes, .. } => {
                 assert_eq!(*file_bytes, bytes.len() as u64);
@@ -196,7 +216,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         };
-        listing.entries.iter().map(|e| (e.id.clone(), text(e))).collect()
+        entries.iter().map(|e| (e.id.clone(), text(e))).collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -207,19 +227,19 @@ mod tests {
     fn lines_and_paragraphs_lose_marks_line_ends_and_blanks() {
         let bytes = b"\xef\xbb\xbfone\r\ntwo\n \t\r\n\nthree\r\nfour\xff";
         assert_eq!(
-            listed(bytes, TextUnit::Line),
+            texts(bytes, TextUnit::Line),
             pairs(&[("a.txt#1", "one"), ("a.txt#2", "two"), ("a.txt#5", "three"), ("a.txt#6", "four\u{fffd}")])
         );
         assert_eq!(
-            listed(bytes, TextUnit::Paragraph),
+            texts(bytes, TextUnit::Paragraph),
             pairs(&[("a.txt#1", "one\r\ntwo"), ("a.txt#5", "three\r\nfour\u{fffd}")])
         );
-        assert_eq!(listed(b"\xef\xbb\xbfx\n", TextUnit::File), pairs(&[("a.txt", "x\n")]));
+        assert_eq!(texts(b"\xef\xbb\xbfx\n", TextUnit::File), pairs(&[("a.txt", "x\n")]));
     }
 
     #[test]
     fn ids_are_in_the_order_of_the_file() {
-        let ids: Vec<String> = listed(&b"x\n".repeat(12), TextUnit::Line).into_iter().map(|(id, _)| id).collect();
+        let ids: Vec<String> = texts(&b"x\n".repeat(12), TextUnit::Line).into_iter().map(|(id, _)| id).collect();
         assert_eq!((ids[0].as_str(), ids[1].as_str(), ids[9].as_str()), ("a.txt#1", "a.txt#2", "a.txt#10"));
     }
 
@@ -231,8 +251,8 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
-        let listing = Text.list(dir.path(), &SourceOptions::default()).unwrap();
-        let seen: Vec<_> = listing.entries.iter().map(|e| (e.id.as_str(), e.cells[1].clone())).collect();
+        let (listing, entries) = listing::listed(&Text, dir.path(), &SourceOptions::default()).unwrap();
+        let seen: Vec<_> = entries.iter().map(|e| (e.id.as_str(), e.cells[1].clone())).collect();
         let class = |name: &str| EntryCell::Class(name.into());
         assert_eq!(seen, [("neg/a#1", class("neg")), ("pos/b#1", class("pos")), ("pos/b#2", class("pos"))]);
         assert_eq!(listing.schema.get("label"), Some(&Feature::ClassLabel { names: vec!["neg".into(), "pos".into()] }));

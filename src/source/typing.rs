@@ -83,7 +83,7 @@ impl Cell {
         }
     }
 
-    /// The cell under a feature that [`feature`] chose.
+    /// The cell under a feature that [`Typing`] chose.
     pub(super) fn into_entry(self, feature: &Feature) -> EntryCell {
         let value = match feature {
             Feature::Int => self.as_int().map(Value::Int),
@@ -108,26 +108,53 @@ fn float(text: &str) -> Option<f64> {
     plain.then(|| text.parse().ok()).flatten().filter(|f: &f64| f.is_finite())
 }
 
-/// The narrowest feature that holds every cell of a column: integers, numbers, truth values, else text.
-/// A column of nothing is text.
-pub(super) fn feature<'a>(cells: impl Iterator<Item = &'a Cell> + Clone) -> Feature {
-    let cells = cells.filter(|c| **c != Cell::Null);
-    if cells.clone().next().is_none() {
-        Feature::Text
-    } else if cells.clone().all(|c| c.as_int().is_some()) {
-        Feature::Int
-    } else if cells.clone().all(|c| c.as_float().is_some()) {
-        Feature::Float
-    } else if cells.clone().all(|c| c.as_bool().is_some()) {
-        Feature::Bool
-    } else {
-        Feature::Text
+/// What the cells of a column seen so far have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Typing {
+    any: bool,
+    int: bool,
+    float: bool,
+    bool: bool,
+}
+
+impl Default for Typing {
+    fn default() -> Self {
+        Typing { any: false, int: true, float: true, bool: true }
+    }
+}
+
+impl Typing {
+    /// Sees one more cell.
+    pub(super) fn see(&mut self, cell: &Cell) {
+        if *cell != Cell::Null {
+            self.any = true;
+            self.int = self.int && cell.as_int().is_some();
+            self.float = self.float && cell.as_float().is_some();
+            self.bool = self.bool && cell.as_bool().is_some();
+        }
+    }
+
+    /// The narrowest feature that holds every cell: integers, numbers, truth values, else text. A column of nothing is text.
+    pub(super) fn feature(&self) -> Feature {
+        match self {
+            Typing { any: false, .. } => Feature::Text,
+            Typing { int: true, .. } => Feature::Int,
+            Typing { float: true, .. } => Feature::Float,
+            Typing { bool: true, .. } => Feature::Bool,
+            _ => Feature::Text,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn feature<'a>(cells: impl Iterator<Item = &'a Cell>) -> Feature {
+        let mut typing = Typing::default();
+        cells.for_each(|cell| typing.see(cell));
+        typing.feature()
+    }
 
     #[test]
     fn types_follow_from_the_whole_column_and_nothing_is_lost() {

@@ -5,8 +5,9 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Refusal;
+use super::{Lister, Refusal};
 use crate::error::{Error, Fault, Reason, Result};
+use crate::spool::{Sorted, Sorter, Spill};
 
 /// Files that systems leave behind and nobody means.
 const JUNK: &[&str] = &["Thumbs.db", "desktop.ini", "__MACOSX"];
@@ -32,11 +33,54 @@ impl Found {
     }
 }
 
+/// Regular files below a root in byte order of their relative paths.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    root: PathBuf,
+    sorted: Sorted,
+}
+
+impl Files {
+    /// Some paths as if a walk had found them.
+    #[cfg(test)]
+    pub(super) fn of(root: &Path, paths: &[&str]) -> Result<Self> {
+        let mut files = Sorter::new(&Spill::temporary());
+        for path in paths {
+            files.push(path.as_bytes(), &1u64.to_le_bytes())?;
+        }
+        Ok(Files { root: root.to_owned(), sorted: files.finish()? })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    /// A file by its place.
+    pub(super) fn get(&self, at: usize) -> Found {
+        let (relative, bytes) = self.sorted.get(at);
+        // The names were UTF-8 when they came in.
+        let relative = String::from_utf8_lossy(relative).into_owned();
+        let bytes = bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
+        Found { path: self.root.join(&relative), relative, bytes }
+    }
+
+    /// All of them in order.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = Found> {
+        (0..self.len()).map(|at| self.get(at))
+    }
+}
+
 /// What a walk saw.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// Regular files in byte order of their relative paths.
-    pub files: Vec<Found>,
+    /// Regular files.
+    pub files: Files,
     /// What was not followed.
     pub refused: Vec<Refusal>,
     /// The folders among them, with everything inside.
@@ -49,10 +93,11 @@ impl Walk {
     /// What a person should know: a folder that is not followed may be a whole class.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let [first, ..] = self.folders.as_slice() {
-            let shown = self.folders.iter().take(10).map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
-            let more =
-                if self.folders.len() > 10 { format!(" and {} more", self.folders.len() - 10) } else { String::new() };
+        let mut folders = self.folders.clone();
+        folders.sort();
+        if let [first, ..] = folders.as_slice() {
+            let shown = folders.iter().take(10).map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
+            let more = if folders.len() > 10 { format!(" and {} more", folders.len() - 10) } else { String::new() };
             let why = self.refused.iter().find(|r| r.id == *first).map_or("", |r| &r.fault.message);
             notes.push(format!("folders left out with all that is in them: {shown}{more} ({first:?}: {why})"));
         }
@@ -70,61 +115,88 @@ impl Walk {
     }
 }
 
-/// Lists the files below `root`, at most about `limit` of them. Hidden files and folders are not looked at; links to files
-/// within the root are read, all other links, devices, pipes and sockets are refused.
-pub(super) fn walk(root: &Path, limit: usize) -> Result<Walk> {
-    let real = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
-    let mut walk = Walk::default();
-    descend(&real, &real, "", 0, limit, &mut walk)?;
-    walk.files.sort_by(|a, b| a.relative.cmp(&b.relative));
-    Ok(walk)
+/// Lists the files below `root`. Hidden files and folders are not looked at; links to files within the root are read, all
+/// other links, devices, pipes and sockets are refused.
+pub(super) fn walk(root: &Path, lister: &mut Lister<'_>) -> Result<Walk> {
+    let spill = lister.spill().clone();
+    descend_all(root, usize::MAX, &spill, &mut || lister.step())
 }
 
-fn descend(root: &Path, dir: &Path, prefix: &str, depth: usize, limit: usize, walk: &mut Walk) -> Result<()> {
-    let listing = match fs::read_dir(dir) {
-        Ok(listing) => listing,
-        Err(e) if depth == 0 => return Err(Error::io(dir, "list", e)),
-        Err(e) => {
-            walk.refuse(prefix.trim_end_matches('/').to_owned(), dir, Fault::new(Reason::Unreadable, e));
-            return Ok(());
-        }
-    };
-    let mut children = Vec::new();
-    for child in listing {
-        children.push(child.map_err(|e| Error::io(dir, "list", e))?);
-    }
-    children.sort_by_key(fs::DirEntry::file_name);
-    let mut folders = Vec::new();
-    for child in children {
-        let os_name = child.file_name();
-        let Some(name) = os_name.to_str() else {
-            let id = format!("{prefix}{}", os_name.to_string_lossy());
-            walk.refuse(id, &child.path(), Fault::new(Reason::BadPath, "the name is not UTF-8"));
-            continue;
+/// As [`walk`], and goes into no further folder once `limit` files are there.
+pub(super) fn glance(root: &Path, limit: usize) -> Result<Walk> {
+    descend_all(root, limit, &Spill::temporary(), &mut || Ok(()))
+}
+
+fn descend_all(root: &Path, limit: usize, spill: &Spill, step: &mut dyn FnMut() -> Result<()>) -> Result<Walk> {
+    let real = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
+    let mut descent = Descent { root: &real, limit, step, found: 0, files: Sorter::new(spill), walk: Walk::default() };
+    descent.folder(&real, "", 0)?;
+    let Descent { files, walk, .. } = descent;
+    let files = Files { sorted: files.finish()?, root: real };
+    Ok(Walk { files, ..walk })
+}
+
+/// A walk under way.
+struct Descent<'a> {
+    root: &'a Path,
+    limit: usize,
+    step: &'a mut dyn FnMut() -> Result<()>,
+    found: usize,
+    files: Sorter,
+    walk: Walk,
+}
+
+impl Descent<'_> {
+    fn folder(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<()> {
+        let walk = &mut self.walk;
+        let listing = match fs::read_dir(dir) {
+            Ok(listing) => listing,
+            Err(e) if depth == 0 => return Err(Error::io(dir, "list", e)),
+            Err(e) => {
+                walk.refuse(prefix.trim_end_matches('/').to_owned(), dir, Fault::new(Reason::Unreadable, e));
+                return Ok(());
+            }
         };
-        if name.starts_with('.') || JUNK.contains(&name) {
-            walk.hidden += 1;
-            continue;
+        let mut folders = Vec::new();
+        for child in listing {
+            (self.step)()?;
+            let child = child.map_err(|e| Error::io(dir, "list", e))?;
+            let os_name = child.file_name();
+            let Some(name) = os_name.to_str() else {
+                let id = format!("{prefix}{}", os_name.to_string_lossy());
+                walk.refuse(id, &child.path(), Fault::new(Reason::BadPath, "the name is not UTF-8"));
+                continue;
+            };
+            if name.starts_with('.') || JUNK.contains(&name) {
+                walk.hidden += 1;
+                continue;
+            }
+            let relative = format!("{prefix}{name}");
+            match kind_of(self.root, &child.path()) {
+                Ok(Thing::File(bytes)) => {
+                    self.found += 1;
+                    self.files.push(relative.as_bytes(), &bytes.to_le_bytes())?;
+                }
+                Ok(Thing::Folder) => folders.push(relative),
+                Err(fault) => walk.refuse(relative, &child.path(), fault),
+            }
         }
-        let relative = format!("{prefix}{name}");
-        match kind_of(root, &child.path()) {
-            Ok(Thing::File(bytes)) => walk.files.push(Found { relative, path: child.path(), bytes }),
-            Ok(Thing::Folder) => folders.push((relative, child.path())),
-            Err(fault) => walk.refuse(relative, &child.path(), fault),
+        // In order, so that a walk that ends early ends at the same place on every file system.
+        folders.sort();
+        for relative in folders {
+            if self.found >= self.limit {
+                break;
+            }
+            let path = self.root.join(&relative);
+            if depth + 1 >= DEPTH {
+                let fault = Fault::new(Reason::BadPath, format!("more than {DEPTH} folders deep"));
+                self.walk.refuse(relative, &path, fault);
+                continue;
+            }
+            self.folder(&path, &format!("{relative}/"), depth + 1)?;
         }
+        Ok(())
     }
-    for (relative, path) in folders {
-        if walk.files.len() >= limit {
-            break;
-        }
-        if depth + 1 >= DEPTH {
-            let fault = Fault::new(Reason::BadPath, format!("more than {DEPTH} folders deep"));
-            walk.refuse(relative, &path, fault);
-            continue;
-        }
-        descend(root, &path, &format!("{relative}/"), depth + 1, limit, walk)?;
-    }
-    Ok(())
 }
 
 enum Thing {
@@ -252,8 +324,9 @@ mod tests {
         fs::create_dir(root.join(std::ffi::OsStr::from_bytes(b"dogs\xe9"))).unwrap();
         symlink(outside.path(), root.join("cats")).unwrap();
 
-        let walk = walk(&root, usize::MAX).unwrap();
-        let names: Vec<_> = walk.files.iter().map(|f| (f.relative.as_str(), f.bytes)).collect();
+        let walk = glance(&root, usize::MAX).unwrap();
+        let names: Vec<_> = walk.files.iter().map(|f| (f.relative, f.bytes)).collect();
+        let names: Vec<_> = names.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
         assert_eq!(names, [("b.txt", 2), ("b/one", 1), ("inside", 1)], "byte order: '.' before '/'");
         let mut refused: Vec<_> = walk.refused.iter().map(|r| (r.id.as_str(), r.fault.reason)).collect();
         refused.sort_by_key(|r| r.0);
@@ -267,10 +340,12 @@ mod tests {
             ("pipe", Reason::BadPath),
         ];
         assert_eq!(refused, expected);
-        assert_eq!(walk.folders, ["cats", "dogs\u{fffd}", "b/loop"]);
+        let mut folders = walk.folders.clone();
+        folders.sort();
+        assert_eq!(folders, ["b/loop", "cats", "dogs\u{fffd}"]);
         let notes = walk.notes();
         assert!(
-            notes[0].contains("\"cats\", \"dogs\u{fffd}\", \"b/loop\"") && notes[0].contains("leads out"),
+            notes[0].contains("\"b/loop\", \"cats\", \"dogs\u{fffd}\"") && notes[0].contains("links to folders"),
             "{notes:?}"
         );
         assert_eq!(notes[1], "2 hidden files or folders are not read");

@@ -151,6 +151,9 @@ impl Ingest {
         let meter = std::sync::Arc::new(output::Meter::new(global, "entries"));
         let shown = meter.clone();
         let progress = move |p: Progress| {
+            if p.total == 0 {
+                return shown.count(p.listed, "entries listed");
+            }
             let refused = if p.refused > 0 { format!(" ({} refused)", p.refused) } else { String::new() };
             shown.show(p.done, p.total, &refused);
         };

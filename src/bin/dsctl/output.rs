@@ -111,6 +111,22 @@ impl Meter {
         }
     }
 
+    /// Shows that so many are done of nobody knows how many.
+    pub(crate) fn count(&self, done: u64, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.unset_length();
+            bar.set_position(done);
+            bar.set_message(what.to_owned());
+        }
+        let Ok(mut last) = self.last.lock() else { return };
+        // The first line not at once: most listings are over before anyone reads it.
+        let waited = last.as_ref().unwrap_or(&self.started).elapsed();
+        if self.plain && waited > Duration::from_secs(5) {
+            *last = Some(Mark::now());
+            let _ = writeln!(std::io::stderr(), "{done} {what}");
+        }
+    }
+
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {

@@ -1,23 +1,19 @@
 //! Rows of a CSV, TSV or JSONL file, before anyone knows what they mean.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::{Error, Fault, Reason, Result};
 use crate::source::Refusal;
 use crate::source::typing::Cell;
 
-/// A manifest as it lies there.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    /// Column names; for JSONL in the order in which they first appear.
-    pub columns: Vec<String>,
-    /// Rows, one cell a column.
-    pub rows: Vec<Row>,
-    /// Rows that are none.
-    pub refused: Vec<Refusal>,
-    pub notes: Vec<String>,
-}
+/// Bytes of one row at the most.
+const ROW_BYTES: u64 = 64 << 20;
+
+/// Bytes of a file that are kept behind the row being read.
+const KEPT: usize = 64 << 10;
 
 /// One row.
 #[derive(Debug)]
@@ -94,49 +90,237 @@ fn headers<R: std::io::Read>(reader: &mut csv::Reader<R>, path: &Path) -> Result
 }
 
 fn broken(path: &Path, error: &csv::Error) -> Error {
+    if let csv::ErrorKind::Io(e) = error.kind()
+        && let Some(code) = e.raw_os_error()
+    {
+        return Error::io(path, "read", std::io::Error::from_raw_os_error(code));
+    }
     Error::config(format!("{}: {error}", path.display()), "check the manifest with a CSV tool")
 }
 
-/// All rows.
-pub(super) fn table(path: &Path, name: &str) -> Result<Table> {
-    match known(path)? {
-        Syntax::Delimited(delimiter) => delimited(path, name, delimiter),
-        Syntax::JsonLines => json_lines(path, name),
+/// The columns of a manifest.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    /// Their names; for JSONL in the order in which they first appear.
+    pub names: Vec<String>,
+    /// The place of each; of two with one name the first.
+    places: BTreeMap<String, usize>,
+    /// Those that hold something with parts.
+    nested: BTreeSet<String>,
+}
+
+impl Columns {
+    /// What a person should know.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.nested.iter().map(|c| format!("column {c:?} holds lists or objects: kept as JSON text"))
     }
 }
 
-fn delimited(path: &Path, name: &str, delimiter: u8) -> Result<Table> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    let mut reader = reader(bytes.as_slice(), delimiter);
-    let mut table = Table { columns: headers(&mut reader, path)?, ..Table::default() };
-    let mut record = csv::ByteRecord::new();
-    let mut end = place(&bytes, reader.position());
-    check_quotes(path, &bytes[..end], delimiter, 1, true)?;
-    while reader.read_byte_record(&mut record).map_err(|e| broken(path, &e))? {
-        let line = record.position().map_or(0, |at| line(&bytes, at));
-        let start = std::mem::replace(&mut end, place(&bytes, reader.position()));
-        check_quotes(path, &bytes[start..end], delimiter, line, record.len() == table.columns.len())?;
-        let row = if record.len() == table.columns.len() {
-            let text = |cell: &[u8]| std::str::from_utf8(cell).map(str::to_owned);
-            let cells: Result<Vec<String>, _> = record.iter().map(text).collect();
-            cells.map_err(|_| Fault::new(Reason::InvalidUtf8, "the row is not UTF-8"))
-        } else {
-            let (has, wants) = (record.len(), table.columns.len());
-            Err(Fault::new(Reason::Corrupt, format!("the row has {has} cells, the header {wants}")))
-        };
-        match row {
-            Ok(cells) => {
-                let cell = |c: String| if c.is_empty() { Cell::Null } else { Cell::Plain(c) };
-                table.rows.push(Row { line, cells: cells.into_iter().map(cell).collect() });
+/// What a row is handed to: the row, or why it is none.
+pub(super) type Take<'a> = &'a mut dyn FnMut(Result<Row, Refusal>) -> Result<()>;
+
+/// A manifest that is read several times, a row at a time: what its columns hold is known only at its end.
+#[derive(Debug)]
+pub(super) struct Table {
+    path: PathBuf,
+    name: String,
+    syntax: Syntax,
+    /// Size and time of change when it was opened.
+    seen: (u64, Option<SystemTime>),
+}
+
+impl Table {
+    /// Opens a manifest. `name` is what its rows are called after.
+    pub(super) fn open(path: &Path, name: &str) -> Result<Self> {
+        Ok(Table { path: path.to_owned(), name: name.to_owned(), syntax: known(path)?, seen: seen(path)? })
+    }
+
+    /// The columns: of a CSV the header; of JSONL the keys of all objects, so that all is read. `step` is called for each row.
+    pub(super) fn columns(&self, step: &mut dyn FnMut() -> Result<()>) -> Result<Columns> {
+        let mut columns = Columns::default();
+        match self.syntax {
+            Syntax::Delimited(delimiter) => {
+                columns.names = self.header(delimiter)?.1;
             }
-            Err(fault) => table.refused.push(refusal(name, line, fault)),
+            Syntax::JsonLines => self.objects(&mut |_, object| {
+                step()?;
+                for (key, value) in object.into_iter().flatten() {
+                    if !columns.places.contains_key(&key) {
+                        columns.places.insert(key.clone(), columns.names.len());
+                        columns.names.push(key.clone());
+                    }
+                    if value.is_array() || value.is_object() {
+                        columns.nested.insert(key);
+                    }
+                }
+                Ok(())
+            })?,
+        }
+        Ok(columns)
+    }
+
+    /// Hands over every row in the order of the file, one cell a column.
+    pub(super) fn rows(&self, columns: &Columns, take: Take<'_>) -> Result<()> {
+        match self.syntax {
+            Syntax::Delimited(delimiter) => self.delimited(columns, delimiter, take),
+            Syntax::JsonLines => self.objects(&mut |line, object| {
+                let object = match object {
+                    Ok(object) => object,
+                    Err(fault) => return take(Err(self.refusal(line, fault))),
+                };
+                let mut cells = vec![Cell::Null; columns.names.len()];
+                for (key, value) in object {
+                    let place = columns.places.get(&key).ok_or_else(|| self.changed())?;
+                    cells[*place] = match Cell::of_json(value) {
+                        Cell::Text(text) if text.is_empty() => Cell::Null,
+                        cell => cell,
+                    };
+                }
+                take(Ok(Row { line, cells }))
+            }),
         }
     }
-    Ok(table)
+
+    /// Refuses a manifest that somebody wrote to since it was opened: its rows may be of two tables.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        if seen(&self.path)? == self.seen { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> Error {
+        let what = format!("{} was changed while it was read", self.path.display());
+        Error::config(what, "run it again when nothing writes to it")
+    }
+
+    fn refusal(&self, line: u64, fault: Fault) -> Refusal {
+        Refusal { id: format!("{}#{line}", self.name), origin: self.name.clone(), line: Some(line), fault }
+    }
+
+    /// A reader behind the header, and the names in it.
+    fn header(&self, delimiter: u8) -> Result<(csv::Reader<Kept<std::fs::File>>, Vec<String>)> {
+        let mut reader = reader(Kept::new(open(&self.path)?), delimiter);
+        let names = headers(&mut reader, &self.path)?;
+        let end = reader.position().byte();
+        check_quotes(&self.path, reader.get_ref().between(0, end), delimiter, 1, true)?;
+        reader.get_mut().forget(end);
+        Ok((reader, names))
+    }
+
+    fn delimited(&self, columns: &Columns, delimiter: u8, take: Take<'_>) -> Result<()> {
+        let path = &self.path;
+        let (mut reader, _) = self.header(delimiter)?;
+        let mut record = csv::ByteRecord::new();
+        let mut end = reader.position().byte();
+        loop {
+            let more = reader.read_byte_record(&mut record);
+            if !more.map_err(|e| broken(path, &e))? {
+                return Ok(());
+            }
+            let start = std::mem::replace(&mut end, reader.position().byte());
+            let bytes = reader.get_ref().between(start, end);
+            let line = record.position().map_or(0, |at| line(bytes, at));
+            check_quotes(path, bytes, delimiter, line, record.len() == columns.names.len())?;
+            reader.get_mut().forget(end);
+            let row = if record.len() == columns.names.len() {
+                let text = |cell: &[u8]| std::str::from_utf8(cell).map(str::to_owned);
+                let cells: Result<Vec<String>, _> = record.iter().map(text).collect();
+                cells.map_err(|_| Fault::new(Reason::InvalidUtf8, "the row is not UTF-8"))
+            } else {
+                let (has, wants) = (record.len(), columns.names.len());
+                Err(Fault::new(Reason::Corrupt, format!("the row has {has} cells, the header {wants}")))
+            };
+            let cell = |c: String| if c.is_empty() { Cell::Null } else { Cell::Plain(c) };
+            take(match row {
+                Ok(cells) => Ok(Row { line, cells: cells.into_iter().map(cell).collect() }),
+                Err(fault) => Err(self.refusal(line, fault)),
+            })?;
+        }
+    }
+
+    /// Hands over every line that is not blank, as an object or with the reason why it is none.
+    fn objects(&self, take: &mut dyn FnMut(u64, Result<Object, Fault>) -> Result<()>) -> Result<()> {
+        let mut reader = BufReader::new(open(&self.path)?);
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            let length = next_line(&mut reader, &mut line).map_err(|e| Error::io(&self.path, "read", e))?;
+            if length == 0 {
+                return Ok(());
+            }
+            number += 1;
+            if length > ROW_BYTES {
+                let what = format!("the line has {length} bytes, a row of a manifest at most {ROW_BYTES}");
+                take(number, Err(Fault::new(Reason::OverLimit, what)))?;
+            } else if let Some((_, object)) = object(&line) {
+                take(number, object)?;
+            }
+        }
+    }
 }
 
-fn place(bytes: &[u8], at: &csv::Position) -> usize {
-    usize::try_from(at.byte()).unwrap_or(usize::MAX).min(bytes.len())
+fn seen(path: &Path) -> Result<(u64, Option<SystemTime>)> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+    Ok((meta.len(), meta.modified().ok()))
+}
+
+/// Reads a line into `line`, no more than [`ROW_BYTES`] of it, and returns its whole length; 0 at the end.
+fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u64> {
+    line.clear();
+    let mut length = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let newline = buffer.iter().position(|b| *b == b'\n');
+        let part = &buffer[..newline.map_or(buffer.len(), |at| at + 1)];
+        let used = part.len();
+        length += used as u64;
+        if length <= ROW_BYTES {
+            line.extend_from_slice(part);
+        }
+        reader.consume(used);
+        if newline.is_some() || used == 0 {
+            return Ok(length);
+        }
+    }
+}
+
+/// What was read of a file and not forgotten: a record's own bytes say where its quotes stand.
+struct Kept<R> {
+    from: R,
+    bytes: Vec<u8>,
+    /// Where in the file the first of them stands.
+    start: u64,
+}
+
+impl<R> Kept<R> {
+    fn new(from: R) -> Self {
+        Kept { from, bytes: Vec::new(), start: 0 }
+    }
+
+    /// The bytes between two places of the file.
+    fn between(&self, start: u64, end: u64) -> &[u8] {
+        let at = |place: u64| (place.saturating_sub(self.start) as usize).min(self.bytes.len());
+        &self.bytes[at(start)..at(end).max(at(start))]
+    }
+
+    /// Forgets what stands before a place.
+    fn forget(&mut self, before: u64) {
+        let gone = (before.saturating_sub(self.start) as usize).min(self.bytes.len());
+        // Not after every record: the rest is moved each time.
+        if gone > KEPT || gone == self.bytes.len() {
+            self.bytes.drain(..gone);
+            self.start += gone as u64;
+        }
+    }
+}
+
+impl<R: Read> Read for Kept<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.bytes.len() as u64 > ROW_BYTES + KEPT as u64 {
+            let what = format!("a row is longer than {ROW_BYTES} bytes: perhaps a quote opens that nothing closes");
+            return Err(std::io::Error::other(what));
+        }
+        let read = self.from.read(into)?;
+        self.bytes.extend_from_slice(&into[..read]);
+        Ok(read)
+    }
 }
 
 /// Refuses a record of several lines that a stray quote made: it holds rows that nobody would miss.
@@ -191,14 +375,9 @@ fn quotes(record: &[u8], delimiter: u8) -> Quotes {
     if inside { Quotes::Open } else { seen }
 }
 
-/// The line that a record begins on: the reader places it before the line ends that precede it.
+/// The line that a record begins on: the reader places it before the line ends that precede it, where its bytes begin.
 fn line(bytes: &[u8], at: &csv::Position) -> u64 {
-    let rest = usize::try_from(at.byte()).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
-    at.line() + rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n').count() as u64
-}
-
-fn refusal(name: &str, line: u64, fault: Fault) -> Refusal {
-    Refusal { id: format!("{name}#{line}"), origin: name.to_owned(), line: Some(line), fault }
+    at.line() + bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n').count() as u64
 }
 
 type Object = serde_json::Map<String, serde_json::Value>;
@@ -216,49 +395,4 @@ fn object(line: &[u8]) -> Option<(bool, Result<Object, Fault>)> {
             .map_err(|e| Fault::new(Reason::Corrupt, format!("the line is not a JSON object: {e}"))),
     };
     Some((marked, parsed))
-}
-
-fn json_lines(path: &Path, name: &str) -> Result<Table> {
-    let mut reader = BufReader::new(open(path)?);
-    let mut table = Table::default();
-    let (mut line, mut number) = (Vec::new(), 0);
-    let mut places = std::collections::BTreeMap::new();
-    let mut nested = std::collections::BTreeSet::new();
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(|e| Error::io(path, "read", e))? == 0 {
-            break;
-        }
-        number += 1;
-        let object = match object(&line) {
-            None => continue,
-            Some((_, Ok(object))) => object,
-            Some((_, Err(fault))) => {
-                table.refused.push(refusal(name, number, fault));
-                continue;
-            }
-        };
-        let mut cells = vec![Cell::Null; table.columns.len()];
-        for (key, value) in object {
-            let place = *places.entry(key.clone()).or_insert_with(|| {
-                table.columns.push(key.clone());
-                cells.push(Cell::Null);
-                table.columns.len() - 1
-            });
-            cells[place] = match Cell::of_json(value) {
-                Cell::Text(text) if text.is_empty() => Cell::Null,
-                cell => cell,
-            };
-            if matches!(cells[place], Cell::Nested(_)) {
-                nested.insert(key);
-            }
-        }
-        table.rows.push(Row { line: number, cells });
-    }
-    for row in &mut table.rows {
-        row.cells.resize(table.columns.len(), Cell::Null);
-    }
-    table.notes =
-        nested.into_iter().map(|c| format!("column {c:?} holds lists or objects: kept as JSON text")).collect();
-    Ok(table)
 }

@@ -1,8 +1,22 @@
 use super::*;
 use crate::data::info::Kind;
 use crate::data::label::Value;
+use crate::source::listing;
 
-fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listing> {
+/// A listing with its entries beside it.
+struct Listed {
+    schema: Schema,
+    entries: Vec<Entry>,
+    refused: Vec<Refusal>,
+    notes: Vec<String>,
+}
+
+fn list(path: &Path, options: &SourceOptions) -> Result<Listed> {
+    let (listing, entries) = listing::listed(&Manifest, path, options)?;
+    Ok(Listed { schema: listing.schema, entries, refused: listing.refused, notes: listing.notes })
+}
+
+fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listed> {
     let dir = tempfile::tempdir().unwrap();
     for file in ["a.jpg", "sub/b.jpg", "ü.jpg"] {
         let path = dir.path().join(file);
@@ -10,14 +24,14 @@ fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listing> 
         std::fs::write(path, "12345").unwrap();
     }
     std::fs::write(dir.path().join(name), bytes).unwrap();
-    Manifest.list(&dir.path().join(name), options)
+    list(&dir.path().join(name), options)
 }
 
 fn images() -> SourceOptions {
     SourceOptions { kind: Some(Kind::Image), ..Default::default() }
 }
 
-fn reasons(listing: &Listing) -> Vec<(&str, Option<u64>, Reason)> {
+fn reasons(listing: &Listed) -> Vec<(&str, Option<u64>, Reason)> {
     listing.refused.iter().map(|r| (r.id.as_str(), r.line, r.fault.reason)).collect()
 }
 
@@ -86,7 +100,7 @@ fn a_stray_quote_is_told_with_its_line_and_swallows_no_rows() {
         ("path,\"label\na.jpg,x\n", 1),
         ("\u{feff}\"path,label\na.jpg,x\n", 1),
     ] {
-        let error = of(csv).unwrap_err();
+        let error = of(csv).err().unwrap();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(&format!("begins in line {line}:")), "{csv:?}: {error}");
     }
@@ -114,7 +128,7 @@ fn a_file_called_like_the_second_row_of_another_keeps_its_id() {
     }
     let path = dir.path().join("m.csv");
     std::fs::write(&path, "file,category\na.jpg,x\na.jpg,y\na.jpg#2,z\na.jpg#2,z\n").unwrap();
-    let listing = Manifest.list(&path, &images()).unwrap();
+    let listing = list(&path, &images()).unwrap();
     let mut ids: Vec<(&str, Option<u64>)> = listing.entries.iter().map(|e| (e.id.as_str(), e.line)).collect();
     ids.sort_unstable();
     assert_eq!(ids, [("a.jpg", Some(2)), ("a.jpg#2", Some(4)), ("a.jpg#2#2", Some(5)), ("a.jpg#3", Some(3))]);
@@ -128,7 +142,7 @@ fn a_long_split_is_a_refused_row_and_no_good_row_at_all_is_told_with_reasons() {
     assert_eq!(reasons(&listing), [("a.jpg", Some(2), Reason::BadLabel)]);
     assert_eq!(listing.entries.len(), 1);
     let any = SourceOptions::default();
-    let error = listed("m.csv", b"path,label\na.jpg,\n../x.jpg,y\nsub/b.jpg,\n", &any).unwrap_err().to_string();
+    let error = listed("m.csv", b"path,label\na.jpg,\n../x.jpg,y\nsub/b.jpg,\n", &any).err().unwrap().to_string();
     assert!(error.contains("2 bad-label (line 2: column \"label\" is empty)"), "{error}");
     assert!(error.contains("1 bad-path (line 3:"), "{error}");
 }
@@ -160,6 +174,35 @@ fn columns_are_asked_for_by_name() {
     let listing = listed("m.csv", b"where,what\na.jpg,x\n", &named).unwrap();
     assert_eq!(listing.schema.get("what"), Some(&Feature::ClassLabel { names: vec!["x".into()] }));
     for (csv, options) in [("where,what\na.jpg,x\n", images()), ("path\na.jpg\n", named), ("path,label\n", images())] {
-        assert_eq!(listed("m.csv", csv.as_bytes(), &options).unwrap_err().exit_code(), 2);
+        assert_eq!(listed("m.csv", csv.as_bytes(), &options).err().unwrap().exit_code(), 2);
     }
+}
+
+#[test]
+fn a_line_or_row_without_end_is_refused_and_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.jpg"), "12345").unwrap();
+    let long = " ".repeat((64 << 20) + 1);
+    let path = dir.path().join("m.jsonl");
+    std::fs::write(&path, format!("{{\"image\": \"a.jpg\"}}\n{long}\n{{\"image\": \"a.jpg\"}}\n")).unwrap();
+    let listing = list(&path, &images()).unwrap();
+    assert_eq!(reasons(&listing), [("m.jsonl#2", Some(2), Reason::OverLimit)]);
+    assert_eq!(listing.entries.iter().map(|e| e.line).collect::<Vec<_>>(), [Some(1), Some(3)]);
+    let path = dir.path().join("m.csv");
+    std::fs::write(&path, format!("image,note\na.jpg,\"{long}{long}")).unwrap();
+    let error = list(&path, &images()).err().unwrap();
+    assert!(error.exit_code() == 2 && error.to_string().contains("longer than"), "{error}");
+}
+
+#[test]
+fn a_manifest_of_many_rows_is_typed_by_all_of_them_and_numbered_to_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.jpg"), "12345").unwrap();
+    let path = dir.path().join("m.csv");
+    let rows: String = (0..20_000).map(|i| format!("a.jpg,{i},\"x\ny\"\n")).collect();
+    std::fs::write(&path, format!("path,n,note\n{rows}a.jpg,0.5,z\n")).unwrap();
+    let listing = list(&path, &images()).unwrap();
+    assert_eq!(listing.schema.get("n"), Some(&Feature::Float));
+    let last = listing.entries.last().unwrap();
+    assert_eq!((listing.entries.len(), last.id.as_str(), last.line), (20_001, "a.jpg#20001", Some(40_002)));
 }

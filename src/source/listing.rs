@@ -1,0 +1,466 @@
+//! What a source found, in the order of the dataset, on disk where it is too much for memory.
+//!
+//! A source hands its entries to a [`Lister`] in any order. The [`Listing`] has them by (split, id); an entry is decoded
+//! when it is asked for, so a listing of a billion lines takes no more memory than one of a thousand.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, EntryCell, Refusal, Source, SourceOptions, labels};
+use crate::data::feature::{Feature, Schema};
+use crate::data::label::Value;
+use crate::error::{Error, Result};
+use crate::spool::{Sorted, Sorter, Spill};
+
+/// How often a listing asks whether to go on, in entries or files.
+const STEP: u64 = 1024;
+
+/// Called now and then while a source lists, with the entries so far: an error ends the listing.
+pub type Watch<'a> = &'a (dyn Fn(u64) -> Result<()> + 'a);
+
+/// Takes what a source finds.
+pub struct Lister<'a> {
+    spill: Spill,
+    watch: Watch<'a>,
+    sorter: Sorter,
+    refused: Vec<Refusal>,
+    notes: Vec<String>,
+    /// The class names of each column.
+    classes: Vec<BTreeSet<String>>,
+    bytes: u64,
+    entries: u64,
+    steps: u64,
+    /// The file looked at last, and when it changed: the parts of one file follow one another.
+    changed: Option<(PathBuf, i128)>,
+    key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Lister<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lister").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Lister<'a> {
+    /// An empty one. `watch` is called every thousand entries or so.
+    pub fn new(spill: &Spill, watch: Watch<'a>) -> Self {
+        Lister {
+            spill: spill.clone(),
+            watch,
+            sorter: Sorter::new(spill),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            classes: Vec::new(),
+            bytes: 0,
+            entries: 0,
+            steps: 0,
+            changed: None,
+            key: Vec::new(),
+        }
+    }
+
+    /// Where a source's own sorters and spools may go.
+    pub fn spill(&self) -> &Spill {
+        &self.spill
+    }
+
+    /// Says that work was done that gave no entry: a file looked at, a row read. An error ends the listing.
+    ///
+    /// # Errors
+    ///
+    /// What the caller's `watch` returns, [`Error::Interrupted`] for example.
+    pub fn step(&mut self) -> Result<()> {
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEP) { (self.watch)(self.entries) } else { Ok(()) }
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lister::step`], and [`Error::Io`] of a temporary file.
+    pub fn entry(&mut self, entry: Entry) -> Result<()> {
+        self.step()?;
+        let mut print = xxhash_rust::xxh3::Xxh3Default::new();
+        for cell in &entry.cells {
+            let path: &Path = match cell {
+                EntryCell::File { path, .. } => path,
+                EntryCell::Slice { path, .. } => path,
+                EntryCell::Inline(_) | EntryCell::Class(_) | EntryCell::Value(_) => continue,
+            };
+            print.update(&cell.bytes().to_le_bytes());
+            print.update(&self.changed(path).to_le_bytes());
+        }
+        for (column, cell) in entry.cells.iter().enumerate() {
+            let EntryCell::Class(name) = cell else { continue };
+            if self.classes.len() <= column {
+                self.classes.resize_with(column + 1, BTreeSet::new);
+            }
+            if !self.classes[column].contains(name.as_str()) {
+                self.classes[column].insert(name.clone());
+            }
+        }
+        self.entries += 1;
+        self.bytes = self.bytes.saturating_add(entry.bytes());
+        self.key.clear();
+        put_key(&mut self.key, &entry.split, &entry.id);
+        let stored = Stored {
+            origin: (entry.origin != entry.id).then_some(&entry.origin),
+            line: entry.line,
+            print: print.digest(),
+            cells: entry.cells.iter().map(StoredCell::of).collect(),
+        };
+        let value = postcard::to_stdvec(&stored).map_err(|e| Error::library("keeping an entry", e))?;
+        self.sorter.push(&self.key, &value)
+    }
+
+    /// When a file's content changed last, in nanoseconds; -1 if nobody knows.
+    fn changed(&mut self, path: &Path) -> i128 {
+        if let Some((_, at)) = self.changed.as_ref().filter(|(known, _)| known == path) {
+            return *at;
+        }
+        let at = |meta: std::fs::Metadata| i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        let at = std::fs::metadata(path).map_or(-1, at);
+        self.changed = Some((path.to_owned(), at));
+        at
+    }
+
+    /// Adds what was seen and can be no entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lister::step`].
+    pub fn refuse(&mut self, refusal: Refusal) -> Result<()> {
+        self.refused.push(refusal);
+        self.step()
+    }
+
+    /// Everything refused so far.
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// Adds what a person should know, in one line.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// The listing: entries and refusals in their order, the class names in the schema (integers in numeric order, all
+    /// else in byte order, behind those that the source put there itself).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of a temporary file.
+    pub fn finish(mut self, mut schema: Schema) -> Result<Listing> {
+        for (column, new) in schema.columns.iter_mut().zip(&mut self.classes) {
+            if let Feature::ClassLabel { names } = &mut column.feature {
+                for name in names.iter() {
+                    new.remove(name);
+                }
+                names.extend(labels::ordered(std::mem::take(new)));
+            }
+        }
+        self.refused.sort_by(|a, b| (order(&a.id), a.line).cmp(&(order(&b.id), b.line)));
+        let entries = Entries { sorted: self.sorter.finish()?, places: None, prefix: String::new(), bytes: self.bytes };
+        Ok(Listing { schema, entries, refused: self.refused, notes: self.notes })
+    }
+}
+
+/// Everything a source found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The features with all class names.
+    pub schema: Schema,
+    /// The entries by (split, id) in byte order, the parts of one file (`#ordinal`) in theirs.
+    pub entries: Entries,
+    /// What was seen and could not become an entry.
+    pub refused: Vec<Refusal>,
+    /// What a person should know: one line each.
+    pub notes: Vec<String>,
+}
+
+impl Listing {
+    /// Lists a root.
+    ///
+    /// # Errors
+    ///
+    /// What makes the whole listing impossible; what `watch` returns; [`Error::Io`] of a temporary file.
+    pub fn of(
+        source: &dyn Source,
+        root: &Path,
+        options: &SourceOptions,
+        spill: &Spill,
+        watch: Watch<'_>,
+    ) -> Result<Listing> {
+        let mut lister = Lister::new(spill, watch);
+        watch(0)?;
+        let schema = source.list(root, options, &mut lister)?;
+        lister.finish(schema)
+    }
+}
+
+/// The entries of a listing.
+#[derive(Debug, Default)]
+pub struct Entries {
+    sorted: Sorted,
+    places: Option<Vec<usize>>,
+    prefix: String,
+    bytes: u64,
+}
+
+impl Entries {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    /// Payload bytes of all.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Brings the entries into a dataset's terms: for each of its columns which cell it is, and what stands before each
+    /// id. Their order stays.
+    pub(crate) fn arrange(&mut self, places: &[usize], prefix: &str) {
+        self.places = Some(places.to_vec());
+        self.prefix = prefix.to_owned();
+    }
+
+    /// An entry by its place in the order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Library`]: the source gave it other than one cell a column.
+    pub fn get(&self, at: usize) -> Result<Entry> {
+        Ok(self.listed(at)?.0)
+    }
+
+    /// An entry, and a hash of the sizes and times of change of its files as they were when it was listed.
+    pub(crate) fn listed(&self, at: usize) -> Result<(Entry, u64)> {
+        let (key, value) = self.sorted.get(at);
+        let lost = |e: &dyn std::fmt::Display| Error::library("reading an entry from a temporary file", e);
+        let (split, id) = read_key(key).ok_or_else(|| lost(&"its key is damaged"))?;
+        let stored: Stored<'_> = postcard::from_bytes(value).map_err(|e| lost(&e))?;
+        let mut cells: Vec<EntryCell> = stored.cells.into_iter().map(StoredCell::cell).collect();
+        let origin = stored.origin.map_or_else(|| id.clone(), str::to_owned);
+        if let Some(places) = &self.places {
+            if cells.len() != places.len() {
+                let what = format!("{} cells for {} columns", cells.len(), places.len());
+                return Err(Error::library(format!("listing {id:?}"), what));
+            }
+            cells = places.iter().map(|p| std::mem::replace(&mut cells[*p], EntryCell::NULL)).collect();
+        }
+        let id = if self.prefix.is_empty() { id } else { format!("{}{id}", self.prefix) };
+        Ok((Entry { id, split, cells, origin, line: stored.line }, stored.print))
+    }
+
+    /// All entries in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Entry>> {
+        (0..self.len()).map(|at| self.get(at))
+    }
+}
+
+/// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
+pub(crate) fn order(id: &str) -> (&str, u64, &str) {
+    let part = id.rsplit_once('#').and_then(|(base, n)| Some((base, n.parse().ok()?)));
+    let (base, n) = part.unwrap_or((id, 0));
+    (base, n, &id[base.len()..])
+}
+
+/// A key whose bytes are ordered like (split, [`order`] of the id).
+fn put_key(key: &mut Vec<u8>, split: &str, id: &str) {
+    let (base, n, rest) = order(id);
+    for part in [split, base] {
+        // A part ends in two zeros, so one that is the beginning of another comes first; a zero within is marked.
+        for byte in part.bytes() {
+            key.push(byte);
+            if byte == 0 {
+                key.push(0xff);
+            }
+        }
+        key.extend([0, 0]);
+    }
+    key.extend(n.to_be_bytes());
+    key.extend(rest.as_bytes());
+}
+
+/// Split and id of a key.
+fn read_key(key: &[u8]) -> Option<(String, String)> {
+    let mut bytes = key.iter().copied();
+    let mut part = || {
+        let mut part = Vec::new();
+        loop {
+            match bytes.next()? {
+                0 => match bytes.next()? {
+                    0 => return Some(part),
+                    _ => part.push(0),
+                },
+                byte => part.push(byte),
+            }
+        }
+    };
+    let (split, mut id) = (part()?, part()?);
+    id.extend(bytes.skip(8));
+    Some((String::from_utf8(split).ok()?, String::from_utf8(id).ok()?))
+}
+
+/// An entry without what its key says.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    /// Absent if it is the id.
+    #[serde(borrow)]
+    origin: Option<&'a str>,
+    line: Option<u64>,
+    print: u64,
+    cells: Vec<StoredCell<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredCell<'a> {
+    File(#[serde(borrow)] Bytes<'a>, u64),
+    Slice(#[serde(borrow)] Bytes<'a>, u64, u64, u64),
+    Inline(#[serde(borrow)] Bytes<'a>),
+    Class(&'a str),
+    Null,
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Text(&'a str),
+}
+
+impl<'a> StoredCell<'a> {
+    fn of(cell: &'a EntryCell) -> Self {
+        let path = |path: &'a Path| Bytes(path.as_os_str().as_bytes());
+        match cell {
+            EntryCell::File { path: at, bytes } => StoredCell::File(path(at), *bytes),
+            EntryCell::Slice { path: at, range, file_bytes } => {
+                StoredCell::Slice(path(at), range.start, range.end, *file_bytes)
+            }
+            EntryCell::Inline(bytes) => StoredCell::Inline(Bytes(bytes)),
+            EntryCell::Class(name) => StoredCell::Class(name),
+            EntryCell::Value(Value::Null) => StoredCell::Null,
+            EntryCell::Value(Value::Int(v)) => StoredCell::Int(*v),
+            EntryCell::Value(Value::Float(v)) => StoredCell::Float(*v),
+            EntryCell::Value(Value::Bool(v)) => StoredCell::Bool(*v),
+            EntryCell::Value(Value::Text(v)) => StoredCell::Text(v),
+        }
+    }
+
+    fn cell(self) -> EntryCell {
+        let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+        match self {
+            StoredCell::File(at, bytes) => EntryCell::File { path: path(at.0), bytes },
+            StoredCell::Slice(at, start, end, file_bytes) => {
+                EntryCell::Slice { path: path(at.0).into(), range: start..end, file_bytes }
+            }
+            StoredCell::Inline(bytes) => EntryCell::Inline(bytes.0.to_vec()),
+            StoredCell::Class(name) => EntryCell::Class(name.to_owned()),
+            StoredCell::Null => EntryCell::NULL,
+            StoredCell::Int(v) => EntryCell::Value(Value::Int(v)),
+            StoredCell::Float(v) => EntryCell::Value(Value::Float(v)),
+            StoredCell::Bool(v) => EntryCell::Value(Value::Bool(v)),
+            StoredCell::Text(v) => EntryCell::Value(Value::Text(v.to_owned())),
+        }
+    }
+}
+
+/// Bytes as one piece, where serde would write numbers.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(Bytes)
+    }
+}
+
+/// A listing of a test with its entries.
+#[cfg(test)]
+pub(super) fn listed(source: &dyn Source, root: &Path, options: &SourceOptions) -> Result<(Listing, Vec<Entry>)> {
+    let listing = Listing::of(source, root, options, &Spill::temporary(), &|_| Ok(()))?;
+    let entries = listing.entries.iter().collect::<Result<_>>()?;
+    Ok((listing, entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet(_: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn entry(split: &str, id: &str, cells: Vec<EntryCell>) -> Entry {
+        Entry { id: id.into(), split: split.into(), cells, origin: "m.csv".into(), line: Some(3) }
+    }
+
+    #[test]
+    fn keys_are_ordered_like_split_and_id_and_give_them_back() {
+        let ids = ["", "a", "a#2", "a#10", "a#010", "a#x", "a/b", "ab", "a\0", "a\0b", "#1", "\u{1f411}#7", "a#+3"];
+        let mut all: Vec<(&str, &str)> =
+            ["", "test", "train", "t\0"].iter().flat_map(|s| ids.iter().map(move |id| (*s, *id))).collect();
+        let key = |(split, id): &(&str, &str)| {
+            let mut key = Vec::new();
+            put_key(&mut key, split, id);
+            assert_eq!(read_key(&key), Some(((*split).to_owned(), (*id).to_owned())));
+            key
+        };
+        let mut keys: Vec<Vec<u8>> = all.iter().map(key).collect();
+        keys.sort();
+        all.sort_by(|a, b| (a.0, order(a.1)).cmp(&(b.0, order(b.1))));
+        assert_eq!(keys, all.iter().map(key).collect::<Vec<_>>());
+        assert!(order("a#2") < order("a#10") && order("a#02") < order("a#2") && order("a") < order("a#1"));
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were_however_little_memory_there_is() {
+        let odd = PathBuf::from(std::ffi::OsStr::from_bytes(b"/caf\xe9/x"));
+        let cells = vec![
+            EntryCell::File { path: odd.clone(), bytes: 7 },
+            EntryCell::Slice { path: odd.into(), range: 3..u64::MAX, file_bytes: u64::MAX },
+            EntryCell::Inline(vec![0, 255]),
+            EntryCell::Class("b".into()),
+            EntryCell::NULL,
+            EntryCell::Value(Value::Int(i64::MIN)),
+            EntryCell::Value(Value::Float(-0.5)),
+            EntryCell::Value(Value::Bool(true)),
+            EntryCell::Value(Value::Text("t".into())),
+        ];
+        let mut given =
+            vec![entry("train", "x#9", cells), entry("test", "y", Vec::new()), entry("train", "x#10", Vec::new())];
+        given[1].origin = "y".into();
+        for memory in [0, usize::MAX] {
+            let spill = Spill::temporary().beyond(memory);
+            let mut lister = Lister::new(&spill, &quiet);
+            for entry in &given {
+                lister.entry(entry.clone()).unwrap();
+            }
+            let listing = lister.finish(Schema::default()).unwrap();
+            let seen: Vec<Entry> = listing.entries.iter().collect::<Result<_>>().unwrap();
+            assert_eq!(seen, [given[1].clone(), given[0].clone(), given[2].clone()]);
+        }
+    }
+
+    #[test]
+    fn a_watch_can_end_a_listing() {
+        let stop = |entries: u64| if entries > 2000 { Err(Error::Interrupted) } else { Ok(()) };
+        let mut lister = Lister::new(&Spill::temporary(), &stop);
+        let ended =
+            (0..5000).map(|i| lister.entry(entry("train", &i.to_string(), Vec::new()))).position(|r| r.is_err());
+        assert!(ended.is_some_and(|at| (2000..4000).contains(&at)), "{ended:?}");
+    }
+}
