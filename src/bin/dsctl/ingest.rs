@@ -165,10 +165,7 @@ impl Ingest {
         let done = ingest(&self.source, &self.dataset, &options, &control);
         meter.finish();
         if matches!(done, Err(Error::Interrupted)) {
-            output::note(
-                global,
-                "note: the last version is whole, and the same command goes on where this one stopped",
-            );
+            output::note(global, "note: nothing was committed; the same command goes on where this one stopped");
         }
         let summary = done?;
         for text in &summary.notes {

@@ -65,12 +65,21 @@ pub(crate) fn interrupt() -> Result<Arc<AtomicBool>, Error> {
     Ok(flag)
 }
 
+/// What a meter said.
+#[derive(Default)]
+struct Shown {
+    /// When it was called first, and how much was done: the rate is that of the work, not of what went before.
+    first: Option<(Mark, u64)>,
+    /// When it printed a line last.
+    last: Option<Mark>,
+}
+
 /// Shows how far something is.
 pub(crate) struct Meter {
     bar: Option<ProgressBar>,
     plain: bool,
     started: Mark,
-    last: std::sync::Mutex<Option<Mark>>,
+    shown: std::sync::Mutex<Shown>,
     what: &'static str,
 }
 
@@ -90,7 +99,7 @@ impl Meter {
             }
             _ => (None, true),
         };
-        Meter { bar, plain, started: Mark::now(), last: std::sync::Mutex::new(None), what }
+        Meter { bar, plain, started: Mark::now(), shown: std::sync::Mutex::default(), what }
     }
 
     /// Shows that `done` of `total` are done.
@@ -100,14 +109,25 @@ impl Meter {
             bar.set_position(done);
             bar.set_message(format!("{}{extra}", self.what));
         }
-        let Ok(mut last) = self.last.lock() else { return };
+        let Ok(mut shown) = self.shown.lock() else { return };
+        let Shown { first, last } = &mut *shown;
+        let fresh = first.is_none();
+        let (began, before) = first.get_or_insert_with(|| (Mark::now(), done));
+        if let (true, Some(bar)) = (fresh, &self.bar) {
+            bar.reset_elapsed();
+            bar.reset_eta();
+        }
         let due = last.is_none_or(|mark| mark.elapsed() > Duration::from_secs(5));
         if self.plain && due && done > 0 {
             *last = Some(Mark::now());
-            let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
-            let rate = done as f64 / seconds;
-            let left = (total.saturating_sub(done)) as f64 / rate;
-            let _ = writeln!(std::io::stderr(), "{done}/{total} {}{extra}, {rate:.0}/s, {left:.0} s left", self.what);
+            let seconds = began.elapsed().as_secs_f64();
+            let rate = (done - *before) as f64 / seconds.max(1e-3);
+            let time = if fresh || rate <= 0.0 {
+                String::new()
+            } else {
+                format!(", {rate:.0}/s, {:.0} s left", total.saturating_sub(done) as f64 / rate)
+            };
+            let _ = writeln!(std::io::stderr(), "{done}/{total} {}{extra}{time}", self.what);
         }
     }
 
@@ -118,11 +138,11 @@ impl Meter {
             bar.set_position(done);
             bar.set_message(what.to_owned());
         }
-        let Ok(mut last) = self.last.lock() else { return };
+        let Ok(mut shown) = self.shown.lock() else { return };
         // The first line not at once: most listings are over before anyone reads it.
-        let waited = last.as_ref().unwrap_or(&self.started).elapsed();
+        let waited = shown.last.as_ref().unwrap_or(&self.started).elapsed();
         if self.plain && waited > Duration::from_secs(5) {
-            *last = Some(Mark::now());
+            shown.last = Some(Mark::now());
             let _ = writeln!(std::io::stderr(), "{done} {what}");
         }
     }
