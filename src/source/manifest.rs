@@ -74,9 +74,6 @@ impl Source for Manifest {
         if columns.names.is_empty() {
             return Err(nothing());
         }
-        for note in columns.notes() {
-            lister.note(note);
-        }
         let reading = Reading {
             roles: roles(&path, &columns, options)?,
             table,
@@ -277,6 +274,9 @@ impl Reading<'_> {
             }
             if Some(i) == roles.label && is_class(&feature) {
                 feature = Feature::ClassLabel { names: Vec::new() };
+            }
+            if survey.types[i].is_nested() {
+                lister.note(format!("column {:?} holds lists or objects: kept as JSON text", columns[i]));
             }
             schema.push((column_name(&columns[i], i, &schema, lister), feature.clone()));
             order.push((i, feature));

@@ -115,11 +115,12 @@ pub(super) struct Typing {
     int: bool,
     float: bool,
     bool: bool,
+    nested: bool,
 }
 
 impl Default for Typing {
     fn default() -> Self {
-        Typing { any: false, int: true, float: true, bool: true }
+        Typing { any: false, int: true, float: true, bool: true, nested: false }
     }
 }
 
@@ -131,7 +132,13 @@ impl Typing {
             self.int = self.int && cell.as_int().is_some();
             self.float = self.float && cell.as_float().is_some();
             self.bool = self.bool && cell.as_bool().is_some();
+            self.nested |= matches!(cell, Cell::Nested(_));
         }
+    }
+
+    /// Whether one of them has parts.
+    pub(super) fn is_nested(&self) -> bool {
+        self.nested
     }
 
     /// The narrowest feature that holds every cell: integers, numbers, truth values, else text. A column of nothing is text.

@@ -1,9 +1,11 @@
 //! Rows of a CSV, TSV or JSONL file, before anyone knows what they mean.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Fault, Reason, Result};
 use crate::source::Refusal;
@@ -74,7 +76,8 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
             // A manifest's row is short: a longer first line is none.
             let mut head = std::io::Read::take(BufReader::new(file), 1 << 20);
             head.read_until(b'\n', &mut line).map_err(|e| Error::io(path, "read", e))?;
-            let (_, object) = object(&line).ok_or_else(|| Error::config("the first line is no object", "check it"))?;
+            let (_, object) =
+                object::<Object>(&line).ok_or_else(|| Error::config("the first line is no object", "check it"))?;
             Ok(object.map(|o| o.into_iter().map(|(k, _)| k).collect()).unwrap_or_default())
         }
     }
@@ -105,15 +108,6 @@ pub(super) struct Columns {
     pub names: Vec<String>,
     /// The place of each; of two with one name the first.
     places: BTreeMap<String, usize>,
-    /// Those that hold something with parts.
-    nested: BTreeSet<String>,
-}
-
-impl Columns {
-    /// What a person should know.
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        self.nested.iter().map(|c| format!("column {c:?} holds lists or objects: kept as JSON text"))
-    }
 }
 
 /// What a row is handed to: the row, or why it is none.
@@ -142,15 +136,12 @@ impl Table {
             Syntax::Delimited(delimiter) => {
                 columns.names = self.header(delimiter)?.1;
             }
-            Syntax::JsonLines => self.objects(&mut |_, object| {
+            Syntax::JsonLines => self.objects(&mut |_, object: Result<Keys, Fault>| {
                 step()?;
-                for (key, value) in object.into_iter().flatten() {
+                for key in object.into_iter().flat_map(|keys| keys.0) {
                     if !columns.places.contains_key(&key) {
                         columns.places.insert(key.clone(), columns.names.len());
-                        columns.names.push(key.clone());
-                    }
-                    if value.is_array() || value.is_object() {
-                        columns.nested.insert(key);
+                        columns.names.push(key);
                     }
                 }
                 Ok(())
@@ -163,7 +154,7 @@ impl Table {
     pub(super) fn rows(&self, columns: &Columns, take: Take<'_>) -> Result<()> {
         match self.syntax {
             Syntax::Delimited(delimiter) => self.delimited(columns, delimiter, take),
-            Syntax::JsonLines => self.objects(&mut |line, object| {
+            Syntax::JsonLines => self.objects(&mut |line, object: Result<Object, Fault>| {
                 let object = match object {
                     Ok(object) => object,
                     Err(fault) => return take(Err(self.refusal(line, fault))),
@@ -237,7 +228,7 @@ impl Table {
     }
 
     /// Hands over every line that is not blank, as an object or with the reason why it is none.
-    fn objects(&self, take: &mut dyn FnMut(u64, Result<Object, Fault>) -> Result<()>) -> Result<()> {
+    fn objects<T: DeserializeOwned>(&self, take: &mut dyn FnMut(u64, Result<T, Fault>) -> Result<()>) -> Result<()> {
         let mut reader = BufReader::new(open(&self.path)?);
         let (mut line, mut number) = (Vec::new(), 0);
         loop {
@@ -380,10 +371,37 @@ fn line(bytes: &[u8], at: &csv::Position) -> u64 {
     at.line() + bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n').count() as u64
 }
 
+/// The keys of an object, its values passed over.
+struct Keys(Vec<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(KeysVisitor)
+    }
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+        let mut keys = Vec::new();
+        while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
+            keys.push(key);
+        }
+        Ok(Keys(keys))
+    }
+}
+
 type Object = serde_json::Map<String, serde_json::Value>;
 
 /// The object of a line (or why there is none); `None` for a blank line. The first part says whether a mark stood before it.
-fn object(line: &[u8]) -> Option<(bool, Result<Object, Fault>)> {
+fn object<T: DeserializeOwned>(line: &[u8]) -> Option<(bool, Result<T, Fault>)> {
     let marked = line.starts_with(b"\xef\xbb\xbf");
     let line = if marked { &line[3..] } else { line };
     if line.iter().all(u8::is_ascii_whitespace) {
