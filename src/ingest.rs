@@ -60,17 +60,17 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     let spill = Spill::to(store.root().join(".dsctl"));
     let watch = |entries| control.listed(entries);
     let mut listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
-    let mut base = Base::open(&store)?;
+    let mut base = Base::open(&store, &spill)?;
     let (schema, places) = base.merge(&listing.schema)?;
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = run::keys(&listing.entries, &spill)?;
-    base.find(|key| keys.find(&key.to_be_bytes()).is_some());
+    base.find(|key| keys.find(&key.to_be_bytes()).is_some())?;
     drop(keys);
     base.name_classes(&schema);
     control.check_cancel()?;
 
-    let mut sink = Sink::new(&store, &schema, options.shards());
+    let mut sink = Sink::new(&store, &schema, options.shards(), &spill);
     let (journal, done) = Journal::open(&store, &frozen, |stretch| {
         Ok(stands(&base, &listing, stretch)?
             && match &stretch.shard {

@@ -29,10 +29,11 @@ use super::info::{Format, Info};
 use super::label::Value;
 use super::manifest::ShardRef;
 use crate::error::{Error, Result};
+use crate::spool::Spooled;
 
 mod builder;
 
-pub use builder::SegmentBuilder;
+pub use builder::{Finished, SegmentBuilder};
 
 const MAGIC: &[u8; 8] = b"FSINDEX1";
 const FIXED: usize = 32;
@@ -142,14 +143,14 @@ fn null_bytes(columns: usize) -> usize {
 /// The memory that a segment is read from.
 enum Backing {
     Mapped(Mmap),
-    Owned(Vec<u8>),
+    Spooled(Spooled),
 }
 
 impl Backing {
     fn bytes(&self) -> &[u8] {
         match self {
             Backing::Mapped(map) => map,
-            Backing::Owned(bytes) => bytes,
+            Backing::Spooled(bytes) => bytes,
         }
     }
 }
@@ -183,7 +184,7 @@ impl Segment {
 
     /// A segment in memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        Self::read(Backing::Owned(bytes)).map_err(|what| damaged(Path::new("(memory)"), what))
+        Self::read(Backing::Spooled(Spooled::Owned(bytes))).map_err(|what| damaged(Path::new("(memory)"), what))
     }
 
     fn read(backing: Backing) -> Result<Self, String> {
@@ -458,7 +459,10 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        let mut builder = SegmentBuilder::new(&schema());
+        finished(SegmentBuilder::new(&schema())).to_vec()
+    }
+
+    fn finished(mut builder: SegmentBuilder) -> Finished {
         for (i, split) in [(0u64, "train"), (1, "train"), (2, "test")] {
             let info = Info { width: 10 + i as u32, height: 7, count: i, ..Info::of(Format::Png) };
             let payload = IndexCell::Payload(Payload { offset: 4 * i, length: 9, hash: 77 + i, info });
@@ -467,6 +471,14 @@ mod tests {
             builder.end_shard(split, 100 + i, [i as u8; 32]);
         }
         builder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_segment_that_outgrew_memory_has_the_same_bytes() {
+        let spill = crate::spool::Spill::temporary().beyond(0);
+        let spilled = finished(SegmentBuilder::spilling(&schema(), &spill));
+        assert_eq!(spilled.to_vec(), sample());
+        assert_eq!(spilled.open().unwrap().bytes(), sample());
     }
 
     #[test]

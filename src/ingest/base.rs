@@ -10,6 +10,7 @@ use crate::data::label::Value;
 use crate::data::record::row_key;
 use crate::dataset::Dataset;
 use crate::error::{Error, Fault, Reason, Result};
+use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
@@ -27,22 +28,28 @@ pub(super) enum Held {
 }
 
 /// The newest version, if there is one, and what a write needs to ask of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Base {
     pub root: Option<Root>,
     dataset: Option<Dataset>,
-    /// Rows by key: all, or those that a listing asks for.
-    rows: Map<u64, u64>,
+    spill: Spill,
+    /// Rows by key (eight bytes each, the highest of the key first): all, or those that a listing asks for.
+    rows: Sorted,
     /// Class indices by name, for each column.
     classes: Vec<Map<String, i64>>,
 }
 
 impl Base {
     /// Opens the newest version.
-    pub(super) fn open(store: &Store) -> Result<Self> {
+    pub(super) fn open(store: &Store, spill: &Spill) -> Result<Self> {
         let root = commit::latest(store)?;
         let dataset = root.as_ref().map(|root| Dataset::own(store, root)).transpose()?;
-        Ok(Base { root, dataset, ..Base::default() })
+        Ok(Base { root, dataset, spill: spill.clone(), rows: Sorted::default(), classes: Vec::new() })
+    }
+
+    /// Where goes what outgrows memory.
+    pub(super) fn spill(&self) -> &Spill {
+        &self.spill
     }
 
     /// The version; 0 for none.
@@ -84,29 +91,36 @@ impl Base {
     }
 
     /// Looks up the rows of all ids, or of those whose keys `wanted` takes.
-    pub(super) fn find(&mut self, wanted: impl Fn(u64) -> bool) {
-        let Some(dataset) = &self.dataset else { return };
-        let mut at = 0;
+    pub(super) fn find(&mut self, wanted: impl Fn(u64) -> bool) -> Result<()> {
+        let Some(dataset) = &self.dataset else { return Ok(()) };
+        let mut rows = Sorter::new(&self.spill);
+        let mut at = 0u64;
         for segment in dataset.index().segments() {
             for row in 0..segment.header().rows {
                 let key = segment.row(row).key();
                 if wanted(key) {
-                    self.rows.insert(key, at + row);
+                    rows.push(&key.to_be_bytes(), &(at + row).to_le_bytes())?;
                 }
             }
             at += segment.header().rows;
         }
+        self.rows = rows.finish()?;
+        Ok(())
+    }
+
+    fn row(&self, id: &str) -> Option<u64> {
+        self.rows.find(&row_key(id).to_be_bytes()).and_then(|row| row.try_into().ok()).map(u64::from_le_bytes)
     }
 
     /// Whether an id is among the rows found.
     pub(super) fn has(&self, id: &str) -> bool {
-        self.rows.contains_key(&row_key(id))
+        self.row(id).is_some()
     }
 
     /// What the dataset holds under the id of a row. An error is for two ids with one key.
     pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell]) -> Result<Held> {
-        let (Some(dataset), Some(row)) = (&self.dataset, self.rows.get(&row_key(id))) else { return Ok(Held::Not) };
-        let (segment, row) = dataset.index().locate(*row);
+        let (Some(dataset), Some(row)) = (&self.dataset, self.row(id)) else { return Ok(Held::Not) };
+        let (segment, row) = dataset.index().locate(row);
         let taken = |what: String| {
             let way = "take this source in under other ids (--id-prefix), or into another dataset";
             Held::Other(Fault::new(Reason::IdTaken, format!("the id is in the dataset already, with {what}: {way}")))

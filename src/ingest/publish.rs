@@ -1,16 +1,14 @@
 //! The commit: the segment, the root, the card.
 
-use std::collections::HashSet;
-
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
-
 use super::base::Base;
 use super::options::Summary;
 use super::sink::{Sink, Tally};
 use crate::data::feature::{Feature, Schema};
+use crate::data::index::Segment;
 use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::spool::{Sorter, Spill};
 use crate::store::Store;
 use crate::store::card::{self, Card};
 use crate::store::commit::{self, Root};
@@ -21,10 +19,12 @@ const TRIES: u32 = 16;
 /// Commits what a sink wrote as the version behind the newest one.
 pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, summary: &mut Summary) -> Result<()> {
     let (segment, tally) = sink.into_segment()?;
-    let segment = commit::put_segment(store, &segment, tally.rows)?;
+    let segment = commit::put_segment(store, &segment.parts(), tally.rows)?;
     let root = commit::commit(store, TRIES, |latest| {
         let merged = match latest {
-            Some(latest) if latest.manifest.version != base.version() => rebase(store, latest, schema, &tally)?,
+            Some(latest) if latest.manifest.version != base.version() => {
+                rebase(store, base.spill(), latest, schema, &segment)?
+            }
             _ => schema.clone(),
         };
         Ok(manifest(latest.map(|l| &l.manifest), merged, &segment, &tally))
@@ -57,7 +57,7 @@ fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tal
 
 /// The schema when another writer committed since this work began. Its class indices are in our shards already: if that
 /// writer appended other classes at the same places, or ids of ours, this work has to be done again.
-fn rebase(store: &Store, latest: &Root, ours: &Schema, tally: &Tally) -> Result<Schema> {
+fn rebase(store: &Store, spill: &Spill, latest: &Root, ours: &Schema, segment: &SegmentRef) -> Result<Schema> {
     let conflict =
         || Error::Conflict { dataset: store.root().to_owned(), version: latest.manifest.version + 1, tries: 1 };
     let mut merged = latest.manifest.schema.clone();
@@ -78,10 +78,15 @@ fn rebase(store: &Store, latest: &Root, ours: &Schema, tally: &Tally) -> Result<
             _ => return Err(conflict()),
         }
     }
-    let keys: HashSet<u64, Xxh3DefaultBuilder> = tally.keys.iter().copied().collect();
+    let ours = Segment::open(&store.path(&segment.path)?)?;
+    let mut keys = Sorter::new(spill);
+    for row in 0..ours.header().rows {
+        keys.push(&ours.row(row).key().to_be_bytes(), &[])?;
+    }
+    let keys = keys.finish()?;
     let dataset = Dataset::own(store, latest)?;
     for segment in dataset.index().segments() {
-        if (0..segment.header().rows).any(|row| keys.contains(&segment.row(row).key())) {
+        if (0..segment.header().rows).any(|row| keys.find(&segment.row(row).key().to_be_bytes()).is_some()) {
             return Err(conflict());
         }
     }

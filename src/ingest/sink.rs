@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::data::feature::{Feature, Schema};
-use crate::data::index::{IndexCell, SegmentBuilder};
+use crate::data::index::{Finished, IndexCell, SegmentBuilder};
 use crate::data::manifest::ShardRef;
 use crate::error::Result;
 use crate::shard::{FinishedShard, ShardOptions, ShardRow, ShardWriter};
+use crate::spool::Spill;
 use crate::store::Store;
 
 /// Writes shards and collects their Index.
@@ -28,17 +29,15 @@ pub(super) struct Tally {
     pub by_split: BTreeMap<String, u64>,
     /// Rows by class index of the first class column.
     pub by_class: BTreeMap<i64, u64>,
-    /// The keys of all rows, in order.
-    pub keys: Vec<u64>,
 }
 
 impl Sink {
-    pub(super) fn new(store: &Store, schema: &Schema, options: ShardOptions) -> Self {
+    pub(super) fn new(store: &Store, schema: &Schema, options: ShardOptions, spill: &Spill) -> Self {
         Sink {
             store: store.clone(),
             options,
             open: BTreeMap::new(),
-            segment: SegmentBuilder::new(schema),
+            segment: SegmentBuilder::spilling(schema, spill),
             tally: Tally::default(),
         }
     }
@@ -76,7 +75,6 @@ impl Sink {
         let tally = &mut self.tally;
         for (id, cells) in &finished.rows {
             self.segment.push(id, cells)?;
-            tally.keys.push(crate::data::record::row_key(id));
             if let Some(IndexCell::Int(index)) = class.and_then(|c| cells.get(c)) {
                 *tally.by_class.entry(*index).or_default() += 1;
             }
@@ -90,8 +88,8 @@ impl Sink {
         Ok(())
     }
 
-    /// The bytes of the segment, and what is in it. Every shard must be finished.
-    pub(super) fn into_segment(self) -> Result<(Vec<u8>, Tally)> {
+    /// The segment, and what is in it. Every shard must be finished.
+    pub(super) fn into_segment(self) -> Result<(Finished, Tally)> {
         Ok((self.segment.finish()?, self.tally))
     }
 }

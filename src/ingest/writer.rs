@@ -16,12 +16,15 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
 use crate::source::{Entry, EntryCell};
+use crate::spool::Spill;
 use crate::store::Store;
 
 /// Writes records into a dataset: new rows behind those it has.
 ///
 /// Nothing is seen by readers before [`DatasetWriter::commit`]; a writer that is dropped leaves the last version as it was
 /// (and perhaps shards that no version names). The shards follow from the records and their order alone.
+///
+/// Memory: one row group and one shard's Index rows a split, and some 16 bytes for the key of each record.
 ///
 /// A class that the schema does not name yet is appended at its first record. A shard's own list of names is the one of
 /// the moment it was begun, so name the classes you know in the schema; the dataset's list is always complete.
@@ -50,17 +53,18 @@ impl DatasetWriter {
         options.validate()?;
         target::folder(path.as_ref())?;
         let store = Store::open(path.as_ref());
-        let mut base = Base::open(&store)?;
+        let spill = Spill::to(store.root().join(".dsctl"));
+        let mut base = Base::open(&store, &spill)?;
         let (schema, places) = base.merge(&schema)?;
         if schema.columns.is_empty() {
             return Err(Error::config("the schema has no columns", "name at least one feature"));
         }
-        base.find(|_| true);
+        base.find(|_| true)?;
         base.name_classes(&schema);
         // A writer that dies leaves a dataset without a version, not a folder of unknown shards.
         let mark = path.as_ref().join(".dsctl");
         std::fs::create_dir_all(&mark).map_err(|e| Error::io(mark, "create folder", e))?;
-        let sink = Sink::new(&store, &schema, options.shards());
+        let sink = Sink::new(&store, &schema, options.shards(), &spill);
         Ok(DatasetWriter {
             store,
             base,

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Fetch, reader};
 use crate::data::feature::{Column, Feature, RESERVED, Schema};
-use crate::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
+use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use crate::data::info::{Format, Info, Kind};
 use crate::data::record::payload_hash;
 use crate::error::{Error, Fault, Origin, Result};
@@ -192,7 +192,7 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
     for ((column, code), (count, example)) in refused {
         notes.push(format!("column {column:?}: {count} cells are absent ({code}), the first: {example}"));
     }
-    let index = Index::new(vec![Arc::new(Segment::from_bytes(builder.finish()?)?)])?;
+    let index = Index::new(vec![Arc::new(builder.finish()?.open()?)])?;
     let fetch = Arc::new(ForeignSet { files: opened, starts, columns, kept: Mutex::default() });
     Ok(Some(Foreign { schema, index, fetch, notes }))
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{Entry, EntryCell, Listing, SourceOptions, choose, sources};
 use crate::codec::{self, Limits};
 use crate::data::feature::{Feature, Schema};
-use crate::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
+use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use crate::data::label::Value;
 use crate::data::record::payload_hash;
 use crate::dataset::{Backing, Dataset};
@@ -98,7 +98,7 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
         return Err(Error::config(format!("{}: not one entry can be read{why}", root.display()), "check the files"));
     };
     segment.end_shard(&split, 0, [0; 32]);
-    let index = Index::new(vec![Segment::from_bytes(segment.finish()?)?.into()])?;
+    let index = Index::new(vec![segment.finish()?.open()?.into()])?;
     let mut notes = [choice.notes, notes].concat();
     if let (count, Some((id, fault))) = left_out {
         notes.push(format!("{count} entries were left out; the first: {id}: {fault}"));

@@ -1,5 +1,7 @@
 //! Versions: small roots that appear whole, one after the other, in one line of descent.
 
+use std::io::Write as _;
+
 use sha2::{Digest, Sha256};
 
 use super::Store;
@@ -11,6 +13,9 @@ use crate::error::{Error, Result};
 pub const VERSIONS: &str = ".dsctl/versions";
 /// The folder of the segments.
 pub const SEGMENTS: &str = ".dsctl/segments";
+
+/// Bytes of one write of a segment.
+const PIECE: usize = 1 << 20;
 
 /// One committed version: its manifest and the SHA-256 of the root file, by which a child names its parent.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,12 +91,20 @@ pub fn root_bytes(manifest: &Manifest) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Stores a finished segment under its digest. Doing so twice is harmless.
-pub fn put_segment(store: &Store, bytes: &[u8], rows: u64) -> Result<SegmentRef> {
-    let sha256 = sha256_hex(bytes);
+/// Stores a finished segment, given in parts, under its digest. Doing so twice is harmless.
+pub fn put_segment(store: &Store, parts: &[&[u8]], rows: u64) -> Result<SegmentRef> {
+    let mut staged = store.stage(SEGMENTS)?;
+    let (mut digest, mut bytes) = (Sha256::new(), 0);
+    for piece in parts.iter().flat_map(|part| part.chunks(PIECE)) {
+        let written = staged.write_all(piece);
+        written.map_err(|e| staged.take_error().unwrap_or_else(|| Error::io(staged.path(), "write", e)))?;
+        digest.update(piece);
+        bytes += piece.len() as u64;
+    }
+    let sha256 = hex(&digest.finalize());
     let path = format!("{SEGMENTS}/{}.idx", &sha256[..16]);
-    store.put(&path, bytes)?;
-    Ok(SegmentRef { path, sha256, rows, bytes: bytes.len() as u64 })
+    staged.publish(&path)?;
+    Ok(SegmentRef { path, sha256, rows, bytes })
 }
 
 /// Commits the version behind the newest one.

@@ -15,7 +15,7 @@ fn segment(shards: &[FinishedShard]) -> Vec<u8> {
         }
         builder.end_shard(&shard.shard.split, shard.shard.bytes, shard.sha256);
     }
-    builder.finish().unwrap()
+    builder.finish().unwrap().to_vec()
 }
 
 fn empty() -> Manifest {
@@ -40,7 +40,7 @@ pub(crate) fn append_rows(store: &Store, batch: u64) -> Result<commit::Root> {
         }
         shards.push(writer.finish()?);
     }
-    let entry = put_segment(store, &segment(&shards), 4)?;
+    let entry = put_segment(store, &[&segment(&shards)], 4)?;
     let root = commit(store, 20, |parent| {
         let mut manifest = parent.map_or_else(empty, |p| p.manifest.clone());
         if !manifest.segments.contains(&entry) {
@@ -384,7 +384,7 @@ fn for_other_readers() {
         shard.rows.iter().for_each(|(id, cells)| builder.push(id, cells).unwrap());
         builder.end_shard(&shard.shard.split, shard.shard.bytes, shard.sha256);
     }
-    let entry = put_segment(&store, &builder.finish().unwrap(), 310).unwrap();
+    let entry = put_segment(&store, &builder.finish().unwrap().parts(), 310).unwrap();
     let splits = [("train".to_owned(), 300), ("hold_out".to_owned(), 10)].into_iter().collect();
     commit(&store, 1, |_| {
         Ok(Manifest { schema: schema.clone(), segments: vec![entry.clone()], splits: Clone::clone(&splits), ..empty() })

@@ -98,6 +98,6 @@ fn joined(schema: &Schema, entry: &SegmentRef, shards: &[FinishedShard]) -> Resu
         }
         builder.end_shard(&shard.shard.split, shard.shard.bytes, shard.sha256);
     }
-    let bytes = builder.finish()?;
+    let bytes = builder.finish()?.to_vec();
     Ok((sha256_hex(&bytes) == entry.sha256).then_some(bytes))
 }

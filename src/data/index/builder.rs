@@ -1,18 +1,22 @@
 //! Writing a segment.
 
-use super::{Header, IndexCell, MAGIC, Stored, null_bytes};
+use super::{Backing, Header, IndexCell, MAGIC, Segment, Stored, damaged, null_bytes};
 use crate::data::feature::Schema;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
+use crate::spool::{Spill, Spool, Spooled};
 
-/// Collects the rows of a segment.
+/// Collects the rows of a segment, in files where they are too many for memory.
 #[derive(Debug)]
 pub struct SegmentBuilder {
     columns: Vec<(String, Stored)>,
     splits: Vec<String>,
     shards: Vec<u8>,
-    rows: Vec<u8>,
-    ids: Vec<u8>,
+    rows: Spool,
+    ids: Spool,
+    /// The row being added.
+    row: Vec<u8>,
+    spill: Spill,
     count: u64,
     shard_count: u32,
     shard_rows: u32,
@@ -20,14 +24,21 @@ pub struct SegmentBuilder {
 }
 
 impl SegmentBuilder {
-    /// An empty segment for a schema.
+    /// An empty segment for a schema. What outgrows memory goes to the system's folder for temporary files.
     pub fn new(schema: &Schema) -> Self {
+        Self::spilling(schema, &Spill::temporary())
+    }
+
+    /// An empty segment for a schema, with a place for what outgrows memory.
+    pub fn spilling(schema: &Schema, spill: &Spill) -> Self {
         SegmentBuilder {
             columns: schema.columns.iter().map(|c| (c.name.clone(), Stored::of(&c.feature))).collect(),
             splits: Vec::new(),
             shards: Vec::new(),
-            rows: Vec::new(),
-            ids: Vec::new(),
+            rows: Spool::new(spill),
+            ids: Spool::new(spill),
+            row: Vec::new(),
+            spill: spill.clone(),
             count: 0,
             shard_count: 0,
             shard_rows: 0,
@@ -45,27 +56,28 @@ impl SegmentBuilder {
         }
         let id_length = u32::try_from(id.len())
             .map_err(|_| Error::config("an id is longer than 4 GiB", "shorten the relative path"))?;
-        self.rows.extend(row_key(id).to_le_bytes());
-        self.rows.extend((self.ids.len() as u64).to_le_bytes());
-        self.rows.extend(id_length.to_le_bytes());
-        self.rows.extend(self.shard_count.to_le_bytes());
-        self.rows.extend(self.shard_rows.to_le_bytes());
-        self.rows.extend(0u32.to_le_bytes());
-        self.ids.extend(id.as_bytes());
-        let nulls = self.rows.len();
-        self.rows.resize(nulls + null_bytes(cells.len()), 0);
+        let row = &mut self.row;
+        row.clear();
+        row.extend(row_key(id).to_le_bytes());
+        row.extend(self.ids.len().to_le_bytes());
+        row.extend(id_length.to_le_bytes());
+        row.extend(self.shard_count.to_le_bytes());
+        row.extend(self.shard_rows.to_le_bytes());
+        row.extend(0u32.to_le_bytes());
+        let nulls = row.len();
+        row.resize(nulls + null_bytes(cells.len()), 0);
         for (column, (cell, (name, stored))) in cells.iter().zip(&self.columns).enumerate() {
             match (cell, stored) {
                 (IndexCell::Null, _) => {
-                    self.rows[nulls + column / 8] |= 1 << (column % 8);
-                    self.rows.resize(self.rows.len() + stored.size(), 0);
+                    row[nulls + column / 8] |= 1 << (column % 8);
+                    row.resize(row.len() + stored.size(), 0);
                 }
-                (IndexCell::Int(v), Stored::Int) => self.rows.extend(v.to_le_bytes()),
-                (IndexCell::Float(v), Stored::Float) => self.rows.extend(v.to_bits().to_le_bytes()),
-                (IndexCell::Bool(v), Stored::Bool) => self.rows.extend(u64::from(*v).to_le_bytes()),
+                (IndexCell::Int(v), Stored::Int) => row.extend(v.to_le_bytes()),
+                (IndexCell::Float(v), Stored::Float) => row.extend(v.to_bits().to_le_bytes()),
+                (IndexCell::Bool(v), Stored::Bool) => row.extend(u64::from(*v).to_le_bytes()),
                 (IndexCell::Payload(p), Stored::Payload) => {
                     for v in [p.offset, p.length, p.hash] {
-                        self.rows.extend(v.to_le_bytes());
+                        row.extend(v.to_le_bytes());
                     }
                     let i = &p.info;
                     let facts = [p.length, u64::from(p.info.width), u64::from(p.info.height), p.info.count];
@@ -73,10 +85,10 @@ impl SegmentBuilder {
                         *most = fact.max(*most);
                     }
                     for v in [i.format.code(), i.width, i.height, i.channels, i.rate, 0] {
-                        self.rows.extend(v.to_le_bytes());
+                        row.extend(v.to_le_bytes());
                     }
                     for v in [i.count, i.duration_us] {
-                        self.rows.extend(v.to_le_bytes());
+                        row.extend(v.to_le_bytes());
                     }
                 }
                 (cell, stored) => {
@@ -87,6 +99,8 @@ impl SegmentBuilder {
                 }
             }
         }
+        self.rows.push(row)?;
+        self.ids.push(id.as_bytes())?;
         self.count += 1;
         self.shard_rows += 1;
         Ok(())
@@ -113,8 +127,8 @@ impl SegmentBuilder {
         self.count
     }
 
-    /// The segment's bytes. Rows behind the last [`SegmentBuilder::end_shard`] are refused.
-    pub fn finish(self) -> Result<Vec<u8>> {
+    /// The segment. Rows behind the last [`SegmentBuilder::end_shard`] are refused.
+    pub fn finish(self) -> Result<Finished> {
         if self.shard_rows > 0 {
             return Err(Error::library("building an index segment", "the last shard was not closed"));
         }
@@ -123,18 +137,50 @@ impl SegmentBuilder {
             splits: self.splits,
             shards: u64::from(self.shard_count),
             rows: self.count,
-            id_bytes: self.ids.len() as u64,
+            id_bytes: self.ids.len(),
             largest: self.largest,
         };
         let json = serde_json::to_vec(&header).map_err(|e| Error::library("writing an index header", e))?;
-        let mut bytes = Vec::with_capacity(128 + json.len() + self.shards.len() + self.rows.len() + self.ids.len());
-        bytes.extend(MAGIC);
-        bytes.extend((json.len() as u64).to_le_bytes());
-        bytes.extend(json);
-        bytes.resize(bytes.len().next_multiple_of(64), 0);
-        bytes.extend(self.shards);
-        bytes.extend(self.rows);
-        bytes.extend(self.ids);
-        Ok(bytes)
+        let mut head = Vec::with_capacity(128 + json.len() + self.shards.len());
+        head.extend(MAGIC);
+        head.extend((json.len() as u64).to_le_bytes());
+        head.extend(json);
+        head.resize(head.len().next_multiple_of(64), 0);
+        head.extend(self.shards);
+        Ok(Finished { head, rows: self.rows.finish()?, ids: self.ids.finish()?, spill: self.spill })
+    }
+}
+
+/// A segment that is complete and in no file yet.
+#[derive(Debug)]
+pub struct Finished {
+    head: Vec<u8>,
+    rows: Spooled,
+    ids: Spooled,
+    spill: Spill,
+}
+
+impl Finished {
+    /// Its bytes: these parts, one behind the other.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        [&self.head, &self.rows, &self.ids]
+    }
+
+    /// Its bytes in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts().concat()
+    }
+
+    /// The segment for reading, without a file of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] of a temporary file.
+    pub fn open(self) -> Result<Segment> {
+        let mut bytes = Spool::new(&self.spill);
+        for part in self.parts() {
+            part.chunks(1 << 20).try_for_each(|chunk| bytes.push(chunk))?;
+        }
+        Segment::read(Backing::Spooled(bytes.finish()?)).map_err(|what| damaged("(memory)".as_ref(), what))
     }
 }

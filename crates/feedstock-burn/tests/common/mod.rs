@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use feedstock::codec::{Limits, sniff};
 use feedstock::data::feature::{Feature, Schema};
-use feedstock::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
+use feedstock::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use feedstock::data::info::Kind;
 use feedstock::data::record::payload_hash;
 use feedstock::dataset::{Backing, Dataset};
@@ -52,8 +52,9 @@ pub(crate) fn photos(broken: bool) -> Arc<Dataset> {
 }
 
 fn dataset(schema: Schema, builder: SegmentBuilder, paths: Vec<PathBuf>) -> Arc<Dataset> {
-    let index = Index::new(vec![Arc::new(Segment::from_bytes(builder.finish().unwrap()).unwrap())]).unwrap();
+    let index = Index::new(vec![Arc::new(builder.finish().unwrap().open().unwrap())]).unwrap();
     let paths = if paths.is_empty() { vec![PathBuf::new(); index.rows() as usize] } else { paths };
+    let paths = paths.into_iter().map(Into::into).collect();
     Arc::new(Dataset::from_parts("here", schema, index, Backing::Files { paths }).unwrap())
 }
 
