@@ -174,6 +174,23 @@ pub trait Codec: Send + Sync {
     /// Looks as deep as `level` says, and returns the facts; after `Decode` the facts are those of the decoded media.
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault>;
 
+    /// About how many bytes a check that decodes holds at once, beside the payload: what it decodes to, and what the decoder
+    /// keeps for itself. `info` is what [`Codec::probe`] said of the payload. Ingest decodes only as many at once as fit into
+    /// its budget, so rather too much than too little.
+    fn memory(&self, _bytes: &[u8], info: &Info) -> u64 {
+        let pixels = u64::from(info.width).saturating_mul(u64::from(info.height));
+        match self.kind() {
+            // As RGB, and as the decoder has it: four samples of 8 bits.
+            Kind::Image => pixels.saturating_mul(3 + 4),
+            Kind::Audio => info.count.saturating_mul(u64::from(info.channels)).saturating_mul(4),
+            // 4:2:0 takes 3/2 bytes a pixel. A check hands over no frame, but the decoder keeps up to 16 for reference (H.264
+            // A.3.1), the one before and the one under way.
+            Kind::Video => pixels.saturating_mul((16 + 2) * 3 / 2),
+            // Text is borrowed from the payload.
+            Kind::Text => 0,
+        }
+    }
+
     /// Decodes what is wanted, or more. Facts that disagree with `probe` are a fault, never a wrong answer.
     fn decode<'s>(
         &self,
@@ -202,6 +219,12 @@ impl Scratch {
     pub fn state<T: Any + Send + Default>(&mut self) -> &mut T {
         let state = self.states.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(T::default()));
         state.downcast_mut().expect("the map's key is the type")
+    }
+
+    /// Bytes that the plain buffers hold, used or not. Decoder states are not counted.
+    pub fn held(&self) -> u64 {
+        let bytes = self.bytes.capacity() + self.floats.capacity() * size_of::<f32>();
+        (bytes + self.times.capacity() * size_of::<i64>()) as u64
     }
 
     /// Drops the state of a type: what a decoder that panicked may have left half changed is never used again.
@@ -419,8 +442,34 @@ pub(crate) mod tests {
             let found =
                 sniff(&bytes, *kind).and_then(|codec| codec.check(&bytes, Check::Decode, &limits, &mut scratch));
             assert_eq!(found.as_ref().err().map(|f| f.reason), *reason, "{name}: {found:?}");
-            let most = scratch.bytes.capacity() + 4 * scratch.floats.capacity();
+            let most = scratch.held();
             assert!(most < 16 << 20, "{name} made the scratch grow to {most} bytes");
+        }
+    }
+
+    #[test]
+    fn a_check_holds_what_its_codec_said() {
+        let cases: &[(&str, Kind)] = &[
+            #[cfg(feature = "image")]
+            ("images/train/pants", Kind::Image),
+            #[cfg(feature = "image")]
+            ("images_extra", Kind::Image),
+            #[cfg(feature = "audio")]
+            ("audio", Kind::Audio),
+            #[cfg(feature = "text")]
+            ("text", Kind::Text),
+        ];
+        let limits = Limits::default();
+        for (folder, kind) in cases {
+            let path = format!("{}/fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
+            for file in std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+                let (bytes, mut scratch) = (std::fs::read(&file).unwrap(), Scratch::default());
+                let Ok(codec) = sniff(&bytes, *kind) else { continue };
+                let Ok(info) = codec.check(&bytes, Check::Decode, &limits, &mut scratch) else { continue };
+                // A vector that grows in steps has up to twice what it needs.
+                let (held, said) = (scratch.held(), codec.memory(&bytes, &info));
+                assert!(held <= 2 * said, "{file:?}: {held} bytes are held, {said} were said");
+            }
         }
     }
 

@@ -52,6 +52,13 @@ impl Codec for Jpeg {
         Ok(info(&header(bytes, limits)?))
     }
 
+    fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
+        // RGB and three planes; where scans follow each other, also a coefficient of two bytes for each sample.
+        let sequential = jpeg_header::read(bytes).is_ok_and(|header| header.sequential);
+        let pixels = u64::from(info.width) * u64::from(info.height);
+        pixels.saturating_mul(if sequential { 3 + 3 } else { 3 + 3 + 6 })
+    }
+
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
         let header = header(bytes, limits)?;
         if level != Check::Header {

@@ -144,6 +144,13 @@ impl Codec for Png {
         header(bytes, limits)
     }
 
+    fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
+        // The depth, behind the size in IHDR. A picture is there as RGB, and with four samples a pixel as it is stored.
+        let wide = bytes.get(24) == Some(&16);
+        let pixels = u64::from(info.width) * u64::from(info.height);
+        pixels.saturating_mul(if wide { 3 + 8 } else { 3 + 4 })
+    }
+
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
         let info = header(bytes, limits)?;
         if level != Check::Header {
