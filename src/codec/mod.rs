@@ -111,6 +111,17 @@ pub enum Want<'a> {
     },
 }
 
+impl Want<'_> {
+    /// The region that is wanted of a picture, which `what` ("a PNG") is.
+    pub fn region(self, what: &str) -> Result<Option<Rect>, Fault> {
+        match self {
+            Want::Whole => Ok(None),
+            Want::Image { region } => Ok(region),
+            _ => Err(Fault::new(Reason::WrongMedia, format!("{what} has neither samples nor frames"))),
+        }
+    }
+}
+
 /// What a codec made of a payload; borrowed from the scratch or from the payload itself.
 #[derive(Debug)]
 pub enum Decoded<'s> {
@@ -139,6 +150,15 @@ pub struct Pixels<'s> {
     pub pts_us: &'s [i64],
 }
 
+impl<'s> Pixels<'s> {
+    /// What is here of a picture: the rectangle `of`, in the first bytes of `bytes`.
+    pub fn picture(bytes: &'s [u8], of: Rect) -> Self {
+        let Rect { x, y, width, height } = of;
+        let data = &bytes[..width as usize * height as usize * 3];
+        Pixels { data, frames: 1, width, height, origin: (x, y), pts_us: &[] }
+    }
+}
+
 /// PCM in `[-1, 1)` nominal, interleaved `[samples, channels]`. Integers are divided by 2^(bits-1).
 #[derive(Debug, Clone, Copy)]
 pub struct Wave<'s> {
@@ -155,7 +175,9 @@ pub struct Wave<'s> {
 /// One format family's decoder.
 pub trait Codec: Send + Sync {
     /// The name shown by `dsctl` ("jpeg").
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.format().name()
+    }
 
     /// The format it decodes.
     fn format(&self) -> Format;
@@ -171,8 +193,15 @@ pub trait Codec: Send + Sync {
     /// Reads the header only.
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault>;
 
-    /// Looks as deep as `level` says, and returns the facts; after `Decode` the facts are those of the decoded media.
-    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault>;
+    /// Looks as deep as `level` says, and returns the facts; after `Decode` the facts are those of the decoded media. A codec
+    /// that can walk its stream for less than a decode, or compare more than a decode does, has a check of its own.
+    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
+        let info = self.probe(bytes, limits)?;
+        if level != Check::Header {
+            self.decode(bytes, Want::Whole, limits, scratch)?;
+        }
+        Ok(info)
+    }
 
     /// About how many bytes a check that decodes holds at once, beside the payload: what it decodes to, and what the decoder
     /// keeps for itself. `info` is what [`Codec::probe`] said of the payload. Ingest decodes only as many at once as fit into

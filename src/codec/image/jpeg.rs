@@ -36,10 +36,6 @@ const LEAST_WIDTH: u32 = 16;
 struct Shortened(Vec<u8>);
 
 impl Codec for Jpeg {
-    fn name(&self) -> &'static str {
-        "jpeg"
-    }
-
     fn format(&self) -> Format {
         Format::Jpeg
     }
@@ -79,11 +75,7 @@ impl Codec for Jpeg {
         limits: &Limits,
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
-        let region = match want {
-            Want::Whole => None,
-            Want::Image { region } => region,
-            _ => return Err(Fault::new(Reason::WrongMedia, "a JPEG has neither samples nor frames")),
-        };
+        let region = want.region("a JPEG")?;
         let header = header(bytes, limits)?;
         let region = region_of(region, header.width, header.height)?;
         let (x, width) = if (region.width, region.height) == (header.width, header.height) {
@@ -92,14 +84,7 @@ impl Codec for Jpeg {
         } else {
             decode_region(bytes, &header, region, limits, scratch)?
         };
-        Ok(Decoded::Pixels(Pixels {
-            data: &scratch.bytes[..width as usize * region.height as usize * 3],
-            frames: 1,
-            width,
-            height: region.height,
-            origin: (x, region.y),
-            pts_us: &[],
-        }))
+        Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, Rect { x, width, ..region })))
     }
 }
 
