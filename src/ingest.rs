@@ -22,6 +22,7 @@ mod journal;
 mod options;
 mod publish;
 mod run;
+mod scratches;
 mod sink;
 mod target;
 mod writer;

@@ -111,6 +111,17 @@ pub enum Want<'a> {
     },
 }
 
+impl Want<'_> {
+    /// The region that is wanted of a picture, which `what` ("a PNG") is.
+    pub fn region(self, what: &str) -> Result<Option<Rect>, Fault> {
+        match self {
+            Want::Whole => Ok(None),
+            Want::Image { region } => Ok(region),
+            _ => Err(Fault::new(Reason::WrongMedia, format!("{what} has neither samples nor frames"))),
+        }
+    }
+}
+
 /// What a codec made of a payload; borrowed from the scratch or from the payload itself.
 #[derive(Debug)]
 pub enum Decoded<'s> {
@@ -139,6 +150,15 @@ pub struct Pixels<'s> {
     pub pts_us: &'s [i64],
 }
 
+impl<'s> Pixels<'s> {
+    /// What is here of a picture: the rectangle `of`, in the first bytes of `bytes`.
+    pub fn picture(bytes: &'s [u8], of: Rect) -> Self {
+        let Rect { x, y, width, height } = of;
+        let data = &bytes[..width as usize * height as usize * 3];
+        Pixels { data, frames: 1, width, height, origin: (x, y), pts_us: &[] }
+    }
+}
+
 /// PCM in `[-1, 1)` nominal, interleaved `[samples, channels]`. Integers are divided by 2^(bits-1).
 #[derive(Debug, Clone, Copy)]
 pub struct Wave<'s> {
@@ -155,7 +175,9 @@ pub struct Wave<'s> {
 /// One format family's decoder.
 pub trait Codec: Send + Sync {
     /// The name shown by `dsctl` ("jpeg").
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.format().name()
+    }
 
     /// The format it decodes.
     fn format(&self) -> Format;
@@ -171,8 +193,32 @@ pub trait Codec: Send + Sync {
     /// Reads the header only.
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault>;
 
-    /// Looks as deep as `level` says, and returns the facts; after `Decode` the facts are those of the decoded media.
-    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault>;
+    /// Looks as deep as `level` says, and returns the facts; after `Decode` the facts are those of the decoded media. A codec
+    /// that can walk its stream for less than a decode, or compare more than a decode does, has a check of its own.
+    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
+        let info = self.probe(bytes, limits)?;
+        if level != Check::Header {
+            self.decode(bytes, Want::Whole, limits, scratch)?;
+        }
+        Ok(info)
+    }
+
+    /// About how many bytes a check that decodes holds at once, beside the payload: what it decodes to, and what the decoder
+    /// keeps for itself. `info` is what [`Codec::probe`] said of the payload. Ingest decodes only as many at once as fit into
+    /// its budget, so rather too much than too little.
+    fn memory(&self, _bytes: &[u8], info: &Info) -> u64 {
+        let pixels = u64::from(info.width).saturating_mul(u64::from(info.height));
+        match self.kind() {
+            // As RGB, and as the decoder has it: four samples of 8 bits.
+            Kind::Image => pixels.saturating_mul(3 + 4),
+            Kind::Audio => info.count.saturating_mul(u64::from(info.channels)).saturating_mul(4),
+            // 4:2:0 takes 3/2 bytes a pixel. A check hands over no frame, but the decoder keeps up to 16 for reference (H.264
+            // A.3.1), the one before and the one under way.
+            Kind::Video => pixels.saturating_mul((16 + 2) * 3 / 2),
+            // Text is borrowed from the payload.
+            Kind::Text => 0,
+        }
+    }
 
     /// Decodes what is wanted, or more. Facts that disagree with `probe` are a fault, never a wrong answer.
     fn decode<'s>(
@@ -202,6 +248,12 @@ impl Scratch {
     pub fn state<T: Any + Send + Default>(&mut self) -> &mut T {
         let state = self.states.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(T::default()));
         state.downcast_mut().expect("the map's key is the type")
+    }
+
+    /// Bytes that the plain buffers hold, used or not. Decoder states are not counted.
+    pub fn held(&self) -> u64 {
+        let bytes = self.bytes.capacity() + self.floats.capacity() * size_of::<f32>();
+        (bytes + self.times.capacity() * size_of::<i64>()) as u64
     }
 
     /// Drops the state of a type: what a decoder that panicked may have left half changed is never used again.
@@ -419,8 +471,34 @@ pub(crate) mod tests {
             let found =
                 sniff(&bytes, *kind).and_then(|codec| codec.check(&bytes, Check::Decode, &limits, &mut scratch));
             assert_eq!(found.as_ref().err().map(|f| f.reason), *reason, "{name}: {found:?}");
-            let most = scratch.bytes.capacity() + 4 * scratch.floats.capacity();
+            let most = scratch.held();
             assert!(most < 16 << 20, "{name} made the scratch grow to {most} bytes");
+        }
+    }
+
+    #[test]
+    fn a_check_holds_what_its_codec_said() {
+        let cases: &[(&str, Kind)] = &[
+            #[cfg(feature = "image")]
+            ("images/train/pants", Kind::Image),
+            #[cfg(feature = "image")]
+            ("images_extra", Kind::Image),
+            #[cfg(feature = "audio")]
+            ("audio", Kind::Audio),
+            #[cfg(feature = "text")]
+            ("text", Kind::Text),
+        ];
+        let limits = Limits::default();
+        for (folder, kind) in cases {
+            let path = format!("{}/fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
+            for file in std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+                let (bytes, mut scratch) = (std::fs::read(&file).unwrap(), Scratch::default());
+                let Ok(codec) = sniff(&bytes, *kind) else { continue };
+                let Ok(info) = codec.check(&bytes, Check::Decode, &limits, &mut scratch) else { continue };
+                // A vector that grows in steps has up to twice what it needs.
+                let (held, said) = (scratch.held(), codec.memory(&bytes, &info));
+                assert!(held <= 2 * said, "{file:?}: {held} bytes are held, {said} were said");
+            }
         }
     }
 

@@ -23,10 +23,6 @@ fn text<'s>(bytes: &'s [u8], limits: &Limits) -> Result<&'s str, Fault> {
 }
 
 impl Codec for Utf8 {
-    fn name(&self) -> &'static str {
-        "utf8"
-    }
-
     fn format(&self) -> Format {
         Format::Utf8
     }

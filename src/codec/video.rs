@@ -59,10 +59,6 @@ impl Container {
 }
 
 impl Codec for Container {
-    fn name(&self) -> &'static str {
-        self.format.name()
-    }
-
     fn format(&self) -> Format {
         self.format
     }

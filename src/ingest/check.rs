@@ -1,9 +1,9 @@
 //! One entry becomes a row or a refusal: read, looked at by its codec, and compared with what the dataset has already.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::base::{Base, Held};
+use super::scratches::Scratches;
 use crate::codec::{self, Check, Limits, Scratch};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::{Info, Kind};
@@ -40,16 +40,6 @@ pub(super) struct Checker<'a> {
     pub limits: &'a Limits,
     pub decodes: &'a AtomicU64,
     pub scratches: &'a Scratches,
-}
-
-/// Scratches that no thread uses now.
-#[derive(Debug, Default)]
-pub(super) struct Scratches(Mutex<Vec<Scratch>>);
-
-impl Scratches {
-    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Checker<'_> {
@@ -141,11 +131,18 @@ impl Checker<'_> {
         let kind = self.schema.columns[column].feature.kind().unwrap_or(Kind::Text);
         let codec = codec::sniff(bytes, kind)?;
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        let mut scratch = self.scratches.lock().pop().unwrap_or_default();
-        let answer = codec::guarded(codec.name(), || codec.check(bytes, self.check, self.limits, &mut scratch));
+        let needs = match self.check {
+            Check::Header => 0,
+            Check::Entropy | Check::Decode => codec::guarded(codec.name(), || {
+                let info = codec.probe(bytes, self.limits)?;
+                Ok(codec.memory(bytes, &info))
+            })?,
+        };
+        let mut loan = self.scratches.lend(needs);
+        let answer = codec::guarded(codec.name(), || codec.check(bytes, self.check, self.limits, &mut loan.scratch));
         // After a panic the scratch may be in any state: it is dropped.
-        if !matches!(&answer, Err(fault) if fault.reason == Reason::DecoderPanic) {
-            self.scratches.lock().push(scratch);
+        if matches!(&answer, Err(fault) if fault.reason == Reason::DecoderPanic) {
+            loan.scratch = Scratch::default();
         }
         answer
     }

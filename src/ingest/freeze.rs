@@ -32,7 +32,7 @@ pub(super) fn freeze(
     schema: &Schema,
 ) -> Result<Frozen> {
     let listing = listing_digest(listing)?;
-    let shaping = IngestOptions { threads: 0, max_errors: Default::default(), format: None, ..options.clone() };
+    let shaping = options.shaping();
     let mut digest = Sha256::new();
     put(&mut digest, WRITER.as_bytes());
     put(&mut digest, source.name.as_bytes());

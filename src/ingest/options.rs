@@ -39,9 +39,13 @@ pub struct IngestOptions {
     pub row_group_bytes: u64,
     /// Threads; 0 for all of the machine. The dataset's bytes do not depend on it.
     pub threads: usize,
+    /// Bytes that the decoders of all threads may hold together while they check; a payload that needs more is decoded
+    /// alone. Payloads and what is written are not counted. The dataset's bytes do not depend on it.
+    pub decode_memory: u64,
 }
 
 impl Default for IngestOptions {
+    /// 2 GiB for decoders: enough for the largest picture or recording that the default [`Limits`] admit.
     fn default() -> Self {
         let shards = ShardOptions::default();
         IngestOptions {
@@ -55,6 +59,7 @@ impl Default for IngestOptions {
             row_group_rows: shards.row_group_rows,
             row_group_bytes: shards.row_group_bytes,
             threads: 0,
+            decode_memory: 2 << 30,
         }
     }
 }
@@ -75,6 +80,12 @@ impl IngestOptions {
                 "leave row_group_bytes and row_group_rows at their defaults",
             ));
         }
+        if self.decode_memory == 0 {
+            return Err(Error::config(
+                "decode_memory is at least 1 byte",
+                "leave it at its default; 1 decodes one payload at a time",
+            ));
+        }
         if self.id_prefix.contains(['\n', '\0']) || self.id_prefix.starts_with('/') {
             return Err(Error::config(
                 format!("the id prefix {:?} begins with '/' or holds a newline or NUL", self.id_prefix),
@@ -82,6 +93,18 @@ impl IngestOptions {
             ));
         }
         Ok(())
+    }
+
+    /// The options that a dataset's bytes follow from; the others as they are by default.
+    pub(super) fn shaping(&self) -> Self {
+        let free = IngestOptions::default();
+        IngestOptions {
+            format: None,
+            max_errors: free.max_errors,
+            threads: free.threads,
+            decode_memory: free.decode_memory,
+            ..self.clone()
+        }
     }
 
     pub(super) fn shards(&self) -> ShardOptions {
@@ -287,8 +310,12 @@ mod tests {
         let back: IngestOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
         assert_eq!(back, options);
         assert!(IngestOptions { shard_bytes: 0, ..options.clone() }.validate().is_err());
+        assert!(IngestOptions { decode_memory: 0, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { row_group_bytes: (1 << 30) + 1, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { row_group_rows: (1 << 16) + 1, ..options.clone() }.validate().is_err());
+        let free = IngestOptions { threads: 3, decode_memory: 5, ..options.clone() };
+        assert_eq!(free.shaping(), options.shaping());
+        assert_ne!(IngestOptions { shard_bytes: 5, ..options.clone() }.shaping(), options.shaping());
         let most = IngestOptions { row_group_bytes: 1 << 30, row_group_rows: 1 << 16, ..options };
         most.validate().unwrap();
     }

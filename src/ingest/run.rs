@@ -5,10 +5,11 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::base::Base;
-use super::check::{Checker, Outcome, Scratches};
+use super::check::{Checker, Outcome};
 use super::freeze::Files;
 use super::journal::{Journal, Refused, Stretch};
 use super::options::{Control, IngestOptions, Progress};
+use super::scratches::Scratches;
 use super::sink::Sink;
 use crate::data::feature::Schema;
 use crate::data::record::row_key;
@@ -91,7 +92,7 @@ impl<'a> Run<'a> {
     /// Does all that is left. Ends early with [`Error::Interrupted`] or [`Error::QuarantineLimit`].
     pub(super) fn all(&mut self) -> Result<()> {
         let work = self.work;
-        let scratches = Scratches::default();
+        let scratches = Scratches::new(work.options.decode_memory);
         let checker = Checker {
             schema: work.schema,
             base: work.base,

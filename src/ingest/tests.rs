@@ -77,6 +77,31 @@ fn the_same_bytes_for_any_number_of_threads() {
     }
 }
 
+#[cfg(feature = "image")]
+#[test]
+fn the_same_bytes_for_any_memory_of_decoders() {
+    let source = tempfile::tempdir().unwrap();
+    fs::create_dir(source.path().join("a")).unwrap();
+    let fixtures = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images"));
+    let pictures = fixtures.values().filter(|bytes| bytes.starts_with(b"\x89PNG"));
+    for (i, bytes) in (0..40).zip(pictures.cycle()) {
+        // The same content again is fine, as long as the id is another.
+        fs::write(source.path().join(format!("a/{i}.png")), bytes).unwrap();
+    }
+    fs::write(source.path().join("a/cut.png"), &fixtures.values().find(|b| b.starts_with(b"\x89PNG")).unwrap()[..99])
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = None;
+    for (threads, decode_memory) in [(1, u64::MAX), (8, 1), (8, 20_000), (8, IngestOptions::default().decode_memory)] {
+        let dataset = dir.path().join(format!("t{threads} m{decode_memory}"));
+        let options = IngestOptions { threads, decode_memory, shard_bytes: 20_000, ..Default::default() };
+        let summary = good(source.path(), &dataset, &options);
+        assert_eq!((summary.rows, summary.quarantined), (40, 1));
+        let written = files(&dataset);
+        assert_eq!(first.get_or_insert_with(|| written.clone()), &written, "{threads} threads, {decode_memory} bytes");
+    }
+}
+
 #[test]
 fn twice_the_same_is_nothing_new_and_new_classes_go_behind() {
     let source = texts(250);

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicU64;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::base::Base;
-use super::check::{Checker, Outcome, Scratches};
+use super::check::{Checker, Outcome};
 use super::options::{IngestOptions, Summary};
+use super::scratches::Scratches;
 use super::sink::Sink;
 use super::{publish, target};
 use crate::clock::Mark;
@@ -73,7 +74,7 @@ impl DatasetWriter {
             sink,
             keys: HashSet::default(),
             options: options.clone(),
-            scratches: Scratches::default(),
+            scratches: Scratches::new(options.decode_memory),
             decodes: AtomicU64::new(0),
             skipped: 0,
             began: Mark::now(),

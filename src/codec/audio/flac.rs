@@ -102,10 +102,6 @@ fn decode(bytes: &[u8], parsed: &Parsed, range: (u64, u64), verify: bool, out: &
 }
 
 impl Codec for Flac {
-    fn name(&self) -> &'static str {
-        "flac"
-    }
-
     fn format(&self) -> Format {
         Format::Flac
     }

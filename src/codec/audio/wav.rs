@@ -10,7 +10,7 @@ use symphonia::default::codecs::PcmDecoder;
 use symphonia::default::formats::WavReader;
 
 use super::{decode_packets, facts, fault, finite, range_of};
-use crate::codec::{Check, Codec, Decoded, Limits, Scratch, Want, Wave, guarded};
+use crate::codec::{Codec, Decoded, Limits, Scratch, Want, Wave, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
@@ -194,10 +194,6 @@ fn decode(bytes: &[u8], want: Want<'_>, limits: &Limits, out: &mut Vec<f32>) -> 
 }
 
 impl Codec for Wav {
-    fn name(&self) -> &'static str {
-        "wav"
-    }
-
     fn format(&self) -> Format {
         Format::Wav
     }
@@ -208,13 +204,6 @@ impl Codec for Wav {
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
         Ok(parse(bytes, limits)?.info)
-    }
-
-    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
-        match level {
-            Check::Header => self.probe(bytes, limits),
-            Check::Entropy | Check::Decode => Ok(decode(bytes, Want::Whole, limits, &mut scratch.floats)?.0),
-        }
     }
 
     fn decode<'s>(

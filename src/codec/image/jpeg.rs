@@ -36,10 +36,6 @@ const LEAST_WIDTH: u32 = 16;
 struct Shortened(Vec<u8>);
 
 impl Codec for Jpeg {
-    fn name(&self) -> &'static str {
-        "jpeg"
-    }
-
     fn format(&self) -> Format {
         Format::Jpeg
     }
@@ -50,6 +46,13 @@ impl Codec for Jpeg {
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
         Ok(info(&header(bytes, limits)?))
+    }
+
+    fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
+        // RGB and three planes; where scans follow each other, also a coefficient of two bytes for each sample.
+        let sequential = jpeg_header::read(bytes).is_ok_and(|header| header.sequential);
+        let pixels = u64::from(info.width) * u64::from(info.height);
+        pixels.saturating_mul(if sequential { 3 + 3 } else { 3 + 3 + 6 })
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
@@ -72,11 +75,7 @@ impl Codec for Jpeg {
         limits: &Limits,
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
-        let region = match want {
-            Want::Whole => None,
-            Want::Image { region } => region,
-            _ => return Err(Fault::new(Reason::WrongMedia, "a JPEG has neither samples nor frames")),
-        };
+        let region = want.region("a JPEG")?;
         let header = header(bytes, limits)?;
         let region = region_of(region, header.width, header.height)?;
         let (x, width) = if (region.width, region.height) == (header.width, header.height) {
@@ -85,14 +84,7 @@ impl Codec for Jpeg {
         } else {
             decode_region(bytes, &header, region, limits, scratch)?
         };
-        Ok(Decoded::Pixels(Pixels {
-            data: &scratch.bytes[..width as usize * region.height as usize * 3],
-            frames: 1,
-            width,
-            height: region.height,
-            origin: (x, region.y),
-            pts_us: &[],
-        }))
+        Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, Rect { x, width, ..region })))
     }
 }
 

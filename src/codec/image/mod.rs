@@ -85,6 +85,21 @@ mod tests {
         assert!(compared >= 30, "only {compared} images were compared");
     }
 
+    /// Measured as the growth of a process: 6.0, 12.0 (progressive 4:4:4), 7.0 and 11.0 bytes a pixel.
+    #[test]
+    fn memory_is_that_of_planes_coefficients_and_wide_samples() {
+        let says = |name: &str| {
+            let bytes = fixture(name);
+            let codec = sniff(&bytes, Kind::Image).unwrap();
+            let info = codec.probe(&bytes, &Limits::default()).unwrap();
+            codec.memory(&bytes, &info) / (u64::from(info.width) * u64::from(info.height))
+        };
+        assert_eq!(says("images/train/pants/000_444.jpg"), 6);
+        assert_eq!(says("images_extra/arithmetic.jpg"), 12, "counted like a progressive one");
+        assert_eq!(says("images/train/pants/006_rgb.png"), 7);
+        assert_eq!(says("images_extra/rgb16.png"), 11);
+    }
+
     #[test]
     fn a_png_region_is_handed_over_as_the_whole_picture() {
         let bytes = fixture("images/train/pants/006_rgb.png");

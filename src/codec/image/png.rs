@@ -7,7 +7,7 @@ use ::image::error::ImageError;
 use ::image::{ImageDecoder, Limits as ImageLimits};
 
 use super::{check_size, region_of, sized};
-use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
+use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
@@ -128,10 +128,6 @@ impl Png {
 }
 
 impl Codec for Png {
-    fn name(&self) -> &'static str {
-        "png"
-    }
-
     fn format(&self) -> Format {
         Format::Png
     }
@@ -144,12 +140,11 @@ impl Codec for Png {
         header(bytes, limits)
     }
 
-    fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
-        let info = header(bytes, limits)?;
-        if level != Check::Header {
-            self.run(bytes, &info, scratch)?;
-        }
-        Ok(info)
+    fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
+        // The depth, behind the size in IHDR. A picture is there as RGB, and with four samples a pixel as it is stored.
+        let wide = bytes.get(24) == Some(&16);
+        let pixels = u64::from(info.width) * u64::from(info.height);
+        pixels.saturating_mul(if wide { 3 + 8 } else { 3 + 4 })
     }
 
     fn decode<'s>(
@@ -159,21 +154,11 @@ impl Codec for Png {
         limits: &Limits,
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
-        let region = match want {
-            Want::Whole => None,
-            Want::Image { region } => region,
-            _ => return Err(Fault::new(Reason::WrongMedia, "a PNG has neither samples nor frames")),
-        };
+        let region = want.region("a PNG")?;
         let info = header(bytes, limits)?;
         region_of(region, info.width, info.height)?;
         self.run(bytes, &info, scratch)?;
-        Ok(Decoded::Pixels(Pixels {
-            data: &scratch.bytes[..info.width as usize * info.height as usize * 3],
-            frames: 1,
-            width: info.width,
-            height: info.height,
-            origin: (0, 0),
-            pts_us: &[],
-        }))
+        let whole = Rect { x: 0, y: 0, width: info.width, height: info.height };
+        Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, whole)))
     }
 }

@@ -1,0 +1,174 @@
+//! The memory of the decoders of all threads: scratches that are lent out under one budget.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::codec::Scratch;
+
+/// A scratch that held more than this for one payload is not kept for the next: one huge picture must not stay in memory
+/// for the rest of the ingest.
+const KEPT: u64 = 32 << 20;
+
+/// Scratches, shared by all threads, and how many bytes those on loan may hold together.
+#[derive(Debug)]
+pub(super) struct Scratches {
+    budget: u64,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes of the budget that are on loan.
+    lent: u64,
+    /// Scratches that no thread uses now.
+    idle: Vec<Scratch>,
+}
+
+/// A scratch on loan. Dropped, also by a panic, it gives its part of the budget back.
+#[derive(Debug)]
+pub(super) struct Loan<'a> {
+    /// What to decode with.
+    pub scratch: Scratch,
+    from: &'a Scratches,
+    /// What the decode was said to need.
+    needs: u64,
+}
+
+impl Scratches {
+    /// None yet, under a budget in bytes.
+    pub(super) fn new(budget: u64) -> Self {
+        Scratches { budget, state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// Lends a scratch for a decode that needs so many bytes, as soon as they fit into the budget. One that needs more than
+    /// the whole budget waits until nothing else is on loan, and has it alone.
+    ///
+    /// A thread that holds a loan must neither ask for another nor call rayon, which could run another entry's check in the
+    /// middle of its own. Then whoever holds a loan comes to its end, and waiting here, inside a rayon task, cannot
+    /// deadlock. Small requests may overtake a large one, but no further than the end of a chunk of entries.
+    pub(super) fn lend(&self, needs: u64) -> Loan<'_> {
+        let wait = |state: &mut State| !self.fits(state, needs);
+        let mut state = self.returned.wait_while(self.lock(), wait).unwrap_or_else(PoisonError::into_inner);
+        state.lent += self.part(needs);
+        Loan { scratch: state.idle.pop().unwrap_or_default(), from: self, needs }
+    }
+
+    fn fits(&self, state: &State, needs: u64) -> bool {
+        self.part(needs) <= self.budget - state.lent
+    }
+
+    /// What a need takes of the budget: all of it at the most.
+    fn part(&self, needs: u64) -> u64 {
+        needs.min(self.budget)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let scratch = std::mem::take(&mut self.scratch);
+        // A decoder's state does not tell its size, but it follows from the need.
+        let keep = self.needs.max(scratch.held()) <= KEPT && !std::thread::panicking();
+        // Its memory is free before its part of the budget is.
+        let kept = keep.then_some(scratch);
+        let mut state = self.from.lock();
+        state.idle.extend(kept);
+        state.lent -= self.from.part(self.needs);
+        drop(state);
+        self.from.returned.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use super::*;
+    use crate::parallel::pool;
+
+    #[test]
+    fn what_is_on_loan_never_exceeds_the_budget_and_the_oversize_is_alone() {
+        const BUDGET: u64 = 100;
+        let (scratches, held, served) = (Scratches::new(BUDGET), AtomicU64::new(0), AtomicU64::new(0));
+        pool(8).unwrap().scope(|scope| {
+            for i in 0..4_000u64 {
+                let (scratches, held, served) = (&scratches, &held, &served);
+                scope.spawn(move |_| {
+                    let needs = [1, 30, 60, 100, 1_000][(i * 7 % 5) as usize];
+                    let loan = scratches.lend(needs);
+                    let now = held.fetch_add(needs, SeqCst) + needs;
+                    std::thread::yield_now();
+                    assert!(now <= BUDGET.max(needs), "{now} bytes on loan with {needs} of them here");
+                    held.fetch_sub(needs, SeqCst);
+                    drop(loan);
+                    served.fetch_add(1, SeqCst);
+                });
+            }
+        });
+        assert_eq!((served.into_inner(), scratches.lock().lent), (4_000, 0));
+    }
+
+    #[test]
+    fn what_fits_is_what_is_not_on_loan() {
+        let scratches = Scratches::new(100);
+        let fits = |needs| scratches.fits(&scratches.lock(), needs);
+        let first = scratches.lend(60);
+        assert_eq!([0, 40, 41, 1_000].map(fits), [true, true, false, false]);
+        let second = scratches.lend(40);
+        assert_eq!([0, 1, 1_000].map(fits), [true, false, false]);
+        drop(first);
+        assert_eq!([60, 61, 1_000].map(fits), [true, false, false]);
+        drop(second);
+        let oversize = scratches.lend(1_000);
+        assert_eq!([0, 1, 1_000].map(fits), [true, false, false]);
+        drop(oversize);
+        assert_eq!([100, 1_000].map(fits), [true, true]);
+    }
+
+    #[test]
+    fn who_waits_is_woken() {
+        let (scratches, order) = (Scratches::new(100), Mutex::new(Vec::new()));
+        let (first, second) = (scratches.lend(60), scratches.lend(40));
+        pool(2).unwrap().scope(|scope| {
+            scope.spawn(|_| {
+                let _loan = scratches.lend(1_000);
+                order.lock().unwrap().push("the oversize is served");
+            });
+            drop(first);
+            order.lock().unwrap().push("the last loan ends");
+            drop(second);
+        });
+        assert_eq!(order.into_inner().unwrap(), ["the last loan ends", "the oversize is served"]);
+    }
+
+    #[test]
+    fn a_panic_gives_back_and_its_scratch_is_not_used_again() {
+        let scratches = Scratches::new(10);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut loan = scratches.lend(10);
+            *loan.scratch.state::<u32>() = 5;
+            panic!("a decoder");
+        }));
+        assert!(panicked.is_err());
+        let mut loan = scratches.lend(10);
+        assert_eq!(*loan.scratch.state::<u32>(), 0);
+    }
+
+    #[test]
+    fn a_scratch_comes_again_unless_it_grew_large() {
+        let scratches = Scratches::new(u64::MAX);
+        let marked = |needs: u64, bytes: usize| {
+            let mut loan = scratches.lend(needs);
+            loan.scratch.bytes.reserve_exact(bytes);
+            *loan.scratch.state::<u32>() = 5;
+            drop(loan);
+            *scratches.lend(0).scratch.state::<u32>() == 5
+        };
+        assert!(marked(KEPT, 100));
+        assert!(!marked(KEPT + 1, 100), "by its need");
+        assert!(!marked(0, KEPT as usize + 1), "by its buffers");
+    }
+}
