@@ -66,7 +66,7 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = run::keys(&listing.entries, &spill)?;
-    base.find(|key| keys.find(&key.to_be_bytes()).is_some())?;
+    base.find(|key| keys.contains(key))?;
     drop(keys);
     base.name_classes(&schema);
     control.check_cancel()?;
