@@ -277,6 +277,26 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::jpeg::Jpeg,
     #[cfg(feature = "image")]
     &image::png::Png,
+    #[cfg(feature = "image")]
+    &image::raster::WEBP,
+    #[cfg(feature = "image")]
+    &image::raster::GIF,
+    #[cfg(feature = "image")]
+    &image::raster::BMP,
+    #[cfg(feature = "image")]
+    &image::raster::TIFF,
+    #[cfg(feature = "image")]
+    &image::raster::QOI,
+    #[cfg(feature = "image")]
+    &image::raster::PNM,
+    #[cfg(feature = "image")]
+    &image::raster::ICO,
+    #[cfg(feature = "image")]
+    &image::raster::HDR,
+    #[cfg(feature = "exr")]
+    &image::raster::EXR,
+    #[cfg(feature = "image")]
+    &image::raster::DDS,
     #[cfg(feature = "audio")]
     &audio::Wav,
     #[cfg(feature = "audio")]
@@ -285,6 +305,9 @@ pub const CODECS: &[&dyn Codec] = &[
     &video::MP4,
     #[cfg(feature = "video")]
     &video::MATROSKA,
+    // It has no magic: after all that have one.
+    #[cfg(feature = "image")]
+    &image::raster::TGA,
     #[cfg(feature = "text")]
     &text::Utf8,
 ];
@@ -336,20 +359,52 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
             Reason::WrongMedia,
             format!("the content is {} ({}), the column holds {}", codec.name(), codec.kind().name(), kind.name()),
         )),
-        None => Err(Fault::new(
-            Reason::UnknownFormat,
-            format!("the content is none of the {} formats of this build", kind.name()),
-        )),
+        None => Err(match foreign(bytes) {
+            Some(name) => {
+                Fault::new(Reason::Unsupported, format!("the content is {name}, which this build does not read"))
+            }
+            None => Fault::new(
+                Reason::UnknownFormat,
+                format!("the content is none of the {} formats of this build", kind.name()),
+            ),
+        }),
     }
+}
+
+/// The name of a format that people have and no codec of this build reads.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let brand = |brands: &[&[u8; 4]]| {
+        bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|b| brands.iter().any(|brand| **brand == b))
+    };
+    let riff = |kind: &[u8; 4]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(kind);
+    let known: [(&str, bool); 14] = [
+        ("AVIF", brand(&[b"avif", b"avis"])),
+        ("HEIC", brand(&[b"heic", b"heix", b"hevc", b"mif1", b"msf1"])),
+        ("JPEG XL", bytes.starts_with(b"\xff\x0a") || bytes.get(4..8) == Some(b"JXL ")),
+        ("JPEG 2000", bytes.get(4..8) == Some(b"jP  ") || bytes.starts_with(b"\xff\x4f\xff\x51")),
+        ("OpenEXR", bytes.starts_with(b"v/1\x01")),
+        ("Photoshop", bytes.starts_with(b"8BPS")),
+        ("PDF", bytes.starts_with(b"%PDF-")),
+        ("SVG", bytes.starts_with(b"<svg")),
+        ("AVI", riff(b"AVI ")),
+        ("Ogg", bytes.starts_with(b"OggS")),
+        ("AIFF", bytes.starts_with(b"FORM")),
+        ("CAF", bytes.starts_with(b"caff")),
+        ("MP3", bytes.starts_with(b"ID3") || matches!(bytes, [0xff, 0xfb | 0xf3 | 0xf2 | 0xfa, ..])),
+        ("a ZIP archive", bytes.starts_with(b"PK\x03\x04")),
+    ];
+    known.into_iter().find(|(_, is)| *is).map(|(name, _)| name)
+}
+
+/// The feature that brings a format.
+fn feature(format: Format) -> &'static str {
+    if format == Format::Exr { "exr" } else { format.kind().name() }
 }
 
 /// The codec of a stored format, or the feature that would bring it.
 pub fn by_format(format: Format) -> Result<&'static dyn Codec, Fault> {
     CODECS.iter().copied().find(|c| c.format() == format).ok_or_else(|| {
-        Fault::new(
-            Reason::Unsupported,
-            format!("{} needs the crate feature \"{}\"", format.name(), format.kind().name()),
-        )
+        Fault::new(Reason::Unsupported, format!("{} needs the crate feature \"{}\"", format.name(), feature(format)))
     })
 }
 

@@ -60,6 +60,28 @@ formats! {
     Jpeg = 1, Image, "jpeg";
     /// PNG.
     Png = 2, Image, "png";
+    /// WebP.
+    Webp = 3, Image, "webp";
+    /// GIF.
+    Gif = 4, Image, "gif";
+    /// Windows bitmap.
+    Bmp = 5, Image, "bmp";
+    /// TIFF.
+    Tiff = 6, Image, "tiff";
+    /// QOI.
+    Qoi = 7, Image, "qoi";
+    /// PBM, PGM, PPM and PAM.
+    Pnm = 8, Image, "pnm";
+    /// Truevision TGA.
+    Tga = 9, Image, "tga";
+    /// Windows icon.
+    Ico = 10, Image, "ico";
+    /// Radiance RGBE.
+    Hdr = 11, Image, "hdr";
+    /// OpenEXR.
+    Exr = 12, Image, "exr";
+    /// DirectDraw surface.
+    Dds = 13, Image, "dds";
     /// RIFF WAVE.
     Wav = 16, Audio, "wav";
     /// Native FLAC.

@@ -10,6 +10,11 @@ use crate::error::{Fault, Reason};
 pub mod jpeg;
 mod jpeg_header;
 pub mod png;
+pub mod raster;
+
+/// Pictures before they are RGB, kept between calls for their memory.
+#[derive(Default)]
+struct Native(Vec<u8>);
 
 /// Checks a picture's size against the budgets, before anything of that size is allocated.
 fn check_size(width: u32, height: u32, limits: &Limits) -> Result<(), Fault> {
@@ -35,6 +40,16 @@ fn region_of(region: Option<Rect>, width: u32, height: u32) -> Result<Rect, Faul
     ))
 }
 
+/// Pixels of `channels` samples of `width` bytes to RGB8: gray is repeated, alpha dropped, byte `at` of each sample kept.
+fn spread(from: &[u8], channels: usize, width: usize, at: usize, to: &mut [u8]) {
+    for (from, to) in from.chunks_exact(channels * width).zip(to.chunks_exact_mut(3)) {
+        match channels {
+            1 | 2 => to.fill(from[at]),
+            _ => (0..3).for_each(|channel| to[channel] = from[channel * width + at]),
+        }
+    }
+}
+
 /// Makes `bytes` hold at least `length` bytes and returns that many. Contents are unspecified.
 fn sized(bytes: &mut Vec<u8>, length: usize) -> &mut [u8] {
     if bytes.len() < length {
@@ -48,7 +63,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use crate::codec::tests::fixture;
-    use crate::codec::{Check, Decoded, Limits, Rect, Scratch, Want, mutants, sniff};
+    use crate::codec::{CODECS, Check, Decoded, Limits, Rect, Scratch, Want, mutants, sniff};
     use crate::data::info::Kind;
     use crate::error::Reason;
 
@@ -56,15 +71,24 @@ mod tests {
         bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
     }
 
+    /// Formats that are not equal to the reference, and how far they may be off. The curve of sRGB in 32 bits may round
+    /// the other way than the reference's in 64; the two colours between a DXT block's ends are thirds, and nobody says how these
+    /// are rounded.
+    const NEAR: &[(&str, u8)] = &[(".hdr", 1), (".exr", 1), (".dds", 1)];
+
     /// fixtures/golden/decode.json: Pillow's pixels of every image fixture.
     #[test]
     fn pixels_are_pillows() {
         let golden: serde_json::Value = serde_json::from_slice(&fixture("golden/decode.json")).unwrap();
         let (mut scratch, limits, mut compared) = (Scratch::default(), Limits::default(), 0);
+        let mut others: Vec<String> = Vec::new();
+        let file = fixture("golden/decode_near.safetensors");
+        let near = safetensors::SafeTensors::deserialize(&file).unwrap();
         for (name, fact) in golden["files"].as_object().unwrap() {
             let bytes = fixture(name);
             let codec = sniff(&bytes, Kind::Image).unwrap();
-            if fact["mode"] == "CMYK" {
+            // What the decoders do not read: CMYK JPEG, TIFF with a palette.
+            if fact["mode"] == "CMYK" || (fact["mode"] == "P" && name.ends_with("tiff")) {
                 assert_eq!(codec.probe(&bytes, &limits).unwrap_err().reason, Reason::Unsupported);
                 continue;
             }
@@ -79,10 +103,75 @@ mod tests {
                 panic!("{name} does not decode")
             };
             assert_eq!((pixels.width, pixels.height, pixels.origin), (info.width, info.height, (0, 0)), "{name}");
-            assert_eq!(hex(Sha256::digest(pixels.data)), fact["sha256_rgb"].as_str().unwrap(), "{name}");
             compared += 1;
+            if hex(Sha256::digest(pixels.data)) == fact["sha256_rgb"].as_str().unwrap() {
+                continue;
+            }
+            // Formats whose arithmetic the standard leaves open: bounds in docs/formats.md.
+            let bound = NEAR.iter().find(|(end, _)| name.ends_with(end)).map_or(0, |(_, bound)| *bound);
+            let reference = near.tensor(name).unwrap();
+            let far = pixels.data.iter().zip(reference.data()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert_eq!(pixels.data.len(), reference.data().len(), "{name}");
+            if far > bound {
+                others.push(format!("{name}: {far}"));
+            }
         }
-        assert!(compared >= 30, "only {compared} images were compared");
+        assert!(others.is_empty(), "{others:?}");
+        assert!(compared >= 60, "only {compared} images were compared");
+    }
+
+    /// Every format has a fixture, and nothing else is taken for it.
+    #[test]
+    fn content_decides_the_format() {
+        let formats =
+            ["webp", "gif", "bmp", "tiff", "qoi", "ppm", "pgm", "pbm", "pam", "tga", "ico", "hdr", "exr", "dds"];
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/images_formats");
+        let mut seen = std::collections::BTreeSet::new();
+        for file in std::fs::read_dir(dir).unwrap() {
+            let path = file.unwrap().path();
+            let extension = path.extension().unwrap().to_str().unwrap();
+            assert!(formats.contains(&extension), "{path:?}");
+            let expected = if matches!(extension, "ppm" | "pgm" | "pbm" | "pam") { "pnm" } else { extension };
+            let bytes = std::fs::read(&path).unwrap();
+            for head in [bytes.len(), bytes.len().min(4096)] {
+                let taken: Vec<&str> = {
+                    let media = CODECS.iter().filter(|c| c.kind() != Kind::Text);
+                    media.filter(|c| c.sniff(&bytes[..head])).map(|c| c.name()).collect()
+                };
+                assert_eq!(taken, [expected], "{path:?}");
+            }
+            seen.insert(expected.to_owned());
+        }
+        assert_eq!(seen.len(), 11);
+        let none: [&[u8]; 6] = [b"BM is a text", b"P3 is a text", b"P1 2 words ", b"\0\0\x02\0", &[0; 64], b"GIF88a"];
+        for bytes in none {
+            assert!(sniff(bytes, Kind::Image).is_err(), "{bytes:?}");
+        }
+        let refused = sniff(b"\0\0\0\x20ftypavif\0\0\0\0", Kind::Image).err().unwrap();
+        assert!(refused.reason == Reason::Unsupported && refused.message.contains("AVIF"), "{refused}");
+    }
+
+    #[test]
+    fn a_damaged_picture_is_refused_or_read_and_its_facts_agree() {
+        let limits = Limits { pixels: 1 << 20, ..Limits::default() };
+        let mut scratch = Scratch::default();
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/images_formats");
+        let mut panics = Vec::new();
+        for file in std::fs::read_dir(dir).unwrap() {
+            let path = file.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let codec = sniff(&bytes, Kind::Image).unwrap();
+            for made in mutants(&bytes, 200) {
+                let probed = codec.probe(&made, &limits);
+                match codec.check(&made, Check::Decode, &limits, &mut scratch) {
+                    Ok(info) => assert_eq!(probed, Ok(info), "{path:?}"),
+                    Err(fault) if fault.reason == Reason::DecoderPanic => panics.push(format!("{path:?}: {fault}")),
+                    Err(_) => {}
+                }
+            }
+            assert!(scratch.held() <= 8 << 20, "{path:?}");
+        }
+        assert!(panics.is_empty(), "{panics:#?}");
     }
 
     /// Measured as the growth of a process: 6.0, 12.0 (progressive 4:4:4), 7.0 and 11.0 bytes a pixel.

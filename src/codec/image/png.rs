@@ -6,7 +6,7 @@ use ::image::codecs::png::PngDecoder;
 use ::image::error::ImageError;
 use ::image::{ImageDecoder, Limits as ImageLimits};
 
-use super::{check_size, region_of, sized};
+use super::{Native, check_size, region_of, sized, spread};
 use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
@@ -20,10 +20,6 @@ pub struct Png;
 
 /// What the decoder may allocate for itself: a few rows, the palette, chunk buffers. Not the picture.
 const WORKING_BYTES: u64 = 64 << 20;
-
-/// Pictures before they are RGB, kept between calls for their memory.
-#[derive(Default)]
-struct Native(Vec<u8>);
 
 /// The eight bytes in front of every PNG (5.2).
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -95,16 +91,6 @@ fn decode(bytes: &[u8], info: &Info, native: &mut Vec<u8>, out: &mut Vec<u8>) ->
         spread(stored, channels, 1, 0, rgb);
     }
     Ok(())
-}
-
-/// Pixels of `channels` samples of `width` bytes to RGB8: gray is repeated, alpha dropped, byte `at` of each sample kept.
-fn spread(from: &[u8], channels: usize, width: usize, at: usize, to: &mut [u8]) {
-    for (from, to) in from.chunks_exact(channels * width).zip(to.chunks_exact_mut(3)) {
-        match channels {
-            1 | 2 => to.fill(from[at]),
-            _ => (0..3).for_each(|channel| to[channel] = from[channel * width + at]),
-        }
-    }
 }
 
 fn fault(error: ImageError) -> Fault {
