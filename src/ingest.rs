@@ -19,6 +19,7 @@ mod base;
 mod check;
 mod freeze;
 mod journal;
+mod keys;
 mod options;
 mod publish;
 mod run;
@@ -41,6 +42,7 @@ use crate::store::{LocalDisk, Store};
 use base::Base;
 use freeze::Files;
 use journal::{Journal, Stretch};
+use keys::Keys;
 use run::{Run, Work};
 use sink::Sink;
 
@@ -58,14 +60,17 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     let choice = source::choose(&control.sources, source, options.format.as_deref())?;
     let store = Store::with_disk(dataset, control.disk.clone().unwrap_or_else(|| Arc::new(LocalDisk)));
     // The dataset's own disk has room; the system's folder for temporary files may be memory.
-    let spill = Spill::to(store.root().join(".dsctl"));
+    let mut spill = Spill::to(store.root().join(".dsctl"));
+    if let Some(bytes) = control.spill_beyond {
+        spill = spill.beyond(bytes);
+    }
     let watch = |entries| control.listed(entries);
     let mut listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
     let mut base = Base::open(&store, &spill)?;
     let (schema, places) = base.merge(&listing.schema)?;
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
-    let keys = run::keys(&listing.entries, &spill)?;
+    let keys = Keys::listed(&listing.entries, &spill)?;
     base.find(|key| keys.contains(key))?;
     drop(keys);
     base.name_classes(&schema);

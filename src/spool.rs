@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
@@ -41,9 +41,24 @@ impl Spill {
     }
 
     fn file(&self) -> Result<File> {
-        let made = std::fs::create_dir_all(&self.folder).and_then(|()| tempfile::tempfile_in(&self.folder));
-        made.map_err(|e| Error::io(&self.folder, "make a temporary file", e))
+        make_folder(&self.folder)?;
+        tempfile::tempfile_in(&self.folder).map_err(|e| Error::io(&self.folder, "make a temporary file", e))
     }
+}
+
+/// Makes a folder with those above it, each name durable: what a commit puts inside later must not be lost with it.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    let mut missing: Vec<&Path> = folder.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.is_dir()).collect();
+    missing.reverse();
+    for path in missing {
+        match std::fs::create_dir(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made.map_err(|e| Error::io(path, "create folder", e))?,
+        }
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(above).and_then(|above| above.sync_all()).map_err(|e| Error::io(above, "sync", e))?;
+    }
+    Ok(())
 }
 
 /// Bytes of one write to a temporary file.

@@ -1,6 +1,6 @@
 //! Compares everything a dataset says of itself with what lies on disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use crate::data::record::{payload_hash, row_key};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::shard::{read_finished, reader};
+use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::commit::{self, Root};
 use crate::store::{Store, card};
 
@@ -91,8 +92,8 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
     }
 
     let mut splits: BTreeMap<String, u64> = BTreeMap::new();
-    let mut keys = HashMap::<u64, (usize, u64), _>::with_hasher(Xxh3DefaultBuilder::new());
-    let mut segments: Vec<Segment> = Vec::new();
+    let mut keys = Sorter::new(&Spill::temporary());
+    let mut segments: Vec<(&String, Segment)> = Vec::new();
     for entry in &manifest.segments {
         let Some(segment) = open_segment(&store, &root, entry, &mut report) else { continue };
         let shards: Vec<_> = (0..segment.header().shards as usize).map(|i| segment.shard(i)).collect();
@@ -116,15 +117,12 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
         for number in 0..segment.header().rows {
             let row = segment.row(number);
             let id = row.id();
-            let (code, what) = match keys.insert(row.key(), (segments.len(), number)) {
-                Some((s, r)) => match segments.get(s).unwrap_or(&segment).row(r).id() {
-                    other if other == id => ("duplicate-key", format!("id {id:?} stands twice")),
-                    other => ("duplicate-key", format!("ids {id:?} and {other:?} have the same key")),
-                },
-                None if row.key() != row_key(id) => ("index", format!("the key of id {id:?} is not its hash")),
-                None => continue,
-            };
-            report.findings.push(Finding { id: Some(id.to_owned()), ..finding(code, &entry.path, what) });
+            if row.key() != row_key(id) {
+                let what = format!("the key of id {id:?} is not its hash");
+                report.findings.push(Finding { id: Some(id.to_owned()), ..finding("index", &entry.path, what) });
+            }
+            let place = [segments.len() as u64, number].map(u64::to_le_bytes);
+            keys.push(&row.key().to_be_bytes(), place.as_flattened())?;
         }
         let found: Vec<Finding> = crate::parallel::pool(0)?.install(|| {
             let each =
@@ -133,14 +131,36 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
                 .collect()
         });
         report.findings.extend(found);
-        segments.push(segment);
+        segments.push((&entry.path, segment));
     }
+    duplicates(&keys.finish()?, &segments, &mut report);
     if splits != manifest.splits {
         let what = format!("it counts {:?}, its segments hold {splits:?}", manifest.splits);
         report.findings.push(finding("split-count", commit::version_path(manifest.version), what));
     }
     notes(&store, &root, &mut report)?;
     Ok(report)
+}
+
+/// Rows that have the key of an earlier one.
+fn duplicates(keys: &Sorted, segments: &[(&String, Segment)], report: &mut Report) {
+    let id = |place: &[u8]| {
+        let number = |at: usize| place[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+        let (path, segment) = &segments[number(0) as usize];
+        (*path, segment.row(number(8)).id())
+    };
+    let mut last: Option<(&[u8], &[u8])> = None;
+    for (key, place) in keys.iter() {
+        if let Some((_, before)) = last.filter(|(known, _)| *known == key) {
+            let ((_, other), (path, id)) = (id(before), id(place));
+            let what = match other == id {
+                true => format!("id {id:?} stands twice"),
+                false => format!("ids {id:?} and {other:?} have the same key"),
+            };
+            report.findings.push(Finding { id: Some(id.to_owned()), ..finding("duplicate-key", path, what) });
+        }
+        last = Some((key, place));
+    }
 }
 
 /// Every root, newest first: readable, numbered as its file, naming its parent by digest. Returns the newest.

@@ -227,13 +227,23 @@ pub struct Control {
     pub progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
     /// Another disk below the dataset (tests).
     pub disk: Option<Arc<dyn Disk>>,
+    /// Bytes that each listing, sort and segment under way keeps in memory before it goes on in a file (tests). Unless told,
+    /// 32 MiB.
+    pub spill_beyond: Option<usize>,
     /// Payloads that were handed to a codec's check so far.
     pub decodes: AtomicU64,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Control { sources: sources(), cancel: Arc::default(), progress: None, disk: None, decodes: AtomicU64::new(0) }
+        Control {
+            sources: sources(),
+            cancel: Arc::default(),
+            progress: None,
+            disk: None,
+            spill_beyond: None,
+            decodes: AtomicU64::new(0),
+        }
     }
 }
 

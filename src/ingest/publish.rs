@@ -1,6 +1,7 @@
 //! The commit: the segment, the root, the card.
 
 use super::base::Base;
+use super::keys::Keys;
 use super::options::Summary;
 use super::sink::{Sink, Tally};
 use crate::data::feature::{Feature, Schema};
@@ -8,7 +9,6 @@ use crate::data::index::Segment;
 use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::spool::{Sorter, Spill};
 use crate::store::Store;
 use crate::store::card::{self, Card};
 use crate::store::commit::{self, Root};
@@ -20,10 +20,14 @@ const TRIES: u32 = 16;
 pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, summary: &mut Summary) -> Result<()> {
     let (segment, tally) = sink.into_segment()?;
     let segment = commit::put_segment(store, &segment.parts(), tally.rows)?;
+    let mut keys = None;
     let root = commit::commit(store, TRIES, |latest| {
         let merged = match latest {
             Some(latest) if latest.manifest.version != base.version() => {
-                rebase(store, base.spill(), latest, schema, &segment)?
+                if keys.is_none() {
+                    keys = Some(Keys::stored(&Segment::open(&store.path(&segment.path)?)?, base.spill())?);
+                }
+                rebase(store, latest, schema, |key| keys.as_ref().is_some_and(|k| k.contains(key)))?
             }
             _ => schema.clone(),
         };
@@ -57,7 +61,7 @@ fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tal
 
 /// The schema when another writer committed since this work began. Its class indices are in our shards already: if that
 /// writer appended other classes at the same places, or ids of ours, this work has to be done again.
-fn rebase(store: &Store, spill: &Spill, latest: &Root, ours: &Schema, segment: &SegmentRef) -> Result<Schema> {
+fn rebase(store: &Store, latest: &Root, ours: &Schema, is_ours: impl Fn(u64) -> bool) -> Result<Schema> {
     let conflict =
         || Error::Conflict { dataset: store.root().to_owned(), version: latest.manifest.version + 1, tries: 1 };
     let mut merged = latest.manifest.schema.clone();
@@ -78,15 +82,9 @@ fn rebase(store: &Store, spill: &Spill, latest: &Root, ours: &Schema, segment: &
             _ => return Err(conflict()),
         }
     }
-    let ours = Segment::open(&store.path(&segment.path)?)?;
-    let mut keys = Sorter::new(spill);
-    for row in 0..ours.header().rows {
-        keys.push(&ours.row(row).key().to_be_bytes(), &[])?;
-    }
-    let keys = keys.finish()?;
     let dataset = Dataset::own(store, latest)?;
     for segment in dataset.index().segments() {
-        if (0..segment.header().rows).any(|row| keys.find(&segment.row(row).key().to_be_bytes()).is_some()) {
+        if (0..segment.header().rows).any(|row| is_ours(segment.row(row).key())) {
             return Err(conflict());
         }
     }

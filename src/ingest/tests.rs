@@ -406,3 +406,35 @@ fn two_writers_at_once_rebase_or_say_that_they_conflict() {
     let names = vec!["a".to_owned(), "b".to_owned()];
     assert_eq!(opened.schema().get("label"), Some(&Feature::ClassLabel { names }));
 }
+
+#[test]
+fn an_ingest_that_outgrows_memory_is_the_same() {
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for (split, class, count) in [("train", "a", 300u32), ("train", "b", 7), ("test", "a", 40)] {
+        let lines: String = (0..count).map(|i| format!("{class} line {i}\n")).collect();
+        files.push((format!("{split}/{class}/x.txt"), lines.into_bytes()));
+        files.push((format!("{split}/{class}/bad.txt"), b"\xff\n".to_vec()));
+    }
+    let borrowed: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let (root, dir) = (tree(&borrowed), tempfile::tempdir().unwrap());
+    let more =
+        tree(&[("train/a/y.txt", b"new\n"), ("train/a/x.txt", b"a line 0\nanother\n"), ("test/c/z.txt", b"z\n")]);
+    let digests = |name: &str, spill_beyond| {
+        let dataset = dir.path().join(name);
+        let control = Control { spill_beyond, ..Control::default() };
+        let options = IngestOptions { shard_bytes: 500, ..IngestOptions::default() };
+        let first = ingest(root.path(), &dataset, &options, &control).unwrap();
+        let second = ingest(more.path(), &dataset, &options, &control).unwrap();
+        let again = ingest(more.path(), &dataset, &options, &control).unwrap();
+        assert_eq!((first.rows, first.quarantined), (347, 3), "{first:?}");
+        assert_eq!((second.rows, second.skipped, second.quarantined), (2, 1, 1), "the second line is another one");
+        assert_eq!((again.rows, again.skipped, again.version), (0, 3, 2));
+        assert_eq!(quarantine(&dataset, &second), [("train/a/x.txt#2".to_owned(), "id-taken".to_owned())]);
+        let report = crate::verify::verify(&dataset, true).unwrap();
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+        let store = Store::open(&dataset);
+        let versions = commit::versions(&store).unwrap();
+        versions.into_iter().map(|v| commit::load(&store, v).unwrap().sha256).collect::<Vec<_>>()
+    };
+    assert_eq!(digests("memory", None), digests("files", Some(0)));
+}

@@ -17,7 +17,7 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
 use crate::source::{Entry, EntryCell};
-use crate::spool::Spill;
+use crate::spool::{Spill, make_folder};
 use crate::store::Store;
 
 /// Writes records into a dataset: new rows behind those it has.
@@ -64,7 +64,7 @@ impl DatasetWriter {
         base.name_classes(&schema);
         // A writer that dies leaves a dataset without a version, not a folder of unknown shards.
         let mark = path.as_ref().join(".dsctl");
-        std::fs::create_dir_all(&mark).map_err(|e| Error::io(mark, "create folder", e))?;
+        make_folder(&mark)?;
         let sink = Sink::new(&store, &schema, options.shards(), &spill);
         Ok(DatasetWriter {
             store,
