@@ -15,6 +15,8 @@ use crate::error::{Fault, Reason};
 
 #[cfg(feature = "audio")]
 pub mod audio;
+#[cfg(any(feature = "audio", feature = "video"))]
+mod container;
 #[cfg(feature = "image")]
 pub mod image;
 #[cfg(feature = "text")]
@@ -301,11 +303,25 @@ pub const CODECS: &[&dyn Codec] = &[
     &audio::Wav,
     #[cfg(feature = "audio")]
     &audio::Flac,
+    #[cfg(feature = "audio")]
+    &audio::OGG,
+    #[cfg(feature = "audio")]
+    &audio::AIFF,
+    #[cfg(feature = "audio")]
+    &audio::CAF,
+    #[cfg(feature = "audio")]
+    &audio::M4A,
+    #[cfg(feature = "audio")]
+    &audio::MKA,
     #[cfg(feature = "video")]
     &video::MP4,
     #[cfg(feature = "video")]
     &video::MATROSKA,
-    // It has no magic: after all that have one.
+    // These have a few bits for a magic number, and TGA has none: after all that have one.
+    #[cfg(feature = "audio")]
+    &audio::AAC,
+    #[cfg(feature = "audio")]
+    &audio::MP3,
     #[cfg(feature = "image")]
     &image::raster::TGA,
     #[cfg(feature = "text")]

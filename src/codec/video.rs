@@ -1,6 +1,6 @@
 //! Clips: H.264 in MP4 or QuickTime files (also fragmented) and in Matroska, as RGB8 frames with presentation times.
 //!
-//! `mp4` and `mkv` read a container down to a `Track` (a list of samples with times), `clip` decodes the wanted ones
+//! `codec/container` reads MP4 and Matroska, `track` puts their samples in the order of presentation, `clip` decodes the wanted ones
 //! with `rusty_h264-decoder`, `color` makes RGB of them. `h264` looks at every NAL unit before the decoder gets it.
 //!
 //! - Times are microseconds of presentation, after the edit list, as ffprobe reports them; frames come in their order.
@@ -12,14 +12,12 @@ mod bits;
 mod clip;
 mod color;
 mod h264;
-mod mkv;
-mod mp4;
 mod params;
 mod track;
 
 use self::clip::Clip;
 use self::color::{Rows, to_rgb};
-use self::track::Track;
+use crate::codec::container::{Medium, mkv, mp4};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
@@ -38,8 +36,8 @@ pub const MATROSKA: Container = Container { format: Format::Matroska, sniff: mkv
 #[derive(Debug, Clone, Copy)]
 pub struct Container {
     format: Format,
-    sniff: fn(&[u8]) -> bool,
-    read: fn(&[u8], &Limits) -> Result<Track, Fault>,
+    sniff: fn(&[u8], Medium) -> bool,
+    read: clip::Read,
 }
 
 impl Container {
@@ -64,7 +62,7 @@ impl Codec for Container {
     }
 
     fn sniff(&self, bytes: &[u8]) -> bool {
-        (self.sniff)(bytes)
+        (self.sniff)(bytes, Medium::Video)
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {

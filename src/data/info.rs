@@ -86,6 +86,20 @@ formats! {
     Wav = 16, Audio, "wav";
     /// Native FLAC.
     Flac = 17, Audio, "flac";
+    /// MPEG audio, layers II and III.
+    Mp3 = 18, Audio, "mp3";
+    /// Vorbis or FLAC in Ogg.
+    Ogg = 19, Audio, "ogg";
+    /// AAC in ADTS.
+    Aac = 20, Audio, "aac";
+    /// ISO base media (MP4, M4A) with sound alone.
+    M4a = 21, Audio, "m4a";
+    /// AIFF or AIFC.
+    Aiff = 22, Audio, "aiff";
+    /// Apple's Core Audio Format.
+    Caf = 23, Audio, "caf";
+    /// Matroska or WebM with sound alone.
+    Mka = 24, Audio, "mka";
     /// ISO base media (MP4, MOV) with a video track.
     Mp4 = 32, Video, "mp4";
     /// Matroska or WebM with a video track.

@@ -9,12 +9,13 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::default::codecs::PcmDecoder;
 use symphonia::default::formats::WavReader;
 
+use super::packed::{End, Packed, Packet, Recording, decoder, parameters};
 use super::{decode_packets, facts, fault, finite, range_of};
 use crate::codec::{Codec, Decoded, Limits, Scratch, Want, Wave, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
-/// The WAVE codec: PCM of 8 (unsigned), 16, 24 and 32 bits, floats of 32 and 64, A-law and mu-law.
+/// The WAVE codec: PCM of 8 (unsigned), 16, 24 and 32 bits, floats of 32 and 64, A-law and mu-law, ADPCM of Microsoft and IMA.
 ///
 /// PCM ranges are read where they lie. A data chunk that is longer than the file is [`Reason::Truncated`], unless its
 /// length is the "not known" of streaming writers (0xFFFFFFFF): then it goes to the end. A float that is not finite is
@@ -33,6 +34,8 @@ enum Coding {
     F64,
     /// A-law or mu-law (ITU-T G.711).
     Companded,
+    /// ADPCM of Microsoft or IMA: blocks of so many bytes, each of so many samples a channel.
+    Blocks(u16, u16),
 }
 
 impl Coding {
@@ -50,8 +53,21 @@ impl Coding {
         }
     }
 
+    /// ADPCM with 4 bits a sample: a block is a header for each channel, which holds two samples (Microsoft) or one (IMA), and
+    /// the others.
+    fn of_blocks(tag: u16, channels: u16, block: u16) -> Option<Self> {
+        let (header, in_header) = match tag {
+            2 => (7 * u32::from(channels), 2),
+            0x11 => (4 * u32::from(channels), 1),
+            _ => return None,
+        };
+        let rest = u32::from(block).checked_sub(header)? * 2 / u32::from(channels);
+        Some(Coding::Blocks(block, u16::try_from(rest + in_header).ok()?))
+    }
+
     fn bytes(self) -> usize {
         match self {
+            Coding::Blocks(..) => 0,
             Coding::U8 | Coding::Companded => 1,
             Coding::S16 => 2,
             Coding::S24 => 3,
@@ -91,7 +107,7 @@ fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Parsed<'b>, Fault> {
         return Err(corrupt("no RIFF WAVE header"));
     }
     let mut at = 12;
-    let mut format = None;
+    let (mut format, mut fact) = (None, None);
     loop {
         let Some(head) = bytes.get(at..at + 8) else { return Err(truncated("it ends before its samples")) };
         let (id, length) = (&head[..4], u32_at(head, 4));
@@ -102,6 +118,13 @@ fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Parsed<'b>, Fault> {
             let data = rest
                 .get(..length)
                 .ok_or_else(|| truncated(format!("{} bytes of samples where the header says {length}", rest.len())))?;
+            if let Coding::Blocks(block, samples) = coding {
+                let there = data.len() as u64 / u64::from(block) * u64::from(samples);
+                // The last block is filled up; the fact chunk says where the recording ends in it.
+                let count = fact.filter(|&fact| fact <= there && there - fact < u64::from(samples)).unwrap_or(there);
+                let info = facts(Format::Wav, u32::from(channels), rate, count, limits)?;
+                return Ok(Parsed { info, coding, data });
+            }
             let block = Coding::bytes(coding) * usize::from(channels);
             let count = data.len() / block;
             let info = facts(Format::Wav, u32::from(channels), rate, count as u64, limits)?;
@@ -110,6 +133,9 @@ fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Parsed<'b>, Fault> {
         let chunk = rest.get(..length as usize).ok_or_else(|| truncated("it ends before its samples"))?;
         if id == b"fmt " {
             format = Some(parse_format(chunk)?);
+        }
+        if id == b"fact" && chunk.len() >= 4 {
+            fact = Some(u64::from(u32_at(chunk, 0)));
         }
         // Chunks begin at even places.
         at += 8 + chunk.len() + (chunk.len() & 1);
@@ -130,6 +156,9 @@ fn parse_format(chunk: &[u8]) -> Result<(Coding, u16, u32), Fault> {
     if channels == 0 || rate == 0 || bits == 0 {
         return Err(corrupt(format!("{channels} channels at {rate} Hz with {bits} bits")));
     }
+    if let (4, Some(coding)) = (bits, Coding::of_blocks(tag, channels, block)) {
+        return Ok((coding, channels, rate));
+    }
     let coding = Coding::of(tag, bits)
         .ok_or_else(|| Fault::new(Reason::Unsupported, format!("wav: format 0x{tag:04X} with {bits} bits")))?;
     if usize::from(block) != coding.bytes() * usize::from(channels) {
@@ -142,7 +171,9 @@ fn parse_format(chunk: &[u8]) -> Result<(Coding, u16, u32), Fault> {
 fn convert(data: &[u8], coding: Coding, out: &mut Vec<f32>) {
     out.clear();
     match coding {
-        Coding::U8 | Coding::Companded => out.extend(data.iter().map(|&b| (f32::from(b) - 128.0) / 128.0)),
+        Coding::U8 | Coding::Companded | Coding::Blocks(..) => {
+            out.extend(data.iter().map(|&b| (f32::from(b) - 128.0) / 128.0))
+        }
         Coding::S16 => {
             out.extend(data.as_chunks().0.iter().map(|&b| f32::from(i16::from_le_bytes(b)) / 32_768.0));
         }
@@ -178,12 +209,35 @@ pub(super) fn decode_foreign(bytes: &[u8], info: &Info, range: (u64, u64), out: 
     })
 }
 
+/// ADPCM: no sample stands alone, so its blocks are packets.
+const BLOCKS: Packed = Packed { format: Format::Wav, sniff: |_| false, open: open_blocks };
+
+fn open_blocks(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
+    let Parsed { info, coding, data } =
+        parse(bytes, &Limits { samples: u64::MAX, decoded_bytes: u64::MAX, ..Limits::default() })?;
+    let Coding::Blocks(block, samples) = coding else { return Err(corrupt("not in blocks")) };
+    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
+    let reader = WavReader::try_new(stream, FormatOptions::default()).map_err(|e| fault(&e, "wav"))?;
+    let mut params = parameters(&reader, "wav")?;
+    params.with_max_frames_per_packet(u64::from(samples));
+    let mut blocks = data.chunks_exact(usize::from(block));
+    let packets = move || {
+        let block = blocks.next();
+        Ok(block.map(|data| Packet { data: data.into(), samples: Some(u64::from(samples)), padding: 0 }))
+    };
+    let decoder = decoder(&params, "wav")?;
+    Ok(Recording { decoder, packets: Box::new(packets), delay: 0, end: End::At(info.count), warm_up: 0 })
+}
+
 /// Decodes a range into `out`; returns the facts and the place of the first sample.
 fn decode(bytes: &[u8], want: Want<'_>, limits: &Limits, out: &mut Vec<f32>) -> Result<(Info, u64), Fault> {
     let Parsed { info, coding, data } = parse(bytes, limits)?;
     let (start, end) = range_of(want, info.count)?;
     if coding == Coding::Companded {
         return Ok((info, decode_foreign(bytes, &info, (start, end), out)?));
+    }
+    if let Coding::Blocks(..) = coding {
+        return BLOCKS.wave(bytes, want, limits, out);
     }
     let block = coding.bytes() * info.channels as usize;
     convert(&data[start as usize * block..end as usize * block], coding, out);

@@ -11,11 +11,15 @@ use super::h264::{Entry, Stream, refused};
 use super::params::Picture;
 use super::track::Track;
 use crate::codec::Limits;
+use crate::codec::container::{self, Medium};
 use crate::error::{Fault, Reason};
 
 /// What one call may decode, as a multiple of [`Limits::pixels`]: 2,048 pictures of the largest admitted size, which is at
 /// the default more than 170,000 of 1920 x 1080. It counts what is decoded, not what is handed over.
 const WORK: u64 = 2048;
+
+/// Reads a container's tables.
+pub(super) type Read = fn(&[u8], Medium, &Limits) -> Result<container::Track, Fault>;
 
 /// Takes a sample's index and its picture.
 pub(super) type Emit<'e> = &'e mut dyn FnMut(usize, Planes<'_>) -> Result<(), Fault>;
@@ -36,16 +40,12 @@ fn corrupt(message: impl std::fmt::Display) -> Fault {
 
 impl<'a> Clip<'a> {
     /// Reads the headers. Allocates in proportion to the number of frames, which is held under its limit before.
-    pub(super) fn open(
-        bytes: &'a [u8],
-        limits: &Limits,
-        read: fn(&[u8], &Limits) -> Result<Track, Fault>,
-    ) -> Result<Self, Fault> {
+    pub(super) fn open(bytes: &'a [u8], limits: &Limits, read: Read) -> Result<Self, Fault> {
         if bytes.is_empty() {
             return Err(Fault::new(Reason::Empty, "the file has no bytes"));
         }
         Limits::check("encoded bytes", bytes.len() as u64, limits.payload_bytes)?;
-        let mut track = read(bytes, limits)?;
+        let mut track = Track::new(read(bytes, Medium::Video, limits)?)?;
         let first = track.data(bytes, 0).ok();
         let stream = Stream::new(&track.record, first)?;
         let picture = stream.picture()?;

@@ -1,24 +1,11 @@
-//! What both containers come down to: one H.264 track as a list of samples with times.
+//! One H.264 track as a list of samples with times, in the order of presentation.
+//!
+//! Edit lists are followed as ffmpeg does: one edit, with any empty ones in front. Frames outside it are decoded but not
+//! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times;
+//! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
-use crate::codec::Limits;
+use crate::codec::container::{self, Coding, Edit, Listed};
 use crate::error::{Fault, Reason};
-
-/// A sample as the container lists it, in the order of decoding.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Listed {
-    /// Where its access unit begins in the payload. Not checked: the payload may be cut.
-    pub(super) offset: u64,
-    /// Bytes of the access unit.
-    pub(super) size: u64,
-    /// Presentation time in ticks of the track, after the edit list.
-    pub(super) ticks: i64,
-    /// Time on display in ticks; 0 if the container does not say.
-    pub(super) length: u64,
-    /// Whether the container calls it a place to begin.
-    pub(super) key: bool,
-    /// Whether the edit list presents it; if not it is only decoded.
-    pub(super) shown: bool,
-}
 
 /// A sample as decoding needs it.
 #[derive(Debug, Clone, Copy)]
@@ -44,32 +31,6 @@ pub(super) struct Track {
     last_us: u64,
 }
 
-/// The samples that a container lists, held under the limit of frames.
-#[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) samples: Vec<Listed>,
-    most: u64,
-}
-
-impl Listing {
-    /// None yet.
-    pub(super) fn new(limits: &Limits) -> Self {
-        Listing { samples: Vec::new(), most: limits.frames }
-    }
-
-    /// Refuses `more` samples beside those that are here if they are too many.
-    pub(super) fn room(&self, more: u64) -> Result<(), Fault> {
-        Limits::check("frames", (self.samples.len() as u64).saturating_add(more), self.most)
-    }
-
-    /// Adds a sample.
-    pub(super) fn push(&mut self, sample: Listed) -> Result<(), Fault> {
-        self.room(1)?;
-        self.samples.push(sample);
-        Ok(())
-    }
-}
-
 /// `ticks * 1,000,000 * num / den`, to the nearest, halves up.
 fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fault> {
     let (n, d) = (i128::from(ticks) * i128::from(num) * 2_000_000, i128::from(den.max(1)));
@@ -79,10 +40,33 @@ fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fault> {
         .ok_or_else(|| Fault::new(Reason::Corrupt, "a frame's time is beyond all bounds"))
 }
 
+/// Hides what is outside an edit and moves the rest.
+fn apply(edit: Edit, samples: &mut [Listed], fragmented: bool) {
+    let inside = |s: &Listed| fragmented || (edit.start..edit.end).contains(&s.ticks);
+    let first = if fragmented { Some(edit.start) } else { samples.iter().filter(|s| inside(s)).map(|s| s.ticks).min() };
+    let Some(first) = first else { return samples.iter_mut().for_each(|s| s.shown = false) };
+    for sample in samples {
+        sample.shown = inside(sample);
+        sample.ticks = sample.ticks.saturating_sub(first).saturating_add(edit.empty);
+    }
+}
+
 impl Track {
-    /// From a container's list. A tick lasts `scale.0 / scale.1` seconds.
-    pub(super) fn new(record: Vec<u8>, listing: Listing, scale: (u64, u64)) -> Result<Self, Fault> {
-        let listed = listing.samples;
+    /// From a container's list.
+    pub(super) fn new(track: container::Track) -> Result<Self, Fault> {
+        let container::Track { coding, record, listing, scale, edit, fragmented, .. } = track;
+        match coding {
+            Coding::H264 => {}
+            Coding::Other(name) => {
+                let what = format!("the video is {name}; only H.264 is decoded");
+                return Err(Fault::new(Reason::Unsupported, what));
+            }
+            _ => return Err(Fault::new(Reason::Unsupported, "a video track with the coding of sound")),
+        }
+        let mut listed = listing.samples;
+        if let Some(edit) = edit {
+            apply(edit, &mut listed, fragmented);
+        }
         let mut shown: Vec<usize> = (0..listed.len()).filter(|&i| listed[i].shown).collect();
         shown.sort_by_key(|&i| listed[i].ticks); // stable: equal times stay in the order of decoding
         let last_us = match shown[..] {
@@ -106,13 +90,7 @@ impl Track {
     /// The bytes of a sample, if the payload has them all.
     pub(super) fn data<'a>(&self, payload: &'a [u8], sample: usize) -> Result<&'a [u8], Fault> {
         let s = &self.samples[sample];
-        let range = usize::try_from(s.offset).ok().zip(s.offset.checked_add(s.size).and_then(|e| e.try_into().ok()));
-        range.and_then(|(start, end): (usize, usize)| payload.get(start..end)).ok_or_else(|| {
-            Fault::new(
-                Reason::Truncated,
-                format!("frame {sample} lies beyond the end of the file ({} bytes)", payload.len()),
-            )
-        })
+        container::data(payload, (s.offset, s.size), &format!("frame {sample}"))
     }
 
     /// Leaves out pictures presented before `first` of an open group of pictures at the beginning of the file: they
@@ -144,6 +122,24 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Limits;
+    use crate::codec::container::{Listing, Medium};
+
+    fn listed(ticks: i64, length: u64) -> Listed {
+        Listed { offset: 0, size: 1, ticks, length, key: true, shown: true, discard_ns: 0 }
+    }
+
+    #[test]
+    fn edits_hide_and_move() {
+        let sample = |ticks| listed(ticks, 10);
+        let mut samples = [0, 30, 10, 20, 40].map(sample);
+        apply(Edit { empty: 5, start: 8, end: 40, tolerance: 0 }, &mut samples, false);
+        assert_eq!(samples.map(|s| s.shown), [false, true, true, true, false]);
+        assert_eq!(samples.map(|s| s.ticks), [-5, 25, 5, 15, 35]);
+        let mut samples = [10, 20].map(sample);
+        apply(Edit { empty: 0, start: 10, end: 15, tolerance: 0 }, &mut samples, true);
+        assert_eq!(samples.map(|s| (s.ticks, s.shown)), [(0, true), (10, true)]);
+    }
 
     #[test]
     fn times_round_to_the_nearest() {
@@ -157,12 +153,23 @@ mod tests {
 
     #[test]
     fn the_frame_on_display() {
-        let listed = |ticks| Listed { offset: 0, size: 1, ticks, length: 0, key: true, shown: true };
-        let mut listing = Listing::new(&Limits::default());
+        let mut listing = Listing::new(Medium::Video, 3, &Limits::default());
         for ticks in [10, 40, 20] {
-            listing.push(listed(ticks)).unwrap();
+            listing.push(listed(ticks, 0)).unwrap();
         }
-        let track = Track::new(Vec::new(), listing, (1, 1_000_000)).unwrap();
+        let track = Track::new(container::Track {
+            coding: Coding::H264,
+            record: Vec::new(),
+            listing,
+            scale: (1, 1_000_000),
+            edit: None,
+            fragmented: false,
+            channels: 0,
+            rate: 0,
+            bits: 0,
+            delay_ns: 0,
+        });
+        let track = track.unwrap();
         assert_eq!(track.shown, [0, 2, 1]);
         let frames: Vec<usize> = [-5, 10, 19, 20, 39, 40, 99].iter().map(|&t| track.frame_at(t)).collect();
         assert_eq!(frames, [0, 0, 0, 1, 1, 2, 2]);
