@@ -322,7 +322,7 @@ fn lacing(kind: u8, data: &[u8]) -> Result<(usize, Vec<usize>), Fault> {
         // Fixed: all alike.
         4 => {
             let left = data.len() - 1;
-            if left % count != 0 {
+            if !left.is_multiple_of(count) {
                 return Err(corrupt("a block of equal frames that cannot be equal"));
             }
             return Ok((1, vec![left / count; count]));

@@ -64,6 +64,7 @@ pub(super) struct Listed {
     /// Whether the container calls it a place to begin.
     pub(super) key: bool,
     /// Whether the container presents it; if not it is only decoded.
+    #[cfg_attr(not(feature = "video"), allow(dead_code))]
     pub(super) shown: bool,
     /// Nanoseconds at its end that are decoded and not presented (Matroska's `DiscardPadding`).
     pub(super) discard_ns: u64,
