@@ -126,6 +126,9 @@ fn fault(error: &Error, name: &str) -> Fault {
             Fault::new(Reason::Truncated, format!("{name}: the recording ends before its header says"))
         }
         Error::Unsupported(what) => Fault::new(Reason::Unsupported, format!("{name}: {what}")),
+        Error::ResetRequired => {
+            Fault::new(Reason::Unsupported, format!("{name}: several recordings, one behind the other"))
+        }
         Error::LimitError(what) => Fault::new(Reason::OverLimit, format!("{name}: {what}")),
         error => Fault::new(Reason::Corrupt, format!("{name}: {error}")),
     }
@@ -262,6 +265,9 @@ mod tests {
             assert_eq!(fault.reason, Reason::Unsupported, "{name}");
             assert!(fault.message.to_lowercase().contains(word), "{name}: {}", fault.message);
         }
+        let chained = fixture("audio_formats/vorbis_sndfile.ogg").repeat(2);
+        let fault = OGG.probe(&chained, &Limits::default()).unwrap_err();
+        assert_eq!(fault.reason, Reason::Unsupported, "{fault:?}");
     }
 
     /// A recording that is cut says so: where it states its length, and where it ends within a packet.

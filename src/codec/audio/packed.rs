@@ -28,7 +28,7 @@ use crate::error::{Fault, Reason};
 pub struct Packed {
     pub(super) format: Format,
     pub(super) sniff: fn(&[u8]) -> bool,
-    pub(super) open: for<'b> fn(&'b [u8]) -> Result<Recording<'b>, Fault>,
+    pub(super) open: for<'b> fn(&'b [u8], &Limits) -> Result<Recording<'b>, Fault>,
 }
 
 impl std::fmt::Debug for Packed {
@@ -111,17 +111,13 @@ struct Walked {
 }
 
 impl<'b> Recording<'b> {
-    fn corrupt(name: &str, what: impl std::fmt::Display) -> Fault {
-        Fault::new(Reason::Corrupt, format!("{name}: {what}"))
-    }
-
     /// Channels and rate (Hz).
     fn layout(&self, name: &str) -> Result<(u32, u32), Fault> {
         let params = self.decoder.codec_params();
         let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
         match (u32::try_from(channels), params.sample_rate) {
             (Ok(channels @ 1..), Some(rate)) => Ok((channels, rate)),
-            _ => Err(Self::corrupt(name, "neither its channels nor its rate are known")),
+            _ => Err(Fault::new(Reason::Corrupt, format!("{name}: neither its channels nor its rate are known"))),
         }
     }
 
@@ -138,7 +134,7 @@ impl<'b> Recording<'b> {
         if let Some(out) = out.as_deref_mut() {
             out.clear();
         }
-        let mut seen: VecDeque<Packet<'b>> = VecDeque::new();
+        let mut seen = VecDeque::new();
         let mut walked = Walked { line: 0, padding: 0 };
         while walked.line < to {
             let Some(packet) = (self.packets)()? else { break };
@@ -152,13 +148,11 @@ impl<'b> Recording<'b> {
             let samples = match packet.samples {
                 Some(samples) if out.is_none() || at.saturating_add(samples) <= from => {
                     if out.is_some() && self.warm_up > 0 {
-                        seen.push_back(Packet { data: packet.data, ..packet });
-                        if seen.len() > self.warm_up && self.warm_up != FROM_THE_START {
-                            seen.pop_front();
-                        }
-                        // All of them in memory would be a second payload.
+                        seen.push_back(packet.data);
                         if self.warm_up == FROM_THE_START {
-                            self.warm(&mut seen);
+                            self.warm(&mut seen); // kept, they would be a second payload
+                        } else if seen.len() > self.warm_up {
+                            seen.pop_front();
                         }
                     }
                     samples
@@ -171,7 +165,8 @@ impl<'b> Recording<'b> {
                     let buffer = self.decoder.decode_ref(&packet).map_err(|e| fault(&e, name))?;
                     let samples = buffer.frames() as u64;
                     if stated.is_some_and(|stated| stated != samples) {
-                        return Err(Self::corrupt(name, format!("a packet at sample {at} that is not what it says")));
+                        let what = format!("{name}: a packet at sample {at} that is not what it says");
+                        return Err(Fault::new(Reason::Corrupt, what));
                     }
                     let (planes, hertz) = (buffer.num_planes(), buffer.spec().rate());
                     if samples > 0 && (planes != channels as usize || hertz != rate) {
@@ -192,7 +187,7 @@ impl<'b> Recording<'b> {
                 }
             };
             walked.line = at.saturating_add(samples);
-            walked.padding = packet_padding(packet.padding, samples);
+            walked.padding = packet.padding.min(samples);
             let presented = walked.line.saturating_sub(self.delay).saturating_mul(u64::from(channels));
             Limits::check("samples", presented, limits.samples)?;
         }
@@ -204,9 +199,9 @@ impl<'b> Recording<'b> {
 
     /// Brings the decoder into the state it has behind these packets. What they lack (the packets before them) makes them
     /// fail or sound wrong, and nobody hears them; if they are damaged, a decode of the whole says so.
-    fn warm(&mut self, seen: &mut VecDeque<Packet<'b>>) {
-        for packet in seen.drain(..) {
-            let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, &packet.data);
+    fn warm(&mut self, seen: &mut VecDeque<Cow<'b, [u8]>>) {
+        for data in seen.drain(..) {
+            let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, &data);
             let _ = self.decoder.decode_ref(&packet);
         }
     }
@@ -226,15 +221,10 @@ impl<'b> Recording<'b> {
     }
 }
 
-/// A packet cannot have more padding than samples.
-fn packet_padding(padding: u64, samples: u64) -> u64 {
-    padding.min(samples)
-}
-
 impl Packed {
     fn opened<'b>(&self, bytes: &'b [u8], limits: &Limits) -> Result<Recording<'b>, Fault> {
         Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
-        (self.open)(bytes)
+        (self.open)(bytes, limits)
     }
 
     fn info(&self, recording: &Recording<'_>, count: u64, limits: &Limits) -> Result<Info, Fault> {
@@ -254,9 +244,7 @@ impl Packed {
             Ok(info)
         })
     }
-}
 
-impl Packed {
     /// Decodes what is wanted into `out`; returns the facts and the place of the first sample.
     pub(super) fn wave(
         &self,

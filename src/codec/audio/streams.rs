@@ -15,8 +15,10 @@ use std::io::{Cursor, Read};
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known::*;
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
+use symphonia::core::codecs::registry::RegisterableAudioDecoder;
 use symphonia::core::formats::{FormatOptions, FormatReader};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions, ReadOnlySource};
+use symphonia::default::codecs::PcmDecoder;
 use symphonia::default::formats::{AdtsReader, AiffReader, CafReader, MpaReader, OggReader};
 
 use super::fault;
@@ -140,12 +142,12 @@ fn forward(bytes: &[u8]) -> MediaSourceStream<'_> {
     )
 }
 
-/// The samples of a reader's packets, padding apart.
+/// A reader's next packet.
 fn next(reader: &mut dyn FormatReader, name: &str) -> Result<Option<symphonia::core::packet::Packet>, Fault> {
     reader.next_packet().map_err(|e| fault(&e, name))
 }
 
-fn open_mpeg(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
+fn open_mpeg<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     // A decoder's reservoir holds 511 bytes at the most; the smallest frames have 24. One more for the overlap of the
     // transform, one for the filter bank.
     const WARM_UP: usize = 511 / 24 + 3;
@@ -207,7 +209,7 @@ fn adts_frames(bytes: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn open_adts(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
+fn open_adts<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     let (from, to) = (behind_id3(bytes).min(bytes.len()), before_tags(bytes));
     let sound = bytes.get(from..to).unwrap_or_default();
     adts_frames(sound)?;
@@ -239,7 +241,7 @@ fn pages(bytes: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn open_ogg(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
+fn open_ogg<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     pages(bytes)?;
     let mut reader = OggReader::try_new(seekable(bytes), FormatOptions::default()).map_err(|e| fault(&e, "ogg"))?;
     let params = parameters(&reader, "ogg")?;
@@ -268,12 +270,12 @@ fn open_ogg(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
     Ok(Recording { decoder, packets: Box::new(packets), delay: 0, end: End::Line, warm_up: 1 })
 }
 
-fn open_aiff(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
+fn open_aiff<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     let reader = AiffReader::try_new(seekable(bytes), FormatOptions::default()).map_err(|e| fault(&e, "aiff"))?;
     open_plain(Box::new(reader), "aiff")
 }
 
-fn open_caf(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
+fn open_caf<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     let reader = CafReader::try_new(seekable(bytes), FormatOptions::default()).map_err(|e| fault(&e, "caf"))?;
     open_plain(Box::new(reader), "caf")
 }
@@ -303,34 +305,15 @@ fn open_plain<'b>(mut reader: Box<dyn FormatReader + 'b>, name: &'static str) ->
 }
 
 fn is_pcm(codec: AudioCodecId) -> bool {
-    use symphonia::core::codecs::audio::well_known as known;
-    let pcm = [
-        known::CODEC_ID_PCM_S8,
-        known::CODEC_ID_PCM_U8,
-        known::CODEC_ID_PCM_S16BE,
-        known::CODEC_ID_PCM_S16LE,
-        known::CODEC_ID_PCM_S24BE,
-        known::CODEC_ID_PCM_S24LE,
-        known::CODEC_ID_PCM_S32BE,
-        known::CODEC_ID_PCM_S32LE,
-        known::CODEC_ID_PCM_F32BE,
-        known::CODEC_ID_PCM_F32LE,
-        known::CODEC_ID_PCM_F64BE,
-        known::CODEC_ID_PCM_F64LE,
-        known::CODEC_ID_PCM_ALAW,
-        known::CODEC_ID_PCM_MULAW,
-    ];
-    pcm.contains(&codec)
+    PcmDecoder::supported_codecs().iter().any(|supported| supported.id == codec)
 }
 
-fn open_mp4(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
-    let track = mp4::read(bytes, Medium::Audio, &Limits::default())?;
-    open_track(bytes, track, "m4a")
+fn open_mp4<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Recording<'b>, Fault> {
+    open_track(bytes, mp4::read(bytes, Medium::Audio, limits)?, "m4a")
 }
 
-fn open_mkv(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
-    let track = mkv::read(bytes, Medium::Audio, &Limits::default())?;
-    open_track(bytes, track, "mka")
+fn open_mkv<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Recording<'b>, Fault> {
+    open_track(bytes, mkv::read(bytes, Medium::Audio, limits)?, "mka")
 }
 
 /// `ticks * rate * scale`, to the nearest.
@@ -341,7 +324,7 @@ fn rescaled(ticks: u64, rate: u32, (num, den): (u64, u64)) -> u64 {
 
 /// A track of a container of ours.
 fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) -> Result<Recording<'b>, Fault> {
-    let container::Track { coding, record, listing, scale, edit, channels, rate, bits, delay_ns, .. } = track;
+    let container::Track { coding, record, listing, scale, edit, channels, rate, bits, delay_ns, exact, .. } = track;
     let samples = listing.samples;
     // MP4 files say two channels of MPEG audio whatever it has; its own header (ISO/IEC 11172-3, 2.4.1.3) knows.
     let first = samples.first().and_then(|s| container::data(bytes, (s.offset, s.size), name).ok());
@@ -391,8 +374,6 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
     let decoder = decoder(&params, name)?;
     let rate = decoder.codec_params().sample_rate.unwrap_or(rate);
     let nanoseconds = move |ns: u64| rescaled(ns, rate, (1, 1_000_000_000));
-    // Only MP4 says lengths that are exact.
-    let exact = name == "m4a";
     let delay = match edit {
         Some(edit) => rescaled(u64::try_from(edit.start).unwrap_or(0), rate, scale),
         None => nanoseconds(delay_ns),

@@ -212,9 +212,8 @@ pub(super) fn decode_foreign(bytes: &[u8], info: &Info, range: (u64, u64), out: 
 /// ADPCM: no sample stands alone, so its blocks are packets.
 const BLOCKS: Packed = Packed { format: Format::Wav, sniff: |_| false, open: open_blocks };
 
-fn open_blocks(bytes: &[u8]) -> Result<Recording<'_>, Fault> {
-    let Parsed { info, coding, data } =
-        parse(bytes, &Limits { samples: u64::MAX, decoded_bytes: u64::MAX, ..Limits::default() })?;
+fn open_blocks<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Recording<'b>, Fault> {
+    let Parsed { info, coding, data } = parse(bytes, limits)?;
     let Coding::Blocks(block, samples) = coding else { return Err(corrupt("not in blocks")) };
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     let reader = WavReader::try_new(stream, FormatOptions::default()).map_err(|e| fault(&e, "wav"))?;

@@ -271,6 +271,7 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
         listing,
         scale: (tick_ns, 1_000_000_000),
         edit: None,
+        exact: false,
         fragmented: false,
         channels: u32::try_from(track.channels).unwrap_or(0),
         rate: track.rate.round() as u32,

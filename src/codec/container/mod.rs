@@ -126,6 +126,8 @@ pub(super) struct Track {
     /// A tick lasts `scale.0 / scale.1` seconds.
     pub(super) scale: (u64, u64),
     pub(super) edit: Option<Edit>,
+    /// Whether the lengths of its samples are exact to the sample of sound (Matroska's are not, and many are left out).
+    pub(super) exact: bool,
     /// Whether its samples are in fragments, and none in the index.
     pub(super) fragmented: bool,
     /// Audio: channels, as the container has it.

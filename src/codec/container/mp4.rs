@@ -175,7 +175,19 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
     }
     let About { coding, record, channels, rate } = about;
     let scale = (1, u64::from(media_scale));
-    Ok(Track { coding, record, listing, scale, edit, fragmented: in_index == 0, channels, rate, bits: 0, delay_ns: 0 })
+    Ok(Track {
+        coding,
+        record,
+        listing,
+        scale,
+        edit,
+        exact: true,
+        fragmented: in_index == 0,
+        channels,
+        rate,
+        bits: 0,
+        delay_ns: 0,
+    })
 }
 
 /// The time scale of `mvhd` or `mdhd`: ticks a second.

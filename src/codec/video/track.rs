@@ -163,6 +163,7 @@ mod tests {
             listing,
             scale: (1, 1_000_000),
             edit: None,
+            exact: true,
             fragmented: false,
             channels: 0,
             rate: 0,
