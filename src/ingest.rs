@@ -41,9 +41,9 @@ use crate::spool::Spill;
 use crate::store::{LocalDisk, Store};
 use base::Base;
 use freeze::Files;
-use journal::{Journal, Stretch};
+use journal::{Journal, Report, Stretch};
 use keys::Keys;
-use run::{Run, Work};
+use run::{Done, Run, Work};
 use sink::Sink;
 
 /// Takes a source into a dataset and commits one version of it.
@@ -77,8 +77,9 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     control.check_cancel()?;
 
     let mut sink = Sink::new(&store, &schema, options.shards(), &spill);
-    let (journal, done) = Journal::open(&store, &frozen, |stretch| {
-        Ok(stands(&base, &listing, stretch)?
+    let mut refused = Report::of(&listing.refused, &spill)?;
+    let (journal, done) = Journal::open(&store, &frozen, |stretch, lines| {
+        let stands = stands(&base, &listing, stretch, lines)?
             && match &stretch.shard {
                 None => true,
                 Some(shard) => match read_finished(&store.path(&shard.path)?, &schema) {
@@ -86,23 +87,26 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
                     // Gone or damaged: it is written again.
                     _ => false,
                 },
-            })
+            };
+        if stands {
+            refused.extend(stretch.refused, lines)?;
+        }
+        Ok(stands)
     })?;
     store.clean_temporaries()?;
     let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
     let work =
         Work { listing: &listing, schema: &schema, base: &base, options, control, journal: &journal, report: &report };
-    let mut run = Run::new(work, sink, done)?;
-    let ran = parallel::pool(options.threads)?.install(|| run.all());
-    let refused = run.refused();
-    if matches!(ran, Ok(()) | Err(Error::QuarantineLimit { .. })) {
-        journal::quarantine(&store, &frozen.key, &refused)?;
-    }
+    let mut run = Run::new(work, sink, refused, &done, &spill)?;
+    let ran = match parallel::pool(options.threads)?.install(|| run.all()) {
+        Err(e) if !matches!(e, Error::QuarantineLimit { .. }) => return Err(e),
+        ran => ran,
+    };
+    let Done { skipped, refused, sink } = run.into_done()?;
+    let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
+    summary.quarantine = journal::quarantine(&store, &frozen.key, refused)?;
     ran?;
 
-    let (skipped, sink) = run.into_parts();
-    let mut summary = Summary { skipped, quarantined: refused.len() as u64, ..Summary::default() };
-    summary.quarantine = (!refused.is_empty()).then(|| format!("{QUARANTINE}/{}.jsonl", frozen.key));
     summary.notes = choice.notes;
     summary.notes.append(&mut listing.notes.clone());
     if sink.tally.rows > 0 {
@@ -133,17 +137,15 @@ fn arrange(listing: &mut Listing, places: &[usize], options: &IngestOptions, sou
         ));
     }
     listing.entries.arrange(places, &options.id_prefix);
-    for refusal in &mut listing.refused {
-        refusal.id.insert_str(0, &options.id_prefix);
-    }
+    listing.refused.prefix(&options.id_prefix);
     let columns = std::mem::take(&mut listing.schema.columns);
     listing.schema.columns = places.iter().map(|p| columns[*p].clone()).collect();
     Ok(())
 }
 
-/// Whether a journaled stretch is still work to be committed: not if a file of it changed, or if the dataset has rows of
-/// it by now.
-fn stands(base: &Base, listing: &Listing, stretch: &Stretch) -> Result<bool> {
+/// Whether a journaled stretch, with its refused lines, is still work to be committed: not if a file of it changed, or if
+/// the dataset has rows of it by now.
+fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8]) -> Result<bool> {
     let range = usize::try_from(stretch.from).ok().zip(usize::try_from(stretch.to).ok());
     let Some(range) = range.filter(|(_, to)| *to <= listing.entries.len()) else { return Ok(false) };
     let (mut files, mut had) = (Files::default(), 0);
@@ -153,7 +155,10 @@ fn stands(base: &Base, listing: &Listing, stretch: &Stretch) -> Result<bool> {
         files.add(&entry.id, print);
     }
     // Of the entries whose ids the dataset has, each was skipped or refused.
-    let refused = stretch.refused.iter().filter(|r| base.has(&r.id)).count() as u64;
+    let mut refused = 0;
+    for line in journal::refused(lines) {
+        refused += u64::from(base.has(&line?.id));
+    }
     Ok(had == stretch.skipped + refused && files.digest() == stretch.files)
 }
 

@@ -59,7 +59,8 @@ fn listing_digest(listing: &Listing) -> Result<String> {
             cell_digest(&mut digest, cell);
         }
     }
-    for refusal in &listing.refused {
+    for refusal in listing.refused.iter() {
+        let refusal = refusal?;
         put(&mut digest, refusal.id.as_bytes());
         put(&mut digest, refusal.fault.reason.code().as_bytes());
     }

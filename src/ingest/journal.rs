@@ -1,14 +1,16 @@
 //! The journal of an ingest: which entries are in finished shards, so that a later run does not decode them again.
 //!
-//! JSON lines at `.dsctl/journal/<key>.jsonl`. The first names the work, each further one a finished stretch of the
-//! listing. A line is durable before the next shard begins; an unfinished last line is dropped.
+//! JSON lines at `.dsctl/journal/<key>.jsonl`. The first names the work. Each finished stretch of the listing adds the lines
+//! of the entries that were refused in it, as in the quarantine file, and behind them its own. They are durable before the
+//! next shard begins; lines without a whole stretch behind them are dropped.
 
 use serde::{Deserialize, Serialize};
 
 use super::freeze::Frozen;
 use crate::data::manifest::ShardRef;
 use crate::error::{Error, Fault, Result};
-use crate::source::{Entry, Refusal};
+use crate::source::{Entry, Refusal, Refusals};
+use crate::spool::{Spill, Spool, Spooled};
 use crate::store::Store;
 
 /// The folder of the journals.
@@ -17,7 +19,7 @@ pub const JOURNALS: &str = ".dsctl/journal";
 pub const QUARANTINE: &str = ".dsctl/quarantine";
 
 /// The journal's format.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +42,8 @@ pub(super) struct Stretch {
     pub shard: Option<ShardRef>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
-    /// Entries that were refused.
-    pub refused: Vec<Refused>,
+    /// Entries that were refused: so many lines lie in front of its own.
+    pub refused: u64,
 }
 
 /// One line of a quarantine file.
@@ -76,16 +78,57 @@ impl Refused {
     }
 }
 
-impl From<&Refusal> for Refused {
-    fn from(refusal: &Refusal) -> Self {
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
         Refused {
-            id: refusal.id.clone(),
+            id: refusal.id,
             reason: refusal.fault.reason.code().to_owned(),
-            message: refusal.fault.message.clone(),
-            origin: refusal.origin.clone(),
+            message: refusal.fault.message,
+            origin: refusal.origin,
             line: refusal.line,
             column: None,
         }
+    }
+}
+
+/// What was refused, as the lines of a quarantine file, in files where they are many.
+#[derive(Debug)]
+pub(super) struct Report {
+    count: u64,
+    lines: Spool,
+}
+
+impl Report {
+    pub(super) fn new(spill: &Spill) -> Self {
+        Report { count: 0, lines: Spool::new(spill) }
+    }
+
+    /// Those of a listing.
+    pub(super) fn of(refusals: &Refusals, spill: &Spill) -> Result<Self> {
+        let mut report = Report::new(spill);
+        for refusal in refusals.iter() {
+            report.push(&Refused::from(refusal?))?;
+        }
+        Ok(report)
+    }
+
+    pub(super) fn push(&mut self, refused: &Refused) -> Result<()> {
+        self.extend(1, &line(refused)?)
+    }
+
+    /// Adds whole lines.
+    pub(super) fn extend(&mut self, count: u64, lines: &[u8]) -> Result<()> {
+        self.count += count;
+        self.lines.push(lines)
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// All lines.
+    pub(super) fn finish(self) -> Result<Spooled> {
+        self.lines.finish()
     }
 }
 
@@ -98,38 +141,51 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the journal of some frozen work and returns the stretches that lie one behind the other from the first entry
-    /// on. `keep` says which of them still stand: the first that does not ends the list. What is left is made durable, so
-    /// a folder that cannot be written is an error here, before anything is decoded.
+    /// on. `keep` is given each with the lines of what was refused in it, and says which still stand: the first that does
+    /// not ends the list. What is left is made durable, so a folder that cannot be written is an error here, before
+    /// anything is decoded.
     pub(super) fn open(
         store: &Store,
         frozen: &Frozen,
-        mut keep: impl FnMut(&Stretch) -> Result<bool>,
+        mut keep: impl FnMut(&Stretch, &[u8]) -> Result<bool>,
     ) -> Result<(Self, Vec<Stretch>)> {
         let rel = format!("{JOURNALS}/{}.jsonl", frozen.key);
         let head = Head { journal: FORMAT, listing: frozen.listing.clone(), options: frozen.options.clone() };
         let head_line = line(&head)?;
-        let there = store.read_if_there(&rel)?.unwrap_or_default();
-        let (mut good, mut stretches) = (head_line.clone(), Vec::<Stretch>::new());
-        if let Some(rest) = there.strip_prefix(head_line.as_slice()) {
+        let there = store.map_if_there(&rel)?.unwrap_or_default();
+        let mut stretches = Vec::<Stretch>::new();
+        let good = if let Some(rest) = there.strip_prefix(head_line.as_slice()) {
+            // Where the lines of the open stretch begin, where the next line begins, and how many there are.
+            let (mut from, mut at, mut pending) = (0, 0, 0);
             for text in rest.split_inclusive(|b| *b == b'\n').filter(|l| l.ends_with(b"\n")) {
-                let Ok(stretch) = serde_json::from_slice::<Stretch>(text) else { break };
+                let before = at;
+                at += text.len();
+                let Ok(stretch) = serde_json::from_slice::<Stretch>(text) else {
+                    pending += 1;
+                    continue;
+                };
                 let next = stretches.last().map_or(0, |s| s.to);
-                if stretch.from != next || stretch.to < next || !keep(&stretch)? {
+                let follows = stretch.from == next && stretch.to >= next && stretch.refused == pending;
+                let refused = &rest[from..before];
+                if !follows || self::refused(refused).any(|r| r.is_err()) || !keep(&stretch, refused)? {
                     break;
                 }
-                good.extend(text);
                 stretches.push(stretch);
+                (from, pending) = (at, 0);
             }
-        }
-        if there != good {
-            store.put(&rel, &good)?;
+            &there[..head_line.len() + from]
+        } else {
+            head_line.as_slice()
+        };
+        if *there != *good {
+            store.put(&rel, good)?;
         }
         Ok((Journal { store: store.clone(), rel }, stretches))
     }
 
-    /// Adds a stretch, durably.
-    pub(super) fn add(&self, stretch: &Stretch) -> Result<()> {
-        self.store.append(&self.rel, &line(stretch)?)
+    /// Adds a stretch, durably, with the lines of what was refused in it.
+    pub(super) fn add(&self, stretch: &Stretch, refused: &[u8]) -> Result<()> {
+        self.store.append(&self.rel, &[refused, &line(stretch)?])
     }
 
     /// Removes it: the work is committed.
@@ -144,22 +200,25 @@ fn line(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What some lines of a journal or a quarantine file say.
+pub(super) fn refused(lines: &[u8]) -> impl Iterator<Item = Result<Refused>> {
+    let lost = |e| Error::library("reading a journal", e);
+    lines.split_inclusive(|b| *b == b'\n').map(move |text| serde_json::from_slice(text).map_err(lost))
+}
+
 /// Writes the quarantine file of some work, or removes an earlier one if nothing was refused. Returns its name within
 /// the dataset.
-pub(super) fn quarantine(store: &Store, key: &str, refused: &[Refused]) -> Result<Option<String>> {
+pub(super) fn quarantine(store: &Store, key: &str, report: Report) -> Result<Option<String>> {
     let rel = format!("{QUARANTINE}/{key}.jsonl");
-    if refused.is_empty() {
+    let lines = report.finish()?;
+    if lines.is_empty() {
         if store.exists(&rel)? {
             store.remove(&rel)?;
         }
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    for refused in refused {
-        bytes.extend(line(refused)?);
-    }
-    if store.read_if_there(&rel)?.as_deref() != Some(bytes.as_slice()) {
-        store.put(&rel, &bytes)?;
+    if store.map_if_there(&rel)?.as_deref() != Some(&*lines) {
+        store.put(&rel, &lines)?;
     }
     Ok(Some(rel))
 }
@@ -169,7 +228,13 @@ mod tests {
     use super::*;
 
     fn stretch(from: u64, to: u64) -> Stretch {
-        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: Vec::new() }
+        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: 0 }
+    }
+
+    fn refusal(id: &str) -> Vec<u8> {
+        let origin = "a".to_owned();
+        line(&Refused { id: id.into(), reason: "empty".into(), message: "".into(), origin, line: None, column: None })
+            .unwrap()
     }
 
     #[test]
@@ -177,22 +242,59 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let frozen = Frozen { listing: "l".into(), options: "o".into(), key: "k".into() };
-        let open = || Journal::open(&store, &frozen, |_| Ok(true)).unwrap();
+        let open = || Journal::open(&store, &frozen, |_, _| Ok(true)).unwrap();
         let (journal, none) = open();
         assert!(none.is_empty());
-        journal.add(&stretch(0, 3)).unwrap();
-        journal.add(&stretch(3, 5)).unwrap();
-        store.append(&journal.rel, b"{\"from\":5,\"to\":").unwrap();
+        journal.add(&stretch(0, 3), b"").unwrap();
+        journal.add(&stretch(3, 5), b"").unwrap();
+        store.append(&journal.rel, &[b"{\"from\":5,\"to\":"]).unwrap();
         let (journal, two) = open();
         assert_eq!(two, [stretch(0, 3), stretch(3, 5)]);
-        journal.add(&stretch(5, 6)).unwrap();
+        journal.add(&stretch(5, 6), b"").unwrap();
         assert_eq!(open().1.len(), 3, "the torn line was removed before the next was added");
-        journal.add(&stretch(9, 10)).unwrap();
+        journal.add(&stretch(9, 10), b"").unwrap();
         assert_eq!(open().1.len(), 3);
-        let (_, one) = Journal::open(&store, &frozen, |s| Ok(s.from < 3)).unwrap();
+        let (_, one) = Journal::open(&store, &frozen, |s, _| Ok(s.from < 3)).unwrap();
         assert_eq!(one, [stretch(0, 3)]);
         assert_eq!(open().1.len(), 1, "what does not stand is gone for good");
         let other = Frozen { listing: "m".into(), ..frozen.clone() };
-        assert!(Journal::open(&store, &other, |_| Ok(true)).unwrap().1.is_empty());
+        assert!(Journal::open(&store, &other, |_, _| Ok(true)).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn refused_entries_belong_to_the_stretch_behind_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let frozen = Frozen { listing: "l".into(), options: "o".into(), key: "k".into() };
+        let open = || {
+            let mut ids = Vec::new();
+            let keep = |_: &Stretch, lines: &[u8]| {
+                ids.push(refused(lines).map(|r| r.unwrap().id).collect::<Vec<_>>());
+                Ok(true)
+            };
+            let (journal, stretches) = Journal::open(&store, &frozen, keep).unwrap();
+            (journal, stretches.len(), ids)
+        };
+        let two = [refusal("one"), refusal("two")].concat();
+        let (journal, ..) = open();
+        journal.add(&stretch(0, 3), b"").unwrap();
+        journal.add(&Stretch { refused: 2, ..stretch(3, 5) }, &two).unwrap();
+        let whole = store.read(&journal.rel).unwrap();
+        let ids = vec![Vec::new(), vec!["one".to_owned(), "two".to_owned()]];
+        assert_eq!((open().1, open().2), (2, ids.clone()));
+
+        // Killed between the lines, within one, or before the stretch's own: what is left over goes, the rest stays.
+        for torn in [&two[..], &two[..two.len() / 2], &two[..two.len() - 3]] {
+            store.append(&journal.rel, &[torn]).unwrap();
+            let (_, count, seen) = open();
+            assert_eq!((count, &seen), (2, &ids));
+            assert_eq!(store.read(&journal.rel).unwrap(), whole);
+        }
+        // Fewer or more lines than the stretch says, or a line that is none of ours.
+        for (lines, said) in [(&two[..], 1), (&two, 3), (&b"{}\n"[..], 1), (b"", 1)] {
+            journal.add(&Stretch { refused: said, ..stretch(5, 6) }, lines).unwrap();
+            assert_eq!(open().1, 2);
+        }
+        assert_eq!(store.read(&journal.rel).unwrap(), whole);
     }
 }

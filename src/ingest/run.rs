@@ -7,13 +7,14 @@ use rayon::prelude::*;
 use super::base::Base;
 use super::check::{Checker, Outcome};
 use super::freeze::Files;
-use super::journal::{Journal, Refused, Stretch};
+use super::journal::{Journal, Refused, Report, Stretch};
 use super::options::{Control, IngestOptions, Progress};
 use super::scratches::Scratches;
 use super::sink::Sink;
 use crate::data::feature::Schema;
 use crate::error::{Error, Result};
 use crate::source::{Entries, Entry, Listing};
+use crate::spool::Spill;
 
 /// Entries of a chunk at the most.
 const CHUNK_ENTRIES: usize = 256;
@@ -33,6 +34,13 @@ pub(super) struct Work<'a> {
     pub report: &'a Path,
 }
 
+/// What a run has done.
+pub(super) struct Done {
+    pub skipped: u64,
+    pub refused: Report,
+    pub sink: Sink,
+}
+
 /// A run over a frozen listing.
 pub(super) struct Run<'a> {
     work: Work<'a>,
@@ -43,29 +51,32 @@ pub(super) struct Run<'a> {
     files: Files,
     /// The split of the entry that was written last.
     split: Option<String>,
-    /// All refusals of closed stretches, and those of the listing.
-    refused: Vec<Refused>,
+    /// What was refused in the open stretch.
+    open: Report,
+    /// What was refused in closed stretches and by the listing.
+    refused: Report,
+    spill: Spill,
     skipped: u64,
     progress: Progress,
 }
 
 impl<'a> Run<'a> {
-    /// A run that goes on behind some journaled stretches, whose shards are in the sink.
-    pub(super) fn new(work: Work<'a>, sink: Sink, done: Vec<Stretch>) -> Result<Self> {
+    /// A run that goes on behind some journaled stretches, whose shards are in the sink and whose refusals, with those of
+    /// the listing, are in the report.
+    pub(super) fn new(work: Work<'a>, sink: Sink, refused: Report, done: &[Stretch], spill: &Spill) -> Result<Self> {
         let entries = &work.listing.entries;
         let mut run = Run {
             work,
             sink,
-            stretch: open_at(0),
+            stretch: open_at(done.last().map_or(0, |s| s.to)),
             files: Files::default(),
             split: None,
-            refused: work.listing.refused.iter().map(Refused::from).collect(),
-            skipped: 0,
+            open: Report::new(spill),
+            refused,
+            spill: spill.clone(),
+            skipped: done.iter().map(|s| s.skipped).sum(),
             progress: Progress { total: entries.len() as u64, total_bytes: entries.bytes(), ..Progress::default() },
         };
-        for stretch in done {
-            run.close(stretch);
-        }
         for at in 0..run.first() {
             run.progress.bytes += entries.get(at)?.bytes();
         }
@@ -77,14 +88,11 @@ impl<'a> Run<'a> {
         usize::try_from(self.stretch.from).unwrap_or(usize::MAX).min(self.work.listing.entries.len())
     }
 
-    /// Everything refused so far.
-    pub(super) fn refused(&self) -> Vec<Refused> {
-        self.refused.iter().chain(&self.stretch.refused).cloned().collect()
-    }
-
-    /// Entries skipped and the sink, when all is done.
-    pub(super) fn into_parts(self) -> (u64, Sink) {
-        (self.skipped, self.sink)
+    /// What it has done, whether it came to its end or not.
+    pub(super) fn into_done(mut self) -> Result<Done> {
+        let open = self.open.count();
+        self.refused.extend(open, &self.open.finish()?)?;
+        Ok(Done { skipped: self.skipped, refused: self.refused, sink: self.sink })
     }
 
     /// Does all that is left. Ends early with [`Error::Interrupted`] or [`Error::QuarantineLimit`].
@@ -122,7 +130,7 @@ impl<'a> Run<'a> {
     fn tell(&mut self, done: usize) -> Result<()> {
         let Work { control, options, listing, report, .. } = self.work;
         self.progress.done = done as u64;
-        self.progress.refused = (self.refused.len() + self.stretch.refused.len()) as u64;
+        self.progress.refused = self.refused.count() + self.open.count();
         if let Some(progress) = &control.progress {
             progress(self.progress);
         }
@@ -153,7 +161,7 @@ impl<'a> Run<'a> {
                 Outcome::Skipped => self.stretch.skipped += 1,
                 Outcome::Refused(fault, column) => {
                     let column = column.map(|c| self.work.schema.columns[c].name.clone());
-                    self.stretch.refused.push(Refused::entry(entry, &fault, column));
+                    self.open.push(&Refused::entry(entry, &fault, column))?;
                 }
                 Outcome::Row(row) => match self.sink.push(self.work.schema, &entry.split, row) {
                     Ok(None) => {}
@@ -163,7 +171,7 @@ impl<'a> Run<'a> {
                     }
                     // The shard format has limits of its own.
                     Err(Error::Sample { origin, fault }) => {
-                        self.stretch.refused.push(Refused::entry(entry, &fault, origin.column));
+                        self.open.push(&Refused::entry(entry, &fault, origin.column))?;
                     }
                     Err(e) => return Err(e),
                 },
@@ -183,21 +191,19 @@ impl<'a> Run<'a> {
         if self.stretch.to > self.stretch.from {
             let mut stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
             stretch.files = std::mem::take(&mut self.files).digest();
-            self.work.journal.add(&stretch)?;
-            self.close(stretch);
+            let open = std::mem::replace(&mut self.open, Report::new(&self.spill));
+            stretch.refused = open.count();
+            let lines = open.finish()?;
+            self.refused.extend(stretch.refused, &lines)?;
+            self.work.journal.add(&stretch, &lines)?;
+            self.skipped += stretch.skipped;
         }
         Ok(())
-    }
-
-    fn close(&mut self, stretch: Stretch) {
-        self.skipped += stretch.skipped;
-        self.stretch = open_at(stretch.to);
-        self.refused.extend(stretch.refused);
     }
 }
 
 fn open_at(from: u64) -> Stretch {
-    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: Vec::new() }
+    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: 0 }
 }
 
 /// Entries that follow one another, each with its print.

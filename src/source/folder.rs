@@ -57,14 +57,11 @@ impl Source for Folder {
             &[("--label-column", &options.label_column), ("--path-column", &options.path_column)],
         )?;
         let walk = walk::walk(root, lister)?;
-        if walk.files.is_empty() && walk.refused.is_empty() {
+        if walk.files.is_empty() && walk.refused == 0 {
             return Err(empty(root));
         }
         for note in walk.notes() {
             lister.note(note);
-        }
-        for refusal in walk.refused {
-            lister.refuse(refusal)?;
         }
         let media = |found: &Found| matches!(Content::of_file(&found.path), Content::Media(_));
         let layout = Layout::of(&walk.files, options, media)?;

@@ -215,6 +215,7 @@ mod tests {
             Ok(())
         })?;
         let Listing { refused, notes, .. } = lister.finish(Schema::default())?;
+        let refused = refused.iter().collect::<Result<_>>()?;
         Ok(Seen { placed, labelled: layout.labelled, refused, notes })
     }
 

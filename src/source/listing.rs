@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, EntryCell, Refusal, Source, SourceOptions, labels};
 use crate::data::feature::{Feature, Schema};
 use crate::data::label::Value;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Sorted, Sorter, Spill};
 
 /// How often a listing asks whether to go on, in entries or files.
@@ -27,7 +27,7 @@ pub struct Lister<'a> {
     spill: Spill,
     watch: Watch<'a>,
     sorter: Sorter,
-    refused: Vec<Refusal>,
+    refused: Sorter,
     notes: Vec<String>,
     /// The class names of each column.
     classes: Vec<BTreeSet<String>>,
@@ -52,7 +52,7 @@ impl<'a> Lister<'a> {
             spill: spill.clone(),
             watch,
             sorter: Sorter::new(spill),
-            refused: Vec::new(),
+            refused: Sorter::new(spill),
             notes: Vec::new(),
             classes: Vec::new(),
             bytes: 0,
@@ -133,15 +133,22 @@ impl<'a> Lister<'a> {
     ///
     /// # Errors
     ///
-    /// As [`Lister::step`].
+    /// As [`Lister::entry`].
     pub fn refuse(&mut self, refusal: Refusal) -> Result<()> {
-        self.refused.push(refusal);
-        self.step()
-    }
-
-    /// Everything refused so far.
-    pub fn refused(&self) -> &[Refusal] {
-        &self.refused
+        self.step()?;
+        self.key.clear();
+        put_key(&mut self.key, "", &refusal.id);
+        self.key.push(0);
+        self.key.extend(refusal.line.unwrap_or(0).to_be_bytes());
+        let stored = StoredRefusal {
+            id: &refusal.id,
+            origin: (refusal.origin != refusal.id).then_some(&refusal.origin),
+            line: refusal.line,
+            reason: refusal.fault.reason.code(),
+            message: &refusal.fault.message,
+        };
+        let value = postcard::to_stdvec(&stored).map_err(|e| Error::library("keeping a refusal", e))?;
+        self.refused.push(&self.key, &value)
     }
 
     /// Adds what a person should know, in one line.
@@ -164,9 +171,9 @@ impl<'a> Lister<'a> {
                 names.extend(labels::ordered(std::mem::take(new)));
             }
         }
-        self.refused.sort_by(|a, b| (order(&a.id), a.line).cmp(&(order(&b.id), b.line)));
         let entries = Entries { sorted: self.sorter.finish()?, places: None, prefix: String::new(), bytes: self.bytes };
-        Ok(Listing { schema, entries, refused: self.refused, notes: self.notes })
+        let refused = Refusals { sorted: self.refused.finish()?, prefix: String::new() };
+        Ok(Listing { schema, entries, refused, notes: self.notes })
     }
 }
 
@@ -177,8 +184,8 @@ pub struct Listing {
     pub schema: Schema,
     /// The entries by (split, id) in byte order, the parts of one file (`#ordinal`) in theirs.
     pub entries: Entries,
-    /// What was seen and could not become an entry.
-    pub refused: Vec<Refusal>,
+    /// What was seen and could not become an entry, by id and line.
+    pub refused: Refusals,
     /// What a person should know: one line each.
     pub notes: Vec<String>,
 }
@@ -269,6 +276,45 @@ impl Entries {
     }
 }
 
+/// The refusals of a listing.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    sorted: Sorted,
+    prefix: String,
+}
+
+impl Refusals {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    /// Puts something before each id.
+    pub(crate) fn prefix(&mut self, prefix: &str) {
+        self.prefix = prefix.to_owned();
+    }
+
+    /// All of them in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Refusal>> {
+        self.sorted.iter().map(|(_, value)| {
+            let lost = |e: &dyn std::fmt::Display| Error::library("reading a refusal from a temporary file", e);
+            let stored: StoredRefusal<'_> = postcard::from_bytes(value).map_err(|e| lost(&e))?;
+            let reason = Reason::from_code(stored.reason).ok_or_else(|| lost(&"its reason is damaged"))?;
+            Ok(Refusal {
+                id: format!("{}{}", self.prefix, stored.id),
+                origin: stored.origin.unwrap_or(stored.id).to_owned(),
+                line: stored.line,
+                fault: Fault::new(reason, stored.message),
+            })
+        })
+    }
+}
+
 /// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
 pub(crate) fn order(id: &str) -> (&str, u64, &str) {
     let part = id.rsplit_once('#').and_then(|(base, n)| Some((base, n.parse().ok()?)));
@@ -322,6 +368,18 @@ struct Stored<'a> {
     line: Option<u64>,
     print: u64,
     cells: Vec<StoredCell<'a>>,
+}
+
+/// A refusal; its key gives the order and no more.
+#[derive(Serialize, Deserialize)]
+struct StoredRefusal<'a> {
+    id: &'a str,
+    /// Absent if it is the id.
+    #[serde(borrow)]
+    origin: Option<&'a str>,
+    line: Option<u64>,
+    reason: &'a str,
+    message: &'a str,
 }
 
 #[derive(Serialize, Deserialize)]

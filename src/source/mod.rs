@@ -31,7 +31,7 @@ mod walk;
 
 pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use listing::order;
-pub use listing::{Entries, Lister, Listing, Watch};
+pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
 pub use raw::{open_any, raw_dataset};
 pub(crate) use walk::read_range;

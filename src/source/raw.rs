@@ -67,7 +67,7 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     }
     let pool = parallel::pool(0)?;
     let (mut segment, mut paths) = (SegmentBuilder::new(&schema), Vec::<Arc<Path>>::new());
-    let mut left_out = (refused.len(), refused.into_iter().next().map(|r| (r.id, r.fault)));
+    let mut left_out = (refused.len(), refused.iter().next().transpose()?.map(|r| (r.id, r.fault)));
     let mut split: Option<String> = None;
     for from in (0..entries.len()).step_by(PROBED) {
         let chunk: Vec<Entry> =

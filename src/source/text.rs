@@ -53,14 +53,11 @@ impl Source for Text {
             file(lister, found, &labels::default_split(options)?, None, options.text_unit)?;
         } else {
             let walk = walk::walk(root, lister)?;
-            if walk.files.is_empty() && walk.refused.is_empty() {
+            if walk.files.is_empty() && walk.refused == 0 {
                 return Err(folder::empty(root));
             }
             for note in walk.notes() {
                 lister.note(note);
-            }
-            for refusal in walk.refused {
-                lister.refuse(refusal)?;
             }
             let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
             let layout = Layout::of(&walk.files, options, text)?;
@@ -256,7 +253,7 @@ mod tests {
         let class = |name: &str| EntryCell::Class(name.into());
         assert_eq!(seen, [("neg/a#1", class("neg")), ("pos/b#1", class("pos")), ("pos/b#2", class("pos"))]);
         assert_eq!(listing.schema.get("label"), Some(&Feature::ClassLabel { names: vec!["neg".into(), "pos".into()] }));
-        let refused: Vec<_> = listing.refused.iter().map(|r| (r.id.as_str(), r.fault.reason)).collect();
-        assert_eq!(refused, [("pos/c", Reason::Empty), ("pos/d", Reason::Empty)]);
+        let refused: Vec<_> = listing.refused.iter().map(|r| r.map(|r| (r.id, r.fault.reason)).unwrap()).collect();
+        assert_eq!(refused, [("pos/c".to_owned(), Reason::Empty), ("pos/d".to_owned(), Reason::Empty)]);
     }
 }

@@ -1,5 +1,6 @@
 //! The walk below a root: what is there, in byte order, and what is not followed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -12,6 +13,8 @@ use crate::spool::{Sorted, Sorter, Spill};
 /// Files that systems leave behind and nobody means.
 const JUNK: &[&str] = &["Thumbs.db", "desktop.ini", "__MACOSX"];
 
+/// Of the folders that are left out so many are named in a note.
+const NAMED: usize = 10;
 /// Folders deeper than this are refused: a loop of mounts, not a dataset.
 const DEPTH: usize = 64;
 
@@ -81,10 +84,12 @@ impl Files {
 pub(super) struct Walk {
     /// Regular files.
     pub files: Files,
-    /// What was not followed.
-    pub refused: Vec<Refusal>,
-    /// The folders among them, with everything inside.
-    pub folders: Vec<String>,
+    /// How much was not followed; the lister has each.
+    pub refused: u64,
+    /// How many folders there are among that, with everything inside.
+    folders: u64,
+    /// The first of the folders, and why they were left out.
+    named: BTreeMap<String, String>,
     /// Hidden files and folders, and what systems leave behind.
     pub hidden: u64,
 }
@@ -93,12 +98,10 @@ impl Walk {
     /// What a person should know: a folder that is not followed may be a whole class.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let mut folders = self.folders.clone();
-        folders.sort();
-        if let [first, ..] = folders.as_slice() {
-            let shown = folders.iter().take(10).map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
-            let more = if folders.len() > 10 { format!(" and {} more", folders.len() - 10) } else { String::new() };
-            let why = self.refused.iter().find(|r| r.id == *first).map_or("", |r| &r.fault.message);
+        if let Some((first, why)) = self.named.first_key_value() {
+            let shown = self.named.keys().map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
+            let more = self.folders - self.named.len() as u64;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             notes.push(format!("folders left out with all that is in them: {shown}{more} ({first:?}: {why})"));
         }
         if self.hidden > 0 {
@@ -106,30 +109,24 @@ impl Walk {
         }
         notes
     }
-
-    fn refuse(&mut self, relative: String, path: &Path, fault: Fault) {
-        if fs::metadata(path).is_ok_and(|m| m.is_dir()) {
-            self.folders.push(relative.clone());
-        }
-        self.refused.push(Refusal::file(relative, fault));
-    }
 }
 
 /// Lists the files below `root`. Hidden files and folders are not looked at; links to files within the root are read, all
 /// other links, devices, pipes and sockets are refused.
 pub(super) fn walk(root: &Path, lister: &mut Lister<'_>) -> Result<Walk> {
     let spill = lister.spill().clone();
-    descend_all(root, usize::MAX, &spill, &mut || lister.step())
+    descend_all(root, usize::MAX, &spill, Some(lister))
 }
 
 /// As [`walk`], and goes into no further folder once `limit` files are there.
 pub(super) fn glance(root: &Path, limit: usize) -> Result<Walk> {
-    descend_all(root, limit, &Spill::temporary(), &mut || Ok(()))
+    descend_all(root, limit, &Spill::temporary(), None)
 }
 
-fn descend_all(root: &Path, limit: usize, spill: &Spill, step: &mut dyn FnMut() -> Result<()>) -> Result<Walk> {
+fn descend_all(root: &Path, limit: usize, spill: &Spill, lister: Option<&mut Lister<'_>>) -> Result<Walk> {
     let real = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
-    let mut descent = Descent { root: &real, limit, step, found: 0, files: Sorter::new(spill), walk: Walk::default() };
+    let mut descent =
+        Descent { root: &real, limit, lister, found: 0, files: Sorter::new(spill), walk: Walk::default() };
     descent.folder(&real, "", 0)?;
     let Descent { files, walk, .. } = descent;
     let files = Files { sorted: files.finish()?, root: real };
@@ -137,38 +134,51 @@ fn descend_all(root: &Path, limit: usize, spill: &Spill, step: &mut dyn FnMut() 
 }
 
 /// A walk under way.
-struct Descent<'a> {
+struct Descent<'a, 'l> {
     root: &'a Path,
     limit: usize,
-    step: &'a mut dyn FnMut() -> Result<()>,
+    lister: Option<&'a mut Lister<'l>>,
     found: usize,
     files: Sorter,
     walk: Walk,
 }
 
-impl Descent<'_> {
-    fn folder(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<()> {
+impl Descent<'_, '_> {
+    fn refuse(&mut self, relative: String, path: &Path, fault: Fault) -> Result<()> {
         let walk = &mut self.walk;
+        walk.refused += 1;
+        if fs::metadata(path).is_ok_and(|m| m.is_dir()) {
+            walk.folders += 1;
+            walk.named.insert(relative.clone(), fault.message.clone());
+            if walk.named.len() > NAMED {
+                walk.named.pop_last();
+            }
+        }
+        self.lister.as_mut().map_or(Ok(()), |lister| lister.refuse(Refusal::file(relative, fault)))
+    }
+
+    fn folder(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<()> {
         let listing = match fs::read_dir(dir) {
             Ok(listing) => listing,
             Err(e) if depth == 0 => return Err(Error::io(dir, "list", e)),
             Err(e) => {
-                walk.refuse(prefix.trim_end_matches('/').to_owned(), dir, Fault::new(Reason::Unreadable, e));
-                return Ok(());
+                return self.refuse(prefix.trim_end_matches('/').to_owned(), dir, Fault::new(Reason::Unreadable, e));
             }
         };
         let mut folders = Vec::new();
         for child in listing {
-            (self.step)()?;
+            if let Some(lister) = &mut self.lister {
+                lister.step()?;
+            }
             let child = child.map_err(|e| Error::io(dir, "list", e))?;
             let os_name = child.file_name();
             let Some(name) = os_name.to_str() else {
                 let id = format!("{prefix}{}", os_name.to_string_lossy());
-                walk.refuse(id, &child.path(), Fault::new(Reason::BadPath, "the name is not UTF-8"));
+                self.refuse(id, &child.path(), Fault::new(Reason::BadPath, "the name is not UTF-8"))?;
                 continue;
             };
             if name.starts_with('.') || JUNK.contains(&name) {
-                walk.hidden += 1;
+                self.walk.hidden += 1;
                 continue;
             }
             let relative = format!("{prefix}{name}");
@@ -178,7 +188,7 @@ impl Descent<'_> {
                     self.files.push(relative.as_bytes(), &bytes.to_le_bytes())?;
                 }
                 Ok(Thing::Folder) => folders.push(relative),
-                Err(fault) => walk.refuse(relative, &child.path(), fault),
+                Err(fault) => self.refuse(relative, &child.path(), fault)?,
             }
         }
         // In order, so that a walk that ends early ends at the same place on every file system.
@@ -190,7 +200,7 @@ impl Descent<'_> {
             let path = self.root.join(&relative);
             if depth + 1 >= DEPTH {
                 let fault = Fault::new(Reason::BadPath, format!("more than {DEPTH} folders deep"));
-                self.walk.refuse(relative, &path, fault);
+                self.refuse(relative, &path, fault)?;
                 continue;
             }
             self.folder(&path, &format!("{relative}/"), depth + 1)?;
@@ -324,12 +334,14 @@ mod tests {
         fs::create_dir(root.join(std::ffi::OsStr::from_bytes(b"dogs\xe9"))).unwrap();
         symlink(outside.path(), root.join("cats")).unwrap();
 
-        let walk = glance(&root, usize::MAX).unwrap();
+        let mut lister = Lister::new(&Spill::temporary(), &|_| Ok(()));
+        let walk = walk(&root, &mut lister).unwrap();
+        let listing = lister.finish(crate::data::feature::Schema::default()).unwrap();
         let names: Vec<_> = walk.files.iter().map(|f| (f.relative, f.bytes)).collect();
         let names: Vec<_> = names.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
         assert_eq!(names, [("b.txt", 2), ("b/one", 1), ("inside", 1)], "byte order: '.' before '/'");
-        let mut refused: Vec<_> = walk.refused.iter().map(|r| (r.id.as_str(), r.fault.reason)).collect();
-        refused.sort_by_key(|r| r.0);
+        let refused: Vec<_> = listing.refused.iter().map(|r| r.map(|r| (r.id, r.fault.reason)).unwrap()).collect();
+        let refused: Vec<_> = refused.iter().map(|(id, reason)| (id.as_str(), *reason)).collect();
         let expected = [
             ("b/loop", Reason::BadPath),
             ("caf\u{fffd}", Reason::BadPath),
@@ -339,15 +351,20 @@ mod tests {
             ("outside", Reason::BadPath),
             ("pipe", Reason::BadPath),
         ];
-        assert_eq!(refused, expected);
-        let mut folders = walk.folders.clone();
-        folders.sort();
-        assert_eq!(folders, ["b/loop", "cats", "dogs\u{fffd}"]);
+        assert_eq!((refused.as_slice(), walk.refused, walk.folders), (&expected[..], 7, 3));
         let notes = walk.notes();
         assert!(
             notes[0].contains("\"b/loop\", \"cats\", \"dogs\u{fffd}\"") && notes[0].contains("links to folders"),
             "{notes:?}"
         );
         assert_eq!(notes[1], "2 hidden files or folders are not read");
+
+        for n in 10..22 {
+            symlink(outside.path(), root.join(format!("a{n}"))).unwrap();
+        }
+        let walk = glance(&root, usize::MAX).unwrap();
+        let notes = walk.notes();
+        assert_eq!((walk.refused, walk.folders), (19, 15));
+        assert!(notes[0].contains("\"a10\", \"a11\"") && notes[0].contains("\"a19\" and 5 more"), "{notes:?}");
     }
 }

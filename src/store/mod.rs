@@ -25,8 +25,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use disk::{Disk, LocalDisk};
+use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::spool::Spooled;
 
 /// Temporaries that this process is writing now; [`Store::clean_temporaries`] leaves them alone.
 static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -95,6 +97,23 @@ impl Store {
         }
     }
 
+    /// A whole file behind a memory map, or `None` if there is none. For files that are replaced or appended to and never
+    /// cut, as all of a store are: one that something else cuts meanwhile ends the process.
+    pub(crate) fn map_if_there(&self, rel: &str) -> Result<Option<Spooled>> {
+        let path = self.path(rel)?;
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(path, "read", e)),
+        };
+        if file.metadata().map_err(|e| Error::io(&path, "look at", e))?.len() == 0 {
+            return Ok(Some(Spooled::default()));
+        }
+        // SAFETY: no operation of a store cuts a file or changes its bytes in place.
+        let map = unsafe { Mmap::map(&file) };
+        Ok(Some(Spooled::Mapped(map.map_err(|e| Error::io(path, "map", e))?)))
+    }
+
     /// Whether a file or folder is there.
     pub fn exists(&self, rel: &str) -> Result<bool> {
         let path = self.path(rel)?;
@@ -154,16 +173,18 @@ impl Store {
         }
     }
 
-    /// Adds bytes at the end of a file, durably; makes the file if need be.
+    /// Adds the parts, one behind the other, at the end of a file, durably; makes the file if need be.
     ///
-    /// A process that dies within leaves a prefix of `bytes`: readers of lines drop an unfinished last line, and a
+    /// A process that dies within leaves a prefix of the parts: readers of lines drop an unfinished last line, and a
     /// writer that goes on with such a file must first [`Store::put`] its whole lines again.
-    pub fn append(&self, rel: &str, bytes: &[u8]) -> Result<()> {
+    pub fn append(&self, rel: &str, parts: &[&[u8]]) -> Result<()> {
         let path = self.path(rel)?;
         let dir = self.make_dirs(parent(rel))?;
         let fresh = !self.exists(rel)?;
         let mut file = self.disk.open_append(&path).map_err(|e| Error::io(&path, "append to", e))?;
-        self.disk.write(&mut file, &path, bytes).map_err(|e| Error::io(&path, "append to", e))?;
+        for part in parts.iter().filter(|p| !p.is_empty()) {
+            self.disk.write(&mut file, &path, part).map_err(|e| Error::io(&path, "append to", e))?;
+        }
         self.disk.sync(&file, &path).map_err(|e| Error::io(&path, "sync", e))?;
         if fresh {
             self.disk.sync_dir(&dir).map_err(|e| Error::io(dir, "sync", e))?;

@@ -31,7 +31,7 @@ fn empty() -> Manifest {
 
 /// A whole small commit, as ingest does it: journal, shards, segment, root, card. Rows are named by `batch`.
 pub(crate) fn append_rows(store: &Store, batch: u64) -> Result<commit::Root> {
-    store.append(".dsctl/journal/test.jsonl", format!("{{\"batch\":{batch}}}\n").as_bytes())?;
+    store.append(".dsctl/journal/test.jsonl", &[format!("{{\"batch\":{batch}}}\n").as_bytes()])?;
     let mut shards = Vec::new();
     for (split, rows) in [("train", 0..3), ("test", 3..4)] {
         let mut writer = crate::shard::ShardWriter::create(store, &schema(), split, &ShardOptions::default())?;
@@ -77,8 +77,8 @@ fn whole_files_come_and_go() {
     assert!(store.create_new("a/x", b"first").unwrap());
     assert!(!store.create_new("a/x", b"second").unwrap());
     assert_eq!((store.read("a/x").unwrap(), store.read_if_there("a/y").unwrap()), (b"first".to_vec(), None));
-    store.append("j/log", b"1\n").unwrap();
-    store.append("j/log", b"2\n").unwrap();
+    store.append("j/log", &[b"1\n"]).unwrap();
+    store.append("j/log", &[b"2", b"", b"\n"]).unwrap();
     assert_eq!(store.read("j/log").unwrap(), b"1\n2\n");
     let mut staged = store.stage("a").unwrap();
     staged.write_all(b"late").unwrap();

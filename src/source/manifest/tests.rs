@@ -13,7 +13,8 @@ struct Listed {
 
 fn list(path: &Path, options: &SourceOptions) -> Result<Listed> {
     let (listing, entries) = listing::listed(&Manifest, path, options)?;
-    Ok(Listed { schema: listing.schema, entries, refused: listing.refused, notes: listing.notes })
+    let refused = listing.refused.iter().collect::<Result<_>>()?;
+    Ok(Listed { schema: listing.schema, entries, refused, notes: listing.notes })
 }
 
 fn listed(name: &str, bytes: &[u8], options: &SourceOptions) -> Result<Listed> {
