@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Peak memory and CPU time of ingests of many small rows: benches/ingest_memory.sh DSCTL [ROWS ...]
-# For each number of rows a text file (a row a line) is ingested, and at the end a JSONL manifest of half the last number.
+# For each number of rows a text file (a row a line) is ingested, and at the end a JSONL manifest of half the last number, a
+# text file of as many lines that are refused when they are read, and a manifest of as many rows that the listing refuses.
 # Memory is polled every 20 ms from /proc: RssAnon is what the process itself holds, VmHWM its peak with mapped files.
 set -euo pipefail
 dsctl=$(realpath "$1")
@@ -34,3 +35,7 @@ done
 half=$((${!#} / 2))
 awk -v n="$half" 'BEGIN {for (i = 0; i < n; i++) printf "{\"text\": \"row %d of a manifest\", \"label\": \"c%d\"}\n", i, i % 10}' >"$work/rows.jsonl"
 measure "JSONL, $half rows" "$work/rows.jsonl"
+{ echo "a good row"; awk -v n="$half" 'BEGIN {for (i = 0; i < n; i++) printf "row %d \xff\n", i}'; } >"$work/bad.txt"
+measure "text, $half refused rows" --format text --max-errors 100% "$work/bad.txt"
+{ echo '{"text": "a good row"}'; awk -v n="$half" 'BEGIN {for (i = 0; i < n; i++) printf "{\"text\": \"row %d\n", i}'; } >"$work/bad.jsonl"
+measure "JSONL, $half refused rows" --max-errors 100% "$work/bad.jsonl"

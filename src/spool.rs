@@ -95,22 +95,32 @@ impl Spool {
     ///
     /// [`Error::Io`] names the folder of the temporary files.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.buffer.extend_from_slice(bytes);
-        // With a file there is no reason to keep more than one good write.
+        // With a file there is no reason to keep more than one good write, and none to copy a large piece.
         let bound = if self.file.is_some() { WRITE } else { self.spill.memory };
-        if self.buffer.len() > bound { self.flush() } else { Ok(()) }
+        if self.buffer.len() + bytes.len() <= bound {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer)?;
+        if bytes.len() < WRITE {
+            self.buffer = buffer;
+            self.buffer.clear();
+            self.buffer.shrink_to(2 * WRITE);
+            self.buffer.extend_from_slice(bytes);
+            Ok(())
+        } else {
+            self.write(bytes)
+        }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(self.spill.file()?),
         };
-        let written = file.write_all(&self.buffer);
-        written.map_err(|e| Error::io(&self.spill.folder, "write a temporary file", e))?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        self.buffer.shrink_to(2 * WRITE);
+        file.write_all(bytes).map_err(|e| Error::io(&self.spill.folder, "write a temporary file", e))?;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 
@@ -121,7 +131,8 @@ impl Spool {
     /// As [`Spool::push`].
     pub fn finish(mut self) -> Result<Spooled> {
         if self.file.is_some() {
-            self.flush()?;
+            let buffer = std::mem::take(&mut self.buffer);
+            self.write(&buffer)?;
         }
         let Some(file) = self.file else { return Ok(Spooled::Owned(self.buffer)) };
         // SAFETY: the file has no name, so nothing else can change or cut it, and nothing writes to it any more.
