@@ -18,6 +18,7 @@ pub mod rng;
 pub mod shard;
 pub mod source;
 pub mod spool;
+pub mod stats;
 pub mod store;
 pub mod verify;
 

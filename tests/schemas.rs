@@ -3,8 +3,11 @@
 mod common;
 
 use common::{fixture, made};
+use feedstock::codec::Check;
+use feedstock::data::info::Kind;
 use feedstock::plan::{Order, Tail};
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
+use feedstock::source::{SplitDirs, TextUnit};
 use serde_json::{Value, json};
 
 fn schema(name: &str) -> Value {
@@ -17,6 +20,11 @@ fn hold(value: &Value, schema: &Value, at: &str) -> usize {
     if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
         let fits = choices.iter().filter(|c| std::panic::catch_unwind(|| hold(value, c, at)).is_ok()).count();
         assert_eq!(fits, 1, "{at}: {value} fits {fits} of the choices");
+        return 1;
+    }
+    if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
+        let fits = choices.iter().any(|c| std::panic::catch_unwind(|| hold(value, c, at)).is_ok());
+        assert!(fits, "{at}: {value} fits none of the choices");
         return 1;
     }
     if let Some(constant) = schema.get("const") {
@@ -33,6 +41,7 @@ fn hold(value: &Value, schema: &Value, at: &str) -> usize {
     let own = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_f64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -101,6 +110,64 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
     hold(&json!(state), &schema("state"), "state");
     complete(&json!(state), &schema("state"), "state");
+}
+
+#[test]
+fn the_config_schema_is_what_an_ingest_takes() {
+    let value = json!(feedstock::ingest::IngestOptions::default());
+    assert!(hold(&value, &schema("config"), "config") >= 3);
+    complete(&value, &schema("config"), "config");
+    let properties = schema("config")["properties"].clone();
+    for (at, values) in [
+        ("check", json!([Check::Header, Check::Entropy, Check::Decode])),
+        ("max_errors", json!(["10|1%", 25])),
+        ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File])),
+        ("/source/split_dirs", json!([SplitDirs::Auto, SplitDirs::Yes, SplitDirs::No])),
+        ("/source/kind", json!([Kind::Image, Kind::Audio, Kind::Video, Kind::Text, null])),
+    ] {
+        let schema = match at.strip_prefix("/source/") {
+            Some(name) => &properties["source"]["properties"][name],
+            None => &properties[at],
+        };
+        for value in values.as_array().unwrap() {
+            hold(value, schema, at);
+        }
+        // As many as the code has.
+        let count = schema["enum"].as_array().map_or(2, Vec::len);
+        assert_eq!(count, values.as_array().unwrap().len(), "{at}");
+    }
+}
+
+#[test]
+fn the_index_schema_is_the_header_of_a_segment() {
+    let made = made("images", &feedstock::ingest::IngestOptions::default());
+    let header = json!(made.dataset.index().segments()[0].header());
+    assert_eq!(hold(&header, &schema("index"), "index"), 1);
+    complete(&header, &schema("index"), "index");
+}
+
+/// Every row of every kind, as `dsctl head` shows it, fits the schema of records and the one that `dsctl schema` makes for its
+/// dataset.
+#[cfg(feature = "cli")]
+#[test]
+fn the_record_schema_is_what_head_shows() {
+    let dsctl = |args: &[&std::ffi::OsStr]| -> Value {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_dsctl")).args(args).output().unwrap();
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {args:?}: {done:?}"))
+    };
+    for name in ["images", "digits", "clips", "text/shakespeare_20k.txt", "images_formats", "audio_formats"] {
+        let path = fixture(name);
+        let rows = dsctl(&["head".as_ref(), path.as_ref(), "-n".as_ref(), "30".as_ref(), "--json".as_ref()]);
+        let own = dsctl(&["schema".as_ref(), path.as_ref(), "--as".as_ref(), "json-schema".as_ref()]);
+        assert!(rows.as_array().unwrap().len() >= 10, "{name}");
+        for row in rows.as_array().unwrap() {
+            assert!(hold(row, &schema("record"), name) >= 3);
+            complete(row, &json!({"properties": {"row": {}, "id": {}, "split": {}, "values": {}, "media": {}}}), name);
+            assert!(hold(row, &own, name) >= 3, "{name}");
+        }
+        let no_text = json!({"values": {}, "media": {}, "row": -1});
+        assert!(std::panic::catch_unwind(|| hold(&no_text, &own, name)).is_err());
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use listing::order;
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
-pub use raw::{open_any, raw_dataset};
+pub use raw::{is_stored, open_any, raw_dataset};
 pub(crate) use walk::read_range;
 
 /// The split of entries when the source says nothing else.

@@ -20,10 +20,12 @@ use crate::spool::Spill;
 /// [`raw_dataset`] does.
 pub fn open_any(path: impl AsRef<Path>) -> Result<Dataset> {
     let path = path.as_ref();
-    if path.join(".dsctl").is_dir() || holds_parquet(path) {
-        return Dataset::open_stored(path);
-    }
-    raw_dataset(path)
+    if is_stored(path) { Dataset::open_stored(path) } else { raw_dataset(path) }
+}
+
+/// Whether a path holds a dataset that is opened as it is, ours or someone's Parquet, and not a source.
+pub fn is_stored(path: &Path) -> bool {
+    path.join(".dsctl").is_dir() || holds_parquet(path)
 }
 
 impl Dataset {

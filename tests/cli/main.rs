@@ -12,3 +12,4 @@ mod interrupt;
 mod load;
 mod look;
 mod refusals;
+mod verbs;

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::Error;
 use feedstock::codec::Check;
-use feedstock::data::info::Kind;
 use feedstock::ingest::{Control, IngestOptions, MaxErrors, Progress, Summary, ingest};
-use feedstock::source::{SplitDirs, TextUnit};
 
+use crate::source::SourceFlags;
 use crate::{Done, Global, output};
 
 /// Turn a folder, manifest or text file into a dataset, or add to one.
@@ -22,41 +21,19 @@ pub(crate) struct Ingest {
     source: PathBuf,
     /// The dataset: a new folder, or one that dsctl made.
     dataset: PathBuf,
-    /// What SOURCE is: folder, manifest or text. Detected unless told.
-    #[arg(long, value_name = "F")]
-    format: Option<String>,
-    /// Options from a TOML file; flags come first.
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    flags: SourceFlags,
+    /// Options from a TOML file (schemas/config.schema.json); flags and the environment come first.
+    #[arg(long, value_name = "FILE", env = "DSCTL_CONFIG")]
     config: Option<PathBuf>,
     /// How deep each file is looked at before it is accepted.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "DSCTL_CHECK")]
     check: Option<CheckLevel>,
-    /// Take labels from file names: a regular expression with a group named `label` (and perhaps one named `split`).
-    #[arg(long, value_name = "REGEX")]
-    label_regex: Option<String>,
-    /// The manifest column that holds the class.
-    #[arg(long, value_name = "COLUMN")]
-    label_column: Option<String>,
-    /// The manifest column that holds the relative path.
-    #[arg(long, value_name = "COLUMN")]
-    path_column: Option<String>,
-    /// The kind of media, where the files do not make it plain.
-    #[arg(long, value_enum)]
-    kind: Option<MediaKind>,
-    /// What one row of a text file is.
-    #[arg(long, value_enum)]
-    text_unit: Option<Unit>,
-    /// The split of rows that the source puts into none (train unless told).
-    #[arg(long)]
-    split: Option<String>,
-    /// Whether the top folders are splits: auto (only if all that hold media are called so), yes or no.
-    #[arg(long, value_enum)]
-    split_dirs: Option<Dirs>,
     /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%).
-    #[arg(long, value_name = "N|P%")]
+    #[arg(long, value_name = "N|P%", env = "DSCTL_MAX_ERRORS")]
     max_errors: Option<MaxErrors>,
     /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", env = "DSCTL_SHARD_BYTES")]
     shard_bytes: Option<u64>,
     /// Put in front of every id, for a second source whose relative paths are the same.
     #[arg(long, value_name = "PREFIX")]
@@ -73,63 +50,13 @@ enum CheckLevel {
     Header,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum MediaKind {
-    Image,
-    Audio,
-    Video,
-    Text,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Unit {
-    Line,
-    Paragraph,
-    File,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dirs {
-    Auto,
-    Yes,
-    No,
-}
-
 impl Ingest {
     fn options(&self, global: &Global) -> Result<IngestOptions, Error> {
         let mut options: IngestOptions = match &self.config {
             Some(path) => crate::read_toml(path)?,
             None => IngestOptions::default(),
         };
-        let source = &mut options.source;
-        source.label_regex = self.label_regex.clone().or(source.label_regex.take());
-        source.label_column = self.label_column.clone().or(source.label_column.take());
-        source.path_column = self.path_column.clone().or(source.path_column.take());
-        if let Some(split) = &self.split {
-            source.split.clone_from(split);
-        }
-        if let Some(kind) = self.kind {
-            source.kind = Some(match kind {
-                MediaKind::Image => Kind::Image,
-                MediaKind::Audio => Kind::Audio,
-                MediaKind::Video => Kind::Video,
-                MediaKind::Text => Kind::Text,
-            });
-        }
-        if let Some(unit) = self.text_unit {
-            source.text_unit = match unit {
-                Unit::Line => TextUnit::Line,
-                Unit::Paragraph => TextUnit::Paragraph,
-                Unit::File => TextUnit::File,
-            };
-        }
-        if let Some(dirs) = self.split_dirs {
-            source.split_dirs = match dirs {
-                Dirs::Auto => SplitDirs::Auto,
-                Dirs::Yes => SplitDirs::Yes,
-                Dirs::No => SplitDirs::No,
-            };
-        }
+        self.flags.apply(&mut options);
         if let Some(check) = self.check {
             options.check = match check {
                 CheckLevel::Decode => Check::Decode,
@@ -137,7 +64,6 @@ impl Ingest {
                 CheckLevel::Header => Check::Header,
             };
         }
-        options.format = self.format.clone().or(options.format);
         options.max_errors = self.max_errors.unwrap_or(options.max_errors);
         options.shard_bytes = self.shard_bytes.unwrap_or(options.shard_bytes);
         options.id_prefix = self.id_prefix.clone().unwrap_or(options.id_prefix);

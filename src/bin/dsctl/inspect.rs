@@ -139,7 +139,7 @@ fn find(dataset: &Dataset, wanted: &str) -> Result<u64, Error> {
 }
 
 /// JSON as indented lines for people.
-fn show(value: &Value, depth: usize) {
+pub(crate) fn show(value: &Value, depth: usize) {
     let indent = "  ".repeat(depth);
     match value {
         Value::Object(map) => {

@@ -23,7 +23,7 @@ pub(crate) struct Load {
     /// A dataset, a folder of Parquet files, or a raw class folder.
     dataset: PathBuf,
     /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "DSCTL_RECIPE")]
     recipe: Option<PathBuf>,
     /// Another version than the latest.
     #[arg(long, value_name = "V")]
@@ -35,10 +35,10 @@ pub(crate) struct Load {
     #[arg(long, value_name = "BATCHES")]
     limit: Option<u64>,
     /// This process among those that share the epoch (from 0).
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", env = "DSCTL_RANK")]
     rank: Option<u64>,
     /// How many processes share the epoch.
-    #[arg(long, value_name = "W")]
+    #[arg(long, value_name = "W", env = "DSCTL_WORLD")]
     world: Option<u64>,
     /// The split to run over.
     #[arg(long)]
@@ -56,7 +56,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "BATCHES")]
     prefetch: Option<usize>,
     /// Memory budget in MiB.
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", env = "DSCTL_MEMORY")]
     memory: Option<u64>,
     /// Run each operation on its own. The bytes must be the same.
     #[arg(long)]

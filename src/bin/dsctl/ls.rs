@@ -61,21 +61,24 @@ pub(crate) fn values(dataset: &Dataset, row: u64) -> Map<String, serde_json::Val
     columns.map(|(i, c)| (c.name.clone(), value_json(&c.feature, &entry.value(i)))).collect()
 }
 
+/// Refuses a split that the dataset does not have.
+pub(crate) fn check_split(dataset: &Dataset, split: Option<&str>) -> Result<(), Error> {
+    match split.filter(|split| !dataset.splits().contains_key(*split)) {
+        None => Ok(()),
+        Some(split) => {
+            let names: Vec<&str> = dataset.splits().keys().map(String::as_str).collect();
+            Err(Error::config(format!("there is no split {split:?}"), format!("there are: {}", names.join(", "))))
+        }
+    }
+}
+
 impl Ls {
     pub(crate) fn run(self, global: &Global) -> Done {
         let dataset = open_at(&self.dataset, self.version)?;
         for text in dataset.notes() {
             output::note(global, format!("note: {text}"));
         }
-        if let Some(split) = &self.split
-            && !dataset.splits().contains_key(split)
-        {
-            let names: Vec<&str> = dataset.splits().keys().map(String::as_str).collect();
-            return Err(Error::config(
-                format!("there is no split {split:?}"),
-                format!("there are: {}", names.join(", ")),
-            ));
-        }
+        check_split(&dataset, self.split.as_deref())?;
         if self.rows {
             self.list(&dataset, global)?
         } else {

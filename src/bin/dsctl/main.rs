@@ -8,11 +8,19 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use feedstock::Error;
 
+mod detect;
+mod doctor;
+mod head;
 mod ingest;
 mod inspect;
+mod list;
 mod load;
 mod ls;
+mod manual;
 mod output;
+mod schema;
+mod source;
+mod stats;
 mod verify;
 
 /// Turns raw labeled media into Parquet datasets, and streams them, deterministically, into training.
@@ -26,10 +34,13 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 runtime or I/O error, 2 usage or configuration, 3 data problems found, \
-4 commit conflict, 5 quarantine over the limit (nothing committed; a rerun continues), 130 interrupted.";
+4 commit conflict, 5 quarantine over the limit (nothing committed; a rerun continues), 130 interrupted.\n\n\
+What a flag does not say, its environment variable does (DSCTL_THREADS and others, in each verb's help), then the file of --config or \
+--recipe, then the default.";
 
 /// Flags that every verb takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
     /// Print the result as JSON.
     #[arg(long, global = true)]
@@ -38,20 +49,28 @@ struct Global {
     #[arg(long, short, global = true)]
     quiet: bool,
     /// How progress is shown on stderr (auto: a bar on a terminal, lines elsewhere).
-    #[arg(long, global = true, value_enum, default_value_t = output::Progress::Auto)]
+    #[arg(long, global = true, value_enum, env = "DSCTL_PROGRESS", default_value_t = output::Progress::Auto)]
     progress: output::Progress,
     /// Worker threads (0: one for each core).
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", env = "DSCTL_THREADS")]
     threads: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Detect(Box<detect::Detect>),
     Ingest(Box<ingest::Ingest>),
-    Load(load::Load),
+    Load(Box<load::Load>),
     Ls(ls::Ls),
+    Head(head::Head),
     Inspect(inspect::Inspect),
+    Schema(schema::SchemaVerb),
+    Stats(stats::StatsVerb),
     Verify(verify::Verify),
+    List(list::List),
+    Doctor(doctor::Doctor),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 fn main() -> ExitCode {
@@ -59,11 +78,19 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let global = &cli.global;
     let done = match cli.verb {
+        Verb::Detect(verb) => verb.run(global),
         Verb::Ingest(verb) => verb.run(global),
         Verb::Load(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
+        Verb::Head(verb) => verb.run(global),
         Verb::Inspect(verb) => verb.run(global),
+        Verb::Schema(verb) => verb.run(global),
+        Verb::Stats(verb) => verb.run(global),
         Verb::Verify(verb) => verb.run(global),
+        Verb::List(verb) => verb.run(global),
+        Verb::Doctor(verb) => verb.run(global),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(global),
     };
     match done {
         Ok(code) => code,

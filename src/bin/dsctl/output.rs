@@ -25,8 +25,13 @@ pub(crate) enum Progress {
 
 /// Prints a result line. A reader that went away (`dsctl ... | head`) ends the program quietly.
 pub(crate) fn line(text: impl std::fmt::Display) {
+    raw(format!("{text}\n").as_bytes());
+}
+
+/// Prints bytes as they are.
+pub(crate) fn raw(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    if let Err(e) = writeln!(out, "{text}") {
+    if let Err(e) = out.write_all(bytes).and_then(|()| out.flush()) {
         std::process::exit(if e.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 });
     }
 }
