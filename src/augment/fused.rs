@@ -11,7 +11,7 @@ use super::chain::{Chain, Drawn, Job};
 use super::pass::{self, Finish, Level, View};
 use super::scale::Scaler;
 use super::slot::{self, SlotMut};
-use super::{Elements, Geometry, Lowered, Media, Output, Raster, Tools, run, to};
+use super::{Elements, Geometry, Lowered, Media, Output, Raster, Store, Tools, run, to};
 use crate::clock::Mark;
 use crate::codec::{Decoded, Pixels, Rect, Want};
 use crate::data::info::Kind;
@@ -49,7 +49,7 @@ impl Program {
         let mut program = Program {
             resizes: SmallVec::new(),
             last: whole(drawn.source.width, drawn.source.height),
-            finish: Finish { affine: None, layout: Layout::Nhwc },
+            finish: Finish::PIXELS,
             next: chain.steps.len(),
         };
         for (i, (step, draw)) in chain.steps.iter().zip(&drawn.draws).enumerate() {
@@ -68,9 +68,14 @@ impl Program {
                     program.last.mirror ^= mirror;
                 }
                 Lowered::Affine { scale, bias } if !floats => program.finish.affine = Some((scale, bias)),
-                Lowered::Output { dtype, layout, unit } if !(floats && unit) => {
-                    if dtype == Some(DType::F32) && !floats {
-                        program.finish.affine = Some(([if unit { to::UNIT } else { 1.0 }; 3], [0.0; 3]));
+                // What is narrower than f32 is at its end: whatever else is to become of it goes the long way.
+                Lowered::Output { store, layout, unit }
+                    if !(floats && unit) && (store.is_none() || program.finish.store == Store::F32) =>
+                {
+                    if let Some(store) = store {
+                        let factor = if unit { to::UNIT } else { 1.0 };
+                        program.finish.affine.get_or_insert(([factor; 3], [0.0; 3]));
+                        program.finish.store = store;
                     }
                     program.finish.layout = layout.unwrap_or(program.finish.layout);
                 }
@@ -97,7 +102,7 @@ impl Program {
     ) -> Result<(), Fault> {
         let level = Level::best();
         let (width, height) = (pixels.width as usize, pixels.height as usize);
-        let frame = plane.0 * plane.1 * 3 * if self.finish.affine.is_some() { 4 } else { 1 };
+        let frame = plane.0 * plane.1 * 3 * self.finish.dtype().size();
         let frames = pixels.data.chunks_exact((width * height * 3).max(1));
         let (mut front, mut back) = (std::mem::take(&mut scaler.front), std::mem::take(&mut scaler.back));
         for (data, out) in frames.zip(out.chunks_exact_mut(frame.max(1))) {
@@ -150,8 +155,7 @@ fn scale(scaler: &mut Scaler, view: View<'_>, rows: usize, to: (u32, u32), out: 
     }
     let mut turned = std::mem::take(&mut scaler.turned);
     turned.resize(view.width * view.height * 3, 0);
-    let finish = Finish { affine: None, layout: Layout::Nhwc };
-    pass::write(Level::best(), view, finish, (view.height, view.width), &mut turned);
+    pass::write(Level::best(), view, Finish::PIXELS, (view.height, view.width), &mut turned);
     (rect.x, rect.y) = (0, 0);
     let done = scaler.resize((&turned, view.width, view.height), rect, to, out);
     scaler.turned = turned;
@@ -208,7 +212,7 @@ impl Chain {
 
         let (width, height) = (program.last.rect.width as usize, program.last.rect.height as usize);
         if complete {
-            let dtype = if program.finish.affine.is_some() { DType::F32 } else { DType::U8 };
+            let dtype = program.finish.dtype();
             let mut made: SmallVec<[usize; 4]> =
                 if still { SmallVec::new() } else { SmallVec::from_slice(&[pixels.frames]) };
             made.extend(match program.finish.layout {
@@ -225,13 +229,15 @@ impl Chain {
         }
 
         let values = pixels.frames * width * height * 3;
-        let floats = program.finish.affine.is_some();
-        let mut bytes = vec![0; values * if floats { 4 } else { 1 }];
+        let dtype = program.finish.dtype();
+        let mut bytes = vec![0; values * dtype.size()];
         program.write(&pixels, own.state(), (height, width), &mut bytes)?;
-        let data = if floats {
-            Elements::F32(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_ne_bytes(*b)).collect())
-        } else {
-            Elements::U8(bytes)
+        let data = match dtype {
+            DType::F32 => Elements::F32(bytemuck::pod_collect_to_vec(&bytes)),
+            DType::F16 => Elements::F16(bytemuck::pod_collect_to_vec(&bytes)),
+            DType::BF16 => Elements::BF16(bytemuck::pod_collect_to_vec(&bytes)),
+            DType::I8 => Elements::I8(bytemuck::pod_collect_to_vec(&bytes)),
+            _ => Elements::U8(bytes),
         };
         let raster = Raster { data, frames: pixels.frames, still, width, height, layout: program.finish.layout };
         let pts_us = pixels.pts_us.to_vec();

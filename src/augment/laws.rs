@@ -105,6 +105,9 @@ impl Op for Invert {
         let Media::Raster(mut raster) = media else { return Err(super::refused("invert", "pixels", media.name())) };
         match &mut raster.data {
             Elements::U8(v) => v.iter_mut().for_each(|x| *x = 255 - *x),
+            Elements::I8(v) => v.iter_mut().for_each(|x| *x = !*x),
+            Elements::F16(v) => v.iter_mut().for_each(|x| *x = -*x),
+            Elements::BF16(v) => v.iter_mut().for_each(|x| *x = -*x),
             Elements::F32(v) => v.iter_mut().for_each(|x| *x = -*x),
             Elements::I64(_) => {}
         }
@@ -175,9 +178,14 @@ fn any_op(s: &mut Stream) -> (String, String) {
         6 => ("normalize", "{\"mean\": [0.4, 0.5, 0.6], \"std\": [0.2, 0.3, 0.1]}".into()),
         7 => {
             let layout = ["nhwc", "nchw"][s.below(2) as usize];
-            match s.below(3) {
+            match s.below(8) {
                 0 => ("to", format!("{{\"layout\": \"{layout}\"}}")),
                 1 => ("to", "{\"dtype\": \"f32\", \"unit\": true}".into()),
+                2 => ("to", format!("{{\"dtype\": \"f16\", \"layout\": \"{layout}\"}}")),
+                3 => ("to", "{\"dtype\": \"bf16\"}".into()),
+                4 => ("to", "{\"dtype\": \"f16\", \"unit\": true}".into()),
+                5 => ("to", "{\"dtype\": \"i8\", \"scale\": 0.03, \"zero_point\": -9}".into()),
+                6 => ("to", "{\"dtype\": \"u8\", \"scale\": 0.5, \"zero_point\": 7}".into()),
                 _ => ("to", format!("{{\"dtype\": \"f32\", \"layout\": \"{layout}\"}}")),
             }
         }
@@ -303,6 +311,14 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
         ("to", "{}"),
         ("to", "{\"dtype\": \"i64\"}"),
         ("to", "{\"dtype\": \"u8\", \"unit\": true}"),
+        ("to", "{\"dtype\": \"i8\"}"),
+        ("to", "{\"dtype\": \"i8\", \"scale\": 0}"),
+        ("to", "{\"dtype\": \"i8\", \"scale\": 1e-60}"),
+        ("to", "{\"dtype\": \"i8\", \"scale\": 1, \"zero_point\": 128}"),
+        ("to", "{\"dtype\": \"u8\", \"scale\": 1, \"zero_point\": -1}"),
+        ("to", "{\"dtype\": \"u8\", \"zero_point\": 1}"),
+        ("to", "{\"dtype\": \"f16\", \"scale\": 1}"),
+        ("to", "{\"layout\": \"nchw\", \"unit\": true}"),
         ("sample_frames", "{}"),
         ("sample_frames", "{\"count\": 2, \"fps\": 3}"),
         ("sample_frames", "{\"fps\": 0}"),
@@ -421,6 +437,54 @@ fn a_bounded_column_is_padded_with_the_operations_value() {
     let bytes = run(&chain, &Fake { info, margin: 0 }, Key::new(0), &mut Tools::default(), &[3], 1).unwrap();
     let ids: Vec<i64> = bytes.as_chunks::<8>().0.iter().map(|b| i64::from_ne_bytes(*b)).collect();
     assert!(ids[..4].iter().all(|i| (97..123).contains(i)) && ids[4..] == [-7, -7, -7], "{ids:?}");
+}
+
+#[cfg(feature = "audio")]
+#[test]
+fn recordings_and_tensors_become_narrower_with_their_padding() {
+    let info = Info { rate: 8000, channels: 1, count: 900, ..Info::of(Format::Wav) };
+    let fake = Fake { info, margin: 0 };
+    let out = |list: &[(&str, &str)]| {
+        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
+        let chain = Chain::compile(Kind::Audio, named(&list), true).unwrap();
+        let output = chain.output().unwrap().clone();
+        (run(&chain, &fake, Key::new(1), &mut Tools::default(), &[0, 3], 7).unwrap(), output)
+    };
+    let mel = [("resample", "{\"rate\": 8000}"), ("log_mel", "{\"n_mels\": 4, \"n_fft\": 200, \"hop\": 80}")];
+    let wide: Vec<f32> = bytemuck::pod_collect_to_vec(&out(&mel).0);
+    for (params, dtype) in [
+        ("{\"dtype\": \"f16\"}", DType::F16),
+        ("{\"dtype\": \"bf16\"}", DType::BF16),
+        ("{\"dtype\": \"i8\", \"scale\": 0.2, \"zero_point\": 60}", DType::I8),
+        ("{\"dtype\": \"f32\"}", DType::F32),
+    ] {
+        let (bytes, output) = out(&[mel[0], mel[1], ("to", params)]);
+        assert_eq!((output.dtype, bytes.len()), (dtype, wide.len() * dtype.size()));
+        let quant = super::Quant { scale: 0.2, zero_point: 60 };
+        for (x, got) in wide.iter().zip(bytes.chunks_exact(dtype.size())) {
+            let want = match dtype {
+                DType::F16 => half::f16::from_f32(*x).to_ne_bytes().to_vec(),
+                DType::BF16 => half::bf16::from_f32(*x).to_ne_bytes().to_vec(),
+                DType::I8 => vec![quant.value(*x, -128, 127) as u8],
+                _ => x.to_ne_bytes().to_vec(),
+            };
+            assert_eq!(got, want, "{x} as {}", dtype.name());
+        }
+        // Three frames of padding behind the spectrogram: log_mel's floor, in the new type.
+        assert!(
+            output.pad < 0.0
+                || dtype == DType::I8 && output.pad == f64::from(quant.value(wide[wide.len() - 1], -128, 127))
+        );
+    }
+    let (bytes, output) = out(&[("to", "{\"dtype\": \"f16\"}")]);
+    assert_eq!((bytes.len(), output.dtype), (1800, DType::F16));
+    let chain = |list: &[(&str, &str)]| {
+        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
+        Chain::compile(Kind::Audio, named(&list), true).unwrap_err().to_string()
+    };
+    assert!(chain(&[("to", "{\"layout\": \"nchw\"}")]).contains("a layout"));
+    assert!(chain(&[("to", "{\"dtype\": \"f16\"}"), ("to", "{\"dtype\": \"f32\"}")]).contains("x/1:to"));
+    assert!(chain(&[("to", "{\"dtype\": \"f16\"}"), mel[1]]).contains("x/1:log_mel"));
 }
 
 #[test]

@@ -59,7 +59,8 @@ pub mod resize;
 pub mod sample_frames;
 #[cfg(any(feature = "image", feature = "video"))]
 mod scale;
-#[cfg(any(feature = "image", feature = "video"))]
+
+// Whatever there is.
 pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
@@ -197,19 +198,88 @@ pub enum Lowered {
         /// One summand a channel.
         bias: [f32; 3],
     },
-    /// Sets element type and layout. `u8` to `f32` keeps the value (255 becomes 255.0), or divides by 255.
+    /// Sets element type and layout.
     Output {
-        /// `F32`, or `None`: as it is.
-        dtype: Option<DType>,
+        /// What the elements become; `None`: as they are.
+        store: Option<Store>,
         /// Channels last or first, or `None`: as it is.
         layout: Option<Layout>,
-        /// Whether `u8` values become `value * (1 / 255)`, the factor rounded to `f32`.
+        /// Whether `u8` values become `value * (1 / 255)`, the factor rounded to `f32`; else 255 becomes 255.0.
         unit: bool,
     },
     /// Chooses frames of a clip by time, before decoding.
     Frames(Vec<i64>),
     /// Only [`Op::apply`] knows.
     Custom,
+}
+
+/// What numbers become on their way out, from `f32`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Store {
+    /// They stay `f32`.
+    F32,
+    /// binary16, rounded to nearest, ties to even; beyond 65,504 to infinity.
+    F16,
+    /// bfloat16, rounded to nearest, ties to even.
+    BF16,
+    /// `round(x / scale) + zero_point`, ties to even, saturated: ONNX's `QuantizeLinear`. A value that is no number gives 0.
+    I8(Quant),
+    /// The same into 0 to 255.
+    U8(Quant),
+}
+
+impl Store {
+    /// The type of the elements.
+    pub fn dtype(self) -> DType {
+        match self {
+            Store::F32 => DType::F32,
+            Store::F16 => DType::F16,
+            Store::BF16 => DType::BF16,
+            Store::I8(_) => DType::I8,
+            Store::U8(_) => DType::U8,
+        }
+    }
+}
+
+impl Store {
+    /// Some numbers as they are stored, one by one: the reference of the last pass.
+    pub fn elements(self, values: Vec<f32>) -> Elements {
+        match self {
+            Store::F32 => Elements::F32(values),
+            Store::F16 => Elements::F16(values.into_iter().map(half::f16::from_f32).collect()),
+            Store::BF16 => Elements::BF16(values.into_iter().map(half::bf16::from_f32).collect()),
+            Store::I8(quant) => Elements::I8(values.into_iter().map(|x| quant.value(x, -128, 127) as i8).collect()),
+            Store::U8(quant) => Elements::U8(values.into_iter().map(|x| quant.value(x, 0, 255) as u8).collect()),
+        }
+    }
+
+    /// What padding of a value becomes, as a number of the stored type.
+    fn padding(self, before: f64) -> f64 {
+        match self {
+            Store::I8(quant) => f64::from(quant.value(before as f32, -128, 127)),
+            Store::U8(quant) => f64::from(quant.value(before as f32, 0, 255)),
+            _ => before,
+        }
+    }
+}
+
+/// The parameters of a linear quantisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quant {
+    /// The step between two neighbours, above 0.
+    pub scale: f32,
+    /// What 0 becomes.
+    pub zero_point: i32,
+}
+
+impl Quant {
+    /// One value, saturated to `low..=high`.
+    #[inline(always)]
+    pub fn value(self, x: f32, low: i32, high: i32) -> i32 {
+        // In f32 up to the saturation: every sum that is within -128 to 255 is exact. NaN becomes 0 by the cast.
+        let sum = (x / self.scale).round_ties_even() + self.zero_point as f32;
+        sum.clamp(low as f32, high as f32) as i32
+    }
 }
 
 /// Pixel motion, applied in the order of the fields.
@@ -270,14 +340,46 @@ impl Media {
 
 /// Owned elements.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Elements {
     /// Unsigned 8-bit.
     U8(Vec<u8>),
+    /// Signed 8-bit.
+    I8(Vec<i8>),
+    /// 16-bit floats (binary16).
+    F16(Vec<half::f16>),
+    /// bfloat16.
+    BF16(Vec<half::bf16>),
     /// 32-bit floats.
     F32(Vec<f32>),
     /// 64-bit integers.
     I64(Vec<i64>),
 }
+
+/// Does the same with whatever vector some elements are; the result is wrapped again where it is `=> same`.
+macro_rules! each {
+    ($elements:expr, $v:ident => same $body:expr) => {
+        match $elements {
+            Elements::U8($v) => Elements::U8($body),
+            Elements::I8($v) => Elements::I8($body),
+            Elements::F16($v) => Elements::F16($body),
+            Elements::BF16($v) => Elements::BF16($body),
+            Elements::F32($v) => Elements::F32($body),
+            Elements::I64($v) => Elements::I64($body),
+        }
+    };
+    ($elements:expr, $v:ident => $body:expr) => {
+        match $elements {
+            Elements::U8($v) => $body,
+            Elements::I8($v) => $body,
+            Elements::F16($v) => $body,
+            Elements::BF16($v) => $body,
+            Elements::F32($v) => $body,
+            Elements::I64($v) => $body,
+        }
+    };
+}
+use each;
 
 /// Pictures or frames with three channels.
 #[derive(Debug, Clone, PartialEq)]
@@ -423,7 +525,6 @@ pub const OPS: &[OpEntry] = &[
     horizontal_flip::ENTRY,
     #[cfg(any(feature = "image", feature = "video"))]
     normalize::ENTRY,
-    #[cfg(any(feature = "image", feature = "video"))]
     to::ENTRY,
     #[cfg(feature = "video")]
     sample_frames::ENTRY,
@@ -440,4 +541,37 @@ pub const OPS: &[OpEntry] = &[
 /// The built-in operations as a table that can be added to.
 pub fn ops() -> Table<OpEntry> {
     Table::new("operation", OPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of ONNX's specification of `QuantizeLinear` (opset 13: halves to even, then saturation), and the ends.
+    #[test]
+    fn quantising_is_onnx_quantize_linear() {
+        let quant = Quant { scale: 2.0, zero_point: 128 };
+        let given = [0.0, 2.0, 3.0, 1000.0, -254.0, -1000.0];
+        assert_eq!(given.map(|x| quant.value(x, 0, 255)), [128, 129, 130, 255, 1, 0]);
+        let halves = Quant { scale: 1.0, zero_point: 0 };
+        assert_eq!([0.5, 1.5, 2.5, -0.5, -1.5].map(|x| halves.value(x, -128, 127)), [0, 2, 2, 0, -2]);
+        let ends = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::NAN].map(|x| halves.value(x, -128, 127));
+        assert_eq!(ends, [127, -128, 127, 0]);
+        let tiny = Quant { scale: f32::MIN_POSITIVE, zero_point: -5 };
+        assert_eq!([1.0, -1.0, 0.0].map(|x| tiny.value(x, -128, 127)), [127, -128, -5]);
+    }
+
+    /// Every binary16 there is, and the binary32 around each: what is stored is the nearest.
+    #[test]
+    fn halves_are_rounded_to_the_nearest() {
+        for bits in 0..=u16::MAX {
+            let half = half::f16::from_bits(bits);
+            if !half.is_finite() {
+                continue;
+            }
+            let near = [half.to_f32(), half.to_f32().next_up(), half.to_f32().next_down()];
+            let Elements::F16(stored) = Store::F16.elements(near.to_vec()) else { panic!() };
+            assert!(stored.iter().all(|s| *s == half), "{bits:#x}");
+        }
+    }
 }

@@ -3,7 +3,10 @@
 //! One body of plain loops is compiled twice, for any x86-64 (or other) CPU and with AVX2, and chosen when it runs. There is
 //! no fused multiply-add in either, so both give the same bits. The only `unsafe` here is the call of the AVX2 copy.
 
-use crate::data::tensor::Layout;
+use half::slice::HalfFloatSliceExt as _;
+
+use super::Store;
+use crate::data::tensor::{DType, Layout};
 
 /// A region of RGB8 pixels, perhaps to be read from right to left.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +39,22 @@ impl<'a> View<'a> {
 /// What the pixels become.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Finish {
-    /// `x * scale[c] + bias[c]` as f32; `None`: they stay u8.
+    /// `x * scale[c] + bias[c]` as f32; `None`: they stay u8, and `store` says nothing.
     pub(super) affine: Option<([f32; 3], [f32; 3])>,
+    /// What becomes of the f32.
+    pub(super) store: Store,
     /// The order of the axes.
     pub(super) layout: Layout,
+}
+
+impl Finish {
+    /// As they were decoded.
+    pub(super) const PIXELS: Finish = Finish { affine: None, store: Store::F32, layout: Layout::Nhwc };
+
+    /// The type of the elements.
+    pub(super) fn dtype(&self) -> DType {
+        if self.affine.is_some() { self.store.dtype() } else { DType::U8 }
+    }
 }
 
 /// The instruction sets that the body is compiled for.
@@ -81,7 +96,70 @@ fn avx2(view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn body(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
+fn body(view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
+    match finish.store {
+        _ if finish.affine.is_none() => floats(view, finish, plane, out),
+        Store::F32 => floats(view, finish, plane, out),
+        Store::F16 => narrow(view, finish, plane, out, |from, to: &mut [half::f16]| to.convert_from_f32_slice(from)),
+        Store::BF16 => narrow(view, finish, plane, out, |from, to: &mut [half::bf16]| {
+            to.iter_mut().zip(from).for_each(|(to, x)| *to = nearest_bf16(*x));
+        }),
+        Store::I8(quant) => narrow(view, finish, plane, out, |from, to: &mut [i8]| {
+            to.iter_mut().zip(from).for_each(|(to, x)| *to = quant.value(*x, -128, 127) as i8);
+        }),
+        Store::U8(quant) => narrow(view, finish, plane, out, |from, to: &mut [u8]| {
+            to.iter_mut().zip(from).for_each(|(to, x)| *to = quant.value(*x, 0, 255) as u8);
+        }),
+    }
+}
+
+/// `half::bf16::from_f32` without its branches, which keep the compiler from doing several at once.
+#[inline(always)]
+fn nearest_bf16(x: f32) -> half::bf16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    let quiet = bits >> 16 | 0x40;
+    half::bf16::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { quiet } else { rounded } as u16)
+}
+
+/// Pixels that are made f32 at once, on the way to something narrower: 3 KiB, which stay in the nearest cache.
+const BLOCK: usize = 256;
+
+/// Block by block to f32, and from there by `convert`.
+#[inline(always)]
+fn narrow<T: bytemuck::Pod>(
+    view: View<'_>,
+    finish: Finish,
+    (down, across): (usize, usize),
+    out: &mut [u8],
+    convert: impl Fn(&[f32], &mut [T]),
+) {
+    let (mut wide, mut made) = ([0f32; BLOCK * 3], [T::zeroed(); BLOCK * 3]);
+    let finish = Finish { store: Store::F32, ..finish };
+    for y in 0..view.height {
+        for x in (0..view.width).step_by(BLOCK) {
+            let width = BLOCK.min(view.width - x);
+            let left = if view.mirror { view.width - x - width } else { x };
+            let part = View { x: view.x + left, y: view.y + y, width, height: 1, ..view };
+            let (wide, made) = (&mut wide[..width * 3], &mut made[..width * 3]);
+            floats(part, finish, (1, width), bytemuck::cast_slice_mut(wide));
+            convert(wide, made);
+            let made: &[u8] = bytemuck::cast_slice(made);
+            let (size, at) = (size_of::<T>(), y * across + x);
+            match finish.layout {
+                Layout::Nhwc => out[at * 3 * size..][..made.len()].copy_from_slice(made),
+                Layout::Nchw => {
+                    for (c, row) in made.chunks_exact(width * size).enumerate() {
+                        out[(c * down * across + at) * size..][..row.len()].copy_from_slice(row);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn floats(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
     match (finish.affine, finish.layout) {
         (None, Layout::Nhwc) => {
             for (y, to) in out.chunks_exact_mut((across * 3).max(1)).take(view.height).enumerate() {
@@ -169,6 +247,7 @@ fn turn<T>(row: &mut [T], mirror: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Quant;
 
     /// One element at a time, by the definition.
     fn reference(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
@@ -180,28 +259,62 @@ mod tests {
                         Layout::Nhwc => (y * across + x) * 3 + c,
                         Layout::Nchw => (c * down + y) * across + x,
                     };
-                    match finish.affine {
-                        None => out[at] = value,
-                        Some((s, b)) => {
-                            out[at * 4..at * 4 + 4].copy_from_slice(&(f32::from(value) * s[c] + b[c]).to_ne_bytes());
-                        }
+                    let Some((s, b)) = finish.affine else {
+                        out[at] = value;
+                        continue;
+                    };
+                    let value = f32::from(value) * s[c] + b[c];
+                    let size = finish.dtype().size();
+                    let to = &mut out[at * size..][..size];
+                    match finish.store {
+                        Store::F32 => to.copy_from_slice(&value.to_ne_bytes()),
+                        Store::F16 => to.copy_from_slice(&half::f16::from_f32(value).to_ne_bytes()),
+                        Store::BF16 => to.copy_from_slice(&half::bf16::from_f32(value).to_ne_bytes()),
+                        Store::I8(q) => to[0] = quantised(value, q).clamp(-128.0, 127.0) as i8 as u8,
+                        Store::U8(q) => to[0] = quantised(value, q).clamp(0.0, 255.0) as u8,
                     }
                 }
             }
         }
     }
 
+    /// ONNX's `QuantizeLinear` before it saturates, in f64 but for the division, which is one of f32.
+    fn quantised(value: f32, quant: Quant) -> f64 {
+        let (ratio, whole) = (f64::from(value / quant.scale), f64::from(value / quant.scale).floor());
+        let up = match ratio - whole {
+            rest if rest == 0.5 => whole % 2.0 != 0.0,
+            rest => rest > 0.5,
+        };
+        whole + f64::from(u8::from(up)) + f64::from(quant.zero_point)
+    }
+
     #[test]
     fn every_level_writes_what_the_definition_says() {
-        let data: Vec<u8> = (0..40 * 9 * 3).map(|i| (i * 89 % 256) as u8).collect();
+        let data: Vec<u8> = (0..340 * 9 * 3).map(|i| (i * 89 % 256) as u8).collect();
         let affine = ([0.017_124_754, 0.017_507, 0.017_429_19], [-2.117_904, -2.035_714, -1.804_444]);
-        for (width, height) in [(1, 1), (7, 3), (8, 2), (33, 5)] {
+        let plain = ([1.0; 3], [0.0; 3]);
+        let [i8, u8] = [(0.0186, -14), (0.0173, 121)].map(|(scale, zero_point)| Quant { scale, zero_point });
+        // Halves of a step in every second value.
+        let ties = Quant { scale: 2.0, zero_point: 3 };
+        let finishes = [
+            (None, Store::F32),
+            (Some(affine), Store::F32),
+            (Some(affine), Store::F16),
+            (Some(plain), Store::F16),
+            (Some(affine), Store::BF16),
+            (Some(plain), Store::BF16),
+            (Some(affine), Store::I8(i8)),
+            (Some(plain), Store::I8(ties)),
+            (Some(affine), Store::U8(u8)),
+            (Some(plain), Store::U8(ties)),
+        ];
+        for (width, height) in [(1, 1), (7, 3), (8, 2), (33, 5), (256, 1), (301, 2)] {
             for layout in [Layout::Nhwc, Layout::Nchw] {
-                for affine in [None, Some(affine)] {
+                for (affine, store) in finishes {
                     for mirror in [false, true] {
-                        let view = View { data: &data, stride: 40, x: 3, y: 2, width, height, mirror };
-                        let (finish, plane) = (Finish { affine, layout }, (height + 1, width + 2));
-                        let size = plane.0 * plane.1 * 3 * if affine.is_some() { 4 } else { 1 };
+                        let view = View { data: &data, stride: 340, x: 3, y: 2, width, height, mirror };
+                        let (finish, plane) = (Finish { affine, store, layout }, (height + 1, width + 2));
+                        let size = plane.0 * plane.1 * 3 * finish.dtype().size();
                         let mut want = vec![7; size];
                         reference(view, finish, plane, &mut want);
                         for level in [Level::Portable, Level::best()] {
@@ -211,6 +324,17 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_is_that_of_half() {
+        // Every upper half, with every kind of lower half.
+        for upper in 0..=u16::MAX {
+            for lower in [0u16, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let x = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
+                assert_eq!(nearest_bf16(x).to_bits(), half::bf16::from_f32(x).to_bits(), "{:#x}", x.to_bits());
             }
         }
     }

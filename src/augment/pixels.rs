@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Draw, Elements, Geometry, Media, Raster, Spec, Tools, refused};
+use super::{Draw, Elements, Geometry, Media, Raster, Spec, Tools, each, refused};
 use crate::augment::scale::Scaler;
 use crate::codec::Rect;
 use crate::data::label::{Labels, Objects};
@@ -115,11 +115,7 @@ fn crop(op: &str, raster: &Raster, rect: Rect) -> Result<Raster, Fault> {
         out
     }
     let (at, size, shape) = ((x, y), (width, height), (planes, unit));
-    let data = match &raster.data {
-        Elements::U8(v) => Elements::U8(rows(v, raster, at, size, shape)),
-        Elements::F32(v) => Elements::F32(rows(v, raster, at, size, shape)),
-        Elements::I64(v) => Elements::I64(rows(v, raster, at, size, shape)),
-    };
+    let data = each!(&raster.data, v => same rows(v, raster, at, size, shape));
     Ok(Raster { data, width, height, ..*raster })
 }
 
@@ -163,11 +159,7 @@ fn mirror(raster: &mut Raster) {
     }
     let (_, unit) = planes(raster);
     let row = raster.width * unit;
-    match &mut raster.data {
-        Elements::U8(v) => rows(v, row, unit),
-        Elements::F32(v) => rows(v, row, unit),
-        Elements::I64(v) => rows(v, row, unit),
-    }
+    each!(&mut raster.data, v => rows(v, row, unit));
 }
 
 /// The raster with its axes in the order of `layout`.
@@ -186,11 +178,7 @@ pub(super) fn permuted(raster: Raster, layout: Layout) -> Raster {
         out
     }
     let pixels = raster.width * raster.height;
-    let data = match &raster.data {
-        Elements::U8(v) => Elements::U8(values(v, pixels * 3, pixels, layout)),
-        Elements::F32(v) => Elements::F32(values(v, pixels * 3, pixels, layout)),
-        Elements::I64(v) => Elements::I64(values(v, pixels * 3, pixels, layout)),
-    };
+    let data = each!(&raster.data, v => same values(v, pixels * 3, pixels, layout));
     Raster { data, layout, ..raster }
 }
 

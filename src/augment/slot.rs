@@ -1,5 +1,6 @@
 //! Where a sample lands: its region of a batch, and the plain copy of finished media into it.
 
+use super::each;
 use crate::augment::{Elements, Media, Output};
 use crate::data::tensor::{DType, Layout};
 use crate::error::{Fault, Reason};
@@ -75,7 +76,10 @@ fn fill(bytes: &mut [u8], dtype: DType, value: f64) {
     }
     match dtype {
         DType::U8 => bytes.fill(value as u8),
+        DType::I8 => bytes.fill(value as i8 as u8),
         DType::Bool => bytes.fill(1),
+        DType::F16 => bytes.as_chunks_mut::<2>().0.fill(half::f16::from_f32(value as f32).to_ne_bytes()),
+        DType::BF16 => bytes.as_chunks_mut::<2>().0.fill(half::bf16::from_f32(value as f32).to_ne_bytes()),
         DType::F32 => bytes.as_chunks_mut::<4>().0.fill((value as f32).to_ne_bytes()),
         DType::F64 => bytes.as_chunks_mut::<8>().0.fill(value.to_ne_bytes()),
         DType::I64 => bytes.as_chunks_mut::<8>().0.fill((value as i64).to_ne_bytes()),
@@ -106,6 +110,9 @@ impl Elements {
     pub fn dtype(&self) -> DType {
         match self {
             Elements::U8(_) => DType::U8,
+            Elements::I8(_) => DType::I8,
+            Elements::F16(_) => DType::F16,
+            Elements::BF16(_) => DType::BF16,
             Elements::F32(_) => DType::F32,
             Elements::I64(_) => DType::I64,
         }
@@ -113,11 +120,12 @@ impl Elements {
 
     /// How many elements there are.
     pub fn len(&self) -> usize {
-        match self {
-            Elements::U8(v) => v.len(),
-            Elements::F32(v) => v.len(),
-            Elements::I64(v) => v.len(),
-        }
+        each!(self, v => v.len())
+    }
+
+    /// All elements, native endian.
+    fn bytes(&self) -> &[u8] {
+        each!(self, v => bytemuck::cast_slice(v))
     }
 
     /// Whether there are none.
@@ -127,15 +135,8 @@ impl Elements {
 
     /// Copies the elements `from..` into `to`, as many as fit in it, native endian.
     fn copy(&self, from: usize, to: &mut [u8]) {
-        match self {
-            Elements::U8(v) => to.copy_from_slice(&v[from..from + to.len()]),
-            Elements::F32(v) => {
-                to.as_chunks_mut::<4>().0.iter_mut().zip(&v[from..]).for_each(|(t, x)| *t = x.to_ne_bytes());
-            }
-            Elements::I64(v) => {
-                to.as_chunks_mut::<8>().0.iter_mut().zip(&v[from..]).for_each(|(t, x)| *t = x.to_ne_bytes());
-            }
-        }
+        let from = from * self.dtype().size();
+        to.copy_from_slice(&self.bytes()[from..from + to.len()]);
     }
 }
 
@@ -169,11 +170,7 @@ fn rows(data: &Elements, extents: &[usize], shape: &[usize], size: usize, at: &m
 pub(super) fn into_bytes(data: Elements) -> Vec<u8> {
     match data {
         Elements::U8(v) => v,
-        other => {
-            let mut bytes = vec![0; other.len() * other.dtype().size()];
-            other.copy(0, &mut bytes);
-            bytes
-        }
+        other => other.bytes().to_vec(),
     }
 }
 

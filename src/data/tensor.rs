@@ -11,8 +11,14 @@ use super::info::Fact;
 pub enum DType {
     /// Unsigned 8-bit.
     U8,
+    /// Signed 8-bit.
+    I8,
     /// Signed 64-bit.
     I64,
+    /// IEEE 754 binary16.
+    F16,
+    /// bfloat16: the upper half of a binary32.
+    BF16,
     /// IEEE 754 binary32.
     F32,
     /// IEEE 754 binary64.
@@ -25,7 +31,8 @@ impl DType {
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            DType::U8 | DType::Bool => 1,
+            DType::U8 | DType::I8 | DType::Bool => 1,
+            DType::F16 | DType::BF16 => 2,
             DType::F32 => 4,
             DType::I64 | DType::F64 => 8,
         }
@@ -35,7 +42,10 @@ impl DType {
     pub fn name(self) -> &'static str {
         match self {
             DType::U8 => "u8",
+            DType::I8 => "i8",
             DType::I64 => "i64",
+            DType::F16 => "f16",
+            DType::BF16 => "bf16",
             DType::F32 => "f32",
             DType::F64 => "f64",
             DType::Bool => "bool",
@@ -46,6 +56,9 @@ impl DType {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for u8 {}
+    impl Sealed for i8 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
     impl Sealed for i64 {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
@@ -65,23 +78,25 @@ impl Element for u8 {
     }
     const NAME: &'static str = "u8";
 }
-impl Element for i64 {
-    fn reads(dtype: DType) -> bool {
-        dtype == DType::I64
-    }
-    const NAME: &'static str = "i64";
+
+macro_rules! elements {
+    ($($t:ty = $dtype:ident, $name:literal;)+) => {
+        $(impl Element for $t {
+            fn reads(dtype: DType) -> bool {
+                dtype == DType::$dtype
+            }
+            const NAME: &'static str = $name;
+        })+
+    };
 }
-impl Element for f32 {
-    fn reads(dtype: DType) -> bool {
-        dtype == DType::F32
-    }
-    const NAME: &'static str = "f32";
-}
-impl Element for f64 {
-    fn reads(dtype: DType) -> bool {
-        dtype == DType::F64
-    }
-    const NAME: &'static str = "f64";
+
+elements! {
+    i8 = I8, "i8";
+    i64 = I64, "i64";
+    half::f16 = F16, "f16";
+    half::bf16 = BF16, "bf16";
+    f32 = F32, "f32";
+    f64 = F64, "f64";
 }
 
 /// The order of a picture's axes.

@@ -90,7 +90,10 @@ fn block(name: &str, column: &Column) -> Result<DType> {
     };
     Ok(match held {
         Held::U8 => DType::U8,
+        Held::I8 => DType::I8,
         Held::I64 => DType::I64,
+        Held::F16 => DType::F16,
+        Held::BF16 => DType::BF16,
         Held::F32 => DType::F32,
         Held::F64 => DType::F64,
         Held::Bool => DType::Bool(BoolStore::Native),
@@ -111,7 +114,7 @@ fn check(batch: &Batch, name: &str, axes: usize, what: &str, kind: impl Fn(&DTyp
     if !kind(&dtype) {
         return Err(Error::config(
             format!("column {name:?} holds {}: it does not make {what}", dense.dtype.name()),
-            "take_float reads f32 and f64, take_int reads i64 and u8, take_bool reads bool; the operation \"to\" makes f32 of pixels",
+            "take_float reads f16, bf16, f32 and f64, take_int reads i64, i8 and u8, take_bool reads bool; the operation \"to\" makes f32 of pixels",
         ));
     }
     if dense.shape.len() != axes {

@@ -32,14 +32,26 @@ fn batch(columns: Vec<(&str, Column)>) -> Batch {
 #[test]
 fn every_type_keeps_its_address_on_the_cpu() {
     let device = Device::flex();
-    let pool = Pool::new(8);
+    let pool = Pool::new(16);
     let (f32s, at_f32) =
         dense(&pool, Held::F32, &[3, 2], &bytes(&[0f32, 1.5, -2.0, 3.0, f32::MIN, 5.0], f32::to_ne_bytes));
     let (f64s, at_f64) = dense(&pool, Held::F64, &[3], &bytes(&[0f64, 0.1, 1e300], f64::to_ne_bytes));
     let (i64s, at_i64) = dense(&pool, Held::I64, &[3], &bytes(&[4i64, -1, i64::MAX], i64::to_ne_bytes));
     let (u8s, at_u8) = dense(&pool, Held::U8, &[3, 1, 2], &[0, 1, 2, 253, 254, 255]);
     let (bools, at_bool) = dense(&pool, Held::Bool, &[3], &[1, 0, 1]);
-    let mut batch = batch(vec![("a", f32s), ("b", f64s), ("c", i64s), ("d", u8s), ("e", bools)]);
+    let (f16s, at_f16) = dense(&pool, Held::F16, &[3], &bytes(&[0x3c00u16, 0xc000, 0x7bff], u16::to_ne_bytes));
+    let (bf16s, at_bf16) = dense(&pool, Held::BF16, &[3], &bytes(&[0x3f80u16, 0xc000, 0x7f7f], u16::to_ne_bytes));
+    let (i8s, at_i8) = dense(&pool, Held::I8, &[3], &[0x80, 0, 0x7f]);
+    let mut batch = batch(vec![
+        ("a", f32s),
+        ("b", f64s),
+        ("c", i64s),
+        ("d", u8s),
+        ("e", bools),
+        ("f", f16s),
+        ("g", bf16s),
+        ("h", i8s),
+    ]);
 
     let as_it_is = |batch: &mut Batch, name: &str| -> TensorData {
         let data = batch.take_data(name).unwrap();
@@ -73,6 +85,18 @@ fn every_type_keeps_its_address_on_the_cpu() {
     let data = batch.take_bool::<1>("e", &device).unwrap().into_data();
     assert_eq!(data.as_bytes().as_ptr() as usize, at_bool);
     assert_eq!(data.as_slice::<bool>().unwrap(), [true, false, true]);
+
+    for (name, at, dtype) in [("f", at_f16, DType::F16), ("g", at_bf16, DType::BF16), ("h", at_i8, DType::I8)] {
+        let data = batch.take_data(name).unwrap();
+        assert_eq!((data.as_bytes().as_ptr() as usize, data.dtype()), (at, dtype));
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        let want = match name {
+            "f" => [1.0, -2.0, 65_504.0],
+            "g" => [1.0, -2.0, f32::from_bits(0x7f7f_0000)],
+            _ => [-128.0, 0.0, 127.0],
+        };
+        assert_eq!(values, want);
+    }
 
     assert!(batch.columns.is_empty());
     assert_eq!(valid(&batch, &device).into_data().as_slice::<bool>().unwrap(), [true, true, false]);

@@ -296,7 +296,10 @@ fn dump(path: &std::path::Path, batches: &[Batch]) -> Result<(), Error> {
 
 fn dtype(dtype: DType) -> Dtype {
     match dtype {
+        DType::I8 => Dtype::I8,
         DType::I64 => Dtype::I64,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
         DType::Bool => Dtype::BOOL,
