@@ -74,8 +74,15 @@ pub(super) struct Recording<'b> {
 /// Every packet before one has to be decoded: the decoder's state is that of the whole stream (AAC's noise generator).
 pub(super) const FROM_THE_START: usize = usize::MAX;
 
+/// Samples of a packet at the most, over all channels: 16 MiB, hundreds of times what encoders write.
+const PACKET_SAMPLES: u64 = 1 << 22;
+
 /// The decoder for a track's parameters.
 pub(super) fn decoder(params: &AudioCodecParameters, name: &str) -> Result<Box<dyn AudioDecoder>, Fault> {
+    // Some decoders make room for the largest packet that the header states before they see one.
+    let frames = params.max_frames_per_packet.unwrap_or(0);
+    let channels = params.channels.as_ref().map_or(1, |channels| channels.count() as u64);
+    Limits::check("samples of one packet", frames.saturating_mul(channels), PACKET_SAMPLES)?;
     let options = AudioDecoderOptions::default();
     symphonia::default::get_codecs().make_audio_decoder(params, &options).map_err(|e| match e {
         symphonia::core::errors::Error::Unsupported(what) => {

@@ -7,6 +7,7 @@
 use super::{Limits, Rect};
 use crate::error::{Fault, Reason};
 
+mod bombs;
 pub mod jpeg;
 mod jpeg_header;
 pub mod png;

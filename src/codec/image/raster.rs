@@ -8,7 +8,7 @@ use std::io::Cursor;
 use ::image::error::ImageError;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits as ImageLimits};
 
-use super::{Native, check_size, region_of, sized, spread};
+use super::{Native, bombs, check_size, region_of, sized, spread};
 use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
@@ -25,6 +25,13 @@ pub struct Raster {
     /// Pixels that a byte of the file can stand for at the most, so that a few bytes are refused before they get a large
     /// picture's memory. 0: nobody can say.
     dense: u64,
+    /// Refuses what the decoder would take memory for, and that cannot be there.
+    bomb: fn(&[u8]) -> Result<(), String>,
+}
+
+/// For decoders that take no memory for what is not there.
+fn none(_: &[u8]) -> Result<(), String> {
+    Ok(())
 }
 
 /// WebP, lossy and lossless (RFC 9649).
@@ -33,6 +40,7 @@ pub const WEBP: Raster = Raster {
     image: ImageFormat::WebP,
     sniff: |b| b.starts_with(b"RIFF") && b.get(8..12) == Some(b"WEBP"),
     dense: 0,
+    bomb: bombs::webp,
 };
 
 /// GIF (87a and 89a).
@@ -41,6 +49,7 @@ pub const GIF: Raster = Raster {
     image: ImageFormat::Gif,
     sniff: |b| b.starts_with(b"GIF87a") || b.starts_with(b"GIF89a"),
     dense: 0,
+    bomb: none,
 };
 
 /// Windows bitmap, with run lengths or without.
@@ -53,6 +62,7 @@ pub const BMP: Raster = Raster {
     },
     // A run of 255 pixels takes two bytes, a jump to the end of the picture as many.
     dense: 0,
+    bomb: none,
 };
 
 /// TIFF 6.0: strips and tiles; uncompressed, LZW, Deflate, PackBits, fax, JPEG.
@@ -62,20 +72,21 @@ pub const TIFF: Raster = Raster {
     sniff: |b| [&b"II*\0"[..], b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| b.starts_with(magic)),
     // Deflate shrinks by less than 1,032 to 1, fax by less, of pixels that may be bits.
     dense: 8 * 1032,
+    bomb: bombs::tiff,
 };
 
 /// The Quite OK Image Format.
 pub const QOI: Raster =
-    Raster { format: Format::Qoi, image: ImageFormat::Qoi, sniff: |b| b.starts_with(b"qoif"), dense: 62 };
+    Raster { format: Format::Qoi, image: ImageFormat::Qoi, sniff: |b| b.starts_with(b"qoif"), dense: 62, bomb: none };
 
 /// PBM, PGM, PPM, plain or raw, and PAM.
-pub const PNM: Raster = Raster { format: Format::Pnm, image: ImageFormat::Pnm, sniff: is_pnm, dense: 8 };
+pub const PNM: Raster = Raster { format: Format::Pnm, image: ImageFormat::Pnm, sniff: is_pnm, dense: 8, bomb: none };
 
 /// Truevision TGA, with run lengths or without.
-pub const TGA: Raster = Raster { format: Format::Tga, image: ImageFormat::Tga, sniff: is_tga, dense: 128 };
+pub const TGA: Raster = Raster { format: Format::Tga, image: ImageFormat::Tga, sniff: is_tga, dense: 128, bomb: none };
 
 /// Windows icons: bitmaps or PNGs.
-pub const ICO: Raster = Raster { format: Format::Ico, image: ImageFormat::Ico, sniff: is_ico, dense: 0 };
+pub const ICO: Raster = Raster { format: Format::Ico, image: ImageFormat::Ico, sniff: is_ico, dense: 0, bomb: none };
 
 /// Radiance RGBE.
 pub const HDR: Raster = Raster {
@@ -84,17 +95,29 @@ pub const HDR: Raster = Raster {
     sniff: |b| b.starts_with(b"#?RADIANCE") || b.starts_with(b"#?RGBE"),
     // A run of 127 samples takes two bytes, four samples make a pixel; old files repeat a pixel by a count of any length.
     dense: 0,
+    bomb: none,
 };
 
 /// OpenEXR.
 #[cfg(feature = "exr")]
-pub const EXR: Raster =
-    Raster { format: Format::Exr, image: ImageFormat::OpenExr, sniff: |b| b.starts_with(b"v/1\x01"), dense: 0 };
+pub const EXR: Raster = Raster {
+    format: Format::Exr,
+    image: ImageFormat::OpenExr,
+    sniff: |b| b.starts_with(b"v/1\x01"),
+    dense: 0,
+    bomb: none,
+};
 
 /// DirectDraw surfaces: DXT1, DXT3 and DXT5.
 pub const DDS: Raster =
     // A block of 16 pixels takes 8 bytes.
-    Raster { format: Format::Dds, image: ImageFormat::Dds, sniff: |b| b.starts_with(b"DDS "), dense: 2 };
+    Raster {
+        format: Format::Dds,
+        image: ImageFormat::Dds,
+        sniff: |b| b.starts_with(b"DDS "),
+        dense: 2,
+        bomb: none,
+    };
 
 /// A magic of two letters that text may begin with, then two or three numbers as the format wants them.
 fn is_pnm(bytes: &[u8]) -> bool {
@@ -174,6 +197,7 @@ impl Raster {
         if !(self.sniff)(bytes) {
             return Err(Fault::new(Reason::Corrupt, format!("{}: no header", self.name())));
         }
+        (self.bomb)(bytes).map_err(|what| Fault::new(Reason::Corrupt, format!("{}: {what}", self.name())))?;
         let reader = ImageReader::with_format(Cursor::new(bytes), self.image);
         let mut decoder = reader.into_decoder().map_err(|e| self.fault(e))?;
         let (width, height) = decoder.dimensions();

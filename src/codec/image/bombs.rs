@@ -1,0 +1,116 @@
+//! Claims of a few bytes that a decoder takes memory for before it looks whether anything is behind them.
+
+/// Refuses a TIFF (6.0 or BigTIFF) whose first directory has an entry of more values than the file has bytes: the decoder
+/// makes room for all of them first.
+pub(super) fn tiff(bytes: &[u8]) -> Result<(), String> {
+    let little = bytes.starts_with(b"II");
+    let big = matches!(bytes.get(2..4), Some([43, 0] | [0, 43]));
+    let number = |at: usize, length: usize| -> Option<u64> {
+        let bytes = bytes.get(at..at.checked_add(length)?)?;
+        let fold = |n: u64, b: &u8| n << 8 | u64::from(*b);
+        Some(if little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
+    };
+    let (width, head, entry) = if big { (8, 8, 20) } else { (4, 2, 12) };
+    let Some(directory) = number(if big { 8 } else { 4 }, width).and_then(|at| usize::try_from(at).ok()) else {
+        return Ok(());
+    };
+    let entries = number(directory, head).unwrap_or(0).min(u64::from(u16::MAX)) as usize;
+    for i in 0..entries {
+        let Some(at) = directory.checked_add(head + i * entry) else { break };
+        let (Some(tag), Some(count)) = (number(at, 2), number(at + 4, width)) else { break };
+        if count > bytes.len() as u64 {
+            return Err(format!("tag {tag} says it has {count} values in {} bytes", bytes.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a WebP (RFC 9649, 2.7) whose first coded picture is larger than the canvas: the decoder makes room for the one
+/// and compares it with the other afterwards.
+pub(super) fn webp(bytes: &[u8]) -> Result<(), String> {
+    let three = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], 0]) + 1;
+    let mut canvas = None;
+    let mut at = 12usize;
+    while let Some(&[a, b, c, d, s0, s1, s2, s3]) = bytes.get(at..at.saturating_add(8)) {
+        let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
+        let data = &bytes[at + 8..];
+        at = at.saturating_add(8 + size + size % 2);
+        let coded = match &[a, b, c, d] {
+            b"VP8X" if data.len() >= 10 => {
+                canvas = Some((three(&data[4..7]), three(&data[7..10])));
+                continue;
+            }
+            // A frame of an animation: 16 bytes, then chunks as outside.
+            b"ANMF" => {
+                at = bytes.len() - data.len() + 16;
+                continue;
+            }
+            // RFC 6386, 9.1: behind three bytes of tag and the start code.
+            b"VP8 " if data.len() >= 10 => {
+                let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+                (side(data[6], data[7]), side(data[8], data[9]))
+            }
+            // RFC 9649, 3.4: fourteen bits each, less one.
+            b"VP8L" if data.len() >= 5 => {
+                let bits = u32::from_le_bytes([data[1], data[2], data[3], data[4]]);
+                ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1)
+            }
+            _ => continue,
+        };
+        return match canvas {
+            Some((width, height)) if coded.0 > width || coded.1 > height => {
+                Err(format!("a picture of {}x{} in a canvas of {width}x{height}", coded.0, coded.1))
+            }
+            _ => Ok(()),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::fixture;
+
+    #[test]
+    fn a_directory_may_not_claim_more_values_than_there_are_bytes() {
+        for name in ["raw.tiff", "tiff_lzw.tiff", "pages.tiff"] {
+            let mut bytes = fixture(&format!("images_formats/{name}"));
+            assert_eq!(tiff(&bytes), Ok(()), "{name}");
+            let little = bytes.starts_with(b"II");
+            let at: [u8; 4] = bytes[4..8].try_into().unwrap();
+            let at = if little { u32::from_le_bytes(at) } else { u32::from_be_bytes(at) } as usize;
+            // The count of the third entry.
+            bytes[at + 2 + 2 * 12 + 4..][..4].copy_from_slice(&[0x7f; 4]);
+            assert!(tiff(&bytes).unwrap_err().contains("2139062143 values"), "{name}");
+        }
+        let big = [b"II\x2b\0\x08\0\0\0".as_slice(), &16u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
+        let entry = |count: u64| [&[0, 1, 3, 0][..], &count.to_le_bytes(), &[0; 8]].concat();
+        assert_eq!(tiff(&[big.clone(), entry(1)].concat()), Ok(()));
+        assert!(tiff(&[big, entry(1 << 40)].concat()).is_err());
+        assert_eq!(tiff(b"II*\0\xff\xff\xff\xff"), Ok(()), "the decoder says it better");
+    }
+
+    #[test]
+    fn a_coded_picture_may_not_be_larger_than_its_canvas() {
+        let chunk = |name: &[u8], data: &[u8]| [name, &(data.len() as u32).to_le_bytes(), data].concat();
+        let canvas = chunk(b"VP8X", &[0, 0, 0, 0, 15, 0, 0, 7, 0, 0]);
+        let lossy = |width: u16, height: u16| {
+            chunk(b"VP8 ", &[&[0, 0, 0, 0x9d, 1, 0x2a][..], &width.to_le_bytes(), &height.to_le_bytes()].concat())
+        };
+        let lossless = |width: u32, height: u32| {
+            chunk(b"VP8L", &[&[0x2f][..], &((width - 1) | (height - 1) << 14).to_le_bytes(), &[0]].concat())
+        };
+        let file = |chunks: &[&[u8]]| [&b"RIFF\0\0\0\0WEBP"[..], &chunks.concat()].concat();
+        assert_eq!(webp(&file(&[&canvas, &lossy(16, 8)])), Ok(()));
+        assert_eq!(webp(&file(&[&lossy(16_000, 16_000)])), Ok(()), "its own size is the picture's");
+        assert!(webp(&file(&[&canvas, &lossy(17, 8)])).unwrap_err().contains("17x8 in a canvas of 16x8"));
+        assert!(webp(&file(&[&canvas, &lossless(16, 9)])).is_err());
+        assert_eq!(webp(&file(&[&canvas, &chunk(b"ICCP", b"odd"), b"\0", &lossless(16, 8)])), Ok(()));
+        let frame = chunk(b"ANMF", &[vec![0; 16], lossy(16_000, 8)].concat());
+        assert!(webp(&file(&[&canvas, &frame])).is_err());
+        for name in ["lossy.webp", "lossless.webp", "alpha.webp", "animated.webp"] {
+            assert_eq!(webp(&fixture(&format!("images_formats/{name}"))), Ok(()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Damaged files of every codec: 10,000 each, cut, with bits flipped, with bytes replaced, and spliced with others. None may
+//! panic out, abort, or take memory beyond the limits. More of them, and what came of them:
+//!
+//! ```sh
+//! FEEDSTOCK_MUTATIONS=200000 cargo test --profile ci --test mutations -- --nocapture
+//! ```
+//!
+//! `FEEDSTOCK_CODEC=tiff` takes one codec alone, `FEEDSTOCK_PANICS=1` shows where caught panics come from.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use feedstock::Reason;
+use feedstock::codec::{CODECS, Check, Codec, Limits, Scratch, Want, guarded};
+use feedstock::data::info::Kind;
+
+/// Counts what is allocated.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is the system allocator's own; only numbers are kept beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(live, Ordering::Relaxed);
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The largest decode takes 35 bytes a pixel of the million that the limits admit, or 16 MiB of samples in a vector that holds
+/// up to twice what it needs; a decoder may take 64 MiB for itself.
+const MOST: usize = 100 << 20;
+
+/// xorshift64*: the same damage on every machine.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below.max(1)
+    }
+}
+
+/// One damaged file.
+fn damaged(files: &[Vec<u8>], number: u64) -> Vec<u8> {
+    let mut draw = Draw(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut made = files[number as usize % files.len()].clone();
+    let kind = draw.below(6);
+    if kind == 0 {
+        made.truncate(draw.below(made.len()));
+    }
+    if kind == 1 {
+        // A piece of this or another file of the format, somewhere.
+        let other = &files[draw.below(files.len())];
+        let from = draw.below(other.len());
+        let piece = &other[from..(from + 1 + draw.below(4096)).min(other.len())];
+        let at = draw.below(made.len());
+        let end = if draw.below(2) == 0 { at } else { (at + piece.len()).min(made.len()) };
+        made.splice(at..end, piece.iter().copied());
+    }
+    if kind == 2 {
+        // A hole.
+        let at = draw.below(made.len());
+        let end = (at + 1 + draw.below(64)).min(made.len());
+        made.drain(at..end);
+    }
+    for _ in 0..if kind < 3 { draw.below(3) } else { 1 + draw.below(8) } {
+        // Half of the damage goes into the first bytes: headers are where the sizes are.
+        let span = if draw.below(2) == 0 { made.len().min(256) } else { made.len() };
+        if span == 0 {
+            break;
+        }
+        let at = draw.below(span);
+        made[at] = match draw.below(4) {
+            0 => [0, 0xff, 0x7f, 0x80][draw.below(4)],
+            1 => draw.below(256) as u8,
+            _ => made[at] ^ (1 << draw.below(8)),
+        };
+    }
+    made
+}
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    let mut all: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    for path in all {
+        if path.is_dir() { files(&path, into) } else { into.push(path) }
+    }
+}
+
+/// What a codec's runs came to.
+#[derive(Default)]
+struct Tally {
+    read: u64,
+    refused: BTreeMap<&'static str, u64>,
+    panics: BTreeMap<String, u64>,
+    peak: usize,
+}
+
+fn run(codec: &dyn Codec, files: &[Vec<u8>], count: u64) -> Tally {
+    let limits =
+        Limits { payload_bytes: 8 << 20, pixels: 1 << 20, samples: 1 << 22, frames: 200, decoded_bytes: 64 << 20 };
+    let mut tally = Tally::default();
+    let mut scratch = Scratch::default();
+    for number in 0..count {
+        let made = damaged(files, number);
+        let before = LIVE.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        // As ingest does: what panics is caught, and its state is not used again.
+        let found = guarded(codec.name(), || {
+            codec.probe(&made, &limits)?;
+            let info = codec.check(&made, Check::Decode, &limits, &mut scratch)?;
+            let range = Some((info.count / 3, info.count / 2));
+            let times = [0, info.duration_us as i64 / 2];
+            match codec.kind() {
+                Kind::Image => codec.decode(&made, Want::Image { region: None }, &limits, &mut scratch).map(drop)?,
+                Kind::Audio => codec.decode(&made, Want::Audio { range }, &limits, &mut scratch).map(drop)?,
+                Kind::Video => {
+                    codec.decode(&made, Want::Video { times_us: &times }, &limits, &mut scratch).map(drop)?;
+                }
+                Kind::Text => {}
+            }
+            Ok(())
+        });
+        match found {
+            Ok(()) => tally.read += 1,
+            Err(fault) if fault.reason == Reason::DecoderPanic => {
+                scratch = Scratch::default();
+                let words = fault.message.chars().filter(|c| !c.is_ascii_digit()).collect();
+                *tally.panics.entry(words).or_default() += 1;
+            }
+            Err(fault) => *tally.refused.entry(fault.reason.code()).or_default() += 1,
+        }
+        let most = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+        tally.peak = tally.peak.max(most);
+        assert!(most < MOST, "{}: number {number} took {} MiB", codec.name(), most >> 20);
+    }
+    tally
+}
+
+#[test]
+fn no_damage_panics_out_or_takes_memory() {
+    let count = std::env::var("FEEDSTOCK_MUTATIONS").map_or(10_000, |n| n.parse().unwrap());
+    let only = std::env::var("FEEDSTOCK_CODEC").ok();
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::env::var_os("FEEDSTOCK_PANICS").is_some() || !feedstock::codec::is_guarded() {
+            report(info);
+        }
+    }));
+    let mut paths = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"), &mut paths);
+    let all: Vec<Vec<u8>> = paths.iter().map(|p| std::fs::read(p).unwrap()).filter(|b| b.len() < 1 << 17).collect();
+    for codec in CODECS.iter().filter(|c| only.as_deref().is_none_or(|only| only == c.name())) {
+        // The first codec that knows a file is the one that reads it.
+        let own = |b: &&Vec<u8>| CODECS.iter().find(|c| c.sniff(b)).is_some_and(|c| c.name() == codec.name());
+        let files: Vec<Vec<u8>> = all.iter().filter(own).filter(|b| !b.is_empty()).cloned().collect();
+        assert!(!files.is_empty(), "{} has no fixture", codec.name());
+        let started = feedstock::clock::Mark::now();
+        let tally = run(*codec, &files, count);
+        let Tally { read, refused, panics, peak } = tally;
+        println!(
+            "{:<9} {count} of {} files in {:.0} s: {read} read, refused {refused:?}, peak {} MiB, caught panics {panics:?}",
+            codec.name(),
+            files.len(),
+            started.elapsed().as_secs_f64(),
+            peak >> 20,
+        );
+        assert!(refused.values().sum::<u64>() > 0, "{}: nothing was damaged", codec.name());
+    }
+}
