@@ -281,10 +281,8 @@ mod tests {
     /// ONNX's `QuantizeLinear` before it saturates, in f64 but for the division, which is one of f32.
     fn quantised(value: f32, quant: Quant) -> f64 {
         let (ratio, whole) = (f64::from(value / quant.scale), f64::from(value / quant.scale).floor());
-        let up = match ratio - whole {
-            rest if rest == 0.5 => whole % 2.0 != 0.0,
-            rest => rest > 0.5,
-        };
+        let rest = ratio - whole;
+        let up = rest > 0.5 || (rest == 0.5 && whole % 2.0 != 0.0);
         whole + f64::from(u8::from(up)) + f64::from(quant.zero_point)
     }
 

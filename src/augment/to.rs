@@ -87,7 +87,7 @@ impl To {
             return Ok(());
         };
         let scale = self.scale.unwrap_or_default() as f32;
-        if !(scale > 0.0 && scale.is_finite()) || !range.contains(&self.zero_point.unwrap_or(0)) {
+        if !(scale > 0.0 && scale.is_finite() && range.contains(&self.zero_point.unwrap_or(0))) {
             return wrong(
                 format!("scale = {scale}, zero_point = {}", self.zero_point.unwrap_or(0)),
                 "scale is above 0, zero_point is a value of the type: -128 to 127 for i8, 0 to 255 for u8",
