@@ -222,7 +222,7 @@ pub enum Store {
     F16,
     /// bfloat16, rounded to nearest, ties to even.
     BF16,
-    /// `round(x / scale) + zero_point`, ties to even, saturated: ONNX's `QuantizeLinear`. A value that is no number gives 0.
+    /// `round(x / scale) + zero_point`, ties to even, saturated: ONNX's `QuantizeLinear`. What is no number gives the smallest.
     I8(Quant),
     /// The same into 0 to 255.
     U8(Quant),
@@ -273,12 +273,15 @@ pub struct Quant {
 }
 
 impl Quant {
-    /// One value, saturated to `low..=high`.
+    /// One value, saturated to `low..=high`, which lie within -2^16 to 2^16.
     #[inline(always)]
     pub fn value(self, x: f32, low: i32, high: i32) -> i32 {
-        // In f32 up to the saturation: every sum that is within -128 to 255 is exact. NaN becomes 0 by the cast.
-        let sum = (x / self.scale).round_ties_even() + self.zero_point as f32;
-        sum.clamp(low as f32, high as f32) as i32
+        // Saturated first, which is the same as the ends are whole numbers. Behind this sum floats are whole numbers, so that
+        // it rounds to the nearest, ties to even, and its low bits are the number: all of it is done on several at once.
+        const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+        let ends = ((low - self.zero_point) as f32, (high - self.zero_point) as f32);
+        let ratio = (x / self.scale).max(ends.0).min(ends.1);
+        (ratio + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32 + self.zero_point
     }
 }
 
@@ -556,7 +559,7 @@ mod tests {
         let halves = Quant { scale: 1.0, zero_point: 0 };
         assert_eq!([0.5, 1.5, 2.5, -0.5, -1.5].map(|x| halves.value(x, -128, 127)), [0, 2, 2, 0, -2]);
         let ends = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::NAN].map(|x| halves.value(x, -128, 127));
-        assert_eq!(ends, [127, -128, 127, 0]);
+        assert_eq!(ends, [127, -128, 127, -128]);
         let tiny = Quant { scale: f32::MIN_POSITIVE, zero_point: -5 };
         assert_eq!([1.0, -1.0, 0.0].map(|x| tiny.value(x, -128, 127)), [127, -128, -5]);
     }
