@@ -8,14 +8,15 @@
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use super::jpeg_header::{self, Header};
-use super::{check_size, region_of, sized};
+use super::{Native, check_size, region_of, sized};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
-/// The JPEG codec: baseline, extended, progressive and arithmetic-coded files of 8 bits, gray or three components.
+/// The JPEG codec: baseline, extended, progressive and arithmetic-coded files of 8 bits, gray, colour, or four inks.
 ///
-/// Refused as unsupported: CMYK and YCCK, lossless and hierarchical files, 12 bits. Strict where libjpeg warns: a scan
+/// CMYK and YCCK are taken as Adobe stores them, inverted, whether its marker is there or not, and become RGB without a colour
+/// profile, as Pillow does both; a region of them is handed over as the whole picture. Refused as unsupported: black that is sampled more coarsely than the picture, lossless and hierarchical files, 12 bits. Strict where libjpeg warns: a scan
 /// that ends before its last block is [`Reason::Truncated`] (or [`Reason::Corrupt`] if the file has its end marker); a
 /// missing end marker or bytes behind the picture are fine as long as every block is there.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +53,8 @@ impl Codec for Jpeg {
         // RGB and three planes; where scans follow each other, also a coefficient of two bytes for each sample.
         let sequential = jpeg_header::read(bytes).is_ok_and(|header| header.sequential);
         let pixels = u64::from(info.width) * u64::from(info.height);
-        pixels.saturating_mul(if sequential { 3 + 3 } else { 3 + 3 + 6 })
+        let inks = if info.channels == 4 { 4 + 1 } else { 0 };
+        pixels.saturating_mul(inks + if sequential { 3 + 3 } else { 3 + 3 + 6 })
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {
@@ -78,6 +80,18 @@ impl Codec for Jpeg {
         let region = want.region("a JPEG")?;
         let header = header(bytes, limits)?;
         let region = region_of(region, header.width, header.height)?;
+        if header.components == INKS {
+            let mut native = std::mem::take(scratch.state::<Native>());
+            let done = decode(bytes, &header, limits, &mut native.0, |_| {});
+            if done.is_ok() {
+                let pixels = header.width as usize * header.height as usize;
+                from_inks(&native.0[..pixels * 4], sized(&mut scratch.bytes, pixels * 3));
+            }
+            *scratch.state::<Native>() = native;
+            done?;
+            let whole = Rect { x: 0, y: 0, width: header.width, height: header.height };
+            return Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, whole)));
+        }
         let (x, width) = if (region.width, region.height) == (header.width, header.height) {
             decode(bytes, &header, limits, &mut scratch.bytes, |_| {})?;
             (0, header.width)
@@ -85,6 +99,22 @@ impl Codec for Jpeg {
             decode_region(bytes, &header, region, limits, scratch)?
         };
         Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, Rect { x, width, ..region })))
+    }
+}
+
+/// Components of CMYK and YCCK.
+const INKS: u8 = 4;
+
+/// CMYK as Adobe stores it (255 is no ink) to RGB: `(255 - c) * (255 - k) / 255` of the true inks, each product rounded as
+/// Pillow rounds it.
+fn from_inks(inks: &[u8], rgb: &mut [u8]) {
+    for (ink, rgb) in inks.as_chunks::<4>().0.iter().zip(rgb.as_chunks_mut::<3>().0) {
+        let left = u32::from(ink[3]);
+        for (to, stored) in rgb.iter_mut().zip(ink) {
+            // Pillow takes off what the ink covers: ink * left / 255, to the nearest.
+            let product = (255 - u32::from(*stored)) * left + 128;
+            *to = (left - ((product >> 8) + product >> 8)) as u8;
+        }
     }
 }
 
@@ -174,7 +204,7 @@ fn shorten(bytes: &[u8], header: &Header, rows: u32, copy: &mut Vec<u8>) {
     copy.extend_from_slice(&bytes[header.scan_at..]);
 }
 
-/// Decodes into `out` as configured and returns (width, height) of what is there.
+/// Decodes into `out` as configured, as RGB or four inks, and returns (width, height) of what is there.
 fn decode<'b>(
     bytes: &'b [u8],
     header: &Header,
@@ -192,12 +222,13 @@ fn decode<'b>(
         if !header.sequential && !ends(bytes) {
             return Err(Fault::new(Reason::Truncated, "the JPEG ends before its last scan"));
         }
-        decoder.set_output_format(PixelFormat::Rgb);
+        let format = if header.components == INKS { PixelFormat::Cmyk } else { PixelFormat::Rgb };
+        decoder.set_output_format(format);
         configure(&mut decoder);
         let length = decoder.output_buffer_size().map_err(|e| fault(e, bytes))?;
         Limits::check("decoded bytes", length as u64, limits.decoded_bytes)?;
         let done = decoder.decode_image_into(sized(out, length)).map_err(|e| fault(e, bytes))?;
-        if done.pixel_format != PixelFormat::Rgb || done.bytes_written != done.width * done.height * 3 {
+        if done.pixel_format != format || done.bytes_written != done.width * done.height * format.bytes_per_pixel() {
             return Err(disagree("the pixel format"));
         }
         Ok((done.width as u32, done.height as u32))
@@ -357,8 +388,9 @@ mod tests {
 
     #[test]
     fn what_is_not_decoded_is_unsupported() {
-        let cmyk = fixture("images_extra/cmyk.jpg");
-        assert_eq!(Jpeg.probe(&cmyk, &Limits::default()).unwrap_err().reason, Reason::Unsupported);
+        let black = fixture("images_extra/ycck_black_sampled.jpg");
+        let fault = Jpeg.probe(&black, &Limits::default()).unwrap_err();
+        assert!(fault.reason == Reason::Unsupported && fault.message.contains("black ink"), "{fault}");
         let bytes = fixture("images/train/pants/000_444.jpg");
         let limits = Limits { pixels: 100, ..Limits::default() };
         assert_eq!(Jpeg.probe(&bytes, &limits).unwrap_err().reason, Reason::OverLimit);

@@ -9,7 +9,7 @@ pub(super) struct Header {
     pub(super) width: u32,
     /// Pixels down.
     pub(super) height: u32,
-    /// 1 (gray) or 3.
+    /// 1 (gray), 3, or 4 (CMYK, YCCK).
     pub(super) components: u8,
     /// Rows of pixels in a row of MCUs: 8 times the largest vertical sampling factor.
     pub(super) mcu_rows: u32,
@@ -110,8 +110,7 @@ fn read_frame(code: u8, segment: &[u8], at: usize) -> Result<Header, Fault> {
         return Err(unsupported(format!("{precision} bits a sample")));
     }
     match components {
-        1 | 3 => {}
-        4 => return Err(unsupported("four components (CMYK or YCCK)")),
+        1 | 3 | 4 => {}
         n => return Err(unsupported(format!("{n} components"))),
     }
     if width == 0 {
@@ -130,6 +129,10 @@ fn read_frame(code: u8, segment: &[u8], at: usize) -> Result<Header, Fault> {
     let ((most_h, least_h), (most, least)) = (factors(4), factors(0));
     if least == 0 || least_h == 0 || most > 4 || most_h > 4 {
         return Err(corrupt("a sampling factor outside 1 to 4"));
+    }
+    // libjpeg-turbo-rs 0.9 reads beyond the end of black that has fewer samples than the picture has pixels.
+    if components == 4 && rest[10] != most_h << 4 | most {
+        return Err(unsupported("black ink (CMYK, YCCK) sampled more coarsely than another"));
     }
     let single = components == 1;
     Ok(Header {
