@@ -117,8 +117,8 @@ fn body(view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
 #[inline(always)]
 fn nearest_bf16(x: f32) -> half::bf16 {
     let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    let quiet = bits >> 16 | 0x40;
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    let quiet = (bits >> 16) | 0x40;
     half::bf16::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { quiet } else { rounded } as u16)
 }
 

@@ -113,7 +113,7 @@ fn from_inks(inks: &[u8], rgb: &mut [u8]) {
         for (to, stored) in rgb.iter_mut().zip(ink) {
             // Pillow takes off what the ink covers: ink * left / 255, to the nearest.
             let product = (255 - u32::from(*stored)) * left + 128;
-            *to = (left - ((product >> 8) + product >> 8)) as u8;
+            *to = (left - (((product >> 8) + product) >> 8)) as u8;
         }
     }
 }
