@@ -37,4 +37,10 @@ pub const BACKENDS: &[BackendEntry] = &[
         here: false,
         hand_over: "burn's host tensors take the batch's memory, nothing is copied; a device copies once",
     },
+    BackendEntry {
+        name: "candle",
+        place: "workspace member feedstock-candle",
+        here: false,
+        hand_over: "one copy: candle's tensors own their memory",
+    },
 ];
