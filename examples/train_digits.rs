@@ -31,7 +31,7 @@ const HELP: &str = "\
 train_digits [--train-dataset DIR] [options]
 
   --train-dataset DIR  a feedstock dataset with the split train and others (the bundled fixtures, a few steps)
-  --epochs N           passes over the training recordings (20)
+  --epochs N           passes over the training recordings (40)
   --batch N            recordings of a step (32)
   --threads N          threads of the loader (1: the model has the other core)
   --seed N             of the order, the cuts and the first weights (0)";
@@ -46,7 +46,7 @@ struct Args {
 
 impl Args {
     fn parse() -> Result<Self, Failure> {
-        let mut args = Args { dataset: None, epochs: 20, batch: 32, threads: 1, seed: 0 };
+        let mut args = Args { dataset: None, epochs: 40, batch: 32, threads: 1, seed: 0 };
         let (mut given, mut epochs, mut batch) = (std::env::args().skip(1), None, None);
         while let Some(flag) = given.next() {
             let mut value = || given.next().ok_or_else(|| format!("{flag} needs a value\n\n{HELP}"));
