@@ -15,6 +15,7 @@ use crate::error::{Fault, Reason};
 
 #[cfg(feature = "audio")]
 pub mod audio;
+pub mod codings;
 #[cfg(any(feature = "audio", feature = "video"))]
 mod container;
 #[cfg(feature = "image")]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use feedstock::augment::OPS;
 use feedstock::backend::BACKENDS;
 use feedstock::codec::CODECS;
+use feedstock::codec::codings::CODINGS;
 use feedstock::source::SOURCES;
 use serde_json::{Map, Value, json};
 
@@ -47,7 +48,15 @@ impl Table {
             Table::Sources => {
                 SOURCES.iter().map(|s| json!({"name": s.name, "version": s.version, "summary": s.summary})).collect()
             }
-            Table::Codecs => CODECS.iter().map(|c| json!({"name": c.name(), "kind": c.kind()})).collect(),
+            Table::Codecs => CODECS
+                .iter()
+                .map(|c| {
+                    let of = CODINGS.iter().filter(|coding| coding.format == c.format());
+                    let codings: Vec<Value> =
+                        of.map(|c| json!({"coding": c.coding, "crate": c.krate, "pure_rust": c.pure_rust})).collect();
+                    json!({"name": c.name(), "kind": c.kind(), "codings": codings})
+                })
+                .collect(),
             Table::Operations => OPS
                 .iter()
                 .map(|o| {
@@ -81,6 +90,10 @@ impl List {
                     .map(|(key, value)| match (key.as_str(), value) {
                         ("summary" | "kind" | "where" | "hand_over", Value::String(text)) => text.clone(),
                         ("here", Value::Bool(here)) => if *here { "in this build" } else { "not in this build" }.into(),
+                        ("codings", Value::Array(codings)) => {
+                            let names = codings.iter().filter_map(|c| c["coding"].as_str());
+                            names.collect::<Vec<_>>().join(", ")
+                        }
                         (key, value) => format!("{key} {value}"),
                     })
                     .collect();
