@@ -9,12 +9,14 @@
 //! - What a decoder does not do (`docs/formats.md` says what it does) is refused as `unsupported` by name.
 //! - A stream with a missing reference picture is refused where ffmpeg would conceal it.
 
+#[cfg(feature = "av1")]
 mod av1;
 mod bits;
 mod clip;
 mod color;
 mod h264;
 mod h265;
+#[cfg(feature = "image")]
 mod mjpeg;
 mod nal;
 mod picture;
@@ -39,7 +41,7 @@ pub const MATROSKA: Container = Container { format: Format::Matroska, sniff: mkv
 ///
 /// [`Codec::probe`] gives the cropped size of a frame in pixels, the number of frames that are presented, their mean rate (per
 /// 1,000 s) and the time from the first frame's beginning to the last one's end. [`Codec::decode`] takes [`Want::Video`] (a
-/// frame for each time, decoding only what these need) or anything else (all frames), and gives `[frames, height, width, 3]`.
+/// frame for each time, decoding only what these need), [`Want::Keys`], or anything else (all frames), and gives `[frames, height, width, 3]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Container {
     format: Format,
@@ -118,6 +120,7 @@ impl Codec for Container {
                     Limits::check("frames", times_us.len() as u64, limits.frames)?;
                     times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
                 }
+                Want::Keys { from_us, to_us, most } => clip.track.keys(from_us..to_us, most),
                 _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
             };
             rgb(&clip, &frames, limits, &mut scratch.bytes)?;
