@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::data::info::{Format, Info, Kind};
 use crate::error::{Fault, Reason};
 
+pub use shown::decode_shown;
+
 #[cfg(feature = "audio")]
 pub mod audio;
 #[cfg(any(feature = "audio", feature = "video"))]
 mod container;
 #[cfg(feature = "image")]
 pub mod image;
+mod shown;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "video")]
@@ -97,7 +100,7 @@ pub enum Want<'a> {
     Whole,
     /// A picture's region, as RGB8. `None`: all of it.
     Image {
-        /// In pixels of the stored picture.
+        /// In pixels of the picture as it is stored; for [`decode_shown`] as it is shown.
         region: Option<Rect>,
     },
     /// A range of a recording, in samples a channel. `None`: all of it.
@@ -222,7 +225,8 @@ pub trait Codec: Send + Sync {
         }
     }
 
-    /// Decodes what is wanted, or more. Facts that disagree with `probe` are a fault, never a wrong answer.
+    /// Decodes what is wanted, or more, as it is stored: [`decode_shown`] turns it. Facts that disagree with `probe` are a fault,
+    /// never a wrong answer.
     fn decode<'s>(
         &self,
         bytes: &'s [u8],

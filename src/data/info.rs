@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::orientation::Orientation;
+
 /// The kinds of media a feature can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,9 +117,9 @@ formats! {
 pub struct Info {
     /// The encoding.
     pub format: Format,
-    /// Pixels across (image, video).
+    /// Pixels across as shown (image, video).
     pub width: u32,
-    /// Pixels down (image, video).
+    /// Pixels down as shown (image, video).
     pub height: u32,
     /// Colour channels as stored, or audio channels.
     pub channels: u32,
@@ -127,12 +129,23 @@ pub struct Info {
     pub count: u64,
     /// Play time in microseconds (audio, video).
     pub duration_us: u64,
+    /// How what is stored is turned to be shown (image, video).
+    pub orientation: Orientation,
 }
 
 impl Info {
     /// Nothing known but the format.
     pub fn of(format: Format) -> Self {
-        Info { format, width: 0, height: 0, channels: 0, rate: 0, count: 0, duration_us: 0 }
+        Info {
+            format,
+            width: 0,
+            height: 0,
+            channels: 0,
+            rate: 0,
+            count: 0,
+            duration_us: 0,
+            orientation: Orientation::STORED,
+        }
     }
 
     /// The value of one fact, as an extent of a tensor.

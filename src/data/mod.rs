@@ -7,6 +7,7 @@ pub mod index;
 pub mod info;
 pub mod label;
 pub mod manifest;
+pub mod orientation;
 pub mod record;
 pub mod tensor;
 

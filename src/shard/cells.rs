@@ -21,6 +21,7 @@ struct Facts {
     small: [Int32Builder; 4],
     large: [Int64Builder; 2],
     hash: UInt64Builder,
+    orientation: Int32Builder,
     valid: Vec<bool>,
 }
 
@@ -31,6 +32,7 @@ impl Facts {
             small: std::array::from_fn(|_| Int32Builder::new()),
             large: std::array::from_fn(|_| Int64Builder::new()),
             hash: UInt64Builder::new(),
+            orientation: Int32Builder::new(),
             valid: Vec::new(),
         }
     }
@@ -40,6 +42,7 @@ impl Facts {
         self.small.iter_mut().for_each(Int32Builder::append_null);
         self.large.iter_mut().for_each(Int64Builder::append_null);
         self.hash.append_null();
+        self.orientation.append_null();
         self.valid.push(false);
     }
 
@@ -63,6 +66,8 @@ impl Facts {
             builder.append_option((means || value != 0).then_some(value));
         }
         self.hash.append_value(hash);
+        let turn = info.orientation.code() as i32;
+        self.orientation.append_option((turn != 0).then_some(turn));
         self.valid.push(true);
         Ok(())
     }
@@ -79,6 +84,7 @@ impl Facts {
             Arc::new(count.finish()),
             Arc::new(duration.finish()),
             Arc::new(self.hash.finish()),
+            Arc::new(self.orientation.finish()),
         ];
         let valid = NullBuffer::from(std::mem::take(&mut self.valid));
         Ok(Arc::new(StructArray::try_new(info_fields(), arrays, Some(valid))?))

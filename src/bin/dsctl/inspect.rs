@@ -69,7 +69,7 @@ impl Inspect {
                 "format": info.format.name(), "bytes": payload.length, "offset": payload.offset,
                 "hash": format!("{:016x}", payload.hash), "hash_ok": found == payload.hash,
                 "width": info.width, "height": info.height, "channels": info.channels, "rate": info.rate,
-                "count": info.count, "duration_us": info.duration_us,
+                "count": info.count, "duration_us": info.duration_us, "orientation": info.orientation.code(),
             });
             if let Some(facts) = facts.as_object_mut() {
                 facts.retain(|name, value| value != 0 || name == "offset");

@@ -79,7 +79,7 @@ fn json_schema<'a>(schema: &Schema, splits: impl Iterator<Item = &'a String>) ->
                 let count = json!({"type": "integer", "minimum": 0});
                 let mut properties = json!({
                     "format": {"enum": formats}, "bytes": count, "width": count, "height": count, "channels": count,
-                    "rate": count, "count": count, "duration_us": count,
+                    "rate": count, "count": count, "duration_us": count, "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
                 });
                 if *payload == Feature::Text {
                     properties["text"] = json!({"type": "string"});

@@ -99,6 +99,9 @@ fn media_lines(media: &MediaStats) {
     if !media.rates.is_empty() {
         output::line(format_args!("    rates     {}", counted(&media.rates, " Hz")));
     }
+    if !media.turned.is_empty() {
+        output::line(format_args!("    turned    by orientation {}", counted(&media.turned, "")));
+    }
     spread_line("bytes", &media.bytes, "");
     spread_line("width", &media.width, "");
     spread_line("height", &media.height, "");

@@ -6,14 +6,14 @@ use ::image::codecs::png::PngDecoder;
 use ::image::error::ImageError;
 use ::image::{ImageDecoder, Limits as ImageLimits};
 
-use super::{Native, check_size, region_of, sized, spread};
+use super::{Native, check_size, metadata, region_of, sized, spread};
 use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
 /// The PNG codec: every colour type and depth. Of an animated PNG the default picture is taken.
 ///
-/// A region is handed over as the whole picture. Text, colour profiles and gamma are not looked at; a wrong checksum of
+/// A region is handed over as the whole picture. Text and gamma are not looked at; a wrong checksum of
 /// pixel data is [`Reason::Corrupt`].
 #[derive(Debug, Clone, Copy)]
 pub struct Png;
@@ -123,7 +123,7 @@ impl Codec for Png {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        header(bytes, limits)
+        Ok(metadata::shown(header(bytes, limits)?, metadata::png(bytes)))
     }
 
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {

@@ -8,9 +8,10 @@ use std::io::Cursor;
 use ::image::error::ImageError;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits as ImageLimits};
 
-use super::{Native, bombs, check_size, region_of, sized, spread};
+use super::{Native, bombs, check_size, metadata, region_of, sized, spread};
 use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// A format that the `image` crate decodes whole. A region is handed over as the whole picture.
@@ -191,7 +192,17 @@ impl Raster {
         }
     }
 
-    /// A decoder behind its header, and the facts, within the limits.
+    /// What a file says of how it is turned.
+    fn orientation(self, bytes: &[u8], decoder: &mut impl ImageDecoder) -> Orientation {
+        match self.format {
+            Format::Webp => metadata::webp(bytes),
+            // A tag of the first directory, 1 where it is not there (TIFF 6.0, section 8).
+            Format::Tiff => decoder.orientation().map_or(Orientation::STORED, |o| Orientation::of(o.to_exif().into())),
+            _ => Orientation::STORED,
+        }
+    }
+
+    /// A decoder behind its header, and the facts as stored, within the limits.
     fn open<'b>(self, bytes: &'b [u8], limits: &Limits) -> Result<(impl ImageDecoder + 'b, Info), Fault> {
         Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
         if !(self.sniff)(bytes) {
@@ -274,7 +285,10 @@ impl Codec for Raster {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        guarded(self.name(), || self.open(bytes, limits).map(|(_, info)| info))
+        guarded(self.name(), || {
+            let (mut decoder, info) = self.open(bytes, limits)?;
+            Ok(metadata::shown(info, self.orientation(bytes, &mut decoder)))
+        })
     }
 
     fn memory(&self, _bytes: &[u8], info: &Info) -> u64 {

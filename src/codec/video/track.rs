@@ -5,6 +5,7 @@
 //! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
 use crate::codec::container::{self, Coding, Edit, Listed};
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// A sample as decoding needs it.
@@ -27,6 +28,8 @@ pub(super) struct Track {
     pub(super) samples: Vec<Sample>,
     /// Indices of the presented samples, in the order of presentation.
     pub(super) shown: Vec<usize>,
+    /// How the container turns the frames.
+    pub(super) orientation: Orientation,
     /// Time on display of the last presented sample (microseconds).
     last_us: u64,
 }
@@ -54,7 +57,7 @@ fn apply(edit: Edit, samples: &mut [Listed], fragmented: bool) {
 impl Track {
     /// From a container's list.
     pub(super) fn new(track: container::Track) -> Result<Self, Fault> {
-        let container::Track { coding, record, listing, scale, edit, fragmented, .. } = track;
+        let container::Track { coding, record, listing, scale, edit, fragmented, orientation, .. } = track;
         match coding {
             Coding::H264 => {}
             Coding::Other(name) => {
@@ -84,7 +87,7 @@ impl Track {
         if shown.is_empty() {
             return Err(Fault::new(Reason::Corrupt, "the video track presents no frame"));
         }
-        Ok(Track { record, samples, shown, last_us: last_us.unsigned_abs() })
+        Ok(Track { record, samples, shown, orientation, last_us: last_us.unsigned_abs() })
     }
 
     /// The bytes of a sample, if the payload has them all.
@@ -169,6 +172,7 @@ mod tests {
             rate: 0,
             bits: 0,
             delay_ns: 0,
+            orientation: Orientation::STORED,
         });
         let track = track.unwrap();
         assert_eq!(track.shown, [0, 2, 1]);
