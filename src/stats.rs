@@ -13,6 +13,7 @@ use crate::data::feature::{Column, Feature};
 use crate::data::index::{Payload, Row};
 use crate::data::info::Kind;
 use crate::data::label::Value;
+use crate::data::profile::Profile;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -95,6 +96,9 @@ pub struct MediaStats {
     /// Pictures and clips that are turned to be shown, by EXIF's number (2 to 8).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub turned: BTreeMap<u32, u64>,
+    /// Pictures that carry a colour profile (ICC) other than sRGB, by its name. Pixels are not converted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<&'static str, u64>,
     /// Encoded bytes.
     pub bytes: Spread,
     /// Pixels across.
@@ -312,6 +316,9 @@ impl MediaStats {
         }
         if !info.orientation.is_stored() {
             *self.turned.entry(info.orientation.code()).or_default() += 1;
+        }
+        if info.profile != Profile::Srgb {
+            *self.profiles.entry(info.profile.name()).or_default() += 1;
         }
         if matches!(kind, Kind::Image | Kind::Video) {
             self.width.add(f64::from(info.width));

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use feedstock::Reason;
-use feedstock::codec::{CODECS, Check, Codec, Limits, Scratch, Want, guarded};
+use feedstock::codec::{CODECS, Check, Codec, Limits, Scratch, Want, guarded, sniff};
 use feedstock::data::info::Kind;
 
 /// Counts what is allocated.
@@ -168,8 +168,11 @@ fn no_damage_panics_out_or_takes_memory() {
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"), &mut paths);
     let all: Vec<Vec<u8>> = paths.iter().map(|p| std::fs::read(p).unwrap()).filter(|b| b.len() < 1 << 17).collect();
     for codec in CODECS.iter().filter(|c| only.as_deref().is_none_or(|only| only == c.name())) {
-        // The first codec that knows a file is the one that reads it.
-        let own = |b: &&Vec<u8>| CODECS.iter().find(|c| c.sniff(b)).is_some_and(|c| c.name() == codec.name());
+        // The first codec of a kind that knows a file is the one that reads it, if the file is of that kind.
+        let own = |b: &&Vec<u8>| match codec.kind() {
+            Kind::Text => CODECS.iter().find(|c| c.sniff(b)).is_some_and(|c| c.name() == codec.name()),
+            kind => sniff(b, kind).is_ok_and(|c| c.name() == codec.name()),
+        };
         let files: Vec<Vec<u8>> = all.iter().filter(own).filter(|b| !b.is_empty()).cloned().collect();
         assert!(!files.is_empty(), "{} has no fixture", codec.name());
         let started = feedstock::clock::Mark::now();

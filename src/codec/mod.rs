@@ -321,6 +321,13 @@ pub const CODECS: &[&dyn Codec] = &[
     &video::MP4,
     #[cfg(feature = "video")]
     &video::MATROSKA,
+    // The same files as of pictures: pictures come first, and only where clips are wanted they are these.
+    #[cfg(feature = "image")]
+    &image::animation::GIF,
+    #[cfg(feature = "image")]
+    &image::animation::WEBP,
+    #[cfg(feature = "image")]
+    &image::animation::PNG,
     // These have a few bits for a magic number, and TGA has none: after all that have one.
     #[cfg(feature = "audio")]
     &audio::AAC,
@@ -373,12 +380,14 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
     if bytes.is_empty() {
         return Err(Fault::new(Reason::Empty, "the file has no bytes"));
     }
+    // An animation is read by codecs of two kinds: it is what is wanted.
+    let wanted = || CODECS.iter().copied().filter(|c| c.kind() == kind).find(|c| c.sniff(bytes));
     match CODECS.iter().copied().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(bytes)) {
         Some(codec) if codec.kind() == kind => Ok(codec),
-        Some(codec) => Err(Fault::new(
-            Reason::WrongMedia,
-            format!("the content is {} ({}), the column holds {}", codec.name(), codec.kind().name(), kind.name()),
-        )),
+        Some(codec) => wanted().ok_or_else(|| {
+            let (is, holds) = (codec.kind().name(), kind.name());
+            Fault::new(Reason::WrongMedia, format!("the content is {} ({is}), the column holds {holds}", codec.name()))
+        }),
         None => Err(match foreign(bytes) {
             Some(name) => {
                 Fault::new(Reason::Unsupported, format!("the content is {name}, which this build does not read"))
@@ -418,7 +427,11 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
 
 /// The feature that brings a format.
 fn feature(format: Format) -> &'static str {
-    if format == Format::Exr { "exr" } else { format.kind().name() }
+    match format {
+        Format::Exr => "exr",
+        Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
+        _ => format.kind().name(),
+    }
 }
 
 /// The codec of a stored format, or the feature that would bring it.

@@ -123,6 +123,7 @@ pub fn info_fields() -> Fields {
         Field::new("duration_us", DataType::Int64, true),
         Field::new("hash", DataType::UInt64, true),
         Field::new("orientation", DataType::Int32, true),
+        Field::new("profile", DataType::Utf8, true),
     ])
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::orientation::Orientation;
+use super::profile::Profile;
 
 /// The kinds of media a feature can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -106,6 +107,12 @@ formats! {
     Mp4 = 32, Video, "mp4";
     /// Matroska or WebM with a video track.
     Matroska = 33, Video, "matroska";
+    /// GIF as moving pictures.
+    AnimatedGif = 34, Video, "animated-gif";
+    /// WebP as moving pictures.
+    AnimatedWebp = 35, Video, "animated-webp";
+    /// PNG as moving pictures.
+    Apng = 36, Video, "apng";
     /// UTF-8 text.
     Utf8 = 48, Text, "utf8";
 }
@@ -131,6 +138,8 @@ pub struct Info {
     pub duration_us: u64,
     /// How what is stored is turned to be shown (image, video).
     pub orientation: Orientation,
+    /// The colour profile that it carries (image). Noted, not applied.
+    pub profile: Profile,
 }
 
 impl Info {
@@ -145,6 +154,7 @@ impl Info {
             count: 0,
             duration_us: 0,
             orientation: Orientation::STORED,
+            profile: Profile::Srgb,
         }
     }
 

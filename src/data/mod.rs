@@ -8,6 +8,7 @@ pub mod info;
 pub mod label;
 pub mod manifest;
 pub mod orientation;
+pub mod profile;
 pub mod record;
 pub mod tensor;
 

@@ -19,6 +19,7 @@ use crate::data::index::{IndexCell, Payload, hex, shard_path};
 use crate::data::info::{Format, Info};
 use crate::data::manifest::ShardRef;
 use crate::data::orientation::Orientation;
+use crate::data::profile::Profile;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Result};
 
@@ -233,6 +234,8 @@ impl<'a> CellReader<'a> {
             let array = facts.column_by_name(name).map(|column| column.as_primitive::<Int32Type>());
             array.filter(|a| a.is_valid(row)).map_or(0, |a| u32::try_from(a.value(row)).unwrap_or(0))
         };
+        let profile = facts.column_by_name("profile").map(|column| column.as_string::<i32>());
+        let profile = profile.filter(|a| a.is_valid(row)).map(|a| a.value(row));
         let info = Info {
             format,
             width: small(1)?,
@@ -242,6 +245,7 @@ impl<'a> CellReader<'a> {
             count: large(5)?,
             duration_us: large(6)?,
             orientation: Orientation::of(later("orientation")),
+            profile: profile.map_or(Profile::Srgb, Profile::from_name),
         };
         let hash = facts.column(7).as_primitive::<UInt64Type>().value(row);
         if payload_hash(bytes) != hash {

@@ -8,7 +8,7 @@
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use super::jpeg_header::{self, Header};
-use super::{Native, check_size, metadata, region_of, sized};
+use super::{Native, check_size, icc, metadata, region_of, sized};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
@@ -121,7 +121,8 @@ fn from_inks(inks: &[u8], rgb: &mut [u8]) {
 fn info(bytes: &[u8], header: &Header) -> Info {
     let Header { width, height, components, .. } = *header;
     let stored = Info { width, height, channels: u32::from(components), ..Info::of(Format::Jpeg) };
-    metadata::shown(stored, metadata::jpeg(&bytes[..header.scan_at]))
+    let headers = &bytes[..header.scan_at];
+    metadata::shown(stored, metadata::jpeg(headers), icc::jpeg(headers).as_deref())
 }
 
 fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {

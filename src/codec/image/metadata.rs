@@ -4,14 +4,14 @@
 
 use ::image::metadata::Orientation as Exif;
 
-use super::jpeg_header;
+use super::{icc, jpeg_header};
 use crate::data::info::Info;
 use crate::data::orientation::Orientation;
 
-/// The facts of a picture as it is shown, from those as it is stored.
-pub(super) fn shown(stored: Info, orientation: Orientation) -> Info {
+/// The facts of a picture as it is shown, from those as it is stored, its orientation and its colour profile (ICC).
+pub(super) fn shown(stored: Info, orientation: Orientation, icc: Option<&[u8]>) -> Info {
     let (width, height) = orientation.size((stored.width, stored.height));
-    Info { width, height, orientation, ..stored }
+    Info { width, height, orientation, profile: icc.map(icc::named).unwrap_or_default(), ..stored }
 }
 
 /// What an EXIF block says; it is a TIFF file's beginning, by rights without the name that JPEG has in front of it.
@@ -55,7 +55,12 @@ pub(super) fn webp(bytes: &[u8]) -> Orientation {
 
 /// The chunks of a WebP (RFC 9649, 2.3); the last may be cut.
 pub(super) fn riff_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
-    let mut at = 12usize;
+    chunks(bytes.get(12..).unwrap_or_default())
+}
+
+/// Chunks without anything in front of them.
+pub(super) fn chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let mut at = 0usize;
     std::iter::from_fn(move || {
         let &[n0, n1, n2, n3, s0, s1, s2, s3] = bytes.get(at..at.checked_add(8)?)?.first_chunk()?;
         let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
