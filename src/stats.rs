@@ -13,6 +13,7 @@ use crate::data::feature::{Column, Feature};
 use crate::data::index::{Payload, Row};
 use crate::data::info::Kind;
 use crate::data::label::Value;
+use crate::data::profile::Profile;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -92,6 +93,12 @@ pub struct MediaStats {
     /// Recordings of each sample rate, in Hz.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rates: BTreeMap<u32, u64>,
+    /// Pictures and clips that are turned to be shown, by EXIF's number (2 to 8).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub turned: BTreeMap<u32, u64>,
+    /// Pictures that carry a colour profile (ICC) other than sRGB, by its name. Pixels are not converted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<&'static str, u64>,
     /// Encoded bytes.
     pub bytes: Spread,
     /// Pixels across.
@@ -307,6 +314,12 @@ impl MediaStats {
         if kind != Kind::Text {
             *self.channels.entry(info.channels).or_default() += 1;
         }
+        if !info.orientation.is_stored() {
+            *self.turned.entry(info.orientation.code()).or_default() += 1;
+        }
+        if info.profile != Profile::Srgb {
+            *self.profiles.entry(info.profile.name()).or_default() += 1;
+        }
         if matches!(kind, Kind::Image | Kind::Video) {
             self.width.add(f64::from(info.width));
             self.height.add(f64::from(info.height));
@@ -342,7 +355,7 @@ fn sum(dataset: &Dataset, row: u64, column: usize, tools: &mut (Scratch, Vec<u8>
     };
     let decoded = codec::by_format(payload.info.format).and_then(|codec| {
         codec::guarded(codec.name(), || {
-            Ok(match codec.decode(bytes, want, &Limits::default(), scratch)? {
+            Ok(match codec::decode_shown(codec, bytes, want, &payload.info, &Limits::default(), scratch)? {
                 Decoded::Pixels(pixels) => Some(of_pixels(pixels.data)),
                 Decoded::Wave(wave) => Some(of_samples(wave.data)),
                 Decoded::Text(_) => None,

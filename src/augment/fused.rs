@@ -13,7 +13,7 @@ use super::scale::Scaler;
 use super::slot::{self, SlotMut};
 use super::{Elements, Geometry, Lowered, Media, Output, Raster, Store, Tools, run, to};
 use crate::clock::Mark;
-use crate::codec::{Decoded, Pixels, Rect, Want};
+use crate::codec::{Decoded, Pixels, Rect, Want, decode_shown};
 use crate::data::info::Kind;
 use crate::data::tensor::{DType, Layout};
 use crate::error::{Fault, Reason};
@@ -198,7 +198,7 @@ impl Chain {
         };
         let Tools { scratch, own, decode_nanos } = tools;
         let mark = Mark::now();
-        let decoded = job.codec.decode(job.payload, want, job.limits, scratch)?;
+        let decoded = decode_shown(job.codec, job.payload, want, &drawn.source, job.limits, scratch)?;
         *decode_nanos += mark.nanos();
         let Decoded::Pixels(pixels) = decoded else {
             return Err(Fault::new(Reason::WrongMedia, "the payload holds no pixels"));

@@ -7,6 +7,7 @@ use super::{Chain, Draw, Elements, Lowered, Media, Op, SlotMut, Spec, Tools, ops
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, Wave};
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::{Labels, Objects};
+use crate::data::orientation::Orientation;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Fault, Reason};
 use crate::rng::{Key, Stream, mix};
@@ -49,7 +50,8 @@ impl Codec for Fake {
         Ok(self.info)
     }
     fn decode<'s>(&self, _: &'s [u8], want: Want<'_>, _: &Limits, s: &'s mut Scratch) -> Result<Decoded<'s>, Fault> {
-        let Info { width, height, count, .. } = self.info;
+        let Info { width, height, count, orientation, .. } = self.info;
+        let (width, height) = orientation.size((width, height));
         let mut rect = Rect { x: 0, y: 0, width, height };
         match self.format().kind() {
             Kind::Audio => {
@@ -215,10 +217,11 @@ fn fused_equals_unfused_and_writes_every_byte() {
         let mut s = Key::new(seed).named("chains").stream();
         let (width, height) = (1 + s.below(60) as u32, 1 + s.below(60) as u32);
         let video = s.below(4) == 0;
-        let (kind, info) = match video {
+        let (kind, mut info) = match video {
             true => (Kind::Video, clip(width, height, 1 + s.below(4))),
             false => (Kind::Image, image(width, height)),
         };
+        info.orientation = Orientation::of(s.below(12) as u32);
         let mut list = Vec::new();
         if video && s.below(2) == 0 {
             list.push(("sample_frames".into(), SAMPLED[s.below(4) as usize].to_owned()));

@@ -3,7 +3,7 @@
 use super::chain::{Chain, Drawn, Job};
 use super::{Elements, Frames, Lowered, Media, Raster, Tools};
 use crate::clock::Mark;
-use crate::codec::{Decoded, Pixels, Want};
+use crate::codec::{Decoded, Pixels, Want, decode_shown};
 use crate::data::info::{Info, Kind};
 use crate::data::tensor::Layout;
 use crate::error::{Fault, Reason};
@@ -14,7 +14,7 @@ impl Chain {
         let chosen = self.chosen(drawn);
         let want = chosen.as_ref().map_or(Want::Whole, Frames::want);
         let mark = Mark::now();
-        let decoded = job.codec.decode(job.payload, want, job.limits, &mut tools.scratch)?;
+        let decoded = decode_shown(job.codec, job.payload, want, &drawn.source, job.limits, &mut tools.scratch)?;
         tools.decode_nanos += mark.nanos();
         let pts_us = match &decoded {
             Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::info::{Format, Info, Kind};
 use crate::error::{Fault, Reason};
 
+pub use shown::decode_shown;
+
 #[cfg(feature = "audio")]
 pub mod audio;
 pub mod codings;
@@ -20,6 +22,7 @@ pub mod codings;
 mod container;
 #[cfg(feature = "image")]
 pub mod image;
+mod shown;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "video")]
@@ -98,7 +101,7 @@ pub enum Want<'a> {
     Whole,
     /// A picture's region, as RGB8. `None`: all of it.
     Image {
-        /// In pixels of the stored picture.
+        /// In pixels of the picture as it is stored; for [`decode_shown`] as it is shown.
         region: Option<Rect>,
     },
     /// A range of a recording, in samples a channel. `None`: all of it.
@@ -233,7 +236,8 @@ pub trait Codec: Send + Sync {
         }
     }
 
-    /// Decodes what is wanted, or more. Facts that disagree with `probe` are a fault, never a wrong answer.
+    /// Decodes what is wanted, or more, as it is stored: [`decode_shown`] turns it. Facts that disagree with `probe` are a fault,
+    /// never a wrong answer.
     fn decode<'s>(
         &self,
         bytes: &'s [u8],
@@ -328,6 +332,13 @@ pub const CODECS: &[&dyn Codec] = &[
     &video::MP4,
     #[cfg(feature = "video")]
     &video::MATROSKA,
+    // The same files as of pictures: pictures come first, and only where clips are wanted they are these.
+    #[cfg(feature = "image")]
+    &image::animation::GIF,
+    #[cfg(feature = "image")]
+    &image::animation::WEBP,
+    #[cfg(feature = "image")]
+    &image::animation::PNG,
     // These have a few bits for a magic number, and TGA has none: after all that have one.
     #[cfg(feature = "audio")]
     &audio::AAC,
@@ -380,12 +391,14 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
     if bytes.is_empty() {
         return Err(Fault::new(Reason::Empty, "the file has no bytes"));
     }
+    // An animation is read by codecs of two kinds: it is what is wanted.
+    let wanted = || CODECS.iter().copied().filter(|c| c.kind() == kind).find(|c| c.sniff(bytes));
     match CODECS.iter().copied().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(bytes)) {
         Some(codec) if codec.kind() == kind => Ok(codec),
-        Some(codec) => Err(Fault::new(
-            Reason::WrongMedia,
-            format!("the content is {} ({}), the column holds {}", codec.name(), codec.kind().name(), kind.name()),
-        )),
+        Some(codec) => wanted().ok_or_else(|| {
+            let (is, holds) = (codec.kind().name(), kind.name());
+            Fault::new(Reason::WrongMedia, format!("the content is {} ({is}), the column holds {holds}", codec.name()))
+        }),
         None => Err(match foreign(bytes) {
             Some(name) => {
                 Fault::new(Reason::Unsupported, format!("the content is {name}, which this build does not read"))
@@ -425,7 +438,11 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
 
 /// The feature that brings a format.
 fn feature(format: Format) -> &'static str {
-    if format == Format::Exr { "exr" } else { format.kind().name() }
+    match format {
+        Format::Exr => "exr",
+        Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
+        _ => format.kind().name(),
+    }
 }
 
 /// The codec of a stored format, or the feature that would bring it.

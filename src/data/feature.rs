@@ -122,7 +122,24 @@ pub fn info_fields() -> Fields {
         Field::new("count", DataType::Int64, true),
         Field::new("duration_us", DataType::Int64, true),
         Field::new("hash", DataType::UInt64, true),
+        Field::new("orientation", DataType::Int32, true),
+        Field::new("profile", DataType::Utf8, true),
     ])
+}
+
+/// How many of these fields every shard has. Those behind them came later: a shard without one says nothing there.
+pub const FIRST_FACTS: usize = 8;
+
+/// Whether the `info` struct of a shard is that of a schema, perhaps without the fields that came later.
+pub fn fits_info(found: &DataType, expected: &DataType) -> bool {
+    let (DataType::Struct(found), DataType::Struct(expected)) = (found, expected) else { return found == expected };
+    let facts = |found: &Field, expected: &Field| match (found.data_type(), expected.data_type()) {
+        (DataType::Struct(found), DataType::Struct(all)) => {
+            found.len() >= FIRST_FACTS && found.len() <= all.len() && found.iter().zip(all).all(|(f, a)| f == a)
+        }
+        _ => false,
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| f.name() == e.name() && facts(f, e))
 }
 
 /// One named feature.

@@ -13,7 +13,8 @@
 //! | ids | UTF-8, one after the other |
 //!
 //! A value column takes 8 bytes, a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
-//! height u32, channels u32, rate u32, 0 u32, count u64, duration u64. A segment is derived from its shards and can be
+//! height u32, channels u32, rate u32, turn u32, count u64, duration u64.
+//! The lowest byte of `turn` is the [`Orientation`], the next the [`Profile`], the rest is 0. A segment is derived from its shards and can be
 //! made again from them.
 
 use std::fs::File;
@@ -28,6 +29,8 @@ use super::feature::{Feature, Schema};
 use super::info::{Format, Info};
 use super::label::Value;
 use super::manifest::ShardRef;
+use super::orientation::Orientation;
+use super::profile::Profile;
 use crate::error::{Error, Result};
 use crate::spool::Spooled;
 
@@ -367,6 +370,8 @@ impl<'a> Row<'a> {
                 height: u32_at(at, 32),
                 channels: u32_at(at, 36),
                 rate: u32_at(at, 40),
+                orientation: Orientation::of(u32_at(at, 44) & 0xff),
+                profile: Profile::from_code(u32_at(at, 44) >> 8 & 0xff),
                 count: u64_at(at, 48),
                 duration_us: u64_at(at, 56),
             },
@@ -464,7 +469,9 @@ mod tests {
 
     fn finished(mut builder: SegmentBuilder) -> Finished {
         for (i, split) in [(0u64, "train"), (1, "train"), (2, "test")] {
-            let info = Info { width: 10 + i as u32, height: 7, count: i, ..Info::of(Format::Png) };
+            let (orientation, profile) = (Orientation::of(3 * i as u32), Profile::ALL[5 * i as usize % 8]);
+            let info =
+                Info { width: 10 + i as u32, height: 7, count: i, orientation, profile, ..Info::of(Format::Png) };
             let payload = IndexCell::Payload(Payload { offset: 4 * i, length: 9, hash: 77 + i, info });
             let score = if i == 1 { IndexCell::Null } else { IndexCell::Float(0.5) };
             builder.push(&format!("dir/é{i}.png"), &[payload, IndexCell::Int(-1), score]).unwrap();
@@ -490,6 +497,7 @@ mod tests {
         assert_eq!((segment, row.id(), row.shard(), row.row_in_shard()), (1, "dir/é1.png", 1, 0));
         let payload = row.payload(0).unwrap();
         assert_eq!((payload.offset, payload.length, payload.hash, payload.info.width), (4, 9, 78, 11));
+        assert_eq!((payload.info.orientation.code(), payload.info.profile), (3, Profile::Gray));
         assert_eq!((row.value(1), row.value(2)), (Value::Int(-1), Value::Null));
         assert_eq!(index.row(0).value(2), Value::Float(0.5));
         assert_eq!(index.ranges(None), vec![0..6]);

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::orientation::Orientation;
+use super::profile::Profile;
+
 /// The kinds of media a feature can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,6 +107,12 @@ formats! {
     Mp4 = 32, Video, "mp4";
     /// Matroska or WebM with a video track.
     Matroska = 33, Video, "matroska";
+    /// GIF as moving pictures.
+    AnimatedGif = 34, Video, "animated-gif";
+    /// WebP as moving pictures.
+    AnimatedWebp = 35, Video, "animated-webp";
+    /// PNG as moving pictures.
+    Apng = 36, Video, "apng";
     /// UTF-8 text.
     Utf8 = 48, Text, "utf8";
 }
@@ -115,9 +124,9 @@ formats! {
 pub struct Info {
     /// The encoding.
     pub format: Format,
-    /// Pixels across (image, video).
+    /// Pixels across as shown (image, video).
     pub width: u32,
-    /// Pixels down (image, video).
+    /// Pixels down as shown (image, video).
     pub height: u32,
     /// Colour channels as stored, or audio channels.
     pub channels: u32,
@@ -127,12 +136,26 @@ pub struct Info {
     pub count: u64,
     /// Play time in microseconds (audio, video).
     pub duration_us: u64,
+    /// How what is stored is turned to be shown (image, video).
+    pub orientation: Orientation,
+    /// The colour profile that it carries (image). Noted, not applied.
+    pub profile: Profile,
 }
 
 impl Info {
     /// Nothing known but the format.
     pub fn of(format: Format) -> Self {
-        Info { format, width: 0, height: 0, channels: 0, rate: 0, count: 0, duration_us: 0 }
+        Info {
+            format,
+            width: 0,
+            height: 0,
+            channels: 0,
+            rate: 0,
+            count: 0,
+            duration_us: 0,
+            orientation: Orientation::STORED,
+            profile: Profile::Srgb,
+        }
     }
 
     /// The value of one fact, as an extent of a tensor.

@@ -7,6 +7,8 @@ pub mod index;
 pub mod info;
 pub mod label;
 pub mod manifest;
+pub mod orientation;
+pub mod profile;
 pub mod record;
 pub mod tensor;
 

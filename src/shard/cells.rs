@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 use super::writer::ShardCell;
 use crate::data::feature::{Feature, Schema, info_fields, media_fields};
 use crate::data::info::{Info, Kind};
+use crate::data::profile::Profile;
 
 /// The facts of one payload column, as the `info` struct holds them. What means nothing for a kind is null.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ struct Facts {
     small: [Int32Builder; 4],
     large: [Int64Builder; 2],
     hash: UInt64Builder,
+    orientation: Int32Builder,
+    profile: StringBuilder,
     valid: Vec<bool>,
 }
 
@@ -31,6 +34,8 @@ impl Facts {
             small: std::array::from_fn(|_| Int32Builder::new()),
             large: std::array::from_fn(|_| Int64Builder::new()),
             hash: UInt64Builder::new(),
+            orientation: Int32Builder::new(),
+            profile: StringBuilder::new(),
             valid: Vec::new(),
         }
     }
@@ -40,6 +45,8 @@ impl Facts {
         self.small.iter_mut().for_each(Int32Builder::append_null);
         self.large.iter_mut().for_each(Int64Builder::append_null);
         self.hash.append_null();
+        self.orientation.append_null();
+        self.profile.append_null();
         self.valid.push(false);
     }
 
@@ -63,6 +70,9 @@ impl Facts {
             builder.append_option((means || value != 0).then_some(value));
         }
         self.hash.append_value(hash);
+        let turn = info.orientation.code() as i32;
+        self.orientation.append_option((turn != 0).then_some(turn));
+        self.profile.append_option((info.profile != Profile::Srgb).then_some(info.profile.name()));
         self.valid.push(true);
         Ok(())
     }
@@ -79,6 +89,8 @@ impl Facts {
             Arc::new(count.finish()),
             Arc::new(duration.finish()),
             Arc::new(self.hash.finish()),
+            Arc::new(self.orientation.finish()),
+            Arc::new(self.profile.finish()),
         ];
         let valid = NullBuffer::from(std::mem::take(&mut self.valid));
         Ok(Arc::new(StructArray::try_new(info_fields(), arrays, Some(valid))?))

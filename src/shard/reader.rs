@@ -14,10 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::layout;
 use super::writer::FinishedShard;
-use crate::data::feature::{Column, Feature, Schema};
+use crate::data::feature::{Column, Feature, Schema, fits_info};
 use crate::data::index::{IndexCell, Payload, hex, shard_path};
 use crate::data::info::{Format, Info};
 use crate::data::manifest::ShardRef;
+use crate::data::orientation::Orientation;
+use crate::data::profile::Profile;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Result};
 
@@ -145,7 +147,11 @@ fn check_columns(arrow: &ArrowReaderMetadata, schema: &Schema) -> Result<(), Str
             .schema()
             .field_with_name(expected.name())
             .map_err(|_| format!("it has no column {:?}", expected.name()))?;
-        if found.data_type() != expected.data_type() {
+        let fits = match expected.name().as_str() {
+            "info" => fits_info(found.data_type(), expected.data_type()),
+            _ => found.data_type() == expected.data_type(),
+        };
+        if !fits {
             return Err(format!("column {:?} is {}, not {}", expected.name(), found.data_type(), expected.data_type()));
         }
     }
@@ -223,6 +229,13 @@ impl<'a> CellReader<'a> {
         };
         let format = facts.column(0).as_string::<i32>().value(row);
         let format = Format::from_name(format).ok_or_else(|| format!("column {name:?}: unknown format {format:?}"))?;
+        // What came later is not in every shard.
+        let later = |name: &str| {
+            let array = facts.column_by_name(name).map(|column| column.as_primitive::<Int32Type>());
+            array.filter(|a| a.is_valid(row)).map_or(0, |a| u32::try_from(a.value(row)).unwrap_or(0))
+        };
+        let profile = facts.column_by_name("profile").map(|column| column.as_string::<i32>());
+        let profile = profile.filter(|a| a.is_valid(row)).map(|a| a.value(row));
         let info = Info {
             format,
             width: small(1)?,
@@ -231,6 +244,8 @@ impl<'a> CellReader<'a> {
             rate: small(4)?,
             count: large(5)?,
             duration_us: large(6)?,
+            orientation: Orientation::of(later("orientation")),
+            profile: profile.map_or(Profile::Srgb, Profile::from_name),
         };
         let hash = facts.column(7).as_primitive::<UInt64Type>().value(row);
         if payload_hash(bytes) != hash {

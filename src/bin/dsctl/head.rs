@@ -103,6 +103,8 @@ fn said(facts: &Map<String, Value>) -> String {
     if let Some((width, height)) = number("width").zip(number("height")) {
         parts.push(format!("{width} x {height}"));
     }
+    parts.extend(number("orientation").filter(|n| *n > 1).map(|n| format!("turned by orientation {n}")));
+    parts.extend(facts.get("profile").and_then(Value::as_str).map(|name| format!("profile {name}")));
     parts.extend(number("channels").map(|n| format!("{n} channels")));
     let is_clip = number("width").is_some();
     parts.extend(
@@ -123,7 +125,9 @@ pub(crate) fn facts(payload: &Payload) -> Map<String, Value> {
     let facts = json!({
         "format": info.format.name(), "bytes": payload.length, "width": info.width, "height": info.height,
         "channels": info.channels, "rate": info.rate, "count": info.count, "duration_us": info.duration_us,
+        "orientation": info.orientation.code(),
+                "profile": info.profile.name(),
     });
     let facts = facts.as_object().cloned().unwrap_or_default();
-    facts.into_iter().filter(|(name, value)| *value != 0 || name == "bytes").collect()
+    facts.into_iter().filter(|(name, value)| (*value != 0 || name == "bytes") && *value != "srgb").collect()
 }

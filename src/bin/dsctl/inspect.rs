@@ -69,10 +69,11 @@ impl Inspect {
                 "format": info.format.name(), "bytes": payload.length, "offset": payload.offset,
                 "hash": format!("{:016x}", payload.hash), "hash_ok": found == payload.hash,
                 "width": info.width, "height": info.height, "channels": info.channels, "rate": info.rate,
-                "count": info.count, "duration_us": info.duration_us,
+                "count": info.count, "duration_us": info.duration_us, "orientation": info.orientation.code(),
+                "profile": info.profile.name(),
             });
             if let Some(facts) = facts.as_object_mut() {
-                facts.retain(|name, value| value != 0 || name == "offset");
+                facts.retain(|name, value| (value != 0 || name == "offset") && value != "srgb");
             }
             if info.format.kind() == feedstock::data::info::Kind::Text {
                 facts["text"] = json!(String::from_utf8_lossy(&bytes));

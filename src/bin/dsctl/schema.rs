@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::data::feature::{Column, Feature, Schema};
 use feedstock::data::info::Format;
+use feedstock::data::profile::Profile;
 use serde_json::{Map, Value, json};
 
 use crate::{Done, Global, ls, output};
@@ -79,7 +80,8 @@ fn json_schema<'a>(schema: &Schema, splits: impl Iterator<Item = &'a String>) ->
                 let count = json!({"type": "integer", "minimum": 0});
                 let mut properties = json!({
                     "format": {"enum": formats}, "bytes": count, "width": count, "height": count, "channels": count,
-                    "rate": count, "count": count, "duration_us": count,
+                    "rate": count, "count": count, "duration_us": count, "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
+                    "profile": {"enum": Profile::ALL[1..].iter().map(|p| p.name()).collect::<Vec<_>>()},
                 });
                 if *payload == Feature::Text {
                     properties["text"] = json!({"type": "string"});

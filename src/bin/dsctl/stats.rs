@@ -99,6 +99,13 @@ fn media_lines(media: &MediaStats) {
     if !media.rates.is_empty() {
         output::line(format_args!("    rates     {}", counted(&media.rates, " Hz")));
     }
+    if !media.turned.is_empty() {
+        output::line(format_args!("    turned    by orientation {}", counted(&media.turned, "")));
+    }
+    if !media.profiles.is_empty() {
+        let named: Vec<String> = media.profiles.iter().map(|(name, count)| format!("{name} in {count}")).collect();
+        output::line(format_args!("    profiles  {} (not sRGB, pixels are not converted)", named.join(", ")));
+    }
     spread_line("bytes", &media.bytes, "");
     spread_line("width", &media.width, "");
     spread_line("height", &media.height, "");

@@ -3,6 +3,7 @@
 //! They know no codec: what a sample is, and which of them are presented, is for `video` and `audio` to say.
 
 use crate::codec::Limits;
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 pub(super) mod mkv;
@@ -166,6 +167,8 @@ pub(super) struct Track {
     pub(super) delay_ns: u64,
     /// Video: colours.
     pub(super) colour: Colour,
+    /// Video: how its frames are turned to be shown.
+    pub(super) orientation: Orientation,
 }
 
 /// The bytes of a sample, if the payload has them all.

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::{Coding, Colour, Edit, Listed, Listing, Medium, Track};
 use crate::codec::Limits;
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// Boxes that a file of this family begins with.
@@ -188,7 +189,25 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
         bits: 0,
         delay_ns: 0,
         colour,
+        orientation: orientation(bytes, &moov.body, &trak),
     })
+}
+
+/// How the matrices of the track and of the movie turn its frames (ISO/IEC 14496-12, 8.3.2 and 8.2.2). Turns other than by quarters
+/// are not told.
+fn orientation(bytes: &[u8], moov: &Range<usize>, trak: &Range<usize>) -> Orientation {
+    // A row vector (x, y) times the matrix of a, b and c, d; what is missing turns nothing.
+    let matrix = |range: &Range<usize>, kind: &[u8; 4], at: [usize; 2]| {
+        let parts = find(bytes, range, &[kind]).and_then(|body| {
+            let (version, _, data) = full(bytes, &body).ok()?;
+            let at = at[usize::from(version == 1)];
+            let part = |n: usize| u32_at(data, at + n * 4).map(|word| f64::from(word.cast_signed()));
+            Some([part(0)?, part(1)?, part(3)?, part(4)?])
+        });
+        parts.unwrap_or([1.0, 0.0, 0.0, 1.0])
+    };
+    let ([a, b, c, d], [e, f, g, h]) = (matrix(trak, b"tkhd", [36, 48]), matrix(moov, b"mvhd", [32, 44]));
+    Orientation::of_matrix([a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h]).unwrap_or_default()
 }
 
 /// The time scale of `mvhd` or `mdhd`: ticks a second.

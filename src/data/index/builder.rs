@@ -84,7 +84,14 @@ impl SegmentBuilder {
                     for (most, fact) in self.largest[column].iter_mut().zip(facts) {
                         *most = fact.max(*most);
                     }
-                    for v in [i.format.code(), i.width, i.height, i.channels, i.rate, 0] {
+                    for v in [
+                        i.format.code(),
+                        i.width,
+                        i.height,
+                        i.channels,
+                        i.rate,
+                        i.orientation.code() | i.profile.code() << 8,
+                    ] {
                         row.extend(v.to_le_bytes());
                     }
                     for v in [i.count, i.duration_us] {
