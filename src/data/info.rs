@@ -88,7 +88,7 @@ formats! {
     Flac = 17, Audio, "flac";
     /// MPEG audio, layers II and III.
     Mp3 = 18, Audio, "mp3";
-    /// Vorbis or FLAC in Ogg.
+    /// Vorbis, Opus or FLAC in Ogg.
     Ogg = 19, Audio, "ogg";
     /// AAC in ADTS.
     Aac = 20, Audio, "aac";
