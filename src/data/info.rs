@@ -141,6 +141,7 @@ impl Info {
             Fact::Width => self.width as usize,
             Fact::Height => self.height as usize,
             Fact::Count => usize::try_from(self.count).unwrap_or(usize::MAX),
+            Fact::Channels => self.channels as usize,
         }
     }
 }
@@ -154,4 +155,6 @@ pub enum Fact {
     Height,
     /// [`Info::count`].
     Count,
+    /// [`Info::channels`].
+    Channels,
 }
