@@ -296,6 +296,7 @@ fn least_memory(dataset: &Dataset, columns: &[OutColumn], batch: usize) -> u64 {
             width: short(width),
             height: short(height),
             count,
+            channels: 1,
             rate: 16_000,
             ..crate::data::info::Info::of(*format)
         };

@@ -85,8 +85,9 @@ pub struct Chain {
     pub(super) steps: Vec<Step>,
     pub(super) spec: Spec,
     pub(super) output: Option<Output>,
-    #[cfg_attr(not(any(feature = "image", feature = "video")), allow(dead_code))]
     pub(super) fuse: bool,
+    /// Recordings come with all their channels, and an operation says what becomes of them; else they are mixed to their mean.
+    pub(super) keeps_channels: bool,
 }
 
 impl Chain {
@@ -98,7 +99,26 @@ impl Chain {
     pub fn compile(kind: Kind, ops: Vec<(String, Arc<dyn Op>)>, fuse: bool) -> Result<Self> {
         let mut spec = Spec::decoded(kind);
         let mut pad = 0.0;
+        let trial = invented(kind);
+        let lowered = |op: &dyn Op| op.lower(&op.draw(&trial, Key::new(0)));
+        let mut keeps_channels = false;
+        if let Spec::Wave { channels, .. } = &mut spec
+            && ops.iter().any(|(_, op)| lowered(&**op) == Lowered::Channels)
+        {
+            (keeps_channels, *channels) = (true, Some(Extent::Bounded(Fact::Channels)));
+        }
+        let mut front = true;
         for (place, (path, op)) in ops.iter().enumerate() {
+            let lowered = lowered(&**op);
+            if lowered == Lowered::Channels && !front {
+                return Err(Error::config(
+                    format!(
+                        "{path}: channels are chosen while decoding, and other operations are in front of this one"
+                    ),
+                    "move it to the front of the column's operations; only a \"time_crop\" may stand before it",
+                ));
+            }
+            front &= matches!(lowered, Lowered::Range(..) | Lowered::Channels);
             let next = op.spec(&spec).map_err(|fault| {
                 Error::config(
                     format!("{path}: {}", fault.message),
@@ -106,8 +126,7 @@ impl Chain {
                 )
             })?;
             // Frames are chosen while decoding, so the choice is looked for on the facts of an invented clip.
-            let trial = op.draw(&invented(kind), Key::new(0));
-            if matches!(op.lower(&trial), Lowered::Frames(_)) && (place > 0 || kind != Kind::Video) {
+            if matches!(lowered, Lowered::Frames(_)) && (place > 0 || kind != Kind::Video) {
                 return Err(Error::config(
                     format!(
                         "{path}: frames are chosen while decoding, and this operation is not the first of a video column"
@@ -120,7 +139,7 @@ impl Chain {
         }
         let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad });
         let steps = ops.into_iter().map(|(path, op)| Step { path, op }).collect();
-        Ok(Chain { kind, steps, spec, output, fuse })
+        Ok(Chain { kind, steps, spec, output, fuse, keeps_channels })
     }
 
     /// What the chain delivers. `None`: text, as bytes, by [`Chain::run_late`].
@@ -263,7 +282,10 @@ impl Chain {
             Limits::check("pixels", pixels, limits.pixels).map_err(over)?;
             match self.kind {
                 Kind::Video => Limits::check("frames", facts.count, limits.frames).map_err(over)?,
-                Kind::Audio => Limits::check("samples", facts.count, limits.samples).map_err(over)?,
+                Kind::Audio => {
+                    let channels = if self.keeps_channels { u64::from(facts.channels) } else { 1 };
+                    Limits::check("samples", facts.count.saturating_mul(channels), limits.samples).map_err(over)?;
+                }
                 Kind::Image | Kind::Text => {}
             }
         }
@@ -298,7 +320,7 @@ pub(super) fn unlike(got: &Option<(DType, Vec<usize>)>, want: Option<(DType, &[u
     Fault::new(Reason::Corrupt, format!("the operations made {got:?} of it, and by its facts it should be {want:?}"))
 }
 
-/// Facts of no real payload: one second of 64 x 48 pixels, 16 kHz, 16 frames.
+/// Facts of no real payload: one second of 64 x 48 pixels, 16 frames; a week at 16 kHz, which no crop by time lies behind.
 fn invented(kind: Kind) -> Info {
     let format = match kind {
         Kind::Image => Format::Png,
@@ -306,5 +328,6 @@ fn invented(kind: Kind) -> Info {
         Kind::Video => Format::Mp4,
         Kind::Text => Format::Utf8,
     };
-    Info { width: 64, height: 48, channels: 1, rate: 16_000, count: 16, duration_us: 1_000_000, ..Info::of(format) }
+    let count = if kind == Kind::Audio { 7 * 86_400 * 16_000 } else { 16 };
+    Info { width: 64, height: 48, channels: 1, rate: 16_000, count, duration_us: 1_000_000, ..Info::of(format) }
 }

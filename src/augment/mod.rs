@@ -30,6 +30,8 @@ mod laws;
 #[cfg(feature = "text")]
 pub mod bytes_to_ids;
 #[cfg(feature = "audio")]
+pub mod channels;
+#[cfg(feature = "audio")]
 pub mod log_mel;
 #[cfg(feature = "audio")]
 pub mod mel;
@@ -37,6 +39,9 @@ pub mod mel;
 pub mod pad_trim;
 #[cfg(feature = "audio")]
 pub mod resample;
+#[cfg(feature = "audio")]
+pub mod time_crop;
+mod wave;
 
 // Pictures and clips.
 #[cfg(any(feature = "image", feature = "video"))]
@@ -65,6 +70,7 @@ pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
 pub use slot::SlotMut;
+pub use wave::Wave;
 
 /// What flows between two operations, as known when the loader is built.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,10 +90,12 @@ pub enum Spec {
         /// Channels last after decoding.
         layout: Layout,
     },
-    /// Mono PCM, `[S]`, `f32`. Decoding averages the channels.
+    /// PCM, `[S]` or `[C, S]`, `f32`. Decoding averages the channels, unless a `channels` says otherwise.
     Wave {
         /// Hz, if it is the same for every sample (after a resample). `None`: whatever each recording has.
         rate: Option<u32>,
+        /// The axis of channels; `None`: mono, and no such axis.
+        channels: Option<Extent>,
         /// Samples.
         samples: Extent,
     },
@@ -116,7 +124,7 @@ impl Spec {
         match kind {
             Kind::Image => raster(None),
             Kind::Video => raster(Some(Extent::Bounded(Fact::Count))),
-            Kind::Audio => Spec::Wave { rate: None, samples: Extent::Bounded(Fact::Count) },
+            Kind::Audio => Spec::Wave { rate: None, channels: None, samples: Extent::Bounded(Fact::Count) },
             Kind::Text => Spec::Text,
         }
     }
@@ -132,7 +140,9 @@ impl Spec {
                 }
                 Some((*dtype, shape))
             }
-            Spec::Wave { samples, .. } => Some((DType::F32, vec![*samples])),
+            Spec::Wave { channels, samples, .. } => {
+                Some((DType::F32, channels.iter().copied().chain([*samples]).collect()))
+            }
             Spec::Text => None,
             Spec::Tensor { dtype, shape } => Some((*dtype, shape.clone())),
         }
@@ -209,6 +219,10 @@ pub enum Lowered {
     },
     /// Chooses frames of a clip, before decoding.
     Frames(Frames),
+    /// Keeps a range of a recording, in samples: from the first one up to the second. Before decoding, at the front.
+    Range(u64, u64),
+    /// Chooses among a recording's channels: they are not mixed while decoding.
+    Channels,
     /// Only [`Op::apply`] knows.
     Custom,
 }
@@ -337,13 +351,8 @@ pub struct Geometry {
 pub enum Media {
     /// Pictures or frames.
     Raster(Raster),
-    /// Mono PCM.
-    Wave {
-        /// The samples.
-        data: Vec<f32>,
-        /// Hz.
-        rate: u32,
-    },
+    /// PCM.
+    Wave(Wave),
     /// Text.
     Text(String),
     /// A plain tensor, row-major.
@@ -360,7 +369,7 @@ impl Media {
     pub fn into_elements(self) -> Elements {
         match self {
             Media::Raster(raster) => raster.data,
-            Media::Wave { data, .. } => Elements::F32(data),
+            Media::Wave(wave) => Elements::F32(wave.data),
             Media::Text(text) => Elements::U8(text.into_bytes()),
             Media::Tensor { data, .. } => data,
         }
@@ -370,7 +379,7 @@ impl Media {
     pub fn name(&self) -> &'static str {
         match self {
             Media::Raster(_) => "pixels",
-            Media::Wave { .. } => "a recording",
+            Media::Wave(_) => "a recording",
             Media::Text(_) => "text",
             Media::Tensor { .. } => "a tensor",
         }
@@ -495,6 +504,12 @@ pub fn refused(op: &str, takes: &str, given: &str) -> Fault {
     Fault::new(Reason::WrongMedia, format!("operation \"{op}\" takes {takes}, and here it is given {given}"))
 }
 
+#[cfg(any(feature = "image", feature = "video", feature = "audio"))]
+/// The outcome for a draw that its operation cannot have made.
+fn foreign(op: &str, draw: &Draw) -> Fault {
+    Fault::new(Reason::Corrupt, format!("operation \"{op}\" was given a draw that is not its own: {draw:?}"))
+}
+
 /// One row of the operation table: a name, a version that enters the recipe's digest, and the way from configuration to behaviour.
 #[derive(Clone, Copy)]
 pub struct OpEntry {
@@ -567,6 +582,10 @@ pub const OPS: &[OpEntry] = &[
     to::ENTRY,
     #[cfg(feature = "video")]
     sample_frames::ENTRY,
+    #[cfg(feature = "audio")]
+    channels::ENTRY,
+    #[cfg(feature = "audio")]
+    time_crop::ENTRY,
     #[cfg(feature = "audio")]
     resample::ENTRY,
     #[cfg(feature = "audio")]

@@ -134,7 +134,7 @@ impl Op for RandomResizedCrop {
     fn apply(&self, draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault> {
         match draw {
             Draw::Rect(rect) => pixels::moved(NAME, self.geometry(*rect), media, tools),
-            other => Err(pixels::foreign(NAME, other)),
+            other => Err(super::foreign(NAME, other)),
         }
     }
 

@@ -99,7 +99,7 @@ pub(super) fn shape_of(media: &Media) -> Option<(DType, Vec<usize>)> {
             }
             Some((r.data.dtype(), shape))
         }
-        Media::Wave { data, .. } => Some((DType::F32, vec![data.len()])),
+        Media::Wave(wave) => Some((DType::F32, wave.shape())),
         Media::Text(_) => None,
         Media::Tensor { data, shape } => Some((data.dtype(), shape.clone())),
     }

@@ -91,7 +91,7 @@ formats! {
     Flac = 17, Audio, "flac";
     /// MPEG audio, layers II and III.
     Mp3 = 18, Audio, "mp3";
-    /// Vorbis or FLAC in Ogg.
+    /// Vorbis, Opus or FLAC in Ogg.
     Ogg = 19, Audio, "ogg";
     /// AAC in ADTS.
     Aac = 20, Audio, "aac";
@@ -164,6 +164,7 @@ impl Info {
             Fact::Width => self.width as usize,
             Fact::Height => self.height as usize,
             Fact::Count => usize::try_from(self.count).unwrap_or(usize::MAX),
+            Fact::Channels => self.channels as usize,
         }
     }
 }
@@ -177,4 +178,6 @@ pub enum Fact {
     Height,
     /// [`Info::count`].
     Count,
+    /// [`Info::channels`].
+    Channels,
 }

@@ -224,6 +224,7 @@ fn coding(entry: &Entry<'_>) -> (Coding, Vec<u8>) {
         b"V_AV1" => (Coding::Av1, record),
         b"V_MJPEG" => (Coding::Mjpeg, record),
         b"A_VORBIS" => (Coding::Vorbis, record),
+        b"A_OPUS" => (Coding::Opus, record),
         // Behind the marker and the header of the first block.
         b"A_FLAC" => (Coding::Flac, record.get(8..).unwrap_or_default().to_vec()),
         b"A_MPEG/L3" => (Coding::Mp3, record),

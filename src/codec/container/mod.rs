@@ -49,6 +49,8 @@ pub(super) enum Coding {
     Flac,
     Mp2,
     Mp3,
+    /// The configuration is `OpusHead` (RFC 7845, 5.1).
+    Opus,
     /// The configuration is the three headers, in Xiph's lacing.
     Vorbis,
     /// Little-endian integers (unsigned if they have 8 bits) or floats.

@@ -334,10 +334,16 @@ fn sound(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
             about.coding = Coding::Flac;
             about.record = record.get(4..).unwrap_or_default().to_vec(); // behind the block's header
         }
+        b"Opus" => {
+            let record = found(&[b"dOps"]).and_then(|range| bytes.get(range));
+            about.record = record
+                .and_then(opus_head)
+                .ok_or_else(|| corrupt("the audio track has no Opus configuration (box dOps)"))?;
+            about.coding = Coding::Opus;
+        }
         b".mp3" | b"ms\0U" => about.coding = Coding::Mp3,
         code => {
             let name = match code {
-                b"Opus" => "Opus",
                 b"ac-3" => "AC-3",
                 b"ec-3" => "E-AC-3",
                 b"enca" => "encrypted sound",
@@ -348,6 +354,14 @@ fn sound(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
         }
     }
     Ok(about)
+}
+
+/// The header that Opus has in other containers (RFC 7845, 5.1), of a box `dOps` ("Encapsulation of Opus in ISO Base Media File
+/// Format", 4.3.2), whose numbers are big-endian.
+fn opus_head(dops: &[u8]) -> Option<Vec<u8>> {
+    let [0, channels, a, b, c, d, e, f, g, h, rest @ ..] = dops else { return None };
+    let fixed = [1, *channels, *b, *a, *f, *e, *d, *c, *h, *g];
+    Some([b"OpusHead", &fixed[..], rest].concat()).filter(|head| head.len() >= 19)
 }
 
 /// The object type and the decoder's configuration of an elementary stream's descriptor (ISO/IEC 14496-1, 7.2.6).
