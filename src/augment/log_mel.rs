@@ -309,7 +309,7 @@ impl Op for LogMel {
             }
             Extent::Fixed(n) => Extent::Fixed(self.frames(n as u64) as usize),
             Extent::Bounded(_) => Extent::Bounded(Fact::Count),
-            Extent::Late => Extent::Late,
+            Extent::AtMost(_) | Extent::Late => Extent::Late,
         };
         Ok(Spec::Tensor { dtype: DType::F32, shape: vec![Extent::Fixed(self.n_mels), frames] })
     }

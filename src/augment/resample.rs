@@ -95,7 +95,7 @@ impl Op for Resample {
         };
         let samples = match (samples, rate) {
             (Extent::Fixed(n), Some(from)) => Extent::Fixed(length(n as u64, from, self.rate) as usize),
-            (Extent::Late, _) => Extent::Late,
+            (Extent::AtMost(_) | Extent::Late, _) => Extent::Late,
             _ => Extent::Bounded(Fact::Count),
         };
         Ok(Spec::Wave { rate: Some(self.rate), samples })
