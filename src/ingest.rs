@@ -29,7 +29,7 @@ mod target;
 mod writer;
 
 pub use journal::{JOURNALS, QUARANTINE, Refused};
-pub use options::{Control, IngestOptions, MaxErrors, Progress, Summary};
+pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
 pub use writer::DatasetWriter;
 
 use crate::clock::Mark;
@@ -102,8 +102,9 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         Err(e) if !matches!(e, Error::QuarantineLimit { .. }) => return Err(e),
         ran => ran,
     };
-    let Done { skipped, refused, sink } = run.into_done()?;
+    let Done { skipped, mended, refused, sink } = run.into_done()?;
     let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
+    (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
     summary.quarantine = journal::quarantine(&store, &frozen.key, refused)?;
     ran?;
 

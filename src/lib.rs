@@ -20,6 +20,8 @@ pub mod source;
 pub mod spool;
 pub mod stats;
 pub mod store;
+#[cfg(feature = "tokenizers")]
+pub mod tokenizer;
 pub mod verify;
 
 pub use error::{Error, Fault, Reason, Result};

@@ -113,6 +113,12 @@ impl Recipe {
 
     /// As [`Recipe::validate`], with operations from outside the crate.
     pub fn validate_with(&self, registry: &Registry) -> Result<()> {
+        self.check()?;
+        self.columns.iter().try_for_each(|(name, column)| self.ops(name, column, registry).map(|_| ()))
+    }
+
+    /// What can be checked without building an operation.
+    fn check(&self) -> Result<()> {
         if self.batch == 0 {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
         }
@@ -124,7 +130,6 @@ impl Recipe {
                     "operations work on decoded media: drop one of the two",
                 ));
             }
-            self.ops(name, column, registry)?;
         }
         Ok(())
     }
@@ -149,7 +154,7 @@ impl Recipe {
 
     /// As [`Recipe::loader`], with operations from outside the crate.
     pub fn loader_with(&self, dataset: impl Into<Arc<Dataset>>, registry: &Registry) -> Result<Loader> {
-        self.validate_with(registry)?;
+        self.check()?;
         let dataset = dataset.into();
         if let Some(split) = &self.split
             && !dataset.splits().contains_key(split)
@@ -216,16 +221,24 @@ impl Recipe {
         Ok(OutColumn::Media { name, index, work })
     }
 
-    /// SHA-256 over everything that can change a batch, with the versions of plan and operations. What only changes the
-    /// execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
+    /// SHA-256 over everything that can change a batch, with the versions of plan and operations, and of files that operations
+    /// name what is in them. What only changes the execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
     fn digest(&self, columns: &[OutColumn], registry: &Registry) -> Result<String> {
         let mut described = Vec::new();
         for column in columns {
             let recipe = self.columns.get(column.name()).cloned().unwrap_or_default();
+            let built: Vec<&dyn Op> = match column {
+                OutColumn::Media { work: Work::Chain(chain), .. } => chain.ops().collect(),
+                _ => Vec::new(),
+            };
             let mut ops = Vec::new();
-            for config in &recipe.ops {
+            for (config, op) in recipe.ops.iter().zip(built) {
                 let version = registry.ops.get(&config.op)?.version;
-                ops.push(json!([config.op, version, sorted(&Value::Object(config.params.clone()))]));
+                let mut params = config.params.clone();
+                for (name, sha256) in op.files() {
+                    params.insert(name.to_owned(), json!({ "sha256": sha256 }));
+                }
+                ops.push(json!([config.op, version, sorted(&Value::Object(params))]));
             }
             described.push(json!([column.name(), recipe.raw, ops]));
         }

@@ -7,6 +7,7 @@ use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::plan::{Order, Tail};
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
+use feedstock::ingest::InvalidUtf8;
 use feedstock::source::{SplitDirs, TextUnit};
 use serde_json::{Value, json};
 
@@ -114,14 +115,17 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
 
 #[test]
 fn the_config_schema_is_what_an_ingest_takes() {
-    let value = json!(feedstock::ingest::IngestOptions::default());
+    let mut options = feedstock::ingest::IngestOptions::default();
+    options.source.text_window = Some(feedstock::source::TextWindow::default());
+    let value = json!(options);
     assert!(hold(&value, &schema("config"), "config") >= 3);
     complete(&value, &schema("config"), "config");
     let properties = schema("config")["properties"].clone();
     for (at, values) in [
         ("check", json!([Check::Header, Check::Entropy, Check::Decode])),
         ("max_errors", json!(["10|1%", 25])),
-        ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File])),
+        ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File, TextUnit::Window])),
+        ("invalid_utf8", json!([InvalidUtf8::Refuse, InvalidUtf8::Replace])),
         ("/source/split_dirs", json!([SplitDirs::Auto, SplitDirs::Yes, SplitDirs::No])),
         ("/source/kind", json!([Kind::Image, Kind::Audio, Kind::Video, Kind::Text, null])),
     ] {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::slot::{self, SlotMut};
-use super::{Draw, Lowered, Op, Spec, Tools};
+use super::slot::{self, Beside, SlotMut};
+use super::{Draw, Elements, Lowered, Op, Spec, Tools};
 use crate::codec::{Codec, Limits};
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::Labels;
@@ -26,6 +26,8 @@ pub struct Output {
     pub shape: Vec<Extent>,
     /// What a slot holds beyond a sample's own extents, as a number of `dtype`.
     pub pad: f64,
+    /// What is delivered beside the elements.
+    pub beside: Option<Beside>,
 }
 
 impl Output {
@@ -58,8 +60,33 @@ pub struct Late {
     pub bytes: Vec<u8>,
     /// The lengths of the axes; for text its bytes.
     pub shape: Vec<usize>,
-    /// For clips: presentation times in microseconds.
-    pub pts_us: Vec<i64>,
+    /// The numbers beside the elements ([`Output::beside`]).
+    pub beside: Vec<i64>,
+}
+
+/// Finished media, taken apart.
+pub(super) struct Made {
+    pub(super) data: Elements,
+    pub(super) shape: Vec<usize>,
+    /// The offsets of tokens.
+    pub(super) offsets: Vec<i64>,
+}
+
+impl Made {
+    /// Writes all of it into a slot.
+    pub(super) fn place(&self, slot: &mut SlotMut<'_>, output: &Output, pts_us: &[i64]) -> Result<(), Fault> {
+        slot::place(&self.data, &self.shape, slot, output.pad)?;
+        slot.numbers(output.beside, self.beside(output, pts_us), self.shape.first().copied().unwrap_or(0))
+    }
+
+    /// The numbers that go beside the elements: the offsets of tokens, the times of frames.
+    pub(super) fn beside<'a>(&'a self, output: &Output, pts_us: &'a [i64]) -> &'a [i64] {
+        match output.beside {
+            Some(Beside::OFFSETS) => &self.offsets,
+            Some(_) => pts_us,
+            None => &[],
+        }
+    }
 }
 
 /// One payload and how to decode it.
@@ -137,7 +164,12 @@ impl Chain {
             pad = op.padding(pad);
             spec = next;
         }
-        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad });
+        let beside = match &spec {
+            Spec::Raster { frames: Some(_), .. } => Some(Beside::TIMES),
+            Spec::Tokens { .. } => Some(Beside::OFFSETS),
+            _ => None,
+        };
+        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside });
         let steps = ops.into_iter().map(|(path, op)| Step { path, op }).collect();
         Ok(Chain { kind, steps, spec, output, fuse, keeps_channels })
     }
@@ -175,11 +207,17 @@ impl Chain {
         Drawn { draws, source: *info, facts }
     }
 
-    /// The sample's own lengths, axis by axis; 0 on a Late axis. Empty for text.
+    /// The operations, in order.
+    pub fn ops(&self) -> impl Iterator<Item = &dyn Op> {
+        self.steps.iter().map(|s| &*s.op)
+    }
+
+    /// The sample's own lengths, axis by axis, as far as they are known: the most there can be on an AtMost axis, 0 on a Late
+    /// one. Empty for text.
     pub fn extents(&self, drawn: &Drawn) -> SmallVec<[usize; 4]> {
         let shape = self.output.as_ref().map(|o| o.shape.as_slice()).unwrap_or_default();
         let length = |extent: &Extent| match extent {
-            Extent::Fixed(n) => *n,
+            Extent::Fixed(n) | Extent::AtMost(n) => *n,
             Extent::Bounded(fact) => drawn.facts.fact(*fact),
             Extent::Late => 0,
         };
@@ -190,11 +228,15 @@ impl Chain {
     /// `usize::MAX` where that is beyond counting. To be held against a budget before buffers are made: facts come from untrusted
     /// headers.
     pub fn bytes(&self, drawn: &Drawn) -> usize {
-        let (size, shape) = self.output.as_ref().map_or((1, &[][..]), |o| (o.dtype.size(), o.shape.as_slice()));
         // A late length is at most the count that the facts state.
-        let late = shape.iter().filter(|e| **e == Extent::Late).map(|_| drawn.facts.fact(Fact::Count));
-        let known = self.extents(drawn).into_iter().zip(shape).filter(|(_, e)| **e != Extent::Late).map(|(n, _)| n);
-        known.chain(late).fold(size, usize::saturating_mul)
+        let most = drawn.facts.fact(Fact::Count);
+        let Some(output) = &self.output else { return most };
+        let axes = output.shape.iter().zip(self.extents(drawn));
+        let elements = axes.fold(1usize, |n, (extent, length)| {
+            n.saturating_mul(if *extent == Extent::Late { most } else { length })
+        });
+        let places = elements.saturating_mul(output.beside.filter(|b| *b == Beside::OFFSETS).map_or(0, |b| b.width * 8));
+        elements.saturating_mul(output.dtype.size()).saturating_add(places)
     }
 
     /// Moves a sample's labels as its pixels are moved.
@@ -210,7 +252,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Decodes a payload and writes one slot, every byte of it.
+    /// Decodes a payload and writes one slot, every byte of it. Returns the sample's own lengths, axis by axis.
     ///
     /// # Errors
     /// A payload that is not what its facts say, an operation that refuses the sample, or a slot too small for
@@ -223,7 +265,7 @@ impl Chain {
         limits: &Limits,
         tools: &mut Tools,
         mut slot: SlotMut<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<SmallVec<[usize; 4]>, Fault> {
         let Some(output) = self.output.as_ref().filter(|o| !o.is_late()) else {
             return Err(Fault::new(
                 Reason::WrongMedia,
@@ -235,14 +277,13 @@ impl Chain {
         self.admit(drawn, limits)?;
         let job = Job { payload, codec, limits };
         #[cfg(any(feature = "image", feature = "video"))]
-        if self.run_fused(drawn, job, tools, &mut slot, output, &extents)? {
-            return Ok(());
+        if let Some(made) = self.run_fused(drawn, job, tools, &mut slot, output, &extents)? {
+            return Ok(made);
         }
         let (media, pts_us) = self.media(drawn, job, tools)?;
-        let (data, shape) = self.finished(drawn, media)?;
-        slot::place(&data, &shape, &mut slot, output.pad)?;
-        let frames = if self.kind == Kind::Video { extents.first().copied().unwrap_or(0) } else { 0 };
-        slot.times(&pts_us, frames)
+        let made = self.finished(drawn, media)?;
+        made.place(&mut slot, output, &pts_us)?;
+        Ok(SmallVec::from_vec(made.shape))
     }
 
     /// Decodes a payload of a column whose length is known only afterwards: text, or an operation with a Late axis.
@@ -262,10 +303,12 @@ impl Chain {
         let (media, pts_us) = self.media(drawn, Job { payload, codec, limits }, tools)?;
         if let super::Media::Text(text) = media {
             let bytes = text.into_bytes();
-            return Ok(Late { shape: vec![bytes.len()], bytes, pts_us });
+            self.promised(drawn, bytes.len())?;
+            return Ok(Late { shape: vec![bytes.len()], bytes, beside: Vec::new() });
         }
-        let (data, shape) = self.finished(drawn, media)?;
-        Ok(Late { bytes: slot::into_bytes(data), shape, pts_us })
+        let made = self.finished(drawn, media)?;
+        let beside = self.output.as_ref().map_or_else(Vec::new, |output| made.beside(output, &pts_us).to_vec());
+        Ok(Late { bytes: slot::into_bytes(made.data), shape: made.shape, beside })
     }
 
     /// Holds every operation's result, as the facts tell it, against the limits: a picture of 1 x 60,000 pixels is small
@@ -292,8 +335,16 @@ impl Chain {
         Limits::check("bytes of the finished sample", self.bytes(drawn) as u64, limits.decoded_bytes)
     }
 
+    /// Holds a length that became known late against the most that was counted for it.
+    fn promised(&self, drawn: &Drawn, length: usize) -> Result<(), Fault> {
+        match self.kind {
+            Kind::Text => Limits::check("the length after the operations", length as u64, drawn.facts.count),
+            _ => Ok(()),
+        }
+    }
+
     /// Holds finished media against what the chain promised, and takes it apart.
-    pub(super) fn finished(&self, drawn: &Drawn, media: super::Media) -> Result<(super::Elements, Vec<usize>), Fault> {
+    pub(super) fn finished(&self, drawn: &Drawn, media: super::Media) -> Result<Made, Fault> {
         let got = slot::shape_of(&media);
         let agrees = match (&got, &self.output) {
             (Some((dtype, shape)), Some(output)) => {
@@ -301,12 +352,26 @@ impl Chain {
                 let axes = output.shape.iter().zip(&extents);
                 *dtype == output.dtype
                     && shape.len() == extents.len()
-                    && axes.zip(shape).all(|((extent, want), got)| *extent == Extent::Late || want == got)
+                    && axes.zip(shape).all(|((extent, want), got)| match extent {
+                        Extent::Late => true,
+                        Extent::AtMost(most) => got <= most,
+                        _ => want == got,
+                    })
             }
             _ => false,
         };
         match (media, got) {
-            (media, Some((_, shape))) if agrees => Ok((media.into_elements(), shape)),
+            (super::Media::Tokens { ids, offsets }, Some((_, shape))) if agrees => {
+                self.promised(drawn, ids.len())?;
+                Ok(Made { data: Elements::I64(ids), shape, offsets: offsets.into_flattened() })
+            }
+            (media, Some((_, shape))) if agrees => {
+                let late = self.output.iter().flat_map(|o| &o.shape).zip(&shape).filter(|(e, _)| **e == Extent::Late);
+                for (_, length) in late {
+                    self.promised(drawn, *length)?;
+                }
+                Ok(Made { data: media.into_elements(), shape, offsets: Vec::new() })
+            }
             (_, got) => {
                 let extents = self.extents(drawn);
                 Err(unlike(&got, self.output.as_ref().map(|o| (o.dtype, extents.as_slice()))))

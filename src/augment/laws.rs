@@ -172,11 +172,10 @@ fn run(chain: &Chain, fake: &Fake, key: Key, tools: &mut Tools, extra: &[usize],
     let extents = chain.extents(&drawn);
     let shape: Vec<usize> = extents.iter().enumerate().map(|(i, e)| e + extra.get(i).copied().unwrap_or(0)).collect();
     let mut bytes = vec![dirt; shape.iter().product::<usize>() * output.dtype.size()];
-    let frames = if chain.kind() == Kind::Video { shape[0] } else { 0 };
-    let mut pts = vec![i64::from(dirt); frames];
-    let slot = SlotMut { bytes: &mut bytes, shape: &shape, pts_us: (frames > 0).then_some(&mut pts[..]) };
+    let mut beside = vec![i64::from(dirt); output.beside.map_or(0, |b| b.width * shape[0])];
+    let slot = SlotMut { bytes: &mut bytes, shape: &shape, beside: output.beside.map(|_| &mut beside[..]) };
     chain.run(&drawn, b"payload", fake, &Limits::default(), tools, slot)?;
-    bytes.extend(pts.iter().flat_map(|t| t.to_ne_bytes()));
+    bytes.extend(beside.iter().flat_map(|t| t.to_ne_bytes()));
     Ok(bytes)
 }
 
@@ -273,7 +272,7 @@ fn key_frames_are_late() {
         assert_eq!(chain.bytes(&drawn), frames.min(2) as usize * 6 * 8 * 3);
         let late = chain.run_late(&drawn, b"", &fake, &Limits::default(), &mut Tools::default()).unwrap();
         assert_eq!(late.shape, [expected, 6, 8, 3]);
-        assert_eq!(late.pts_us, [0, 160_000][..expected]);
+        assert_eq!(late.beside, [0, 160_000][..expected]);
         assert_eq!(late.bytes.len(), expected * 6 * 8 * 3);
     }
 }
@@ -410,11 +409,13 @@ fn only_the_part_is_decoded() {
 fn setting(name: &str) -> (Info, Vec<(String, String)>) {
     let front = |list: &[(&str, &str)]| list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
     let wave = Info { rate: 11_025, channels: 2, count: 7001, ..Info::of(Format::Wav) };
+    let text = Info { count: 50, ..Info::of(Format::Utf8) };
     match name {
         "sample_frames" => (clip(30, 20, 9), front(&[])),
         "resample" | "pad_trim" | "channels" | "time_crop" => (wave, front(&[])),
         "log_mel" => (wave, front(&[("resample", "{\"rate\": 16000}")])),
-        "bytes_to_ids" => (Info { count: 50, ..Info::of(Format::Utf8) }, front(&[])),
+        "bytes_to_ids" | "chars_to_ids" | "normalize_text" | "tokenize" => (text, front(&[])),
+        "token_window" => (text, front(&[("bytes_to_ids", "{}")])),
         _ => (image(70, 50), front(&[])),
     }
 }
@@ -424,20 +425,37 @@ fn every_example_builds_and_keeps_its_word() {
     let mut seen = 0;
     for entry in ops().iter() {
         let (info, mut list) = setting(entry.name);
-        list.push((entry.name.to_owned(), entry.example.to_owned()));
+        // An example names a file as a user would; here there is one.
+        let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/wordpiece.json");
+        list.push((entry.name.to_owned(), entry.example.replace("tokenizer.json", tokenizer)));
         let fake = Fake { info, margin: 2 };
         let kind = info.format.kind();
         let fused = Chain::compile(kind, named(&list), true).unwrap();
         let plain = Chain::compile(kind, named(&list), false).unwrap();
         for key in (0..8).map(Key::new) {
             // Running holds what came out against `spec` and `facts`; here the bytes of both ways.
-            let a = run(&fused, &fake, key, &mut Tools::default(), &[1, 2], 0xAA).unwrap();
-            let b = run(&plain, &fake, key, &mut Tools::default(), &[1, 2], 0x55).unwrap();
-            assert!(a == b, "{}", entry.name);
-            let late = fused.run_late(&fused.draw(&info, key), b"", &fake, &Limits::default(), &mut Tools::default());
-            let late = late.unwrap();
-            assert_eq!(late.shape, fused.extents(&fused.draw(&info, key)).to_vec(), "{}", entry.name);
-            assert_eq!(late.bytes.len(), fused.bytes(&fused.draw(&info, key)));
+            if fused.output().is_some_and(|o| !o.is_late()) {
+                let a = run(&fused, &fake, key, &mut Tools::default(), &[1, 2], 0xAA).unwrap();
+                let b = run(&plain, &fake, key, &mut Tools::default(), &[1, 2], 0x55).unwrap();
+                assert!(a == b, "{}", entry.name);
+            }
+            let drawn = fused.draw(&info, key);
+            let late = |c: &Chain| c.run_late(&drawn, b"", &fake, &Limits::default(), &mut Tools::default()).unwrap();
+            let (late, again) = (late(&fused), late(&plain));
+            assert_eq!(late, again);
+            let Some(output) = fused.output() else {
+                assert!(late.bytes.len() <= fused.bytes(&drawn), "{}", entry.name);
+                continue;
+            };
+            for ((extent, told), got) in output.shape.iter().zip(fused.extents(&drawn)).zip(&late.shape) {
+                match extent {
+                    Extent::Late => {}
+                    Extent::AtMost(most) => assert!(got <= most, "{}", entry.name),
+                    _ => assert_eq!(*got, told, "{}", entry.name),
+                }
+            }
+            let known = !output.shape.iter().any(|e| matches!(e, Extent::AtMost(_) | Extent::Late));
+            assert!(late.bytes.len() <= fused.bytes(&drawn) && (!known || late.bytes.len() == fused.bytes(&drawn)));
         }
         assert!(!entry.summary.is_empty() && entry.version > 0);
         seen += 1;
@@ -509,6 +527,20 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
         ("log_mel", "{\"power\": 3}"),
         ("log_mel", "{\"f_min\": 900, \"f_max\": 800}"),
         ("bytes_to_ids", "{\"max_len\": 0}"),
+        ("chars_to_ids", "{\"alphabet\": \"aba\"}"),
+        ("chars_to_ids", "{\"alphabet\": \"\"}"),
+        ("chars_to_ids", "{\"unknown_id\": 1}"),
+        ("chars_to_ids", "{\"pad_to\": 0}"),
+        ("normalize_text", "{}"),
+        ("normalize_text", "{\"form\": \"nfx\"}"),
+        ("token_window", "{\"length\": 0}"),
+        ("token_window", "{\"length\": 4, \"mode\": \"end\"}"),
+        ("tokenize", "{}"),
+        ("tokenize", "{\"file\": \"nowhere/tokenizer.json\"}"),
+        ("tokenize", "{\"file\": \"Cargo.toml\"}"),
+        ("tokenize", "{\"file\": \"fixtures/tokenizers/unigram.json\", \"pad\": true}"),
+        ("tokenize", "{\"file\": \"fixtures/tokenizers/unigram.json\", \"max_length\": 1}"),
+        ("tokenize", "{\"file\": \"fixtures/tokenizers/byte_level.json\", \"max_length\": 9, \"pad\": true}"),
         ("bytes_to_ids", "{\"pad_id\": 9007199254740994}"),
     ];
     for (name, params) in bad {
@@ -561,13 +593,13 @@ fn payloads_that_are_not_what_their_facts_say_are_faults() {
         let drawn = chain.draw(&image(20, 20), Key::new(1));
         for (width, height) in [(19, 20), (20, 21), (0, 0)] {
             let (fake, mut bytes) = (Fake { info: image(width, height), margin: 0 }, [0; 192]);
-            let slot = SlotMut { bytes: &mut bytes, shape: &[8, 8, 3], pts_us: None };
+            let slot = SlotMut { bytes: &mut bytes, shape: &[8, 8, 3], beside: None };
             let fault = chain.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot).unwrap_err();
             assert_eq!(fault.reason, Reason::Corrupt);
         }
         // A slot that is too small, and facts of nothing.
         let fake = Fake { info: image(20, 20), margin: 0 };
-        let slot = SlotMut { bytes: &mut [0; 191], shape: &[8, 8, 3], pts_us: None };
+        let slot = SlotMut { bytes: &mut [0; 191], shape: &[8, 8, 3], beside: None };
         assert!(chain.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot).is_err());
         let fake = Fake { info: image(0, 0), margin: 0 };
         let fault = run(&chain, &fake, Key::new(1), &mut Tools::default(), &[], 0);
@@ -613,7 +645,7 @@ fn text_and_late_lengths_are_delivered_by_run_late() {
     let drawn = chain.draw(&info, Key::new(0));
     let got = chain.run_late(&drawn, b"", &fake, &limits, &mut Tools::default()).unwrap();
     assert!(got.bytes.len() < 40 && got.shape == [got.bytes.len()]);
-    let slot = SlotMut { bytes: &mut [], shape: &[0], pts_us: None };
+    let slot = SlotMut { bytes: &mut [], shape: &[0], beside: None };
     assert!(chain.run(&drawn, b"", &fake, &limits, &mut Tools::default(), slot).is_err());
 }
 

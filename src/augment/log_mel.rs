@@ -307,7 +307,7 @@ impl Op for LogMel {
             }
             Extent::Fixed(n) => Extent::Fixed(self.frames(n as u64) as usize),
             Extent::Bounded(_) => Extent::Bounded(Fact::Count),
-            Extent::Late => Extent::Late,
+            Extent::AtMost(_) | Extent::Late => Extent::Late,
         };
         let shape = channels.into_iter().chain([Extent::Fixed(self.n_mels), frames]).collect();
         Ok(Spec::Tensor { dtype: DType::F32, shape })

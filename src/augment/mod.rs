@@ -23,24 +23,34 @@ pub mod slot;
 
 #[cfg(test)]
 mod goldens;
+#[cfg(all(test, feature = "text"))]
+mod goldens_text;
 #[cfg(test)]
 mod laws;
 
 // Recordings and text.
 #[cfg(feature = "text")]
 pub mod bytes_to_ids;
+#[cfg(feature = "text")]
+pub mod chars_to_ids;
 #[cfg(feature = "audio")]
 pub mod channels;
 #[cfg(feature = "audio")]
 pub mod log_mel;
 #[cfg(feature = "audio")]
 pub mod mel;
+#[cfg(feature = "text")]
+pub mod normalize_text;
 #[cfg(feature = "audio")]
 pub mod pad_trim;
 #[cfg(feature = "audio")]
 pub mod resample;
 #[cfg(feature = "audio")]
 pub mod time_crop;
+#[cfg(feature = "text")]
+pub mod token_window;
+#[cfg(feature = "tokenizers")]
+pub mod tokenize;
 mod wave;
 
 // Pictures and clips.
@@ -69,7 +79,7 @@ mod scale;
 pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
-pub use slot::SlotMut;
+pub use slot::{Beside, SlotMut};
 pub use wave::Wave;
 
 /// What flows between two operations, as known when the loader is built.
@@ -100,13 +110,22 @@ pub enum Spec {
         samples: Extent,
     },
     /// UTF-8 text; delivered as bytes.
-    Text,
-    /// A plain tensor: log-mel `[mels, T]`, token ids `[L]`.
+    Text {
+        /// Its bytes. Where they are [`Extent::Late`], [`Info::count`] is the most that they may be.
+        bytes: Extent,
+    },
+    /// A plain tensor: log-mel `[mels, T]`, token ids `[L]`. Where an axis of what was text is [`Extent::Late`],
+    /// [`Info::count`] is the most that it may be.
     Tensor {
         /// Element type.
         dtype: DType,
         /// One extent for each axis.
         shape: Vec<Extent>,
+    },
+    /// Token ids, `[L]` i64, with the place of each in the text, `[L, 2]` i64: delivered as a column of its own beside them.
+    Tokens {
+        /// L.
+        length: Extent,
     },
 }
 
@@ -125,7 +144,7 @@ impl Spec {
             Kind::Image => raster(None),
             Kind::Video => raster(Some(Extent::Bounded(Fact::Count))),
             Kind::Audio => Spec::Wave { rate: None, channels: None, samples: Extent::Bounded(Fact::Count) },
-            Kind::Text => Spec::Text,
+            Kind::Text => Spec::Text { bytes: Extent::Bounded(Fact::Count) },
         }
     }
 
@@ -143,8 +162,9 @@ impl Spec {
             Spec::Wave { channels, samples, .. } => {
                 Some((DType::F32, channels.iter().copied().chain([*samples]).collect()))
             }
-            Spec::Text => None,
+            Spec::Text { .. } => None,
             Spec::Tensor { dtype, shape } => Some((*dtype, shape.clone())),
+            Spec::Tokens { length } => Some((DType::I64, vec![*length])),
         }
     }
 
@@ -154,8 +174,9 @@ impl Spec {
             Spec::Raster { frames: None, .. } => "a picture",
             Spec::Raster { .. } => "a clip",
             Spec::Wave { .. } => "a recording",
-            Spec::Text => "text",
+            Spec::Text { .. } => "text",
             Spec::Tensor { .. } => "a tensor",
+            Spec::Tokens { .. } => "tokens",
         }
     }
 }
@@ -170,6 +191,7 @@ impl fmt::Display for Spec {
                 match extent {
                     Extent::Fixed(n) => write!(f, "{n}")?,
                     Extent::Bounded(fact) => write!(f, "{}", format!("{fact:?}").to_lowercase())?,
+                    Extent::AtMost(n) => write!(f, "at most {n}")?,
                     Extent::Late => f.write_str("late")?,
                 }
             }
@@ -362,6 +384,13 @@ pub enum Media {
         /// One length for each axis.
         shape: Vec<usize>,
     },
+    /// Token ids with their places in the text.
+    Tokens {
+        /// The ids.
+        ids: Vec<i64>,
+        /// For each the beginning and the end in the text, `[start, end)`.
+        offsets: Vec<[i64; 2]>,
+    },
 }
 
 impl Media {
@@ -372,6 +401,7 @@ impl Media {
             Media::Wave(wave) => Elements::F32(wave.data),
             Media::Text(text) => Elements::U8(text.into_bytes()),
             Media::Tensor { data, .. } => data,
+            Media::Tokens { ids, .. } => Elements::I64(ids),
         }
     }
 
@@ -382,6 +412,7 @@ impl Media {
             Media::Wave(_) => "a recording",
             Media::Text(_) => "text",
             Media::Tensor { .. } => "a tensor",
+            Media::Tokens { .. } => "tokens",
         }
     }
 }
@@ -478,6 +509,12 @@ pub trait Op: Send + Sync + fmt::Debug {
     /// What stands in a batch beyond a sample's own extents, given what it was in front of the operation (0 after decoding).
     fn padding(&self, before: f64) -> f64 {
         before
+    }
+
+    /// The parameters that name files, each with the SHA-256 (hex) of what the file held when the operation was built: the
+    /// recipe's digest covers that, and not where the file lies.
+    fn files(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 }
 
@@ -593,7 +630,15 @@ pub const OPS: &[OpEntry] = &[
     #[cfg(feature = "audio")]
     log_mel::ENTRY,
     #[cfg(feature = "text")]
+    normalize_text::ENTRY,
+    #[cfg(feature = "text")]
     bytes_to_ids::ENTRY,
+    #[cfg(feature = "text")]
+    chars_to_ids::ENTRY,
+    #[cfg(feature = "tokenizers")]
+    tokenize::ENTRY,
+    #[cfg(feature = "text")]
+    token_window::ENTRY,
 ];
 
 /// The built-in operations as a table that can be added to.

@@ -94,7 +94,7 @@ impl Op for Resample {
         let (rate, channels, samples) = wave::spec(NAME, input)?;
         let samples = match (samples, rate) {
             (Extent::Fixed(n), Some(from)) => Extent::Fixed(length(n as u64, from, self.rate) as usize),
-            (Extent::Late, _) => Extent::Late,
+            (Extent::AtMost(_) | Extent::Late, _) => Extent::Late,
             _ => Extent::Bounded(Fact::Count),
         };
         Ok(Spec::Wave { rate: Some(self.rate), channels, samples })

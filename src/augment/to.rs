@@ -153,7 +153,9 @@ impl Op for To {
                 plain(input.name())?;
                 Ok(Spec::Tensor { dtype: self.becomes(input, *dtype)?, shape: shape.clone() })
             }
-            Spec::Text => Err(super::refused(NAME, "pictures, clips, recordings or tensors", input.name())),
+            Spec::Text { .. } | Spec::Tokens { .. } => {
+                Err(super::refused(NAME, "pictures, clips, recordings or tensors", input.name()))
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! One entry becomes a row or a refusal: read, looked at by its codec, and compared with what the dataset has already.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::base::{Base, Held};
+use super::options::InvalidUtf8;
 use super::scratches::Scratches;
 use crate::codec::{self, Check, Limits, Scratch};
 use crate::data::feature::{Feature, Schema};
@@ -16,8 +18,8 @@ use crate::source::{self, Entry, EntryCell};
 /// What became of an entry.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// A row for a shard.
-    Row(ShardRow),
+    /// A row for a shard, and the U+FFFD that were put into its text.
+    Row(ShardRow, u64),
     /// It is in the dataset already, byte for byte.
     Skipped,
     /// It was refused, at a column if that is known.
@@ -37,6 +39,7 @@ pub(super) struct Checker<'a> {
     pub schema: &'a Schema,
     pub base: &'a Base,
     pub check: Check,
+    pub invalid_utf8: InvalidUtf8,
     pub limits: &'a Limits,
     pub decodes: &'a AtomicU64,
     pub scratches: &'a Scratches,
@@ -51,9 +54,9 @@ impl Checker<'_> {
                 format!("{} cells for {} columns", entry.cells.len(), self.schema.columns.len()),
             ));
         }
-        let mut cells = Vec::with_capacity(entry.cells.len());
+        let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
         for (i, cell) in entry.cells.iter().enumerate() {
-            match self.read(cell, i) {
+            match self.read(cell, i, &mut replaced) {
                 Ok(cell) => cells.push(cell),
                 Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
             }
@@ -81,11 +84,11 @@ impl Checker<'_> {
             };
             row.cells.push(cell);
         }
-        Ok(taken.map_or(Outcome::Row(row), |fault| Outcome::Refused(fault, None)))
+        Ok(taken.map_or(Outcome::Row(row, replaced), |fault| Outcome::Refused(fault, None)))
     }
 
-    /// The bytes or the value of a cell, in the type of its column.
-    fn read(&self, cell: &EntryCell, column: usize) -> Result<Cell, Fault> {
+    /// The bytes or the value of a cell, in the type of its column. `replaced` counts the U+FFFD put in for what is no UTF-8.
+    fn read(&self, cell: &EntryCell, column: usize, replaced: &mut u64) -> Result<Cell, Fault> {
         let feature = &self.schema.columns[column].feature;
         let wrong = || Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()));
         if let EntryCell::Value(Value::Null) = cell {
@@ -102,6 +105,10 @@ impl Checker<'_> {
                 EntryCell::Inline(bytes) => bytes.clone(),
                 EntryCell::Value(Value::Text(text)) => text.clone().into_bytes(),
                 _ => return Err(wrong()),
+            };
+            let bytes = match self.invalid_utf8 {
+                InvalidUtf8::Replace if feature.kind() == Some(Kind::Text) => mended(bytes, replaced),
+                _ => bytes,
             };
             let hash = payload_hash(&bytes);
             return Ok(Cell::Payload(bytes, hash));
@@ -146,6 +153,17 @@ impl Checker<'_> {
         }
         answer
     }
+}
+
+/// UTF-8 of what may be none: each maximal part that is none becomes one U+FFFD.
+fn mended(bytes: Vec<u8>, replaced: &mut u64) -> Vec<u8> {
+    let mended = match String::from_utf8_lossy(&bytes) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text.into_bytes()),
+    };
+    let Some(mended) = mended else { return bytes };
+    *replaced += bytes.utf8_chunks().filter(|c| !c.invalid().is_empty()).count() as u64;
+    mended
 }
 
 /// The `path` of a media cell: the name of its file, or the last part of the id.

@@ -25,6 +25,8 @@ pub struct IngestOptions {
     pub source: SourceOptions,
     /// How deep each payload is looked at before it is accepted.
     pub check: Check,
+    /// What becomes of text that is not UTF-8.
+    pub invalid_utf8: InvalidUtf8,
     /// What one payload may cost.
     pub limits: Limits,
     /// How many entries may be refused before nothing is committed.
@@ -52,6 +54,7 @@ impl Default for IngestOptions {
             format: None,
             source: SourceOptions::default(),
             check: Check::default(),
+            invalid_utf8: InvalidUtf8::default(),
             limits: Limits::default(),
             max_errors: MaxErrors::default(),
             id_prefix: String::new(),
@@ -67,6 +70,7 @@ impl Default for IngestOptions {
 impl IngestOptions {
     /// Refuses what can be seen to be wrong without looking at any file.
     pub fn validate(&self) -> Result<()> {
+        self.source.validate()?;
         let sizes = [self.shard_bytes, self.row_group_bytes, self.row_group_rows as u64];
         if sizes.contains(&0) {
             return Err(Error::config(
@@ -114,6 +118,17 @@ impl IngestOptions {
             row_group_bytes: self.row_group_bytes,
         }
     }
+}
+
+/// What becomes of text that is not UTF-8. Rows of a manifest are refused either way, for paths and labels are in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidUtf8 {
+    /// The entry is refused.
+    #[default]
+    Refuse,
+    /// Each part that is none becomes U+FFFD, as the WHATWG's Encoding Standard decodes UTF-8 (Python's `errors="replace"`).
+    Replace,
 }
 
 /// How many entries may be refused: a count, a share of all entries, or whichever is more (`25`, `5%`, `10|1%`).
@@ -282,6 +297,12 @@ pub struct Summary {
     pub quarantine: Option<String>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
+    /// Of the rows added, those whose text was not UTF-8 and was mended ([`InvalidUtf8::Replace`]).
+    #[serde(default)]
+    pub mended: u64,
+    /// The U+FFFD that were put into them.
+    #[serde(default)]
+    pub replaced: u64,
     /// Shards added.
     pub shards: u64,
     /// Bytes of these shards.

@@ -42,6 +42,8 @@ pub struct DatasetWriter {
     scratches: Scratches,
     decodes: AtomicU64,
     skipped: u64,
+    mended: u64,
+    replaced: u64,
     began: Mark,
     /// The error that lost accepted records, if there was one.
     lost: Option<String>,
@@ -49,7 +51,7 @@ pub struct DatasetWriter {
 
 impl DatasetWriter {
     /// Opens a dataset for writing, or begins one in a new or empty folder. The columns of one that is there must be those of
-    /// `schema`, in any order. Of the options `check`, `limits`, `id_prefix` and the sizes count.
+    /// `schema`, in any order. Of the options `check`, `invalid_utf8`, `limits`, `id_prefix` and the sizes count.
     pub fn create(path: impl AsRef<Path>, schema: Schema, options: &IngestOptions) -> Result<Self> {
         options.validate()?;
         target::folder(path.as_ref())?;
@@ -77,6 +79,8 @@ impl DatasetWriter {
             scratches: Scratches::new(options.decode_memory),
             decodes: AtomicU64::new(0),
             skipped: 0,
+            mended: 0,
+            replaced: 0,
             began: Mark::now(),
             lost: None,
         })
@@ -144,6 +148,7 @@ impl DatasetWriter {
             schema: &self.schema,
             base: &self.base,
             check: self.options.check,
+            invalid_utf8: self.options.invalid_utf8,
             limits: &self.options.limits,
             decodes: &self.decodes,
             scratches: &self.scratches,
@@ -154,8 +159,10 @@ impl DatasetWriter {
                 let column = column.map(|c| self.schema.columns[c].name.clone());
                 return Err(fault.at(Origin { id: Some(entry.id.clone()), column, ..Origin::default() }));
             }
-            Outcome::Row(row) => {
+            Outcome::Row(row, replaced) => {
                 self.sink.push(&self.schema, &entry.split, row)?;
+                self.mended += u64::from(replaced > 0);
+                self.replaced += replaced;
             }
         }
         self.keys.insert(row_key(&entry.id));
@@ -186,7 +193,13 @@ impl DatasetWriter {
         for split in self.sink.open_splits() {
             self.sink.finish(&self.schema, &split)?;
         }
-        let mut summary = Summary { skipped: self.skipped, version: self.base.version(), ..Summary::default() };
+        let mut summary = Summary {
+            skipped: self.skipped,
+            mended: self.mended,
+            replaced: self.replaced,
+            version: self.base.version(),
+            ..Summary::default()
+        };
         if self.sink.tally.rows > 0 {
             publish::publish(&self.store, &self.base, &self.schema, self.sink, &mut summary)?;
         } else if self.base.version() == 0 {
