@@ -1,10 +1,10 @@
-//! One H.264 track as a list of samples with times, in the order of presentation.
+//! One video track as a list of samples with times, in the order of presentation.
 //!
 //! Edit lists are followed as ffmpeg does: one edit, with any empty ones in front. Frames outside it are decoded but not
 //! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times;
 //! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
-use crate::codec::container::{self, Coding, Edit, Listed};
+use crate::codec::container::{self, Edit, Listed};
 use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
@@ -22,8 +22,6 @@ pub(super) struct Sample {
 /// The first video track of a payload.
 #[derive(Debug, Clone)]
 pub(super) struct Track {
-    /// The `AVCDecoderConfigurationRecord`.
-    pub(super) record: Vec<u8>,
     /// In the order of decoding.
     pub(super) samples: Vec<Sample>,
     /// Indices of the presented samples, in the order of presentation.
@@ -57,15 +55,7 @@ fn apply(edit: Edit, samples: &mut [Listed], fragmented: bool) {
 impl Track {
     /// From a container's list.
     pub(super) fn new(track: container::Track) -> Result<Self, Fault> {
-        let container::Track { coding, record, listing, scale, edit, fragmented, orientation, .. } = track;
-        match coding {
-            Coding::H264 => {}
-            Coding::Other(name) => {
-                let what = format!("the video is {name}; only H.264 is decoded");
-                return Err(Fault::new(Reason::Unsupported, what));
-            }
-            _ => return Err(Fault::new(Reason::Unsupported, "a video track with the coding of sound")),
-        }
+        let container::Track { listing, scale, edit, fragmented, orientation, .. } = track;
         let mut listed = listing.samples;
         if let Some(edit) = edit {
             apply(edit, &mut listed, fragmented);
@@ -84,10 +74,16 @@ impl Track {
             let pts_us = microseconds(s.ticks, scale)?;
             samples.push(Sample { offset: s.offset, size: s.size, pts_us, key: s.key });
         }
-        if shown.is_empty() {
+        let track = Track { samples, shown, orientation, last_us: last_us.unsigned_abs() };
+        track.not_empty()?;
+        Ok(track)
+    }
+
+    fn not_empty(&self) -> Result<(), Fault> {
+        if self.shown.is_empty() {
             return Err(Fault::new(Reason::Corrupt, "the video track presents no frame"));
         }
-        Ok(Track { record, samples, shown, orientation, last_us: last_us.unsigned_abs() })
+        Ok(())
     }
 
     /// The bytes of a sample, if the payload has them all.
@@ -96,10 +92,12 @@ impl Track {
         container::data(payload, (s.offset, s.size), &format!("frame {sample}"))
     }
 
-    /// Leaves out pictures presented before `first` of an open group of pictures at the beginning of the file: they
-    /// refer to pictures that are not there. ffmpeg leaves them out too.
-    pub(super) fn hide_before(&mut self, first: i64) {
-        self.shown.retain(|&i| self.samples[i].pts_us >= first);
+    /// Leaves out samples, given in the order of decoding.
+    pub(super) fn hide(&mut self, hidden: &[usize]) -> Result<(), Fault> {
+        if !hidden.is_empty() {
+            self.shown.retain(|at| hidden.binary_search(at).is_err());
+        }
+        self.not_empty()
     }
 
     /// Presentation time of a frame (microseconds) by its place in the order of presentation.
@@ -110,6 +108,22 @@ impl Track {
     /// The frame on display at a time: the last that begins at or before it, or the first.
     pub(super) fn frame_at(&self, time_us: i64) -> usize {
         self.shown.partition_point(|&i| self.samples[i].pts_us <= time_us).saturating_sub(1)
+    }
+
+    /// The frames of a range of time that the container calls keys, at most `most` of them, evenly; the last one before it if
+    /// there are none, or the first frame.
+    pub(super) fn keys(&self, range: std::ops::Range<i64>, most: u64) -> Vec<usize> {
+        let is_key = |&frame: &usize| self.samples[self.shown[frame]].key;
+        let keys: Vec<usize> =
+            (0..self.shown.len()).filter(|frame| is_key(frame) && range.contains(&self.pts(*frame))).collect();
+        if keys.is_empty() {
+            return vec![(0..=self.frame_at(range.start)).rev().find(is_key).unwrap_or(0)];
+        }
+        let (all, most) = (keys.len(), usize::try_from(most).unwrap_or(usize::MAX).max(1));
+        if all <= most {
+            return keys;
+        }
+        (0..most).map(|i| keys[(2 * i + 1) * all / (2 * most)]).collect()
     }
 
     /// From the first frame's beginning to the last one's end, in microseconds.
@@ -126,7 +140,7 @@ impl Track {
 mod tests {
     use super::*;
     use crate::codec::Limits;
-    use crate::codec::container::{Listing, Medium};
+    use crate::codec::container::{Coding, Colour, Listing, Medium};
 
     fn listed(ticks: i64, length: u64) -> Listed {
         Listed { offset: 0, size: 1, ticks, length, key: true, shown: true, discard_ns: 0 }
@@ -173,11 +187,42 @@ mod tests {
             bits: 0,
             delay_ns: 0,
             orientation: Orientation::STORED,
+            colour: Colour::default(),
         });
         let track = track.unwrap();
         assert_eq!(track.shown, [0, 2, 1]);
         let frames: Vec<usize> = [-5, 10, 19, 20, 39, 40, 99].iter().map(|&t| track.frame_at(t)).collect();
         assert_eq!(frames, [0, 0, 0, 1, 1, 2, 2]);
         assert_eq!(track.duration_us(), 30 + 20);
+    }
+
+    #[test]
+    fn key_frames_of_a_range() {
+        let mut listing = Listing::new(Medium::Video, 9, &Limits::default());
+        for frame in 0..9 {
+            listing.push(Listed { key: frame % 2 == 0, ..listed(frame * 10, 10) }).unwrap();
+        }
+        let track = Track::new(container::Track {
+            coding: Coding::Mjpeg,
+            record: Vec::new(),
+            listing,
+            scale: (1, 1_000_000),
+            edit: None,
+            exact: true,
+            fragmented: false,
+            channels: 0,
+            rate: 0,
+            bits: 0,
+            delay_ns: 0,
+            orientation: Orientation::STORED,
+            colour: Colour::default(),
+        });
+        let keys = |range, most| track.as_ref().unwrap().keys(range, most);
+        assert_eq!(keys(0..90, 99), [0, 2, 4, 6, 8]);
+        assert_eq!(keys(0..90, 2), [2, 6]);
+        assert_eq!(keys(0..90, 1), [4]);
+        assert_eq!(keys(20..40, 9), [2]);
+        assert_eq!(keys(51..60, 9), [4], "the one before");
+        assert_eq!(keys(-9..-5, 9), [0]);
     }
 }
