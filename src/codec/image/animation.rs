@@ -182,6 +182,8 @@ impl Codec for Animation {
                     Limits::check("frames", times_us.len() as u64, limits.frames)?;
                     times_us.iter().map(|&time| timeline.at(time)).collect()
                 }
+                // Only the first frame builds on no other.
+                Want::Keys { .. } => vec![0],
                 _ => (0..timeline.count()).collect(),
             };
             let one = u64::from(timeline.size.0) * u64::from(timeline.size.1) * 3;
