@@ -123,7 +123,7 @@ fn a_newer_format_is_refused_and_named() {
     copy(&frozen().join("dataset"), dir.path());
     let root = dir.path().join(".dsctl/versions/00000000000000000002.json");
     let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&root).unwrap()).unwrap();
-    manifest["format_version"] = json!(2);
+    manifest["format_version"] = json!(3);
     // Something that only a newer program knows: the version is looked at before it.
     manifest["tomorrow"] = json!({});
     std::fs::write(&root, manifest.to_string()).unwrap();
@@ -135,7 +135,7 @@ fn a_newer_format_is_refused_and_named() {
     ];
     for result in refused {
         let error = result.unwrap_err();
-        assert!(matches!(error, Error::FormatVersion { found: 2, supported: 1, .. }), "{error}");
+        assert!(matches!(error, Error::FormatVersion { found: 3, supported: 2, .. }), "{error}");
         assert!(error.to_string().contains("newer feedstock"), "{error}");
     }
     assert_eq!(Dataset::open_version(dir.path(), 1).unwrap().version(), Some(1), "the version before still opens");

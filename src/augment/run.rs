@@ -1,7 +1,7 @@
 //! The plain way through a chain: decode, then one operation after another on owned media.
 
 use super::chain::{Chain, Drawn, Job};
-use super::{Elements, Lowered, Media, Raster, Tools};
+use super::{Elements, Lowered, Media, Raster, Tools, packed};
 use crate::clock::Mark;
 use crate::codec::{Decoded, Pixels, Want};
 use crate::data::info::{Info, Kind};
@@ -23,7 +23,10 @@ impl Chain {
             Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),
             _ => Vec::new(),
         };
-        let media = owned(self.kind, &decoded, &drawn.source, times.as_deref())?;
+        let media = match (&self.tensor, &decoded) {
+            (Some(tensor), Decoded::Elements(bytes)) => packed::unpacked(tensor, bytes, &drawn.source)?,
+            _ => owned(self.kind, &decoded, &drawn.source, times.as_deref())?,
+        };
         Ok((self.apply_from(0, drawn, media, tools)?, pts_us))
     }
 
@@ -69,17 +72,21 @@ fn owned(kind: Kind, decoded: &Decoded<'_>, info: &Info, times: Option<&[i64]>) 
             let samples = wave.data.len() / channels;
             agree("Hz", u64::from(wave.rate), u64::from(info.rate))?;
             agree("samples", samples as u64, info.count)?;
-            let data = match channels {
-                1 => wave.data.to_vec(),
-                _ => wave.data.chunks_exact(channels).map(|c| c.iter().sum::<f32>() / channels as f32).collect(),
-            };
-            Ok(Media::Wave { data, rate: wave.rate })
+            Ok(Media::Wave { data: mixed(wave.data, channels), rate: wave.rate })
         }
         (Kind::Text, Decoded::Text(text)) => {
             agree("bytes", text.len() as u64, info.count)?;
             Ok(Media::Text((*text).to_owned()))
         }
         _ => Err(Fault::new(Reason::WrongMedia, format!("the column holds {}, the payload is none", kind.name()))),
+    }
+}
+
+/// Interleaved samples as one channel: the mean of all.
+pub(crate) fn mixed(data: &[f32], channels: usize) -> Vec<f32> {
+    match channels {
+        1 => data.to_vec(),
+        _ => data.chunks_exact(channels).map(|c| c.iter().sum::<f32>() / channels as f32).collect(),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod jpeg;
 mod jpeg_header;
 pub mod png;
 pub mod raster;
+pub mod rgb;
 
 /// Pictures before they are RGB, kept between calls for their memory.
 #[derive(Default)]
