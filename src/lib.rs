@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod loader;
 pub mod parallel;
 pub mod plan;
+pub mod prepare;
 pub mod recipe;
 pub mod registry;
 pub mod rng;

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub use crate::augment::OpConfig;
 use crate::augment::chain::Chain;
 use crate::augment::{self, Op, OpEntry};
 use crate::codec::Limits;
 use crate::data::feature::Feature;
 use crate::data::index::hex;
+use crate::data::storage::sorted;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -82,16 +84,6 @@ pub struct ColumnRecipe {
     pub raw: bool,
 }
 
-/// One operation by name with its parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpConfig {
-    /// The name in the operation table.
-    pub op: String,
-    /// Its parameters.
-    #[serde(flatten)]
-    pub params: Map<String, Value>,
-}
-
 /// The tables that names in a recipe are looked up in; add members with `registry.ops = registry.ops.with(entry)`.
 #[derive(Debug, Clone)]
 pub struct Registry {
@@ -136,12 +128,7 @@ impl Recipe {
 
     /// Builds the operations of a column, each with its name path.
     fn ops(&self, name: &str, column: &ColumnRecipe, registry: &Registry) -> Result<Vec<(String, Arc<dyn Op>)>> {
-        let build = |(place, config): (usize, &OpConfig)| {
-            let entry = registry.ops.get(&config.op)?;
-            let op = (entry.build)(&Value::Object(config.params.clone()))?;
-            Ok((format!("{name}/{place}:{}", config.op), op))
-        };
-        column.ops.iter().enumerate().map(build).collect()
+        OpConfig::build(&column.ops, name, &registry.ops)
     }
 
     /// The loader of this recipe over a dataset, with the built-in operations.
@@ -198,7 +185,7 @@ impl Recipe {
         registry: &Registry,
     ) -> Result<OutColumn> {
         let name = name.to_owned();
-        let Some(kind) = feature.kind() else {
+        if !feature.is_payload() {
             if recipe.raw || !recipe.ops.is_empty() {
                 return Err(Error::config(
                     format!("column {name:?} ({}) has operations", feature.name()),
@@ -212,11 +199,11 @@ impl Recipe {
             };
             let class = matches!(feature, Feature::ClassLabel { .. });
             return Ok(OutColumn::Values { name, index, dtype, class });
-        };
+        }
         let work = if recipe.raw {
             Work::Bytes
         } else {
-            Work::Chain(Chain::compile(kind, self.ops(&name, recipe, registry)?, self.fuse)?)
+            Work::Chain(Chain::stored(feature, self.ops(&name, recipe, registry)?, self.fuse)?)
         };
         Ok(OutColumn::Media { name, index, work })
     }
@@ -244,18 +231,6 @@ impl Recipe {
         }
         let all = json!([PLAN_VERSION, self.split, self.seed, self.order, self.batch, self.tail, described]);
         Ok(hex(&Sha256::digest(all.to_string().as_bytes())))
-    }
-}
-
-/// The value with every object's keys in order.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let ordered: BTreeMap<&String, Value> = map.iter().map(|(k, v)| (k, sorted(v))).collect();
-            json!(ordered)
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        other => other.clone(),
     }
 }
 

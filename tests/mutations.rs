@@ -148,7 +148,7 @@ fn run(files: &[File], count: u64) -> Tally {
                 Kind::Video => {
                     codec.decode(&made, Want::Video { times_us: &times }, &limits, &mut scratch).map(drop)?;
                 }
-                Kind::Text => {}
+                Kind::Text | Kind::Tensor => {}
             }
             Ok(())
         });

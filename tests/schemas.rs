@@ -101,13 +101,25 @@ fn the_recipe_schema_is_the_recipe() {
     }
 }
 
+/// The manifest of a fixture's dataset.
+fn made_of(source: &str, options: &feedstock::ingest::IngestOptions) -> Value {
+    let made = made(source, options);
+    let root = made.dataset.root().join(".dsctl/versions/00000000000000000001.json");
+    serde_json::from_str(&std::fs::read_to_string(root).unwrap()).unwrap()
+}
+
 #[test]
 fn the_manifest_and_state_schemas_are_what_is_written() {
     let made = made("images", &feedstock::ingest::IngestOptions::default());
-    let root = made.dataset.root().join(".dsctl/versions/00000000000000000001.json");
-    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(root).unwrap()).unwrap();
+    let manifest = made_of("images", &feedstock::ingest::IngestOptions::default());
     assert!(hold(&manifest, &schema("manifest"), "manifest") >= 5);
     complete(&manifest, &schema("manifest"), "manifest");
+    let mut prepared = feedstock::ingest::IngestOptions::default();
+    prepared.prepare =
+        serde_json::from_value(json!({"columns": {"image": {"ops": [{"op": "to", "dtype": "f16"}]}}})).unwrap();
+    let prepared = made_of("images", &prepared);
+    assert_eq!(prepared["schema"][0]["feature"]["type"], "tensor");
+    assert!(hold(&prepared, &schema("manifest"), "manifest") >= 7);
     let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
     hold(&json!(state), &schema("state"), "state");
     complete(&json!(state), &schema("state"), "state");

@@ -11,8 +11,10 @@ use smallvec::SmallVec;
 use super::slot::{self, Beside, SlotMut};
 use super::{Draw, Elements, Lowered, Op, Spec, Tools};
 use crate::codec::{Codec, Limits};
+use crate::data::feature::Feature;
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::Labels;
+use crate::data::packed::TensorType;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::rng::Key;
@@ -109,6 +111,8 @@ pub(super) struct Step {
 #[derive(Debug, Clone)]
 pub struct Chain {
     pub(super) kind: Kind,
+    /// What goes in, where the payload does not say it.
+    pub(super) tensor: Option<TensorType>,
     pub(super) steps: Vec<Step>,
     pub(super) spec: Spec,
     pub(super) output: Option<Output>,
@@ -124,8 +128,19 @@ impl Chain {
     /// # Errors
     /// [`Error::Config`] names the first operation that cannot take what the one in front of it gives.
     pub fn compile(kind: Kind, ops: Vec<(String, Arc<dyn Op>)>, fuse: bool) -> Result<Self> {
-        let mut spec = Spec::decoded(kind);
-        let mut pad = 0.0;
+        Chain::stored(&Feature::of(kind), ops, fuse)
+    }
+
+    /// As [`Chain::compile`], for what a column holds.
+    ///
+    /// # Errors
+    /// Those of [`Chain::compile`], and a column that holds no payloads.
+    pub fn stored(feature: &Feature, ops: Vec<(String, Arc<dyn Op>)>, fuse: bool) -> Result<Self> {
+        let Some((kind, mut spec)) = feature.kind().zip(Spec::stored(feature)) else {
+            return Err(Error::library("compiling a chain", format!("a column of {} has no payloads", feature.name())));
+        };
+        let tensor = if let Feature::Tensor(tensor) = feature { Some(tensor.clone()) } else { None };
+        let mut pad = tensor.as_ref().map_or(0.0, |tensor| tensor.pad);
         let trial = invented(kind);
         let lowered = |op: &dyn Op| op.lower(&op.draw(&trial, Key::new(0)));
         let mut keeps_channels = false;
@@ -171,7 +186,7 @@ impl Chain {
         };
         let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside });
         let steps = ops.into_iter().map(|(path, op)| Step { path, op }).collect();
-        Ok(Chain { kind, steps, spec, output, fuse, keeps_channels })
+        Ok(Chain { kind, tensor, steps, spec, output, fuse, keeps_channels })
     }
 
     /// What the chain delivers. `None`: text, as bytes, by [`Chain::run_late`].
@@ -182,6 +197,11 @@ impl Chain {
     /// What flows out of the last operation.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The first operation that draws from its key, by its name path.
+    pub fn random(&self) -> Option<&str> {
+        self.steps.iter().find(|step| step.op.is_random()).map(|step| step.path.as_str())
     }
 
     /// The kind of media that goes in.
@@ -329,7 +349,7 @@ impl Chain {
                     let channels = if self.keeps_channels { u64::from(facts.channels) } else { 1 };
                     Limits::check("samples", facts.count.saturating_mul(channels), limits.samples).map_err(over)?;
                 }
-                Kind::Image | Kind::Text => {}
+                Kind::Image | Kind::Text | Kind::Tensor => {}
             }
         }
         Limits::check("bytes of the finished sample", self.bytes(drawn) as u64, limits.decoded_bytes)
@@ -392,6 +412,7 @@ fn invented(kind: Kind) -> Info {
         Kind::Audio => Format::Wav,
         Kind::Video => Format::Mp4,
         Kind::Text => Format::Utf8,
+        Kind::Tensor => Format::Tensor,
     };
     let count = if kind == Kind::Audio { 7 * 86_400 * 16_000 } else { 16 };
     Info { width: 64, height: 48, channels: 1, rate: 16_000, count, duration_us: 1_000_000, ..Info::of(format) }

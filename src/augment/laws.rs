@@ -68,7 +68,7 @@ impl Codec for Fake {
                 s.floats.extend((start * u64::from(channels)..end * u64::from(channels)).map(value));
                 return Ok(Decoded::Wave(Wave { data: &s.floats, channels, rate: self.info.rate, start }));
             }
-            Kind::Text => {
+            Kind::Text | Kind::Tensor => {
                 s.bytes.clear();
                 s.bytes.extend((0..count).map(|i| b'a' + (mix(i) % 26) as u8));
                 return Ok(Decoded::Text(std::str::from_utf8(&s.bytes).unwrap()));
@@ -462,6 +462,23 @@ fn every_example_builds_and_keeps_its_word() {
     }
     assert_eq!(seen, super::OPS.len());
     assert!(seen >= 13 || !cfg!(all(feature = "image", feature = "audio", feature = "video", feature = "text")));
+}
+
+/// What says that it draws nothing gives the same for every key, and may be stored.
+#[test]
+fn what_draws_says_so() {
+    let mut random = Vec::new();
+    for entry in ops().iter() {
+        let (info, _) = setting(entry.name);
+        let op = build(entry.name, entry.example);
+        let first = op.draw(&info, Key::new(0));
+        let differs = (1..200).any(|key| op.draw(&info, Key::new(key)) != first);
+        assert!(!differs || op.is_random(), "{} draws from its key and does not say so", entry.name);
+        random.extend(op.is_random().then_some(entry.name));
+    }
+    for name in ["random_resized_crop", "horizontal_flip", "pad_trim"] {
+        assert!(random.contains(&name) || ops().get(name).is_err(), "{random:?}");
+    }
 }
 
 #[test]

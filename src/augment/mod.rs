@@ -6,10 +6,13 @@
 //! The law (tested over every member): the fused chain's bytes equal the unfused chain's.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::codec::Rect;
+use crate::data::feature::Feature;
 use crate::data::info::{Fact, Info, Kind};
 use crate::data::label::Labels;
 use crate::data::tensor::{DType, Extent, Layout};
@@ -18,7 +21,8 @@ use crate::registry::{Named, Table};
 use crate::rng::Key;
 
 pub mod chain;
-mod run;
+pub mod packed;
+pub(crate) mod run;
 pub mod slot;
 
 #[cfg(test)]
@@ -145,6 +149,15 @@ impl Spec {
             Kind::Video => raster(Some(Extent::Bounded(Fact::Count))),
             Kind::Audio => Spec::Wave { rate: None, channels: None, samples: Extent::Bounded(Fact::Count) },
             Kind::Text => Spec::Text { bytes: Extent::Bounded(Fact::Count) },
+            Kind::Tensor => Spec::Tensor { dtype: DType::U8, shape: vec![Extent::Bounded(Fact::Count)] },
+        }
+    }
+
+    /// What the payloads of a column are to the first operation; none for a column that has no payloads.
+    pub fn stored(feature: &Feature) -> Option<Self> {
+        match feature {
+            Feature::Tensor(tensor) => Some(Spec::Tensor { dtype: tensor.dtype.dtype(), shape: tensor.extents() }),
+            other => other.kind().map(Spec::decoded),
         }
     }
 
@@ -482,6 +495,12 @@ pub trait Op: Send + Sync + fmt::Debug {
     /// What comes out for what goes in; refuses what it cannot take, so that errors surface before the first batch.
     fn spec(&self, input: &Spec) -> Result<Spec, Fault>;
 
+    /// Whether anything is drawn from the key. What is random cannot be stored ([`crate::prepare`]): it would be the same in
+    /// every epoch.
+    fn is_random(&self) -> bool {
+        false
+    }
+
     /// What is drawn for one sample, from its facts alone. `key` is unique to (seed, epoch, row, occurrence, view, name path).
     fn draw(&self, _info: &Info, _key: Key) -> Draw {
         Draw::None
@@ -536,6 +555,30 @@ impl Tools {
     }
 }
 
+/// One operation by name with its parameters, as a recipe or an ingest's configuration has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpConfig {
+    /// The name in the operation table.
+    pub op: String,
+    /// Its parameters.
+    #[serde(flatten)]
+    pub params: Map<String, Value>,
+}
+
+impl OpConfig {
+    /// Builds some operations, each with its name path: `column` and its place, on which its randomness hangs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for an unknown name or wrong parameters.
+    pub fn build(list: &[OpConfig], column: &str, table: &Table<OpEntry>) -> Result<Vec<(String, Arc<dyn Op>)>> {
+        let build = |(place, config): (usize, &OpConfig)| {
+            let op = (table.get(&config.op)?.build)(&Value::Object(config.params.clone()))?;
+            Ok((format!("{column}/{place}:{}", config.op), op))
+        };
+        list.iter().enumerate().map(build).collect()
+    }
+}
+
 /// A fault for an operation that was given something it does not take.
 pub fn refused(op: &str, takes: &str, given: &str) -> Fault {
     Fault::new(Reason::WrongMedia, format!("operation \"{op}\" takes {takes}, and here it is given {given}"))
@@ -557,7 +600,7 @@ pub struct OpEntry {
     /// One line for listings and error hints.
     pub summary: &'static str,
     /// Builds the operation from its parameters (the recipe's table without `op`), checking them.
-    pub build: fn(&serde_json::Value) -> Result<std::sync::Arc<dyn Op>>,
+    pub build: fn(&Value) -> Result<Arc<dyn Op>>,
     /// Parameters that build a sensible instance on its own; conformance tests use them.
     pub example: &'static str,
 }
@@ -575,7 +618,7 @@ impl fmt::Debug for OpEntry {
 }
 
 /// Parses an operation's parameters into its struct; unknown or missing parameters name the operation.
-pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Value) -> Result<T> {
+pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &Value) -> Result<T> {
     serde_json::from_value(params.clone()).map_err(|e| {
         let example = OPS.iter().find(|entry| entry.name == op).map_or("{}", |entry| entry.example);
         crate::error::Error::config(

@@ -92,6 +92,10 @@ impl Op for PadTrim {
         }
     }
 
+    fn is_random(&self) -> bool {
+        self.mode == Mode::Random
+    }
+
     fn draw(&self, info: &Info, key: Key) -> Draw {
         let length = self.length(info.rate);
         if self.mode == Mode::Start || info.count <= length {

@@ -112,6 +112,10 @@ impl Op for RandomResizedCrop {
         pixels::sized(NAME, input, height, width)
     }
 
+    fn is_random(&self) -> bool {
+        true
+    }
+
     fn draw(&self, info: &Info, key: Key) -> Draw {
         if info.width == 0 || info.height == 0 {
             return Draw::None;

@@ -1,7 +1,7 @@
 //! The plain way through a chain: decode, then one operation after another on owned media.
 
 use super::chain::{Chain, Drawn, Job};
-use super::{Elements, Frames, Lowered, Media, Raster, Tools, Wave};
+use super::{Elements, Frames, Lowered, Media, Raster, Tools, Wave, packed};
 use crate::clock::Mark;
 use crate::codec::{self, Decoded, Pixels, Want, decode_shown};
 use crate::data::info::{Info, Kind};
@@ -25,8 +25,9 @@ impl Chain {
             Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),
             _ => Vec::new(),
         };
-        let media = match &decoded {
-            Decoded::Wave(wave) if self.kind == Kind::Audio => {
+        let media = match (&self.tensor, &decoded) {
+            (Some(tensor), Decoded::Elements(bytes)) => packed::unpacked(tensor, bytes, &drawn.source)?,
+            (None, Decoded::Wave(wave)) if self.kind == Kind::Audio => {
                 Media::Wave(recording(wave, &drawn.source, range, self.keeps_channels)?)
             }
             _ => owned(self.kind, &decoded, &drawn.source, chosen.as_ref())?,
@@ -130,11 +131,15 @@ fn recording(
         let planes = (0..channels).flat_map(|c| data.iter().skip(c).step_by(channels).copied()).collect();
         return Ok(Wave { data: planes, channels: Some(channels), rate: wave.rate });
     }
-    let data = match channels {
+    Ok(Wave::mono(mixed(data, channels), wave.rate))
+}
+
+/// Interleaved samples as one channel: the mean of all.
+pub(crate) fn mixed(data: &[f32], channels: usize) -> Vec<f32> {
+    match channels {
         1 => data.to_vec(),
         _ => data.chunks_exact(channels).map(|c| c.iter().sum::<f32>() / channels as f32).collect(),
-    };
-    Ok(Wave::mono(data, wave.rate))
+    }
 }
 
 /// Holds pixels that should be all of a picture or clip against the facts.

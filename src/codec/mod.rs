@@ -19,10 +19,11 @@ pub use shown::decode_shown;
 pub mod audio;
 pub mod codings;
 #[cfg(any(feature = "audio", feature = "video"))]
-mod container;
+pub(crate) mod container;
 #[cfg(feature = "image")]
 pub mod image;
 mod shown;
+pub mod tensor;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "video")]
@@ -147,6 +148,8 @@ pub enum Decoded<'s> {
     Wave(Wave<'s>),
     /// Text.
     Text(&'s str),
+    /// The elements of a tensor, little endian.
+    Elements(&'s [u8]),
 }
 
 /// RGB8 pixels, `[frames, height, width, 3]`, rows without gaps.
@@ -231,8 +234,8 @@ pub trait Codec: Send + Sync {
             // 4:2:0 takes 3/2 bytes a pixel. A check hands over no frame, but the decoder keeps up to 16 for reference (H.264
             // A.3.1), the one before and the one under way.
             Kind::Video => pixels.saturating_mul((16 + 2) * 3 / 2),
-            // Text is borrowed from the payload.
-            Kind::Text => 0,
+            // Borrowed from the payload.
+            Kind::Text | Kind::Tensor => 0,
         }
     }
 
@@ -304,6 +307,9 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::raster::TIFF,
     #[cfg(feature = "image")]
     &image::raster::QOI,
+    // In front of PNM, which it is too.
+    #[cfg(feature = "image")]
+    &image::rgb::Rgb,
     #[cfg(feature = "image")]
     &image::raster::PNM,
     #[cfg(feature = "image")]
@@ -348,6 +354,7 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::raster::TGA,
     #[cfg(feature = "text")]
     &text::Utf8,
+    &tensor::Tensor,
 ];
 
 thread_local! {
@@ -385,8 +392,10 @@ pub fn is_guarded() -> bool {
 
 /// The codec for some content, or the reason why there is none. `kind` narrows the search to one kind of media.
 pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
-    if kind == Kind::Text {
-        return by_format(Format::Utf8);
+    match kind {
+        Kind::Text => return by_format(Format::Utf8),
+        Kind::Tensor => return by_format(Format::Tensor),
+        _ => {}
     }
     if bytes.is_empty() {
         return Err(Fault::new(Reason::Empty, "the file has no bytes"));

@@ -17,6 +17,8 @@ pub enum Kind {
     Video,
     /// Unicode text.
     Text,
+    /// Numbers that operations made, of the type and shape that the column says.
+    Tensor,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Kind::Audio => "audio",
             Kind::Video => "video",
             Kind::Text => "text",
+            Kind::Tensor => "tensor",
         }
     }
 }
@@ -85,6 +88,8 @@ formats! {
     Exr = 12, Image, "exr";
     /// DirectDraw surface.
     Dds = 13, Image, "dds";
+    /// RGB pixels without compression, behind a header of 64 bytes that makes a PPM of them.
+    Rgb = 14, Image, "rgb";
     /// RIFF WAVE.
     Wav = 16, Audio, "wav";
     /// Native FLAC.
@@ -115,6 +120,8 @@ formats! {
     Apng = 36, Video, "apng";
     /// UTF-8 text.
     Utf8 = 48, Text, "utf8";
+    /// Little-endian elements, whose type and shape the column says.
+    Tensor = 64, Tensor, "tensor";
 }
 
 /// Facts of one payload, read from its header: what draws and buffer sizes are made from.
@@ -133,6 +140,7 @@ pub struct Info {
     /// Audio: samples a second and channel (Hz). Video: mean frames per 1,000 seconds.
     pub rate: u32,
     /// Audio: samples per channel. Video: frames. Text: UTF-8 bytes; after tokenisation, tokens. After log-mel, frames.
+    /// Tensor: the length of the axis that differs from row to row.
     pub count: u64,
     /// Play time in microseconds (audio, video).
     pub duration_us: u64,

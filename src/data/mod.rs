@@ -9,7 +9,9 @@ pub mod label;
 pub mod manifest;
 pub mod orientation;
 pub mod profile;
+pub mod packed;
 pub mod record;
+pub mod storage;
 pub mod tensor;
 
 /// What the hand-off of buffers synchronises with; `crates/handoff-model` puts loom's in its place.

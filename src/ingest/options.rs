@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Check, Limits};
 use crate::error::{Error, Result};
+use crate::prepare::{self, OpEntry, PrepareOptions};
 use crate::registry::Table;
 use crate::shard::ShardOptions;
 use crate::source::{SourceEntry, SourceOptions, sources};
@@ -29,6 +30,8 @@ pub struct IngestOptions {
     pub invalid_utf8: InvalidUtf8,
     /// What one payload may cost.
     pub limits: Limits,
+    /// What is stored of the payloads.
+    pub prepare: PrepareOptions,
     /// How many entries may be refused before nothing is committed.
     pub max_errors: MaxErrors,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
@@ -56,6 +59,7 @@ impl Default for IngestOptions {
             check: Check::default(),
             invalid_utf8: InvalidUtf8::default(),
             limits: Limits::default(),
+            prepare: PrepareOptions::default(),
             max_errors: MaxErrors::default(),
             id_prefix: String::new(),
             shard_bytes: shards.shard_bytes,
@@ -90,6 +94,7 @@ impl IngestOptions {
                 "leave it at its default; 1 decodes one payload at a time",
             ));
         }
+        self.prepare.check()?;
         if self.id_prefix.contains(['\n', '\0']) || self.id_prefix.starts_with('/') {
             return Err(Error::config(
                 format!("the id prefix {:?} begins with '/' or holds a newline or NUL", self.id_prefix),
@@ -99,7 +104,8 @@ impl IngestOptions {
         Ok(())
     }
 
-    /// The options that a dataset's bytes follow from; the others as they are by default.
+    /// The options that a dataset's bytes follow from; the others as they are by default. What is stored of the payloads is in
+    /// the dataset's schema, in full.
     pub(super) fn shaping(&self) -> Self {
         let free = IngestOptions::default();
         IngestOptions {
@@ -107,6 +113,7 @@ impl IngestOptions {
             max_errors: free.max_errors,
             threads: free.threads,
             decode_memory: free.decode_memory,
+            prepare: free.prepare,
             ..self.clone()
         }
     }
@@ -236,6 +243,8 @@ pub struct Progress {
 pub struct Control {
     /// The sources to choose from; add your own with [`Table::with`].
     pub sources: Table<SourceEntry>,
+    /// The operations whose results may be stored; add your own too.
+    pub ops: Table<OpEntry>,
     /// Set it to stop the listing, or at the next chunk: [`Error::Interrupted`], and a later run goes on.
     pub cancel: Arc<AtomicBool>,
     /// Called now and then while the source is listed, then after each chunk, from the ingest's thread.
@@ -253,6 +262,7 @@ impl Default for Control {
     fn default() -> Self {
         Control {
             sources: sources(),
+            ops: prepare::ops(),
             cancel: Arc::default(),
             progress: None,
             disk: None,

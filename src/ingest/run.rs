@@ -13,6 +13,7 @@ use super::scratches::Scratches;
 use super::sink::Sink;
 use crate::data::feature::Schema;
 use crate::error::{Error, Result};
+use crate::prepare::Prepare;
 use crate::source::{Entries, Entry, Listing};
 use crate::spool::Spill;
 
@@ -27,6 +28,7 @@ pub(super) struct Work<'a> {
     pub listing: &'a Listing,
     pub schema: &'a Schema,
     pub base: &'a Base,
+    pub prepare: &'a Prepare,
     pub options: &'a IngestOptions,
     pub control: &'a Control,
     pub journal: &'a Journal,
@@ -106,6 +108,7 @@ impl<'a> Run<'a> {
         let checker = Checker {
             schema: work.schema,
             base: work.base,
+            prepare: work.prepare,
             check: work.options.check,
             invalid_utf8: work.options.invalid_utf8,
             limits: &work.options.limits,

@@ -16,6 +16,7 @@ use crate::clock::Mark;
 use crate::data::feature::{Feature, Schema};
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
+use crate::prepare::{self, Prepare};
 use crate::source::{Entry, EntryCell};
 use crate::spool::{Spill, make_folder};
 use crate::store::Store;
@@ -36,6 +37,7 @@ pub struct DatasetWriter {
     schema: Schema,
     /// For each column of the dataset, which cell of a record it is.
     places: Vec<usize>,
+    prepare: Prepare,
     sink: Sink,
     keys: HashSet<u64, Xxh3DefaultBuilder>,
     options: IngestOptions,
@@ -51,14 +53,17 @@ pub struct DatasetWriter {
 
 impl DatasetWriter {
     /// Opens a dataset for writing, or begins one in a new or empty folder. The columns of one that is there must be those of
-    /// `schema`, in any order. Of the options `check`, `invalid_utf8`, `limits`, `id_prefix` and the sizes count.
+    /// `schema`, in any order. Of the options `check`, `invalid_utf8`, `limits`, `prepare`, `id_prefix` and
+    /// the sizes count; `schema` says what the records have, not what is stored of it.
     pub fn create(path: impl AsRef<Path>, schema: Schema, options: &IngestOptions) -> Result<Self> {
         options.validate()?;
         target::folder(path.as_ref())?;
         let store = Store::open(path.as_ref());
         let spill = Spill::to(store.root().join(".dsctl"));
         let mut base = Base::open(&store, &spill)?;
-        let (schema, places) = base.merge(&schema)?;
+        let (mut prepare, stored) = Prepare::new(&options.prepare, &schema, base.schema(), &prepare::ops())?;
+        let (schema, places) = base.merge(&stored)?;
+        prepare.arrange(&places);
         if schema.columns.is_empty() {
             return Err(Error::config("the schema has no columns", "name at least one feature"));
         }
@@ -73,6 +78,7 @@ impl DatasetWriter {
             base,
             schema,
             places,
+            prepare,
             sink,
             keys: HashSet::default(),
             options: options.clone(),
@@ -147,6 +153,7 @@ impl DatasetWriter {
         let checker = Checker {
             schema: &self.schema,
             base: &self.base,
+            prepare: &self.prepare,
             check: self.options.check,
             invalid_utf8: self.options.invalid_utf8,
             limits: &self.options.limits,

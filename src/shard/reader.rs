@@ -14,13 +14,14 @@ use sha2::{Digest, Sha256};
 
 use super::layout;
 use super::writer::FinishedShard;
-use crate::data::feature::{Column, Feature, Schema, fits_info};
+use crate::data::feature::{Column, Feature, ORIGINAL_BYTES, ORIGINAL_HASH, Schema, fits_info};
 use crate::data::index::{IndexCell, Payload, hex, shard_path};
 use crate::data::info::{Format, Info};
 use crate::data::manifest::ShardRef;
 use crate::data::orientation::Orientation;
 use crate::data::profile::Profile;
 use crate::data::record::payload_hash;
+use crate::data::storage::Original;
 use crate::error::{Error, Result};
 
 /// An open shard. Shared between threads: reads carry their own position.
@@ -111,7 +112,7 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
         let lengths: Vec<_> = rows.iter().map(|(_, cells)| cells[column].payload().map(|p| p.length)).collect();
         let offsets = layout::offsets(&metadata, leaf, &lengths).map_err(wrong)?;
         for ((_, cells), offset) in rows.iter_mut().zip(offsets) {
-            if let IndexCell::Payload(payload) = &mut cells[column] {
+            if let Some(payload) = cells[column].payload_mut() {
                 payload.offset = offset;
             }
         }
@@ -206,6 +207,7 @@ impl<'a> CellReader<'a> {
             Feature::Float => IndexCell::Float(self.array.as_primitive::<Float64Type>().value(row)),
             Feature::Bool => IndexCell::Bool(self.array.as_boolean().value(row)),
             Feature::Text => self.payload(self.array.as_string::<i32>().value(row).as_bytes(), row)?,
+            Feature::Tensor(_) => self.payload(self.array.as_binary::<i32>().value(row), row)?,
             Feature::Image | Feature::Audio | Feature::Video => {
                 let bytes = self.array.as_struct().column(0).as_binary::<i32>();
                 if bytes.is_null(row) {
@@ -251,6 +253,16 @@ impl<'a> CellReader<'a> {
         if payload_hash(bytes) != hash {
             return Err(format!("column {name:?}: the payload does not have its hash"));
         }
-        Ok(IndexCell::Payload(Payload { offset: 0, length: bytes.len() as u64, hash, info }))
+        let payload = Payload { offset: 0, length: bytes.len() as u64, hash, info };
+        if self.column.stored.is_none() {
+            return Ok(IndexCell::Payload(payload));
+        }
+        let whose = |name: &str| facts.column_by_name(name).filter(|a| a.is_valid(row));
+        let length = whose(ORIGINAL_BYTES).and_then(|a| u64::try_from(a.as_primitive::<Int64Type>().value(row)).ok());
+        let hash = whose(ORIGINAL_HASH).map(|a| a.as_primitive::<UInt64Type>().value(row));
+        match length.zip(hash) {
+            Some((bytes, hash)) => Ok(IndexCell::Prepared(payload, Original { bytes, hash })),
+            None => Err(format!("column {name:?} does not say what it was made of")),
+        }
     }
 }

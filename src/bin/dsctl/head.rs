@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use feedstock::Error;
+use feedstock::data::feature::Feature;
 use feedstock::data::index::Payload;
 use feedstock::data::info::Kind;
 use feedstock::dataset::Dataset;
@@ -68,6 +69,9 @@ fn record(dataset: &Dataset, row: u64) -> Result<Value, Error> {
             None => Value::Null,
             Some(payload) => {
                 let mut facts = facts(&payload);
+                if let Feature::Tensor(tensor) = &column.feature {
+                    facts.insert("shape".into(), json!(tensor.lengths(&payload.info)));
+                }
                 if payload.info.format.kind() == Kind::Text {
                     dataset.fetch(row, i, &mut bytes)?;
                     facts.insert("text".into(), json!(String::from_utf8_lossy(&bytes)));
@@ -100,7 +104,9 @@ fn tell(record: &Value) {
 fn said(facts: &Map<String, Value>) -> String {
     let number = |name: &str| facts.get(name).and_then(Value::as_u64);
     let mut parts = vec![facts.get("format").and_then(Value::as_str).unwrap_or_default().to_owned()];
-    if let Some((width, height)) = number("width").zip(number("height")) {
+    if let Some(shape) = facts.get("shape") {
+        parts.push(shape.to_string());
+    } else if let Some((width, height)) = number("width").zip(number("height")) {
         parts.push(format!("{width} x {height}"));
     }
     parts.extend(number("orientation").filter(|n| *n > 1).map(|n| format!("turned by orientation {n}")));

@@ -8,6 +8,7 @@ use feedstock::Error;
 use feedstock::codec::Check;
 use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, ingest};
 
+use crate::prepare::PrepareFlags;
 use crate::source::SourceFlags;
 use crate::{Done, Global, output};
 
@@ -23,6 +24,8 @@ pub(crate) struct Ingest {
     dataset: PathBuf,
     #[command(flatten)]
     flags: SourceFlags,
+    #[command(flatten)]
+    prepare: PrepareFlags,
     /// Options from a TOML file (schemas/config.schema.json); flags and the environment come first.
     #[arg(long, value_name = "FILE", env = "DSCTL_CONFIG")]
     config: Option<PathBuf>,
@@ -68,6 +71,7 @@ impl Ingest {
             None => IngestOptions::default(),
         };
         self.flags.apply(&mut options);
+        self.prepare.apply(&mut options.prepare)?;
         if let Some(check) = self.check {
             options.check = match check {
                 CheckLevel::Decode => Check::Decode,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use feedstock::data::feature::Feature;
 use feedstock::data::record::{payload_hash, row_key};
 use feedstock::dataset::Dataset;
 use feedstock::{Error, open};
@@ -74,6 +75,12 @@ impl Inspect {
             });
             if let Some(facts) = facts.as_object_mut() {
                 facts.retain(|name, value| (value != 0 || name == "offset") && value != "srgb");
+            }
+            if let Feature::Tensor(tensor) = &column.feature {
+                facts["shape"] = json!(tensor.lengths(&info));
+            }
+            if let Some(original) = entry.original(i) {
+                facts["original"] = json!({"bytes": original.bytes, "hash": format!("{:016x}", original.hash)});
             }
             if info.format.kind() == feedstock::data::info::Kind::Text {
                 facts["text"] = json!(String::from_utf8_lossy(&bytes));

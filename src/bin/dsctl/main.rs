@@ -18,6 +18,7 @@ mod load;
 mod ls;
 mod manual;
 mod output;
+mod prepare;
 mod schema;
 mod source;
 mod stats;

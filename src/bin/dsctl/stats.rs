@@ -69,6 +69,9 @@ impl StatsVerb {
 fn tell(column: &ColumnStats, rows: u64) {
     let nulls = if column.nulls > 0 { format!(", {} null", column.nulls) } else { String::new() };
     output::line(format_args!("  {} ({}{nulls})", column.name, column.feature));
+    if let Some(stored) = &column.stored {
+        output::line(format_args!("    stored    {}", stored.told()));
+    }
     match &column.of {
         Measures::Classes(classes) => {
             for (name, count) in classes.iter().take(CLASSES) {

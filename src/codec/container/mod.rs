@@ -8,6 +8,8 @@ use crate::error::{Fault, Reason};
 
 pub(super) mod mkv;
 pub(super) mod mp4;
+#[cfg(all(feature = "video", feature = "image"))]
+pub(crate) mod mux;
 
 /// The kind of track that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

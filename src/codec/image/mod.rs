@@ -15,6 +15,7 @@ mod jpeg_header;
 mod metadata;
 pub mod png;
 pub mod raster;
+pub mod rgb;
 mod tiff;
 
 /// Pictures before they are RGB, kept between calls for their memory.
