@@ -134,7 +134,7 @@ fn run(codec: &dyn Codec, files: &[Vec<u8>], count: u64) -> Tally {
                 Kind::Video => {
                     codec.decode(&made, Want::Video { times_us: &times }, &limits, &mut scratch).map(drop)?;
                 }
-                Kind::Text => {}
+                Kind::Text | Kind::Tensor => {}
             }
             Ok(())
         });
@@ -167,7 +167,9 @@ fn no_damage_panics_out_or_takes_memory() {
     let mut paths = Vec::new();
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"), &mut paths);
     let all: Vec<Vec<u8>> = paths.iter().map(|p| std::fs::read(p).unwrap()).filter(|b| b.len() < 1 << 17).collect();
-    for codec in CODECS.iter().filter(|c| only.as_deref().is_none_or(|only| only == c.name())) {
+    // Of a tensor every byte is good, and nothing is taken for one.
+    let media = CODECS.iter().filter(|c| c.kind() != Kind::Tensor);
+    for codec in media.filter(|c| only.as_deref().is_none_or(|only| only == c.name())) {
         // The first codec that knows a file is the one that reads it.
         let own = |b: &&Vec<u8>| CODECS.iter().find(|c| c.sniff(b)).is_some_and(|c| c.name() == codec.name());
         let files: Vec<Vec<u8>> = all.iter().filter(own).filter(|b| !b.is_empty()).cloned().collect();
