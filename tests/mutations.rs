@@ -181,7 +181,9 @@ fn no_damage_panics_out_or_takes_memory() {
     let mut paths = Vec::new();
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"), &mut paths);
     // By the name of the codec, of clips in MP4 and Matroska by that of their coding. A file may be a picture and a clip in one.
-    let mut groups: BTreeMap<String, Vec<File>> = CODECS.iter().map(|c| (c.name().to_owned(), Vec::new())).collect();
+    // Of a tensor every byte is good, and nothing is taken for one.
+    let media = CODECS.iter().filter(|c| c.kind() != Kind::Tensor);
+    let mut groups: BTreeMap<String, Vec<File>> = media.map(|c| (c.name().to_owned(), Vec::new())).collect();
     for path in &paths {
         let bytes = std::fs::read(path).unwrap();
         if bytes.is_empty() || bytes.len() >= 1 << 17 {

@@ -114,9 +114,9 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     let manifest = made_of("images", &feedstock::ingest::IngestOptions::default());
     assert!(hold(&manifest, &schema("manifest"), "manifest") >= 5);
     complete(&manifest, &schema("manifest"), "manifest");
-    let mut prepared = feedstock::ingest::IngestOptions::default();
-    prepared.prepare =
-        serde_json::from_value(json!({"columns": {"image": {"ops": [{"op": "to", "dtype": "f16"}]}}})).unwrap();
+    let prepare = json!({"columns": {"image": {"ops": [{"op": "to", "dtype": "f16"}]}}});
+    let prepare = serde_json::from_value(prepare).unwrap();
+    let prepared = feedstock::ingest::IngestOptions { prepare, ..Default::default() };
     let prepared = made_of("images", &prepared);
     assert_eq!(prepared["schema"][0]["feature"]["type"], "tensor");
     assert!(hold(&prepared, &schema("manifest"), "manifest") >= 7);

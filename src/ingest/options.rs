@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Check, Limits};
+use crate::data::info::Kind;
 use crate::error::{Error, Result};
 use crate::prepare::{self, OpEntry, PrepareOptions};
 use crate::registry::Table;
@@ -95,6 +96,12 @@ impl IngestOptions {
             ));
         }
         self.prepare.check()?;
+        if self.source.kind == Some(Kind::Tensor) {
+            return Err(Error::config(
+                "source.kind = \"tensor\": no source has tensors",
+                "name what the files are; the operations of prepare.columns make tensors of them",
+            ));
+        }
         if self.id_prefix.contains(['\n', '\0']) || self.id_prefix.starts_with('/') {
             return Err(Error::config(
                 format!("the id prefix {:?} begins with '/' or holds a newline or NUL", self.id_prefix),
@@ -351,6 +358,8 @@ mod tests {
         let back: IngestOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
         assert_eq!(back, options);
         assert!(IngestOptions { shard_bytes: 0, ..options.clone() }.validate().is_err());
+        let tensors = SourceOptions { kind: Some(Kind::Tensor), ..SourceOptions::default() };
+        assert!(IngestOptions { source: tensors, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { decode_memory: 0, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { row_group_bytes: (1 << 30) + 1, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { row_group_rows: (1 << 16) + 1, ..options.clone() }.validate().is_err());

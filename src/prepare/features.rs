@@ -6,13 +6,19 @@ use serde_json::{Map, Value, json};
 
 use super::options::OpsOptions;
 use super::{Accepted, Maker, OpEntry};
+#[cfg(any(feature = "image", feature = "audio"))]
+use crate::augment::Spec;
 use crate::augment::packed::packed;
-use crate::augment::{Chain, OpConfig, Output, Spec, Tools, numerics};
+use crate::augment::{Chain, OpConfig, Output, Tools, numerics};
 use crate::data::feature::{Column, Feature};
 use crate::data::info::{Format, Info, Kind};
 use crate::data::packed::{Packed, TensorType};
-use crate::data::tensor::{DType, Extent, Layout};
-use crate::error::{Error, Fault, Reason, Result};
+use crate::data::tensor::Extent;
+#[cfg(feature = "image")]
+use crate::data::tensor::{DType, Layout};
+#[cfg(feature = "image")]
+use crate::error::Reason;
+use crate::error::{Error, Fault, Result};
 use crate::registry::Table;
 use crate::rng::Key;
 

@@ -184,6 +184,10 @@ impl Prepare {
 }
 
 /// Sets a way up for a column.
+#[cfg_attr(
+    not(all(feature = "image", feature = "audio", feature = "video")),
+    allow(unused_variables, reason = "a build without a kind of media has no use for its options")
+)]
 fn making(way: &Way, column: &Column, ops: &Table<OpEntry>) -> Result<(Making, Storage)> {
     let missing = |feature: &str| {
         Error::config(

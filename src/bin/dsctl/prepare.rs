@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use feedstock::Error;
-use feedstock::prepare::{AudioCodec, ColumnOptions, ImageFormat, OpConfig, PrepareOptions, StoreAs};
+use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, StoreAs};
 
 /// What is stored. A dataset's first ingest fixes it; later ones need not say it again.
 #[derive(Debug, Args)]
@@ -128,7 +128,7 @@ impl PrepareFlags {
         video.quality = self.video_quality.or(video.quality);
         options.text.tokenizer = self.tokenize.clone().or(options.text.tokenizer.take());
         for given in &self.store_ops {
-            let column = options.columns.entry(given.column.clone()).or_insert_with(ColumnOptions::default);
+            let column = options.columns.entry(given.column.clone()).or_default();
             column.ops.clone_from(&given.ops);
         }
         Ok(())
