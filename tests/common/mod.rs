@@ -74,6 +74,8 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
         ("digits", made("digits", &digits), recipe("digits")),
         ("clips", made("clips", &plain), recipe("clips")),
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
+        #[cfg(feature = "tokenizers")]
+        ("tokens", made("text/shakespeare_20k.txt", &plain), recipe("tokens")),
         ("a huge sample", huge(), recipe("images")),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]
