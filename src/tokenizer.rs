@@ -2,6 +2,9 @@
 //!
 //! The numbers are those of the library `tokenizers`, which Python's `tokenizers` and `transformers` run on. Truncation and
 //! padding that a file asks for are not done: a recipe says what is done.
+//!
+//! Two versions of the library are at work. The released one reads every file, knows offsets and trains, and its ids are the
+//! ones that count. The next one gives ids at many times its speed ([`fast`]), where it reads the file and agrees.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +16,19 @@ use crate::codec::guarded;
 use crate::data::index::hex;
 use crate::error::{Error, Fault, Reason, Result};
 
+mod fast;
 pub mod train;
+
+use fast::Fast;
 
 /// A tokenizer, ready to encode on any number of threads.
 pub struct Tokenizer {
     path: PathBuf,
     inner: tokenizers::Tokenizer,
+    /// The same by the library's next version, if it reads the file.
+    fast: Option<Fast>,
+    /// Whether special tokens are put around a text.
+    special: bool,
     sha256: String,
 }
 
@@ -51,15 +61,6 @@ pub enum Truncate {
     None,
 }
 
-/// How a text becomes ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encode {
-    /// Whether the tokens that the file's post-processor puts around a text are put there.
-    pub special: bool,
-    /// The places of the tokens in the text, if they are wanted.
-    pub places: Option<Places>,
-}
-
 /// A text's ids, and their places if these were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
@@ -70,13 +71,13 @@ pub struct Encoded {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. Longer texts are cut to `most` tokens, with the special ones around them if they are to be
-    /// put there (`special`).
+    /// Reads a `tokenizer.json`. `special` says whether the tokens that the file's post-processor puts around a text are put
+    /// there. Longer texts are cut to `most` tokens, these included.
     ///
     /// # Errors
     /// [`Error::Config`] for a file that is not there or is no tokenizer, for one that draws at random (BPE dropout, Unigram
     /// sampling), and for a `most` that the special tokens alone fill.
-    pub fn open(path: impl AsRef<Path>, most: Option<(usize, Truncate)>, special: bool) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>, special: bool, most: Option<(usize, Truncate)>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| {
             let folder = std::env::current_dir().unwrap_or_default();
@@ -120,12 +121,16 @@ impl Tokenizer {
         };
         // The library's own check subtracts special tokens even where they are not wanted: the length is set behind it.
         let strategy = TruncationStrategy::LongestFirst;
-        let room = truncation.map(|(_, direction)| TruncationParams { max_length: 1 << 32, direction, strategy, stride: 0 });
+        let room =
+            truncation.map(|(_, direction)| TruncationParams { max_length: 1 << 32, direction, strategy, stride: 0 });
         inner.with_truncation(room).map_err(|e| broken(e.to_string()))?;
         if let (Some(set), Some((most, _))) = (inner.get_truncation_mut(), truncation) {
             set.max_length = most;
         }
-        Ok(Tokenizer { path: path.to_owned(), inner, sha256: hex(&Sha256::digest(&bytes)) })
+        let mut made =
+            Tokenizer { path: path.to_owned(), inner, fast: None, special, sha256: hex(&Sha256::digest(&bytes)) };
+        made.fast = Fast::of(&bytes, special, truncation).filter(|fast| fast.agrees(&made));
+        Ok(made)
     }
 
     /// Where it was read from.
@@ -150,20 +155,31 @@ impl Tokenizer {
 
     /// The id of the token that stands for nothing, by the names that such tokens have.
     pub fn pad_id(&self) -> Option<u32> {
-        ["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "<|finetune_right_pad_id|>"].iter().find_map(|t| self.id(t))
+        ["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "<|finetune_right_pad_id|>"]
+            .iter()
+            .find_map(|t| self.id(t))
     }
 
-    /// The ids of a text.
+    /// The ids of a text, and their places if these are wanted.
     ///
     /// # Errors
     /// A text with a character that the vocabulary cannot express at all, or one that makes the library panic.
-    pub fn encode(&self, text: &str, how: Encode) -> Result<Encoded, Fault> {
-        let Encode { special, places } = how;
+    pub fn encode(&self, text: &str, places: Option<Places>) -> Result<Encoded, Fault> {
+        if let (Some(fast), None) = (&self.fast, places)
+            && let Some(ids) = fast.encode(text)
+        {
+            return Ok(Encoded { ids, places: Vec::new() });
+        }
+        self.encode_slowly(text, places)
+    }
+
+    /// Without the fast way.
+    fn encode_slowly(&self, text: &str, places: Option<Places>) -> Result<Encoded, Fault> {
         let encoding = guarded("tokenizers", || {
             match places {
-                None => self.inner.encode_fast(text, special),
-                Some(Places::Bytes) => self.inner.encode(text, special),
-                Some(Places::Chars) => self.inner.encode_char_offsets(text, special),
+                None => self.inner.encode_fast(text, self.special),
+                Some(Places::Bytes) => self.inner.encode(text, self.special),
+                Some(Places::Chars) => self.inner.encode_char_offsets(text, self.special),
             }
             .map_err(|e| Fault::new(Reason::Unsupported, format!("{}: {e}", self.path.display())))
         })?;

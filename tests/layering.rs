@@ -5,8 +5,29 @@ use std::path::{Path, PathBuf};
 
 /// The rooms from the bottom to the top: each may import those before it, unless [`FORBIDDEN`] says otherwise.
 const ROOMS: &[&str] = &[
-    "error", "clock", "rng", "registry", "parallel", "spool", "data", "store", "codec", "tokenizer", "shard", "plan", "augment",
-    "prepare", "collate", "dataset", "stats", "source", "backend", "verify", "ingest", "loader", "recipe",
+    "error",
+    "clock",
+    "rng",
+    "registry",
+    "parallel",
+    "spool",
+    "data",
+    "store",
+    "codec",
+    "tokenizer",
+    "shard",
+    "plan",
+    "augment",
+    "prepare",
+    "collate",
+    "dataset",
+    "stats",
+    "source",
+    "backend",
+    "verify",
+    "ingest",
+    "loader",
+    "recipe",
 ];
 
 /// Arrows that point down and are still not wanted, with the reason.

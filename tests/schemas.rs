@@ -5,9 +5,9 @@ mod common;
 use common::{fixture, made};
 use feedstock::codec::Check;
 use feedstock::data::info::Kind;
+use feedstock::ingest::InvalidUtf8;
 use feedstock::plan::{Order, Tail};
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
-use feedstock::ingest::InvalidUtf8;
 use feedstock::source::{SplitDirs, TextUnit};
 use serde_json::{Value, json};
 

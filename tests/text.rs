@@ -128,7 +128,8 @@ fn a_chain_of_text_operations_ends_in_windows_of_one_length() {
     let column = ragged(&chars[0], "text");
     let first: String = column.get::<i64>(0).unwrap().iter().map(|c| char::from_u32(*c as u32).unwrap()).collect();
     assert_eq!(first, text(&made.dataset, &chars[0].ids[0]));
-    let upper = batches(&made.dataset, &recipe(json!([{"op": "normalize_text", "lowercase": true}])), 0, World::default());
+    let upper =
+        batches(&made.dataset, &recipe(json!([{"op": "normalize_text", "lowercase": true}])), 0, World::default());
     let Column::Bytes(strings) = upper[0].column("text").unwrap() else { panic!() };
     assert_eq!(strings.get(0), first.to_lowercase().as_bytes());
 }
@@ -159,7 +160,8 @@ fn a_recipes_digest_is_that_of_the_tokenizers_content() {
     wrong(dir.path(), &["tokenize"]);
     std::fs::write(&copy, "{\"version\": \"1.0\"").unwrap();
     wrong(&copy, &["copy.json is no tokenizer", "dsctl tokenizer train"]);
-    let random = std::fs::read_to_string(tokenizer("byte_level")).unwrap().replace("\"dropout\":null", "\"dropout\":0.1");
+    let random =
+        std::fs::read_to_string(tokenizer("byte_level")).unwrap().replace("\"dropout\":null", "\"dropout\":0.1");
     std::fs::write(&copy, random).unwrap();
     wrong(&copy, &["dropout", "null"]);
 }

@@ -252,10 +252,10 @@ impl Chain {
         let most = drawn.facts.fact(Fact::Count);
         let Some(output) = &self.output else { return most };
         let axes = output.shape.iter().zip(self.extents(drawn));
-        let elements = axes.fold(1usize, |n, (extent, length)| {
-            n.saturating_mul(if *extent == Extent::Late { most } else { length })
-        });
-        let places = elements.saturating_mul(output.beside.filter(|b| *b == Beside::OFFSETS).map_or(0, |b| b.width * 8));
+        let elements = axes
+            .fold(1usize, |n, (extent, length)| n.saturating_mul(if *extent == Extent::Late { most } else { length }));
+        let places =
+            elements.saturating_mul(output.beside.filter(|b| *b == Beside::OFFSETS).map_or(0, |b| b.width * 8));
         elements.saturating_mul(output.dtype.size()).saturating_add(places)
     }
 

@@ -73,7 +73,9 @@ impl TryFrom<Config> for CharsToIds {
         }
         match (&config.alphabet, config.unknown_id) {
             (Some(_), _) if places.is_empty() => wrong("an alphabet of nothing".into(), "name its characters"),
-            (None, Some(_)) => wrong("unknown_id without an alphabet".into(), "give alphabet with it: all code points are ids"),
+            (None, Some(_)) => {
+                wrong("unknown_id without an alphabet".into(), "give alphabet with it: all code points are ids")
+            }
             _ => Ok(CharsToIds { config, places }),
         }
     }

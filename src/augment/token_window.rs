@@ -53,7 +53,10 @@ pub const ENTRY: OpEntry = OpEntry {
             return Err(Error::config(format!("operation \"{NAME}\": length = 0"), "length is 1 or more"));
         }
         if op.pad_id.is_some_and(|id| !(-(1i64 << 53)..=1 << 53).contains(&id)) {
-            return Err(Error::config(format!("operation \"{NAME}\": pad_id is too large"), "pad_id is within 2^53 of 0"));
+            return Err(Error::config(
+                format!("operation \"{NAME}\": pad_id is too large"),
+                "pad_id is within 2^53 of 0",
+            ));
         }
         Ok(Arc::new(op))
     },

@@ -10,7 +10,7 @@ use crate::codec::Limits;
 use crate::data::info::Info;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Result};
-use crate::tokenizer::{Encode, Places, Tokenizer, Truncate};
+use crate::tokenizer::{Places, Tokenizer, Truncate};
 
 /// What a recipe says. The ids are those that Python's `tokenizers` gives for the same file, text and settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl Tokenize {
         }
         let special = config.add_special_tokens.unwrap_or(true);
         let most = config.max_length.map(|n| (n as usize, config.truncate.unwrap_or_default()));
-        let tokenizer = Tokenizer::open(&config.file, most, special).map_err(|e| match e {
+        let tokenizer = Tokenizer::open(&config.file, special, most).map_err(|e| match e {
             Error::Config { what, help } => Error::config(format!("operation \"{NAME}\": {what}"), help),
             other => other,
         })?;
@@ -131,8 +131,7 @@ impl Op for Tokenize {
         let Media::Text(text) = media else {
             return Err(refused(NAME, "text", media.name()));
         };
-        let special = self.config.add_special_tokens.unwrap_or(true);
-        let encoded = self.tokenizer.encode(&text, Encode { special, places: self.config.offsets })?;
+        let encoded = self.tokenizer.encode(&text, self.config.offsets)?;
         if let Some(most) = self.config.max_length {
             Limits::check("tokens (max_length; truncate = \"none\")", encoded.ids.len() as u64, u64::from(most))?;
         }

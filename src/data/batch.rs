@@ -262,7 +262,9 @@ mod tests {
         assert_eq!((&dense.shape[..], &dense.missing), (&[4, 3, 3][..], &ragged.missing));
         assert_eq!(dense.lengths, [(1, vec![2, 1, 0, 3]), (2, vec![2, 3, 0, 1])]);
         let p = -1;
-        let want = [1, 2, p, 3, 4, p, p, p, p, 5, 6, 7, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, 8, p, p, 9, p, p, 10, p, p];
+        let want = [
+            1, 2, p, 3, 4, p, p, p, p, 5, 6, 7, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, 8, p, p, 9, p, p, 10, p, p,
+        ];
         assert_eq!(dense.view::<i64>().unwrap().data, want);
         assert!(ragged.padded(0.0f32).is_none());
     }

@@ -184,8 +184,7 @@ impl Opened {
             match column {
                 OpenColumn::Values(dense) => columns.push((name, Column::Dense(dense))),
                 OpenColumn::Media { forming, beside: open, .. } => {
-                    let mut own: Vec<Part> =
-                        parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
+                    let mut own: Vec<Part> = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
                     let beside = out.beside();
                     let named = beside.map(|b| format!("{name}_{}", b.suffix));
                     let numbers = match (open, beside) {

@@ -36,7 +36,7 @@ impl Content {
             return Content::Media(codec.kind());
         }
         // UTF-16 is text, too: a text source says what to do with it.
-    if is_text(head) || utf16(head).is_some() { Content::Text } else { Content::Other }
+        if is_text(head) || utf16(head).is_some() { Content::Text } else { Content::Other }
     }
 
     /// The content of a file; what cannot be read is [`Content::Other`].
@@ -136,8 +136,13 @@ mod tests {
 
     #[test]
     fn text_with_bad_lines_is_text_and_binaries_are_not() {
-        let text: [&[u8]; 5] =
-            [b"\xff\xfea\0b\0", b"plain\n", "\u{feff}mark \u{1f411}".as_bytes(), b"caf\xe9 au lait\n\xff\n", b"tab\tesc\x1b[0m"];
+        let text: [&[u8]; 5] = [
+            b"\xff\xfea\0b\0",
+            b"plain\n",
+            "\u{feff}mark \u{1f411}".as_bytes(),
+            b"caf\xe9 au lait\n\xff\n",
+            b"tab\tesc\x1b[0m",
+        ];
         for bytes in text {
             assert_eq!(Content::of(bytes), Content::Text, "{bytes:?}");
         }

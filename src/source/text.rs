@@ -271,7 +271,8 @@ mod tests {
             SourceOptions { text_unit: TextUnit::Window, text_window: Some(window), ..SourceOptions::default() };
         let (_, entries) = listing::listed(&Text, &path, &options).unwrap();
         let seen: Vec<_> = entries.iter().map(|e| (e.id.as_str(), e.line, e.cells[0].bytes())).collect();
-        let expected = [("a.txt#0", Some(1), 4), ("a.txt#1", Some(1), 4), ("a.txt#2", Some(1), 6), ("a.txt#4", Some(2), 5)];
+        let expected =
+            [("a.txt#0", Some(1), 4), ("a.txt#1", Some(1), 4), ("a.txt#2", Some(1), 6), ("a.txt#4", Some(2), 5)];
         assert_eq!(seen, expected);
         let wrong = SourceOptions { text_unit: TextUnit::Line, ..options };
         assert!(wrong.validate().unwrap_err().to_string().contains("--text-unit window"));
@@ -282,7 +283,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "Zw\u{f6}lf Boxk\u{e4}mpfer\n\u{1f411}\n";
         for (name, bytes) in [
-            ("le.txt", std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>()),
+            (
+                "le.txt",
+                std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
+            ),
             ("be.txt", std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect()),
             ("ok.txt", text.as_bytes().to_vec()),
         ] {

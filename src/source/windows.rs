@@ -273,7 +273,11 @@ mod tests {
         assert_eq!(texts(text, &how(4, 4, Count::Bytes, Cut::Anywhere)), ["a\u{e9}", "\u{1f411}", "bcde"]);
         // A window too small for a character holds that character.
         assert_eq!(texts("\u{1f411}x", &how(2, 2, Count::Bytes, Cut::Anywhere)), ["\u{1f411}", "x"]);
-        assert_eq!(texts("abcd", &how(2, 2, Count::Chars, Cut::Anywhere)), ["ab", "cd"], "nothing behind a full last one");
+        assert_eq!(
+            texts("abcd", &how(2, 2, Count::Chars, Cut::Anywhere)),
+            ["ab", "cd"],
+            "nothing behind a full last one"
+        );
         assert!(texts("", &how(2, 2, Count::Chars, Cut::Anywhere)).is_empty());
     }
 
@@ -300,8 +304,16 @@ mod tests {
     fn any_text_is_covered_without_a_cut_character() {
         for seed in 0..3000 {
             let mut s = Key::new(seed).named("windows").stream();
-            let alphabet: [&[u8]; 8] =
-                [b"a", b" ", b"\n", "\u{e9}".as_bytes(), "\u{3042}".as_bytes(), "\u{1f411}".as_bytes(), b"\xff", b"\xe3\x81"];
+            let alphabet: [&[u8]; 8] = [
+                b"a",
+                b" ",
+                b"\n",
+                "\u{e9}".as_bytes(),
+                "\u{3042}".as_bytes(),
+                "\u{1f411}".as_bytes(),
+                b"\xff",
+                b"\xe3\x81",
+            ];
             let damaged = s.below(3) == 0;
             let kinds = if damaged { 8 } else { 6 };
             let text: Vec<u8> = (0..s.below(80)).flat_map(|_| alphabet[s.below(kinds) as usize].to_vec()).collect();

@@ -101,7 +101,10 @@ pub struct Trainer {
 
 impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trainer").field("options", &self.options).field("words", &self.words.len()).finish_non_exhaustive()
+        f.debug_struct("Trainer")
+            .field("options", &self.options)
+            .field("words", &self.words.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -299,7 +302,12 @@ fn words_of(frame: &tokenizers::Tokenizer, text: &str, mut take: impl FnMut(&str
 
 /// Merges of what stands side by side most often. `behind` are the characters within words, which get the first ids behind
 /// the special tokens.
-fn merges(options: &TrainOptions, special: &[String], words: &[(String, u64)], behind: &[String]) -> Result<BPE, Fault> {
+fn merges(
+    options: &TrainOptions,
+    special: &[String],
+    words: &[(String, u64)],
+    behind: &[String],
+) -> Result<BPE, Fault> {
     let first = special.iter().chain(behind).map(|t| AddedToken::from(t.clone(), true)).collect();
     let mut trainer = BpeTrainer::builder()
         .show_progress(false)
@@ -373,7 +381,7 @@ fn ordered(mut pieces: Vec<(String, f64)>) -> Vec<(String, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::{Encode, Tokenizer};
+    use crate::tokenizer::Tokenizer;
 
     fn play() -> Vec<String> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/text/shakespeare_20k.txt");
@@ -390,22 +398,27 @@ mod tests {
     fn the_same_texts_give_the_same_file_and_it_reads_what_it_was_made_from() {
         let dir = tempfile::tempdir().unwrap();
         for (model, vocabulary) in [(Model::Bpe, 400), (Model::Wordpiece, 300), (Model::Unigram, 260)] {
-            let options = TrainOptions { model, vocabulary, special: vec!["<extra>".into()], ..TrainOptions::default() };
+            let options =
+                TrainOptions { model, vocabulary, special: vec!["<extra>".into()], ..TrainOptions::default() };
             let made = trained(&options);
             for threads in [1, 2, 3] {
                 let again = trained(&TrainOptions { threads, ..options.clone() });
                 assert!(again == made, "{model:?} on {threads} threads");
             }
-            assert!(made.vocabulary <= vocabulary && made.vocabulary + 20 > vocabulary, "{model:?} {}", made.vocabulary);
+            assert!(
+                made.vocabulary <= vocabulary && made.vocabulary + 20 > vocabulary,
+                "{model:?} {}",
+                made.vocabulary
+            );
             let path = dir.path().join("tokenizer.json");
             std::fs::write(&path, &made.json).unwrap();
-            let tokenizer = Tokenizer::open(&path, None, true).unwrap();
+            let tokenizer = Tokenizer::open(&path, false, None).unwrap();
             assert_eq!(tokenizer.vocabulary(), made.vocabulary);
             let pad = tokenizer.pad_id().unwrap();
             assert!((pad as usize) < 3 && tokenizer.id("<extra>") == Some(model.special().len() as u32));
             let (mut tokens, mut characters) = (0, 0);
             for line in play().iter().filter(|l| !l.is_empty()) {
-                let ids = tokenizer.encode(line, Encode { special: false, places: None }).unwrap().ids;
+                let ids = tokenizer.encode(line, None).unwrap().ids;
                 assert_eq!(tokenizer.id("[UNK]").or(tokenizer.id("<unk>")).filter(|u| ids.contains(u)), None, "{line}");
                 if model == Model::Bpe {
                     assert_eq!(tokenizer.decode(&ids, false).unwrap(), *line);

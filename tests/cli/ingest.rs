@@ -9,13 +9,15 @@ use crate::common::fixture;
 use crate::run::{copies, folder, rows};
 
 /// What a summary holds; adding a key is a change of the interface.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "rows",
     "rows_by_split",
     "rows_by_label",
     "quarantined",
     "quarantine",
     "skipped",
+    "mended",
+    "replaced",
     "shards",
     "bytes",
     "seconds",
@@ -111,6 +113,31 @@ fn a_manifest_of_recordings_and_one_of_bad_rows() {
     assert_eq!(reason("media/missing.jpg"), Some((json!("unreadable"), json!(3))));
     assert_eq!(reason("../images/train/pants/000_444.jpg"), Some((json!("bad-path"), json!(4))));
     assert_eq!(reason("/etc/passwd"), Some((json!("bad-path"), json!(5))));
+}
+
+#[test]
+fn text_by_windows_and_text_that_is_mended() {
+    let dir = folder();
+    let source = fixture("text/shakespeare_20k.txt");
+    let dataset = dir.path().join("windows");
+    let summary =
+        dsctl!["ingest", source, dataset, "--text-window", "1000", "--text-stride", "500", "--text-cut", "space", "--json"]
+            .ok()
+            .json();
+    assert!((38..60).contains(&summary["rows"].as_u64().unwrap()), "{summary}");
+    let first = dsctl!["head", dataset, "-n", "1", "--json", "--quiet"].ok().json();
+    assert_eq!(first[0]["id"], "shakespeare_20k.txt#0");
+    let other = dir.path().join("other");
+    dsctl!["ingest", source, other, "--text-window", "5", "--text-stride", "9"].ended(2).says(&["stride of 9", "help: "]);
+    dsctl!["ingest", source, other, "--text-unit", "line", "--text-window", "5"].ended(2).says(&["--text-unit window"]);
+
+    let latin = dir.path().join("latin.txt");
+    std::fs::write(&latin, b"caf\xe9 au lait\ngood\n").unwrap();
+    let refused = dir.path().join("refused");
+    let summary = dsctl!["ingest", latin, refused, "--max-errors", "1", "--json"].ok().json();
+    assert_eq!((&summary["rows"], &summary["quarantined"], &summary["mended"]), (&json!(1), &json!(1), &json!(0)));
+    let mended = dsctl!["ingest", latin, other, "--invalid-utf8", "replace", "--quiet"].ok();
+    assert!(mended.out.contains("1 rows were not UTF-8: 1 U+FFFD put in"), "{mended:?}");
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
         ("clips", clips, recipe("clips")),
         ("key frames", keyframes, recipe("keyframes")),
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
+        #[cfg(feature = "tokenizers")]
+        ("tokens", made("text/shakespeare_20k.txt", &plain), recipe("tokens")),
         ("a huge sample", huge(), recipe("images")),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]

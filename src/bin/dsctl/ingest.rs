@@ -152,10 +152,7 @@ impl Ingest {
             output::line(format_args!("  label {label:<12} {rows} rows"));
         }
         if summary.mended > 0 {
-            output::line(format_args!(
-                "  {} rows were not UTF-8: {} U+FFFD put in",
-                summary.mended, summary.replaced
-            ));
+            output::line(format_args!("  {} rows were not UTF-8: {} U+FFFD put in", summary.mended, summary.replaced));
         }
         if summary.skipped > 0 {
             output::line(format_args!("  {} rows were there already", summary.skipped));

@@ -114,7 +114,10 @@ impl SourceFlags {
                 Unit::Window => TextUnit::Window,
             };
         }
-        if self.text_window.is_some() || self.text_stride.is_some() || self.text_count.is_some() || self.text_cut.is_some()
+        if self.text_window.is_some()
+            || self.text_stride.is_some()
+            || self.text_count.is_some()
+            || self.text_cut.is_some()
         {
             let window = source.text_window.get_or_insert_default();
             window.length = self.text_window.unwrap_or(window.length);
