@@ -51,6 +51,8 @@ few[0].save(f"{out}/animation.png", save_all=True, append_images=few[1:], durati
 P
 ffmpeg "${quiet[@]}" -i "$out/wall.png" -pix_fmt gbrpf32le -c:v exr -compression zip16 -format half "$out/photo.exr"
 
+cp "$out/photo.ppm" "$out/rgb.ppm" # what --store raw makes is a PPM
+
 sound() { ffmpeg "${quiet[@]}" -i "$out/pcm.wav" "${@:2}" "$out/$1"; }
 sound adpcm.wav -c:a adpcm_ima_wav
 sound sound.flac -c:a flac

@@ -476,7 +476,7 @@ fn what_draws_says_so() {
         assert!(!differs || op.is_random(), "{} draws from its key and does not say so", entry.name);
         random.extend(op.is_random().then_some(entry.name));
     }
-    for name in ["random_resized_crop", "horizontal_flip", "pad_trim"] {
+    for name in ["random_resized_crop", "horizontal_flip", "pad_trim", "time_crop", "token_window"] {
         assert!(random.contains(&name) || ops().get(name).is_err(), "{random:?}");
     }
 }

@@ -201,6 +201,10 @@ impl Op for SampleFrames {
         Ok(Spec::Raster { frames: Some(frames), height, width, channels, dtype, layout })
     }
 
+    fn is_random(&self) -> bool {
+        matches!(self.start, Some(Start::Drawn(_)))
+    }
+
     fn draw(&self, info: &Info, key: Key) -> Draw {
         if self.keyframes {
             let (start, end) = self.range(i64::try_from(info.duration_us).unwrap_or(i64::MAX), key);

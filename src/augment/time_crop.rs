@@ -128,6 +128,10 @@ impl Op for TimeCrop {
         Ok(Spec::Wave { rate, channels, samples })
     }
 
+    fn is_random(&self) -> bool {
+        self.mode == Mode::Random
+    }
+
     fn draw(&self, info: &Info, key: Key) -> Draw {
         let (start, end) = self.range(info, key);
         Draw::Numbers(smallvec![start as f64, end as f64])

@@ -97,6 +97,10 @@ impl Op for TokenWindow {
         }
     }
 
+    fn is_random(&self) -> bool {
+        self.mode == Mode::Random
+    }
+
     fn draw(&self, _info: &Info, key: Key) -> Draw {
         match self.mode {
             Mode::Random => Draw::Numbers(smallvec::smallvec![key.stream().unit()]),
