@@ -461,6 +461,15 @@ mod tests {
     }
 
     #[test]
+    fn colours_of_tracks() {
+        // Video, Colour; MatrixCoefficients 9, Range 2.
+        let track = b"\xe0\x8b\x55\xb0\x88\x55\xb1\x81\x09\x55\xb9\x81\x02";
+        assert_eq!(entry(track).unwrap().colour, Colour { matrix: Some(9), full_range: Some(true) });
+        let silent = b"\xe0\x8b\x55\xb0\x88\x55\xb1\x81\x02\x55\xb9\x81\x00";
+        assert_eq!(entry(silent).unwrap().colour, Colour::default());
+    }
+
+    #[test]
     fn laces_of_the_standard() {
         let sizes = |kind, data: &[u8]| lacing(kind, data).map_err(|fault| fault.reason);
         assert_eq!(sizes(0, &[1, 2, 3]), Ok((0, vec![3])));

@@ -622,6 +622,17 @@ mod tests {
     }
 
     #[test]
+    fn colours_of_boxes() {
+        let of = |matrix, full_range| Colour { matrix, full_range };
+        assert_eq!(colour(b"nclx\0\x01\0\x01\0\x09\x80"), of(Some(9), Some(true)));
+        assert_eq!(colour(b"nclx\0\x02\0\x02\0\x02\0"), of(None, Some(false)));
+        assert_eq!(colour(b"nclc\0\x01\0\x01\0\x01\x80"), of(Some(1), None), "QuickTime's has no range");
+        for other in [&b"prof\0\x01\0\x01\0\x09\x80"[..], b"nclx\0\x01", b"nclx\0\x01\0\x01\x01\x09", b""] {
+            assert_eq!(colour(other), Colour::default(), "{other:?}");
+        }
+    }
+
+    #[test]
     fn boxes_end() {
         // Size 0 goes to the end; a size below its own header, or beyond the end, stops the walk.
         for (bytes, count, cut) in [

@@ -183,7 +183,7 @@ fn wanted_equals_whole(name: &str, bytes: &[u8]) {
     let step = times.len().div_ceil(100);
     let mut all: Vec<Vec<i64>> = times.iter().step_by(step).flat_map(|&t| [vec![t], vec![t - 1]]).collect();
     all.push(vec![]);
-    for _ in 0..150 / step {
+    for _ in 0..60 / step {
         let span = (times[times.len() - 1] + 200_000) as u64;
         let count = 1 + chance.below(9);
         let mut some: Vec<i64> = (0..count).map(|_| chance.below(span) as i64 - 50_000).collect();
@@ -201,6 +201,55 @@ fn wanted_equals_whole(name: &str, bytes: &[u8]) {
             assert_eq!(got.pts_us[n], times[frame], "{name}: at {time}");
             assert!(got.data[n * one..][..one] == pixels[frame * one..][..one], "{name}: at {time} of {wanted:?}");
         }
+    }
+}
+
+/// Matrix and range are those that ffprobe sees, and a silent stream's are unspecified.
+#[test]
+fn colours_are_those_that_are_stated() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (name, bytes, facts) in clips() {
+        let clip = Clip::open(&bytes, &Limits::default(), container(&bytes).read).unwrap();
+        let matrix = match facts["color_space"].as_str() {
+            None => None,
+            Some("gbr") => Some(0),
+            Some("bt709") => Some(1),
+            Some("bt470bg") => Some(5),
+            Some("bt2020nc") => Some(9),
+            Some(other) => panic!("{name}: {other}"),
+        };
+        let colour = crate::codec::container::Colour {
+            matrix,
+            full_range: facts["color_range"].as_str().map(|range| range == "pc"),
+        };
+        assert_eq!(clip.matrix, super::color::Matrix::of(&clip.picture, colour).unwrap(), "{name}");
+        let format = facts["pixel_format"].as_str().unwrap();
+        assert!(
+            facts["rgb_md5"].is_array() || format.contains(&clip.picture.depth.to_string()) == (clip.picture.depth > 8)
+        );
+        seen.insert((matrix, colour.full_range, clip.picture.depth, clip.picture.chroma.name()));
+    }
+    assert!(seen.len() >= 11, "{seen:?}");
+}
+
+/// Pixels, frames, encoded and decoded bytes: each limit refuses each coding by itself, before anything is decoded.
+#[test]
+fn limits_hold_for_every_coding() {
+    for (name, bytes, _) in clips() {
+        let codec = container(&bytes);
+        let clip = Clip::open(&bytes, &Limits::default(), codec.read).unwrap();
+        let all = Limits::default();
+        let tight = [
+            Limits { pixels: clip.picture.coded - 1, ..all },
+            Limits { frames: clip.track.samples.len() as u64 - 1, ..all },
+            Limits { payload_bytes: bytes.len() as u64 - 1, ..all },
+            Limits { decoded_bytes: clip.memory() - 1, ..all },
+        ];
+        for limits in tight {
+            let fault = codec.probe(&bytes, &limits).unwrap_err();
+            assert_eq!(fault.reason, Reason::OverLimit, "{name}: {limits:?}: {fault}");
+        }
+        assert!(codec.memory(&bytes, &codec.probe(&bytes, &all).unwrap()) >= clip.memory());
     }
 }
 
@@ -257,7 +306,7 @@ fn damage_is_answered() {
         let mut chance = Chance(bytes.len() as u64);
         let codec = container(&bytes);
         let mut scratch = Scratch::default();
-        for round in 0..120 {
+        for round in 0..60 {
             let mut bad = bytes.clone();
             let at = chance.below(bad.len() as u64) as usize;
             match round % 4 {
