@@ -21,6 +21,8 @@ use crate::spool::Spill;
 const CHUNK_ENTRIES: usize = 256;
 /// Payload bytes of a chunk, as listed; a larger entry is a chunk of its own. Two chunks are in memory at a time.
 const CHUNK_BYTES: u64 = 32 << 20;
+/// The same where what is stored of them is larger: ten times for a photo that is decoded.
+const GROWING_BYTES: u64 = CHUNK_BYTES / 4;
 
 /// What is worked on, and under which rules.
 #[derive(Clone, Copy)]
@@ -119,12 +121,13 @@ impl<'a> Run<'a> {
         let check = |chunk: &Chunk| -> Vec<Result<Outcome>> {
             chunk.entries.par_iter().map(|(entry, _)| checker.entry(entry)).collect()
         };
-        let mut now = chunk(entries, self.first())?;
+        let most = if work.prepare.grows() { GROWING_BYTES } else { CHUNK_BYTES };
+        let mut now = chunk(entries, self.first(), most)?;
         self.tell(now.from)?;
         let mut outcomes = check(&now);
         while !now.entries.is_empty() {
             work.control.check_cancel()?;
-            let ahead = chunk(entries, now.to())?;
+            let ahead = chunk(entries, now.to(), most)?;
             let (next, written) = rayon::join(|| check(&ahead), || self.write(&now, std::mem::take(&mut outcomes)));
             written?;
             self.tell(now.to())?;
@@ -229,14 +232,14 @@ impl Chunk {
     }
 }
 
-/// The chunk that begins at an entry; empty at the end.
-fn chunk(all: &Entries, from: usize) -> Result<Chunk> {
+/// The chunk that begins at an entry, of so many bytes unless one entry has more; empty at the end.
+fn chunk(all: &Entries, from: usize, most: u64) -> Result<Chunk> {
     let mut chunk = Chunk { from, entries: Vec::new() };
     let mut bytes = 0u64;
     while chunk.to() < all.len() && chunk.entries.len() < CHUNK_ENTRIES {
         let listed = all.listed(chunk.to())?;
         bytes = bytes.saturating_add(listed.0.bytes());
-        if !chunk.entries.is_empty() && bytes > CHUNK_BYTES {
+        if !chunk.entries.is_empty() && bytes > most {
             break;
         }
         chunk.entries.push(listed);

@@ -47,6 +47,10 @@ impl Maker for Clips {
         by
     }
 
+    fn grows(&self) -> bool {
+        true // of a codec that predicts frames
+    }
+
     fn memory(&self, info: &Info) -> u64 {
         let frame = u64::from(info.width).saturating_mul(u64::from(info.height)).saturating_mul(3);
         // As decoded and as the operations own them, and smaller ones of these; what is encoded is small.

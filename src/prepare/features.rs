@@ -166,6 +166,10 @@ impl Maker for Features {
         self.names.clone()
     }
 
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn memory(&self, info: &Info) -> u64 {
         let drawn = self.chain.draw(info, Key::new(0));
         let made = self.chain.bytes(&drawn) as u64;

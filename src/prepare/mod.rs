@@ -65,6 +65,9 @@ trait Maker: Send + Sync + Debug {
         true
     }
 
+    /// Whether what is stored is as a rule much larger than what the source has: decoded, not encoded.
+    fn grows(&self) -> bool;
+
     /// About how many bytes it holds beside the payload and its decoder.
     fn memory(&self, info: &Info) -> u64;
 
@@ -143,6 +146,11 @@ impl Prepare {
     /// What the source has, where that is not what the column holds.
     pub fn source(&self, column: usize) -> Option<&Feature> {
         self.making(column).map(|making| &making.source)
+    }
+
+    /// Whether what is stored may be much larger than what the source has, so that fewer rows are held at once.
+    pub fn grows(&self) -> bool {
+        self.columns.iter().flatten().any(|making| making.maker.grows())
     }
 
     /// Whether something is made of a payload, instead of storing it as it is.

@@ -108,6 +108,10 @@ impl Maker for Pictures {
         }
     }
 
+    fn grows(&self) -> bool {
+        self.format() != ImageFormat::Jpeg
+    }
+
     fn memory(&self, info: &Info) -> u64 {
         let (width, height) = within((info.width, info.height), self.options.max_side);
         let pixels = |width: u32, height: u32| u64::from(width).saturating_mul(u64::from(height)).saturating_mul(3);

@@ -59,6 +59,10 @@ impl Maker for Sounds {
         by
     }
 
+    fn grows(&self) -> bool {
+        true // of MP3 or the like
+    }
+
     fn memory(&self, info: &Info) -> u64 {
         let samples = |rate: u32| {
             let count = u128::from(info.count) * u128::from(rate) / u128::from(info.rate.max(1));
