@@ -33,7 +33,14 @@ enum OpenColumn {
     /// Read from the Index, done.
     Values(Dense),
     /// Decoded; with the presentation times of its frames beside it, for clips.
-    Media { forming: Forming, slot: Vec<usize>, times: Option<Forming> },
+    Media { forming: Forming, slot: Place, times: Option<Forming> },
+}
+
+/// The padded shape of a column's samples, and their strides where they are not row-major.
+#[derive(Default)]
+struct Place {
+    shape: Vec<usize>,
+    strides: Vec<usize>,
 }
 
 /// One slot's work, taken by the worker that claims it.
@@ -118,7 +125,7 @@ impl Opened {
             }
             let shape = work.dense().map(|output| collate::padded(output, &extents));
             if let (Some(output), Some(shape)) = (work.dense(), &shape) {
-                let size = collate::dense_bytes(n, output.dtype, shape);
+                let size = collate::dense_bytes(n, output, shape);
                 bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
             }
             shapes.push((shape, extents));
@@ -204,7 +211,11 @@ impl Core {
         media: usize,
     ) -> Result<OpenColumn> {
         let (Some(output), Some(shape)) = (work.dense(), shape) else {
-            return Ok(OpenColumn::Media { forming: Forming::Loose(work.loose()), slot: Vec::new(), times: None });
+            return Ok(OpenColumn::Media {
+                forming: Forming::Loose(work.loose()),
+                slot: Place::default(),
+                times: None,
+            });
         };
         let (forming, regions) = collate::open(&self.pool, output, &shape, extents)?;
         for (sample, region) in samples.iter_mut().zip(regions) {
@@ -212,14 +223,23 @@ impl Core {
         }
         let mut times = None;
         if work.is_clip() {
-            let own = crate::augment::Output { dtype: DType::I64, shape: vec![Extent::Fixed(shape[0])], pad: 0.0 };
+            let own = crate::augment::Output {
+                dtype: DType::I64,
+                shape: vec![Extent::Fixed(shape[0])],
+                pad: 0.0,
+                storage: Default::default(),
+            };
             let (forming, regions) = collate::open(&self.pool, &own, &shape[..1], extents)?;
             for (sample, region) in samples.iter_mut().zip(regions) {
                 sample.jobs[media].times = Some(region);
             }
             times = Some(forming);
         }
-        Ok(OpenColumn::Media { forming, slot: shape, times })
+        let strides = match &forming {
+            Forming::Dense { strides, .. } => strides.iter().skip(1).copied().collect(),
+            Forming::Loose(_) => Vec::new(),
+        };
+        Ok(OpenColumn::Media { forming, slot: Place { shape, strides }, times })
     }
 
     /// Fetches, decodes and augments the media cells of one slot.
@@ -267,7 +287,7 @@ impl Core {
         drawn: &Drawn,
         payload: &Payload,
         desk: &mut Desk,
-        slot: &[usize],
+        slot: &Place,
         region: Option<Region>,
         times: Option<Region>,
     ) -> Result<Part, Fault> {
@@ -277,17 +297,18 @@ impl Core {
         };
         let mut times = times;
         let pts_us = times.as_mut().map(|t| bytemuck::cast_slice_mut(t.bytes_mut()));
-        let slot = SlotMut { bytes: region.bytes_mut(), shape: slot, pts_us };
+        let slot = SlotMut { bytes: region.bytes_mut(), shape: &slot.shape, strides: &slot.strides, pts_us };
         chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot)?;
         Ok(Part::Written)
     }
 }
 
 /// Fills the slot of a null cell, or of padding.
-fn absent(work: &Work, slot: &[usize], job: &mut Job) -> Part {
+fn absent(work: &Work, slot: &Place, job: &mut Job) -> Part {
     if let (Some(output), Some(region)) = (work.dense(), &mut job.region) {
         let pts_us = job.times.as_mut().map(|t| bytemuck::cast_slice_mut(t.bytes_mut()));
-        SlotMut { bytes: region.bytes_mut(), shape: slot, pts_us }.vacate(output);
+        let Place { shape, strides } = slot;
+        SlotMut { bytes: region.bytes_mut(), shape, strides, pts_us }.vacate(output);
     }
     Part::Missing
 }
