@@ -26,6 +26,8 @@ pub enum Forming {
         held: Held,
         /// The column, still without its buffer.
         shape: Vec<usize>,
+        /// N first; empty: row-major.
+        strides: Vec<usize>,
         /// Element type.
         dtype: DType,
         /// True lengths of the axes that differ.
@@ -47,17 +49,23 @@ pub enum Part {
 }
 
 /// Bytes of a dense column for `samples` samples padded to `shape`; `None` beyond what memory can hold.
-pub fn dense_bytes(samples: usize, dtype: DType, shape: &[usize]) -> Option<usize> {
-    let bytes = shape.iter().try_fold(samples.checked_mul(dtype.size())?, |n, axis| n.checked_mul(*axis))?;
+pub fn dense_bytes(samples: usize, output: &Output, shape: &[usize]) -> Option<usize> {
+    let all = samples.checked_mul(output.dtype.size())?;
+    let bytes = match output.storage.strides(shape, output.dtype.size())?.first() {
+        Some(sample) => all.checked_mul(*sample)?,
+        None => shape.iter().try_fold(all, |n, axis| n.checked_mul(*axis))?,
+    };
     (isize::try_from(bytes).is_ok()).then_some(bytes)
 }
 
-/// The shape that every sample is padded to: the lengths that are fixed or the most there can be, and the longest of the others.
+/// The shape that every sample is padded to: the lengths that are fixed or the most there can be, and the longest of the others,
+/// or the multiple above them.
 pub fn padded(output: &Output, extents: &[Extents]) -> Vec<usize> {
     let longest = |axis: usize| extents.iter().filter_map(|e| e.get(axis)).copied().max().unwrap_or(0);
     let of = |(axis, extent): (usize, &Extent)| match extent {
-        Extent::Fixed(n) | Extent::AtMost(n) => *n,
-        Extent::Bounded(_) | Extent::Late => longest(axis),
+        Extent::Fixed(n) => *n,
+        Extent::AtMost(n) => output.storage.padded(axis, *n),
+        Extent::Bounded(_) | Extent::Late => output.storage.padded(axis, longest(axis)),
     };
     output.shape.iter().enumerate().map(of).collect()
 }
@@ -65,7 +73,7 @@ pub fn padded(output: &Output, extents: &[Extents]) -> Vec<usize> {
 /// Opens a dense column of samples padded to `shape`. Its regions are handed to the samples, in order.
 pub fn open(pool: &Arc<Pool>, output: &Output, shape: &[usize], extents: &[Extents]) -> Result<(Forming, Vec<Region>)> {
     let samples = extents.len();
-    let bytes = dense_bytes(samples, output.dtype, shape).ok_or_else(|| {
+    let bytes = dense_bytes(samples, output, shape).ok_or_else(|| {
         Error::config(
             format!("{samples} samples of {shape:?} {} are more than memory can hold", output.dtype.name()),
             "make the batch smaller, or put an operation in front that bounds the shape",
@@ -76,15 +84,16 @@ pub fn open(pool: &Arc<Pool>, output: &Output, shape: &[usize], extents: &[Exten
     let lengths = differs
         .map(|(axis, _)| (axis + 1, extents.iter().map(|e| e.get(axis).copied().unwrap_or(0)).collect()))
         .collect();
+    let strides = output.storage.strides(shape, output.dtype.size()).unwrap_or_default().to_vec();
     let shape = std::iter::once(samples).chain(shape.iter().copied()).collect();
-    Ok((Forming::Dense { held, shape, dtype: output.dtype, lengths }, regions))
+    Ok((Forming::Dense { held, shape, strides, dtype: output.dtype, lengths }, regions))
 }
 
 impl Forming {
     /// Joins what the samples brought, in their order.
     pub fn close(self, parts: Vec<Part>) -> Result<Column> {
         match self {
-            Forming::Dense { held, shape, dtype, mut lengths } => {
+            Forming::Dense { held, shape, strides, dtype, mut lengths } => {
                 let missing = missing(&parts);
                 // What was opened with the most that a sample may be, is told what it is.
                 for (axis, own) in &mut lengths {
@@ -99,7 +108,7 @@ impl Forming {
                 drop(parts);
                 let buffer =
                     held.join().ok_or_else(|| Error::library("closing a batch", "a region is still being written"))?;
-                Ok(Column::Dense(Dense { buffer, shape, dtype, lengths, missing }))
+                Ok(Column::Dense(Dense { buffer, shape, strides, dtype, lengths, missing }))
             }
             Forming::Loose(dtype) => {
                 let missing = missing(&parts);
@@ -165,5 +174,5 @@ pub fn values(pool: &Arc<Pool>, dtype: DType, class: bool, cells: &[Value]) -> D
     }
     let missing: Vec<bool> = cells.iter().map(Value::is_null).collect();
     let missing = if missing.contains(&true) { missing } else { Vec::new() };
-    Dense { buffer, shape: vec![cells.len()], dtype, lengths: Vec::new(), missing }
+    Dense { buffer, shape: vec![cells.len()], strides: Vec::new(), dtype, lengths: Vec::new(), missing }
 }

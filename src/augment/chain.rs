@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::slot::{self, Beside, SlotMut};
-use super::{Draw, Elements, Lowered, Op, Spec, Tools};
+use super::{Draw, Elements, Lowered, Op, Spec, Storage, Tools};
 use crate::codec::{Codec, Limits};
 use crate::data::feature::Feature;
 use crate::data::info::{Fact, Format, Info, Kind};
@@ -30,6 +30,8 @@ pub struct Output {
     pub pad: f64,
     /// What is delivered beside the elements.
     pub beside: Option<Beside>,
+    /// How samples lie in memory.
+    pub storage: Storage,
 }
 
 impl Output {
@@ -150,6 +152,7 @@ impl Chain {
             (keeps_channels, *channels) = (true, Some(Extent::Bounded(Fact::Channels)));
         }
         let mut front = true;
+        let mut storage = Storage::default();
         for (place, (path, op)) in ops.iter().enumerate() {
             let lowered = lowered(&**op);
             if lowered == Lowered::Channels && !front {
@@ -176,7 +179,16 @@ impl Chain {
                     "move it to the front of the column's operations",
                 ));
             }
+            if storage != Storage::default() {
+                return Err(Error::config(
+                    format!(
+                        "{path}: the operation in front of it says how samples lie in memory, which only the last may"
+                    ),
+                    "put \"to\" with pad_channels, row_align or pad_multiple at the end of the column's operations",
+                ));
+            }
             pad = op.padding(pad);
+            storage = op.storage(&next);
             spec = next;
         }
         let beside = match &spec {
@@ -184,7 +196,13 @@ impl Chain {
             Spec::Tokens { .. } => Some(Beside::OFFSETS),
             _ => None,
         };
-        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside });
+        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside, storage });
+        if let Some(output) = output.as_ref().filter(|o| o.is_late() && o.storage != Storage::default()) {
+            return Err(Error::config(
+                format!("samples of {:?} are delivered ragged: there is nothing to pad or to align", output.shape),
+                "take pad_channels, row_align and pad_multiple out of the column's last operation",
+            ));
+        }
         let steps = ops.into_iter().map(|(path, op)| Step { path, op }).collect();
         Ok(Chain { kind, tensor, steps, spec, output, fuse, keeps_channels })
     }
@@ -294,6 +312,18 @@ impl Chain {
         };
         let extents = self.extents(drawn);
         slot.check(output.dtype, &extents)?;
+        if !slot.strides.is_empty() {
+            // Made as it is everywhere, and moved to its rows: a copy more, of one sample that is still in the cache.
+            let mut room = std::mem::take(&mut tools.state::<Room>().0);
+            room.resize(slot.shape.iter().product::<usize>() * output.dtype.size(), 0);
+            let plain = SlotMut { bytes: &mut room, shape: slot.shape, strides: &[], beside: slot.beside.take() };
+            let done = self.run(drawn, payload, codec, limits, tools, plain);
+            if done.is_ok() {
+                slot.spread(&room, output);
+            }
+            tools.state::<Room>().0 = room;
+            return done;
+        }
         self.admit(drawn, limits)?;
         let job = Job { payload, codec, limits };
         #[cfg(any(feature = "image", feature = "video"))]
@@ -404,6 +434,10 @@ impl Chain {
 pub(super) fn unlike(got: &Option<(DType, Vec<usize>)>, want: Option<(DType, &[usize])>) -> Fault {
     Fault::new(Reason::Corrupt, format!("the operations made {got:?} of it, and by its facts it should be {want:?}"))
 }
+
+/// Where samples are made that are not to lie row-major.
+#[derive(Default)]
+struct Room(Vec<u8>);
 
 /// Facts of no real payload: one second of 64 x 48 pixels, 16 frames; a week at 16 kHz, which no crop by time lies behind.
 fn invented(kind: Kind) -> Info {

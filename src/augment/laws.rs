@@ -173,7 +173,7 @@ fn run(chain: &Chain, fake: &Fake, key: Key, tools: &mut Tools, extra: &[usize],
     let shape: Vec<usize> = extents.iter().enumerate().map(|(i, e)| e + extra.get(i).copied().unwrap_or(0)).collect();
     let mut bytes = vec![dirt; shape.iter().product::<usize>() * output.dtype.size()];
     let mut beside = vec![i64::from(dirt); output.beside.map_or(0, |b| b.width * shape[0])];
-    let slot = SlotMut { bytes: &mut bytes, shape: &shape, beside: output.beside.map(|_| &mut beside[..]) };
+    let slot = SlotMut { bytes: &mut bytes, shape: &shape, strides: &[], beside: output.beside.map(|_| &mut beside[..]) };
     chain.run(&drawn, b"payload", fake, &Limits::default(), tools, slot)?;
     bytes.extend(beside.iter().flat_map(|t| t.to_ne_bytes()));
     Ok(bytes)
@@ -405,6 +405,98 @@ fn only_the_part_is_decoded() {
     assert_eq!(run(&[("resample", r#"{"rate": 4000}"#), crop]), None);
 }
 
+/// Room, alignment and multiples change where elements lie, and nothing else: stripped of them the bytes are those without,
+/// and what is stripped is the chain's padding.
+#[test]
+fn padding_of_memory_is_all_that_it_changes() {
+    let mut strided = 0;
+    for seed in 0..400 {
+        let mut s = Key::new(seed).named("storage").stream();
+        let (kind, info, mut list) = match s.below(3) {
+            0 => (Kind::Video, clip(1 + s.below(20) as u32, 1 + s.below(20) as u32, 1 + s.below(4)), Vec::new()),
+            #[cfg(feature = "audio")]
+            1 => {
+                let keep = vec![("channels".to_owned(), "{\"to\": \"keep\"}".to_owned())];
+                let count = 1 + s.below(300);
+                (Kind::Audio, Info { rate: 8000, channels: 2, count, ..Info::of(Format::Wav) }, keep)
+            }
+            _ => (Kind::Image, image(1 + s.below(30) as u32, 1 + s.below(30) as u32), Vec::new()),
+        };
+        for _ in 0..s.below(4) {
+            list.push(any_op(&mut s));
+            if Chain::compile(kind, named(&list), true).is_err() {
+                list.pop();
+            }
+        }
+        let plain = Chain::compile(kind, named(&list), true).unwrap();
+        let channels =
+            if kind == Kind::Audio { String::new() } else { format!("\"pad_channels\": {}, ", 1 + s.below(8)) };
+        let (align, multiple) = (1u64 << s.below(8), 1 + s.below(40));
+        list.push(("to".into(), format!("{{{channels}\"row_align\": {align}, \"pad_multiple\": {multiple}}}")));
+        let padded = Chain::compile(kind, named(&list), true).unwrap();
+        let fake = Fake { info, margin: 1 };
+        let (drawn, key) = (padded.draw(&info, Key::new(seed)), Key::new(seed));
+        let (output, extents) = (padded.output().unwrap(), padded.extents(&drawn));
+        let shape = crate::collate::padded(output, &[extents.clone()]);
+        let free = output.shape.iter().zip(&extents).zip(&shape).enumerate();
+        for (axis, ((extent, own), padded)) in free {
+            let frames = kind == Kind::Video && axis == 0 || kind == Kind::Audio && axis == 0;
+            let fixed = frames || matches!(extent, Extent::Fixed(_));
+            let expected = if fixed { *own } else { own.next_multiple_of(multiple as usize) };
+            assert_eq!(*padded, expected, "axis {axis} of {list:?}");
+        }
+        let size = output.dtype.size();
+        let strides = output.storage.strides(&shape, size).unwrap();
+        let extra: Vec<usize> = shape.iter().zip(&extents).map(|(s, e)| s - e).collect();
+        let without = run(&plain, &fake, key, &mut Tools::default(), &extra, 0xAA);
+        let whole = strides.first().copied().unwrap_or(shape.iter().product());
+        let mut buffer = crate::data::buffer::Buffer::zeroed(whole * size);
+        buffer.bytes_mut().fill(0x55);
+        let mut pts = vec![0x55; if kind == Kind::Video { shape[0] } else { 0 }];
+        let beside = (kind == Kind::Video).then_some(&mut pts[..]);
+        let inner = strides.get(1..).unwrap_or_default();
+        let slot = SlotMut { bytes: buffer.bytes_mut(), shape: &shape, strides: inner, beside };
+        let done = padded.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot);
+        let Ok(mut without) = without else {
+            assert!(done.is_err(), "{list:?}");
+            continue;
+        };
+        done.unwrap();
+        without.truncate(without.len() - pts.len() * 8);
+        strided += u32::from(!strides.is_empty());
+        // Marked where a sample's elements are, the rest is padding.
+        let mut marked = crate::data::buffer::Buffer::zeroed(whole);
+        if !strides.is_empty() {
+            let ones = super::Output { dtype: DType::U8, pad: 0.0, ..output.clone() };
+            let mut slot = SlotMut { bytes: marked.bytes_mut(), shape: &shape, strides: inner, beside: None };
+            slot.spread(&vec![1; shape.iter().product()], &ones);
+            let gaps = marked.bytes().iter().zip(buffer.bytes().chunks_exact(size)).filter(|(mark, _)| **mark == 0);
+            let pad = output.pad as f32;
+            let pad = match output.dtype {
+                DType::F32 => pad.to_ne_bytes().to_vec(),
+                DType::F16 => half::f16::from_f32(pad).to_ne_bytes().to_vec(),
+                DType::BF16 => half::bf16::from_f32(pad).to_ne_bytes().to_vec(),
+                _ => vec![output.pad as i32 as u8],
+            };
+            assert_eq!(marked.bytes().iter().filter(|m| **m == 1).count(), shape.iter().product::<usize>());
+            for (_, gap) in gaps {
+                assert_eq!(gap, pad, "in a gap of {list:?}");
+            }
+        }
+        let dense = crate::data::batch::Dense {
+            buffer,
+            shape: [&[1][..], &shape].concat(),
+            strides: strides.to_vec(),
+            dtype: output.dtype,
+            lengths: Vec::new(),
+            missing: Vec::new(),
+        };
+        assert!(*dense.packed() == without[..], "seed {seed}: {list:?}");
+        assert!(align == 1 || strides.is_empty() || strides[0] * size % align as usize == 0);
+    }
+    assert!(strided > 250, "{strided}");
+}
+
 /// Facts that suit an operation's example, and the operations that must stand in front of it.
 fn setting(name: &str) -> (Info, Vec<(String, String)>) {
     let front = |list: &[(&str, &str)]| list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
@@ -523,6 +615,9 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
         ("to", "{\"dtype\": \"u8\", \"zero_point\": 1}"),
         ("to", "{\"dtype\": \"f16\", \"scale\": 1}"),
         ("to", "{\"layout\": \"nchw\", \"unit\": true}"),
+        ("to", "{\"row_align\": 48}"),
+        ("to", "{\"pad_multiple\": 0}"),
+        ("to", "{\"pad_channels\": 70000}"),
         ("sample_frames", "{}"),
         ("sample_frames", "{\"count\": 2, \"fps\": 3}"),
         ("sample_frames", "{\"fps\": 0}"),
@@ -569,7 +664,7 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
 #[test]
 fn what_does_not_follow_is_refused_before_the_first_batch() {
     type Refused = (Kind, &'static [(&'static str, &'static str)], &'static str);
-    let bad: [Refused; 12] = [
+    let bad: [Refused; 14] = [
         (Kind::Image, &[("to", "{\"layout\": \"nchw\"}"), ("resize", "{\"size\": 4}")], "x/1:resize"),
         (
             Kind::Image,
@@ -579,6 +674,8 @@ fn what_does_not_follow_is_refused_before_the_first_batch() {
         (Kind::Image, &[("sample_frames", "{\"count\": 2}")], "takes clips"),
         (Kind::Video, &[("horizontal_flip", "{}"), ("sample_frames", "{\"count\": 2}")], "to the front"),
         (Kind::Audio, &[("resize", "{\"size\": 4}")], "a recording"),
+        (Kind::Audio, &[("to", "{\"pad_channels\": 4}")], "pad_channels"),
+        (Kind::Image, &[("to", "{\"row_align\": 64}"), ("horizontal_flip", "{}")], "at the end of the column's"),
         (Kind::Audio, &[("resample", "{\"rate\": 8000}"), ("channels", "{\"to\": 2}")], "to the front"),
         (Kind::Audio, &[("channels", "{\"to\": \"mono\"}"), ("channels", "{\"to\": 2}")], "x/1:channels"),
         (
@@ -610,13 +707,13 @@ fn payloads_that_are_not_what_their_facts_say_are_faults() {
         let drawn = chain.draw(&image(20, 20), Key::new(1));
         for (width, height) in [(19, 20), (20, 21), (0, 0)] {
             let (fake, mut bytes) = (Fake { info: image(width, height), margin: 0 }, [0; 192]);
-            let slot = SlotMut { bytes: &mut bytes, shape: &[8, 8, 3], beside: None };
+            let slot = SlotMut { bytes: &mut bytes, shape: &[8, 8, 3], strides: &[], beside: None };
             let fault = chain.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot).unwrap_err();
             assert_eq!(fault.reason, Reason::Corrupt);
         }
         // A slot that is too small, and facts of nothing.
         let fake = Fake { info: image(20, 20), margin: 0 };
-        let slot = SlotMut { bytes: &mut [0; 191], shape: &[8, 8, 3], beside: None };
+        let slot = SlotMut { bytes: &mut [0; 191], shape: &[8, 8, 3], strides: &[], beside: None };
         assert!(chain.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot).is_err());
         let fake = Fake { info: image(0, 0), margin: 0 };
         let fault = run(&chain, &fake, Key::new(1), &mut Tools::default(), &[], 0);
@@ -662,7 +759,7 @@ fn text_and_late_lengths_are_delivered_by_run_late() {
     let drawn = chain.draw(&info, Key::new(0));
     let got = chain.run_late(&drawn, b"", &fake, &limits, &mut Tools::default()).unwrap();
     assert!(got.bytes.len() < 40 && got.shape == [got.bytes.len()]);
-    let slot = SlotMut { bytes: &mut [], shape: &[0], beside: None };
+    let slot = SlotMut { bytes: &mut [], shape: &[0], strides: &[], beside: None };
     assert!(chain.run(&drawn, b"", &fake, &limits, &mut Tools::default(), slot).is_err());
 }
 

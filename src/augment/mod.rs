@@ -24,6 +24,7 @@ pub mod chain;
 pub mod packed;
 pub(crate) mod run;
 pub mod slot;
+mod storage;
 
 #[cfg(test)]
 mod goldens;
@@ -84,6 +85,7 @@ pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
 pub use slot::{Beside, SlotMut};
+pub use storage::Storage;
 pub use wave::Wave;
 
 /// What flows between two operations, as known when the loader is built.
@@ -523,6 +525,11 @@ pub trait Op: Send + Sync + fmt::Debug {
     /// right only for what moves no pixels.
     fn labels(&self, _draw: &Draw, _info: &Info, _labels: &mut Labels) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// How samples lie in memory where the operation has a say in it, given what it puts out. Only a chain's last may.
+    fn storage(&self, _output: &Spec) -> Storage {
+        Storage::default()
     }
 
     /// What stands in a batch beyond a sample's own extents, given what it was in front of the operation (0 after decoding).

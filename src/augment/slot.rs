@@ -8,10 +8,12 @@ use crate::error::{Fault, Reason};
 /// One sample's region of a batch. Every byte of it is written by [`Chain::run`](super::chain::Chain::run), padding included.
 #[derive(Debug)]
 pub struct SlotMut<'a> {
-    /// The region, `shape.product() * dtype.size()` bytes, native endian; what is in it does not matter.
+    /// The region, native endian; what is in it does not matter. `shape.product()` elements, or what `strides` make room for.
     pub bytes: &'a mut [u8],
     /// The padded shape of one sample, axis by axis at least the sample's own extents.
     pub shape: &'a [usize],
+    /// The strides of the sample's axes, in elements. Empty: row-major without gaps.
+    pub strides: &'a [usize],
     /// Where the numbers go that the column has beside its elements ([`Output::beside`]): so many for each place of the first
     /// axis of the padded shape.
     pub beside: Option<&'a mut [i64]>,
@@ -52,7 +54,14 @@ impl SlotMut<'_> {
     pub(super) fn check(&self, dtype: DType, extents: &[usize]) -> Result<(), Fault> {
         let room = self.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
         let fits = extents.len() == self.shape.len() && extents.iter().zip(self.shape).all(|(e, s)| e <= s);
-        if fits && room == Some(self.bytes.len()) {
+        // Rows, each of which ends before the next begins.
+        let rows = self.strides.iter().zip(self.shape).try_fold(1usize, |behind, (stride, length)| {
+            behind.checked_add(stride.checked_mul(length.saturating_sub(1))?)
+        });
+        let strided = self.strides.len() == self.shape.len()
+            && self.strides.last() == Some(&1)
+            && rows.and_then(|n| n.checked_mul(dtype.size())).is_some_and(|n| n <= self.bytes.len());
+        if fits && (if self.strides.is_empty() { room == Some(self.bytes.len()) } else { strided }) {
             return Ok(());
         }
         Err(Fault::new(
@@ -74,6 +83,42 @@ impl SlotMut<'_> {
         fill(self.bytes, dtype, value);
     }
 
+    /// Copies a sample of the slot's shape, row-major, to where the strides say; all else becomes padding.
+    pub(super) fn spread(&mut self, sample: &[u8], output: &Output) {
+        fill(self.bytes, output.dtype, output.pad);
+        let size = output.dtype.size();
+        let (Some(&length), Some(outer)) = (self.shape.last(), self.strides.len().checked_sub(1)) else { return };
+        // Inner axes without gaps between them are copied at once.
+        let (mut whole, mut piece) = (outer, length);
+        while whole > 0 && self.strides[whole - 1] == piece {
+            whole -= 1;
+            piece *= self.shape[whole];
+        }
+        let piece = piece * size;
+        let Some(inner) = whole.checked_sub(1) else {
+            return self.bytes[..piece].copy_from_slice(&sample[..piece]);
+        };
+        let stride = (self.strides[inner] * size).max(1);
+        let mut at = smallvec::SmallVec::<[usize; 4]>::from_elem(0, inner);
+        for line in sample.chunks_exact((self.shape[inner] * piece).max(1)) {
+            let start = at.iter().zip(self.strides).map(|(i, stride)| i * stride).sum::<usize>() * size;
+            let to = self.bytes[start..].chunks_mut(stride).take(self.shape[inner]);
+            match piece {
+                3 => pieces::<3>(line, to),
+                6 => pieces::<6>(line, to),
+                12 => pieces::<12>(line, to),
+                _ => line.chunks_exact(piece).zip(to).for_each(|(from, to)| to[..piece].copy_from_slice(from)),
+            }
+            for axis in (0..inner).rev() {
+                at[axis] += 1;
+                if at[axis] < self.shape[axis] {
+                    break;
+                }
+                at[axis] = 0;
+            }
+        }
+    }
+
     /// Writes the numbers beside the elements, of so many places on the first axis.
     pub(super) fn numbers(&mut self, beside: Option<Beside>, numbers: &[i64], places: usize) -> Result<(), Fault> {
         let (Some(out), Some(beside)) = (self.beside.as_deref_mut(), beside) else { return Ok(()) };
@@ -88,6 +133,11 @@ impl SlotMut<'_> {
         rest.fill(beside.pad);
         Ok(())
     }
+}
+
+/// Pixels, whose size the compiler knows.
+fn pieces<'a, const B: usize>(line: &[u8], to: impl Iterator<Item = &'a mut [u8]>) {
+    line.as_chunks::<B>().0.iter().zip(to).for_each(|(from, to)| to[..B].copy_from_slice(from));
 }
 
 fn fill(bytes: &mut [u8], dtype: DType, value: f64) {
@@ -203,7 +253,7 @@ mod tests {
     fn padding_is_written_on_every_axis() {
         let data = Elements::I64(vec![1, 2, 3, 4]);
         let mut bytes = vec![0xAA; 3 * 3 * 8];
-        let mut slot = SlotMut { bytes: &mut bytes, shape: &[3, 3], beside: None };
+        let mut slot = SlotMut { bytes: &mut bytes, shape: &[3, 3], strides: &[], beside: None };
         place(&data, &[2, 2], &mut slot, -1.0).unwrap();
         let got: Vec<i64> = bytes.as_chunks::<8>().0.iter().map(|c| i64::from_ne_bytes(*c)).collect();
         assert_eq!(got, [1, 2, -1, 3, 4, -1, -1, -1, -1]);
@@ -213,7 +263,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let mut bytes = vec![0; 8];
-        let mut slot = SlotMut { bytes: &mut bytes, shape: &[2], beside: None };
+        let mut slot = SlotMut { bytes: &mut bytes, shape: &[2], strides: &[], beside: None };
         assert!(place(&Elements::F32(vec![0.0; 3]), &[3], &mut slot, 0.0).is_err());
         assert!(place(&Elements::F32(vec![0.0; 2]), &[1], &mut slot, 0.0).is_err());
         assert!(place(&Elements::I64(vec![0; 2]), &[2], &mut slot, 0.0).is_err());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "image", feature = "video"))]
 use super::pixels;
-use super::{Draw, Elements, Lowered, Media, Op, OpEntry, Quant, Spec, Store, Tools};
+use super::{Draw, Elements, Lowered, Media, Op, OpEntry, Quant, Spec, Storage, Store, Tools};
 use crate::data::tensor::{DType, Layout};
 use crate::error::{Error, Fault, Result};
 
@@ -30,6 +30,17 @@ pub struct To {
     /// With `scale`: what 0 becomes; 0 unless told.
     #[serde(default)]
     pub zero_point: Option<i32>,
+    /// Of pictures and clips: memory for a multiple of so many channels (4, 8), as TensorRT and NPUs read them; the shape stays.
+    #[serde(default)]
+    pub pad_channels: Option<usize>,
+    /// Each row begins at a multiple of so many bytes, a power of two. A row is the innermost axis, of pictures with channels
+    /// last a line of pixels.
+    #[serde(default)]
+    pub row_align: Option<usize>,
+    /// Axes that differ between samples (height and width, samples, spectrogram frames, ids; not a clip's frames) are padded to
+    /// a multiple of so many in each batch.
+    #[serde(default)]
+    pub pad_multiple: Option<usize>,
 }
 
 const NAME: &str = "to";
@@ -39,7 +50,7 @@ pub const ENTRY: OpEntry = OpEntry {
     name: NAME,
     version: 1,
     summary: "element type and axes: dtype = \"f32\" | \"f16\" | \"bf16\" | \"i8\" | \"u8\", layout = \"nhwc\" | \"nchw\", unit = false (0 to 1), \
-              scale and zero_point = 0 (quantised i8, u8)",
+              scale and zero_point = 0 (quantised i8, u8); memory: pad_channels = n, row_align = bytes, pad_multiple = n",
     build: |params| {
         let op: To = super::parse(NAME, params)?;
         op.validate()?;
@@ -51,8 +62,17 @@ pub const ENTRY: OpEntry = OpEntry {
 impl To {
     fn validate(&self) -> Result<()> {
         let wrong = |what: String, help: &str| Err(Error::config(format!("operation \"{NAME}\": {what}"), help));
+        let memory = [self.pad_channels, self.row_align, self.pad_multiple];
+        if memory.iter().flatten().any(|n| !(1..=1 << 16).contains(n))
+            || self.row_align.is_some_and(|n| !n.is_power_of_two())
+        {
+            return wrong(
+                format!("pad_channels, row_align, pad_multiple = {memory:?}"),
+                "each is 1 to 65536, and row_align (in bytes) a power of two",
+            );
+        }
         let range = match self.dtype {
-            None if self.layout.is_none() => {
+            None if self.layout.is_none() && memory == [None; 3] => {
                 return wrong("there is nothing to do".into(), "give dtype, layout, or both");
             }
             Some(DType::I8) if self.scale.is_none() => {
@@ -131,6 +151,9 @@ impl Op for To {
     fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
         let plain = |what: &str| match self.layout {
             Some(_) => Err(super::refused(NAME, "pictures or clips where it is given a layout", what)),
+            None if self.pad_channels.is_some() => {
+                Err(super::refused(NAME, "pictures or clips where it is given pad_channels", what))
+            }
             None => Ok(()),
         };
         match input {
@@ -157,6 +180,11 @@ impl Op for To {
                 Err(super::refused(NAME, "pictures, clips, recordings or tensors", input.name()))
             }
         }
+    }
+
+    fn storage(&self, output: &Spec) -> Storage {
+        let [channels, align, multiple] = [self.pad_channels, self.row_align, self.pad_multiple];
+        Storage::of(output, channels.unwrap_or(1), align.unwrap_or(0), multiple.unwrap_or(1))
     }
 
     fn lower(&self, _draw: &Draw) -> Lowered {

@@ -29,13 +29,13 @@ pub const BACKENDS: &[BackendEntry] = &[
         name: "ndarray",
         place: "feature \"ndarray\"",
         here: cfg!(feature = "ndarray"),
-        hand_over: "views of the batch, nothing is copied",
+        hand_over: "views of the batch, nothing is copied, strides too",
     },
     BackendEntry {
         name: "burn",
         place: "workspace member feedstock-burn",
         here: false,
-        hand_over: "burn's host tensors take the batch's memory, nothing is copied; a device copies once",
+        hand_over: "burn's host tensors take the batch's memory, nothing is copied; onto a device, and of a column with strides, one copy",
     },
     BackendEntry {
         name: "candle",

@@ -1,5 +1,7 @@
 //! A batch: named columns of N samples, with which of them are real and where they came from.
 
+use std::borrow::Cow;
+
 use super::buffer::Buffer;
 use super::tensor::{DType, Element};
 use crate::error::{Error, Result};
@@ -37,13 +39,15 @@ pub enum Column {
     Bytes(ByteStrings),
 }
 
-/// `[N, ...]`, row-major, native endian.
+/// `[N, ...]`, native endian; row-major without gaps unless the operation `to` asked for room or alignment.
 #[derive(Debug)]
 pub struct Dense {
     /// The elements; 64-byte aligned; returns to the loader's pool when dropped.
     pub buffer: Buffer,
     /// N first.
     pub shape: Vec<usize>,
+    /// In elements, N first, where samples do not lie row-major without gaps; else empty. Between them is the chain's padding.
+    pub strides: Vec<usize>,
     /// The elements' type.
     pub dtype: DType,
     /// For every axis that differs between samples (counted from 1; axis 0 is N): its true length in each sample.
@@ -122,17 +126,56 @@ impl Ragged {
             }
         }
         let lengths = (0..axes).map(|a| (a + 1, self.shapes.iter().map(|s| length(s, a)).collect())).collect();
-        Some(Dense { buffer, shape, dtype: self.dtype, lengths, missing: self.missing.clone() })
+        Some(Dense { buffer, shape, strides: Vec::new(), dtype: self.dtype, lengths, missing: self.missing.clone() })
     }
 }
 
 /// A dense column, typed and borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
-    /// The elements, row-major.
+    /// The elements: row-major without gaps if `strides` is empty, else with what lies between them.
     pub data: &'a [T],
     /// N first.
     pub shape: &'a [usize],
+    /// As [`Dense::strides`].
+    pub strides: &'a [usize],
+}
+
+impl<T: Copy> View<'_, T> {
+    /// The element at a place, N first; `None` outside.
+    pub fn get(&self, place: &[usize]) -> Option<T> {
+        if place.len() != self.shape.len() || place.iter().zip(self.shape).any(|(i, length)| i >= length) {
+            return None;
+        }
+        let at = match self.strides {
+            [] => place.iter().zip(self.shape).fold(0, |at, (i, length)| at * length + i),
+            strides => place.iter().zip(strides).map(|(i, stride)| i * stride).sum(),
+        };
+        self.data.get(at).copied()
+    }
+
+    /// The elements row-major without gaps: borrowed if they are that, else one copy.
+    pub fn packed(&self) -> Cow<'_, [T]> {
+        if self.strides.is_empty() {
+            return Cow::Borrowed(self.data);
+        }
+        let mut out = Vec::with_capacity(self.shape.iter().product());
+        if !self.shape.contains(&0) {
+            gathered(self.data, self.shape, self.strides, 1, &mut |row: &[T]| out.extend_from_slice(row));
+        }
+        Cow::Owned(out)
+    }
+}
+
+/// Elements of `size` units each, handed over row by row, row-major.
+fn gathered<T>(held: &[T], shape: &[usize], strides: &[usize], size: usize, put: &mut impl FnMut(&[T])) {
+    match (shape, strides) {
+        ([], _) | (_, []) => put(&held[..size]),
+        ([length], [1]) => put(&held[..length * size]),
+        ([length, shape @ ..], [stride, inner @ ..]) => {
+            (0..*length).for_each(|i| gathered(&held[i * stride * size..], shape, inner, size, put));
+        }
+    }
 }
 
 impl Dense {
@@ -141,9 +184,48 @@ impl Dense {
         if !T::reads(self.dtype) {
             return None;
         }
-        let bytes = self.shape.iter().product::<usize>() * self.dtype.size();
-        let data = bytemuck::try_cast_slice(self.buffer.bytes().get(..bytes)?).ok()?;
-        Some(View { data, shape: &self.shape })
+        let data = bytemuck::try_cast_slice(self.held()?).ok()?;
+        Some(View { data, shape: &self.shape, strides: &self.strides })
+    }
+
+    /// Everything that belongs to the samples, what lies between them too.
+    fn held(&self) -> Option<&[u8]> {
+        let count = match (self.shape.first(), self.strides.first()) {
+            (Some(samples), Some(stride)) => samples.checked_mul(*stride)?,
+            _ => self.shape.iter().product(),
+        };
+        self.buffer.bytes().get(..count.checked_mul(self.dtype.size())?)
+    }
+
+    /// The elements row-major without gaps: the column's own memory if it is that, else a copy.
+    pub fn packed(&self) -> Cow<'_, [u8]> {
+        let held = self.held().unwrap_or_default();
+        if self.strides.is_empty() {
+            return Cow::Borrowed(held);
+        }
+        let mut out = Vec::with_capacity(self.shape.iter().product::<usize>() * self.dtype.size());
+        if !self.shape.contains(&0) {
+            let size = self.dtype.size();
+            gathered(held, &self.shape, &self.strides, size, &mut |row: &[u8]| out.extend_from_slice(row));
+        }
+        Cow::Owned(out)
+    }
+
+    /// The same column row-major without gaps: itself if it is that, else one copy into memory of its own.
+    pub fn into_packed(self) -> Self {
+        if self.strides.is_empty() {
+            return self;
+        }
+        let size = self.dtype.size();
+        let mut buffer = Buffer::zeroed(self.shape.iter().product::<usize>() * size);
+        let (mut at, to) = (0, buffer.bytes_mut());
+        if !self.shape.contains(&0) {
+            gathered(self.held().unwrap_or_default(), &self.shape, &self.strides, size, &mut |row: &[u8]| {
+                to[at..at + row.len()].copy_from_slice(row);
+                at += row.len();
+            });
+        }
+        Dense { buffer, strides: Vec::new(), ..self }
     }
 }
 
@@ -169,7 +251,8 @@ impl Batch {
         Ok(self.columns.remove(at).1)
     }
 
-    /// A dense column, typed: `batch.get::<f32>("image")?` with shape `[N, C, H, W]`.
+    /// A dense column, typed: `batch.get::<f32>("image")?` with shape `[N, C, H, W]`. Mind [`View::strides`] if the recipe asks for
+    /// room or alignment.
     pub fn get<T: Element>(&self, name: &str) -> Result<View<'_, T>> {
         match self.column(name)? {
             Column::Dense(dense) => dense.view().ok_or_else(|| {
@@ -211,7 +294,10 @@ impl Batch {
                 Column::Dense(d) => {
                     part(d.dtype.name().as_bytes());
                     part(&numbers(&d.shape));
-                    part(&d.buffer.bytes()[..d.shape.iter().product::<usize>() * d.dtype.size()]);
+                    if !d.strides.is_empty() {
+                        part(&numbers(&d.strides));
+                    }
+                    part(d.held().unwrap_or_default());
                     for (axis, lengths) in &d.lengths {
                         part(&numbers(&[*axis]));
                         part(&numbers(lengths));

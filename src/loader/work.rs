@@ -33,7 +33,14 @@ enum OpenColumn {
     /// Read from the Index, done.
     Values(Dense),
     /// Decoded; with the numbers beside it, where they have room of their own.
-    Media { forming: Forming, slot: Vec<usize>, beside: Option<Forming> },
+    Media { forming: Forming, slot: Place, beside: Option<Forming> },
+}
+
+/// The padded shape of a column's samples, and their strides where they are not row-major.
+#[derive(Default)]
+struct Place {
+    shape: Vec<usize>,
+    strides: Vec<usize>,
 }
 
 /// One slot's work, taken by the worker that claims it.
@@ -118,10 +125,11 @@ impl Opened {
             }
             let shape = work.dense().map(|output| collate::padded(output, &extents));
             if let (Some(output), Some(shape)) = (work.dense(), &shape) {
-                let size = collate::dense_bytes(n, output.dtype, shape);
+                let size = collate::dense_bytes(n, output, shape);
                 bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
                 if let Some(beside) = output.beside {
-                    let size = collate::dense_bytes(n, DType::I64, &numbers(beside, shape));
+                    let numbers = numbers(beside, shape);
+                    let size = collate::dense_bytes(n, &plain(&numbers), &numbers);
                     bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
                 }
             }
@@ -216,7 +224,11 @@ impl Core {
         media: usize,
     ) -> Result<OpenColumn> {
         let (Some(output), Some(shape)) = (work.dense(), shape) else {
-            return Ok(OpenColumn::Media { forming: Forming::Loose(work.loose()), slot: Vec::new(), beside: None });
+            return Ok(OpenColumn::Media {
+                forming: Forming::Loose(work.loose()),
+                slot: Place::default(),
+                beside: None,
+            });
         };
         let (forming, regions) = collate::open(&self.pool, output, &shape, extents)?;
         for (sample, region) in samples.iter_mut().zip(regions) {
@@ -226,15 +238,17 @@ impl Core {
         if let Some(beside) = output.beside {
             // Its lengths are those of the column itself.
             let shape = numbers(beside, &shape);
-            let fixed = shape.iter().map(|n| Extent::Fixed(*n)).collect();
-            let own = Output { dtype: DType::I64, shape: fixed, pad: 0.0, beside: None };
-            let (forming, regions) = collate::open(&self.pool, &own, &shape, extents)?;
+            let (forming, regions) = collate::open(&self.pool, &plain(&shape), &shape, extents)?;
             for (sample, region) in samples.iter_mut().zip(regions) {
                 sample.jobs[media].beside = Some(region);
             }
             open = Some(forming);
         }
-        Ok(OpenColumn::Media { forming, slot: shape, beside: open })
+        let strides = match &forming {
+            Forming::Dense { strides, .. } => strides.iter().skip(1).copied().collect(),
+            Forming::Loose(_) => Vec::new(),
+        };
+        Ok(OpenColumn::Media { forming, slot: Place { shape, strides }, beside: open })
     }
 
     /// Fetches, decodes and augments the media cells of one slot.
@@ -282,7 +296,7 @@ impl Core {
         drawn: &Drawn,
         payload: &Payload,
         desk: &mut Desk,
-        slot: &[usize],
+        slot: &Place,
         region: Option<Region>,
         beside: Option<Region>,
     ) -> Result<Part, Fault> {
@@ -292,9 +306,15 @@ impl Core {
         };
         let mut beside = beside;
         let beside = beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
-        let slot = SlotMut { bytes: region.bytes_mut(), shape: slot, beside };
+        let slot = SlotMut { bytes: region.bytes_mut(), shape: &slot.shape, strides: &slot.strides, beside };
         chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot).map(Part::Written)
     }
+}
+
+/// Numbers of just this shape, row-major.
+fn plain(shape: &[usize]) -> Output {
+    let shape = shape.iter().map(|n| Extent::Fixed(*n)).collect();
+    Output { dtype: DType::I64, shape, pad: 0.0, beside: None, storage: Default::default() }
 }
 
 /// The shape of a sample's numbers beside a column whose samples are padded to `shape`.
@@ -304,10 +324,11 @@ fn numbers(beside: Beside, shape: &[usize]) -> Vec<usize> {
 }
 
 /// Fills the slot of a null cell, or of padding.
-fn absent(work: &Work, slot: &[usize], job: &mut Job) -> Part {
+fn absent(work: &Work, slot: &Place, job: &mut Job) -> Part {
     if let (Some(output), Some(region)) = (work.dense(), &mut job.region) {
         let beside = job.beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
-        SlotMut { bytes: region.bytes_mut(), shape: slot, beside }.vacate(output);
+        let Place { shape, strides } = slot;
+        SlotMut { bytes: region.bytes_mut(), shape, strides, beside }.vacate(output);
     }
     Part::Missing
 }

@@ -104,7 +104,7 @@ pub(crate) fn sample_bytes(batch: &Batch, i: usize) -> Vec<u8> {
         match column {
             Column::Dense(dense) => {
                 let stride = dense.shape[1..].iter().product::<usize>() * dense.dtype.size();
-                bytes.extend(&dense.buffer.bytes()[i * stride..(i + 1) * stride]);
+                bytes.extend(&dense.packed()[i * stride..(i + 1) * stride]);
             }
             Column::Bytes(strings) => bytes.extend(strings.get(i)),
             Column::Ragged(ragged) => bytes.extend(&ragged.values[ragged.offsets[i]..ragged.offsets[i + 1]]),

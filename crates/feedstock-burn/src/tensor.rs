@@ -17,6 +17,9 @@ use crate::memory;
 /// each, unless the device was configured with `IntDType::I64` before its first use. [`TakeTensor::take_data`] keeps the
 /// column's type.
 ///
+/// burn's tensors are row-major without gaps: a column whose recipe asks for room or alignment (`to` with pad_channels or
+/// row_align) is copied once, and its memory returns to the pool at once.
+///
 /// `D` counts the axes with N: 4 for pictures `[N, C, H, W]`, 1 for labels `[N]`. The true lengths of padded axes stay in
 /// [`Dense::lengths`](feedstock::data::batch::Dense::lengths): read them before the column is taken.
 ///
@@ -33,7 +36,7 @@ pub trait TakeTensor {
     /// A column of truth values.
     fn take_bool<const D: usize>(&mut self, name: &str, device: &Device) -> Result<Tensor<D, Bool>>;
 
-    /// A column of any type and shape as it is, without a copy. A tensor of just that type is made by naming it:
+    /// A column of any type and shape as it is, without a copy (but of what is not row-major). A tensor of just that type is made by naming it:
     /// `Tensor::<4, Int>::from_data(batch.take_data("image")?, (&device, DType::U8))`.
     fn take_data(&mut self, name: &str) -> Result<TensorData>;
 }
@@ -60,6 +63,7 @@ impl TakeTensor for Batch {
         let Column::Dense(dense) = self.take(name)? else {
             return Err(Error::library("taking a column", "it changed its kind"));
         };
+        let dense = dense.into_packed();
         let length = dense.shape.iter().product::<usize>() * dense.dtype.size();
         Ok(TensorData::from_bytes(memory::into_bytes(dense.buffer, length), dense.shape, dtype))
     }

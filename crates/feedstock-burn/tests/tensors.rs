@@ -12,7 +12,8 @@ fn dense(pool: &Arc<Pool>, dtype: Held, shape: &[usize], bytes: &[u8]) -> (Colum
     let mut buffer = Pool::take(pool, bytes.len());
     buffer.bytes_mut().copy_from_slice(bytes);
     let address = buffer.bytes().as_ptr() as usize;
-    let dense = Dense { buffer, shape: shape.to_vec(), dtype, lengths: Vec::new(), missing: Vec::new() };
+    let dense =
+        Dense { buffer, shape: shape.to_vec(), strides: Vec::new(), dtype, lengths: Vec::new(), missing: Vec::new() };
     (Column::Dense(dense), address)
 }
 
@@ -208,4 +209,19 @@ fn what_is_no_tensor_says_so_and_stays() {
     says(batch.take_data("points").unwrap_err(), &["\"points\"", "ragged"]);
     assert_eq!(batch.columns.len(), 3);
     assert_eq!(batch.take_int::<2>("image", &device).unwrap().dims(), [3, 1]);
+}
+
+#[test]
+fn a_column_with_gaps_is_copied_once_and_its_memory_returns() {
+    let device = Device::flex();
+    let pool = Pool::new(1);
+    let (column, address) =
+        dense(&pool, Held::F32, &[3, 2], &bytes(&[0f32, 1.0, 9.0, 2.0, 3.0, 9.0, 4.0, 5.0, 9.0], f32::to_ne_bytes));
+    let Column::Dense(mut dense) = column else { unreachable!() };
+    dense.strides = vec![3, 1];
+    let mut batch = batch(vec![("a", Column::Dense(dense))]);
+    let data = batch.take_float::<2>("a", &device).unwrap().into_data();
+    assert_eq!(data.as_slice::<f32>().unwrap(), [0f32, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_ne!(data.as_bytes().as_ptr() as usize, address);
+    assert_eq!(Pool::take(&pool, 36).bytes().as_ptr() as usize, address, "the column's memory is the pool's again");
 }

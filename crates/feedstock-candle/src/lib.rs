@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Tensor, WithDType};
 use feedstock::data::batch::{Batch, Column};
 use feedstock::data::tensor::{DType, Element};
@@ -8,7 +10,8 @@ use feedstock::{Error, Result};
 /// Columns of a batch as candle tensors.
 ///
 /// candle's tensors on the CPU own a `Vec` of their elements, so the batch's pooled memory cannot become one: each tensor is
-/// one copy, and the batch's memory goes back to the loader's pool when the batch is dropped.
+/// one copy, and the batch's memory goes back to the loader's pool when the batch is dropped. Columns with room or alignment
+/// (`to` with pad_channels or row_align) are made row-major by that one copy.
 pub trait ToTensor {
     /// A dense column as a tensor of its own type, `[N, ...]`: u8, i64, f16, bf16, f32 or f64 as they are, bool as u8.
     ///
@@ -64,6 +67,10 @@ impl ToTensor for Batch {
 
 fn copied<T: Element + WithDType>(batch: &Batch, name: &str, device: &Device) -> Result<Tensor> {
     let view = batch.get::<T>(name)?;
-    Tensor::from_slice(view.data, view.shape, device)
-        .map_err(|e| Error::library(format!("making a tensor of column {name:?}"), e))
+    // A column with room or alignment is packed: that copy is the tensor.
+    let made = match view.packed() {
+        Cow::Owned(packed) => Tensor::from_vec(packed, view.shape, device),
+        Cow::Borrowed(data) => Tensor::from_slice(data, view.shape, device),
+    };
+    made.map_err(|e| Error::library(format!("making a tensor of column {name:?}"), e))
 }

@@ -35,7 +35,14 @@ static ALLOCATOR: Counting = Counting;
 fn dense(pool: &Arc<Pool>, dtype: Held, shape: &[usize], bytes: &[u8]) -> Column {
     let mut buffer = Pool::take(pool, bytes.len());
     buffer.bytes_mut().copy_from_slice(bytes);
-    Column::Dense(Dense { buffer, shape: shape.to_vec(), dtype, lengths: Vec::new(), missing: Vec::new() })
+    Column::Dense(Dense {
+        buffer,
+        shape: shape.to_vec(),
+        strides: Vec::new(),
+        dtype,
+        lengths: Vec::new(),
+        missing: Vec::new(),
+    })
 }
 
 fn bytes<const N: usize, T: Copy>(values: &[T], to: impl Fn(T) -> [u8; N]) -> Vec<u8> {
@@ -49,6 +56,20 @@ fn batch(columns: Vec<(&str, Column)>) -> Batch {
         valid: vec![true, true, false],
         ids: vec!["a".into(), "b".into(), String::new()],
     }
+}
+
+/// The numbers from 0 in rows, each with room for one more, in which there is NaN.
+fn batch_of_rows(pool: &Arc<Pool>, rows: usize, width: usize) -> Batch {
+    let mut values: Vec<f32> = Vec::new();
+    for row in 0..rows {
+        values.extend((0..width).map(|i| (row * width + i) as f32));
+        values.push(f32::NAN);
+    }
+    let Column::Dense(mut dense) = dense(pool, Held::F32, &[rows, width], &bytes(&values, f32::to_ne_bytes)) else {
+        unreachable!()
+    };
+    dense.strides = vec![width + 1, 1];
+    batch(vec![("wide", Column::Dense(dense))])
 }
 
 /// One test: another one on another thread would be counted with it.
@@ -102,6 +123,15 @@ fn every_type_is_copied_once() {
     let allocated = ALLOCATED.load(Ordering::Relaxed) - before;
     // The elements, and what a tensor keeps of itself.
     assert!((long.len()..long.len() + 4096).contains(&allocated), "{allocated} bytes for {}", long.len());
+    // Rows with room for one element more: the copy leaves it out.
+    let mut wide = batch_of_rows(&pool, 3, 50_000);
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    let packed = wide.tensor("wide", &Device::Cpu).unwrap();
+    let allocated = ALLOCATED.load(Ordering::Relaxed) - before;
+    assert!((long.len()..long.len() + 4096).contains(&allocated), "{allocated} bytes for {}", long.len());
+    wide.columns.clear();
+    let difference = (packed - &floats).unwrap().abs().unwrap().sum_all().unwrap();
+    assert_eq!(difference.to_scalar::<f32>().unwrap(), 0.0);
     drop(batch);
     assert_eq!(floats.get(2).unwrap().get(49_999).unwrap().to_scalar::<f32>().unwrap(), 149_999.0);
 }

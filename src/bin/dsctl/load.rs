@@ -241,8 +241,7 @@ fn dump(path: &std::path::Path, batches: &[Batch]) -> Result<(), Error> {
                             flags(&d.missing).into(),
                         ));
                     }
-                    let bytes = d.shape.iter().product::<usize>() * d.dtype.size();
-                    tensors.push((name, dtype(d.dtype), d.shape.clone(), d.buffer.bytes()[..bytes].into()));
+                    tensors.push((name, dtype(d.dtype), d.shape.clone(), d.packed()));
                 }
                 Column::Ragged(r) => {
                     tensors.push((
