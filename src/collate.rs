@@ -51,7 +51,7 @@ pub enum Part {
 /// Bytes of a dense column for `samples` samples padded to `shape`; `None` beyond what memory can hold.
 pub fn dense_bytes(samples: usize, output: &Output, shape: &[usize]) -> Option<usize> {
     let all = samples.checked_mul(output.dtype.size())?;
-    let bytes = match output.storage.strides(shape, output.dtype.size())?.first() {
+    let bytes = match output.placement.strides(shape, output.dtype.size())?.first() {
         Some(sample) => all.checked_mul(*sample)?,
         None => shape.iter().try_fold(all, |n, axis| n.checked_mul(*axis))?,
     };
@@ -64,8 +64,8 @@ pub fn padded(output: &Output, extents: &[Extents]) -> Vec<usize> {
     let longest = |axis: usize| extents.iter().filter_map(|e| e.get(axis)).copied().max().unwrap_or(0);
     let of = |(axis, extent): (usize, &Extent)| match extent {
         Extent::Fixed(n) => *n,
-        Extent::AtMost(n) => output.storage.padded(axis, *n),
-        Extent::Bounded(_) | Extent::Late => output.storage.padded(axis, longest(axis)),
+        Extent::AtMost(n) => output.placement.padded(axis, *n),
+        Extent::Bounded(_) | Extent::Late => output.placement.padded(axis, longest(axis)),
     };
     output.shape.iter().enumerate().map(of).collect()
 }
@@ -84,7 +84,7 @@ pub fn open(pool: &Arc<Pool>, output: &Output, shape: &[usize], extents: &[Exten
     let lengths = differs
         .map(|(axis, _)| (axis + 1, extents.iter().map(|e| e.get(axis).copied().unwrap_or(0)).collect()))
         .collect();
-    let strides = output.storage.strides(shape, output.dtype.size()).unwrap_or_default().to_vec();
+    let strides = output.placement.strides(shape, output.dtype.size()).unwrap_or_default().to_vec();
     let shape = std::iter::once(samples).chain(shape.iter().copied()).collect();
     Ok((Forming::Dense { held, shape, strides, dtype: output.dtype, lengths }, regions))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::slot::{self, Beside, SlotMut};
-use super::{Draw, Elements, Lowered, Op, Spec, Storage, Tools};
+use super::{Draw, Elements, Lowered, Op, Placement, Spec, Tools};
 use crate::codec::{Codec, Limits};
 use crate::data::feature::Feature;
 use crate::data::info::{Fact, Format, Info, Kind};
@@ -31,7 +31,7 @@ pub struct Output {
     /// What is delivered beside the elements.
     pub beside: Option<Beside>,
     /// How samples lie in memory.
-    pub storage: Storage,
+    pub placement: Placement,
 }
 
 impl Output {
@@ -152,7 +152,7 @@ impl Chain {
             (keeps_channels, *channels) = (true, Some(Extent::Bounded(Fact::Channels)));
         }
         let mut front = true;
-        let mut storage = Storage::default();
+        let mut placement = Placement::default();
         for (place, (path, op)) in ops.iter().enumerate() {
             let lowered = lowered(&**op);
             if lowered == Lowered::Channels && !front {
@@ -179,7 +179,7 @@ impl Chain {
                     "move it to the front of the column's operations",
                 ));
             }
-            if storage != Storage::default() {
+            if placement != Placement::default() {
                 return Err(Error::config(
                     format!(
                         "{path}: the operation in front of it says how samples lie in memory, which only the last may"
@@ -188,7 +188,7 @@ impl Chain {
                 ));
             }
             pad = op.padding(pad);
-            storage = op.storage(&next);
+            placement = op.placement(&next);
             spec = next;
         }
         let beside = match &spec {
@@ -196,8 +196,8 @@ impl Chain {
             Spec::Tokens { .. } => Some(Beside::OFFSETS),
             _ => None,
         };
-        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside, storage });
-        if let Some(output) = output.as_ref().filter(|o| o.is_late() && o.storage != Storage::default()) {
+        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside, placement });
+        if let Some(output) = output.as_ref().filter(|o| o.is_late() && o.placement != Placement::default()) {
             return Err(Error::config(
                 format!("samples of {:?} are delivered ragged: there is nothing to pad or to align", output.shape),
                 "take pad_channels, row_align and pad_multiple out of the column's last operation",

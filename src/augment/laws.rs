@@ -173,7 +173,8 @@ fn run(chain: &Chain, fake: &Fake, key: Key, tools: &mut Tools, extra: &[usize],
     let shape: Vec<usize> = extents.iter().enumerate().map(|(i, e)| e + extra.get(i).copied().unwrap_or(0)).collect();
     let mut bytes = vec![dirt; shape.iter().product::<usize>() * output.dtype.size()];
     let mut beside = vec![i64::from(dirt); output.beside.map_or(0, |b| b.width * shape[0])];
-    let slot = SlotMut { bytes: &mut bytes, shape: &shape, strides: &[], beside: output.beside.map(|_| &mut beside[..]) };
+    let slot =
+        SlotMut { bytes: &mut bytes, shape: &shape, strides: &[], beside: output.beside.map(|_| &mut beside[..]) };
     chain.run(&drawn, b"payload", fake, &Limits::default(), tools, slot)?;
     bytes.extend(beside.iter().flat_map(|t| t.to_ne_bytes()));
     Ok(bytes)
@@ -446,7 +447,7 @@ fn padding_of_memory_is_all_that_it_changes() {
             assert_eq!(*padded, expected, "axis {axis} of {list:?}");
         }
         let size = output.dtype.size();
-        let strides = output.storage.strides(&shape, size).unwrap();
+        let strides = output.placement.strides(&shape, size).unwrap();
         let extra: Vec<usize> = shape.iter().zip(&extents).map(|(s, e)| s - e).collect();
         let without = run(&plain, &fake, key, &mut Tools::default(), &extra, 0xAA);
         let whole = strides.first().copied().unwrap_or(shape.iter().product());

@@ -22,9 +22,9 @@ use crate::rng::Key;
 
 pub mod chain;
 pub mod packed;
+mod placement;
 pub(crate) mod run;
 pub mod slot;
-mod storage;
 
 #[cfg(test)]
 mod goldens;
@@ -36,10 +36,10 @@ mod laws;
 // Recordings and text.
 #[cfg(feature = "text")]
 pub mod bytes_to_ids;
-#[cfg(feature = "text")]
-pub mod chars_to_ids;
 #[cfg(feature = "audio")]
 pub mod channels;
+#[cfg(feature = "text")]
+pub mod chars_to_ids;
 #[cfg(feature = "audio")]
 pub mod log_mel;
 #[cfg(feature = "audio")]
@@ -84,8 +84,8 @@ mod scale;
 pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
+pub use placement::Placement;
 pub use slot::{Beside, SlotMut};
-pub use storage::Storage;
 pub use wave::Wave;
 
 /// What flows between two operations, as known when the loader is built.
@@ -528,8 +528,8 @@ pub trait Op: Send + Sync + fmt::Debug {
     }
 
     /// How samples lie in memory where the operation has a say in it, given what it puts out. Only a chain's last may.
-    fn storage(&self, _output: &Spec) -> Storage {
-        Storage::default()
+    fn placement(&self, _output: &Spec) -> Placement {
+        Placement::default()
     }
 
     /// What stands in a batch beyond a sample's own extents, given what it was in front of the operation (0 after decoding).

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "image", feature = "video"))]
 use super::pixels;
-use super::{Draw, Elements, Lowered, Media, Op, OpEntry, Quant, Spec, Storage, Store, Tools};
+use super::{Draw, Elements, Lowered, Media, Op, OpEntry, Placement, Quant, Spec, Store, Tools};
 use crate::data::tensor::{DType, Layout};
 use crate::error::{Error, Fault, Result};
 
@@ -182,9 +182,9 @@ impl Op for To {
         }
     }
 
-    fn storage(&self, output: &Spec) -> Storage {
+    fn placement(&self, output: &Spec) -> Placement {
         let [channels, align, multiple] = [self.pad_channels, self.row_align, self.pad_multiple];
-        Storage::of(output, channels.unwrap_or(1), align.unwrap_or(0), multiple.unwrap_or(1))
+        Placement::of(output, channels.unwrap_or(1), align.unwrap_or(0), multiple.unwrap_or(1))
     }
 
     fn lower(&self, _draw: &Draw) -> Lowered {

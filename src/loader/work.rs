@@ -314,7 +314,7 @@ impl Core {
 /// Numbers of just this shape, row-major.
 fn plain(shape: &[usize]) -> Output {
     let shape = shape.iter().map(|n| Extent::Fixed(*n)).collect();
-    Output { dtype: DType::I64, shape, pad: 0.0, beside: None, storage: Default::default() }
+    Output { dtype: DType::I64, shape, pad: 0.0, beside: None, placement: Default::default() }
 }
 
 /// The shape of a sample's numbers beside a column whose samples are padded to `shape`.

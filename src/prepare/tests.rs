@@ -234,7 +234,8 @@ mod recordings {
         let bytes = fixture("digits/0_ada_0.wav");
         let (channels, rate, data) = samples(&bytes);
         assert_eq!((channels, rate), (1, 8000));
-        let media = Resample { rate: 16_000 }.apply(&Draw::None, Media::Wave(Wave::mono(data, rate)), &mut Tools::default());
+        let media =
+            Resample { rate: 16_000 }.apply(&Draw::None, Media::Wave(Wave::mono(data, rate)), &mut Tools::default());
         let Media::Wave(Wave { data, .. }) = media.unwrap() else { panic!() };
         let (made, info) =
             stored(&asked(json!({"store": "raw", "audio": {"rate": 16000}})), Kind::Audio, &bytes).unwrap().unwrap();

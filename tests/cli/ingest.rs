@@ -120,15 +120,27 @@ fn text_by_windows_and_text_that_is_mended() {
     let dir = folder();
     let source = fixture("text/shakespeare_20k.txt");
     let dataset = dir.path().join("windows");
-    let summary =
-        dsctl!["ingest", source, dataset, "--text-window", "1000", "--text-stride", "500", "--text-cut", "space", "--json"]
-            .ok()
-            .json();
+    let summary = dsctl![
+        "ingest",
+        source,
+        dataset,
+        "--text-window",
+        "1000",
+        "--text-stride",
+        "500",
+        "--text-cut",
+        "space",
+        "--json"
+    ]
+    .ok()
+    .json();
     assert!((38..60).contains(&summary["rows"].as_u64().unwrap()), "{summary}");
     let first = dsctl!["head", dataset, "-n", "1", "--json", "--quiet"].ok().json();
     assert_eq!(first[0]["id"], "shakespeare_20k.txt#0");
     let other = dir.path().join("other");
-    dsctl!["ingest", source, other, "--text-window", "5", "--text-stride", "9"].ended(2).says(&["stride of 9", "help: "]);
+    dsctl!["ingest", source, other, "--text-window", "5", "--text-stride", "9"]
+        .ended(2)
+        .says(&["stride of 9", "help: "]);
     dsctl!["ingest", source, other, "--text-unit", "line", "--text-window", "5"].ended(2).says(&["--text-unit window"]);
 
     let latin = dir.path().join("latin.txt");

@@ -8,7 +8,7 @@ use crate::data::tensor::{Extent, Layout};
 
 /// Room and alignment of a dense column. The default: row-major without gaps, padded to the batch's longest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Storage {
+pub struct Placement {
     /// For each axis of a sample: what a batch pads its length to a multiple of. Empty: 1.
     pub multiples: SmallVec<[usize; 4]>,
     /// For each axis of a sample: there is room for a multiple of so many. Empty: 1.
@@ -19,11 +19,11 @@ pub struct Storage {
     pub row_axes: usize,
 }
 
-impl Storage {
+impl Placement {
     /// Of samples of this kind: channels of pictures padded to a multiple, rows aligned to bytes, and axes that differ between
     /// samples (height and width of pictures and clips, not their frames) padded to a multiple. 1 and 0 ask for nothing.
     pub fn of(output: &Spec, pad_channels: usize, row_align: usize, pad_multiple: usize) -> Self {
-        let Some((_, shape)) = output.output() else { return Storage::default() };
+        let Some((_, shape)) = output.output() else { return Placement::default() };
         let axes = shape.len();
         let (channel, row_axes, first) = match output {
             Spec::Raster { layout: Layout::Nhwc, .. } => (Some(axes - 1), 2, axes - 3),
@@ -36,7 +36,7 @@ impl Storage {
             let all = (0..axes).map(|axis| if of(axis) { by } else { 1 });
             if by > 1 { all.collect() } else { SmallVec::new() }
         };
-        Storage {
+        Placement {
             multiples: made(pad_multiple, &padded),
             room: made(pad_channels, &|axis| Some(axis) == channel),
             row_align,
@@ -90,7 +90,7 @@ mod tests {
             layout,
         };
         let strides = |spec: &Spec, channels, align, shape: &[usize], size| {
-            Storage::of(spec, channels, align, 1).strides(shape, size).unwrap().to_vec()
+            Placement::of(spec, channels, align, 1).strides(shape, size).unwrap().to_vec()
         };
         let (last, first) = (picture(Layout::Nhwc), picture(Layout::Nchw));
         assert_eq!(strides(&last, 1, 0, &[4, 5, 3], 1), [0; 0]);
@@ -104,8 +104,8 @@ mod tests {
         assert_eq!(strides(&first, 1, 2, &[3, 4, 5], 4), [0; 0]);
         let wave = Spec::Wave { rate: None, channels: None, samples: Extent::Bounded(Fact::Count) };
         assert_eq!(strides(&wave, 1, 64, &[17], 4), [32, 1]);
-        let storage = Storage::of(&last, 1, 0, 32);
-        assert_eq!([storage.padded(0, 33), storage.padded(1, 5), storage.padded(2, 3)], [64, 5, 3]);
-        assert_eq!(Storage::of(&last, 4, 1 << 12, 1).strides(&[usize::MAX / 2, 5, 3], 1), None);
+        let placement = Placement::of(&last, 1, 0, 32);
+        assert_eq!([placement.padded(0, 33), placement.padded(1, 5), placement.padded(2, 3)], [64, 5, 3]);
+        assert_eq!(Placement::of(&last, 4, 1 << 12, 1).strides(&[usize::MAX / 2, 5, 3], 1), None);
     }
 }
