@@ -58,18 +58,6 @@ pub fn dense_bytes(samples: usize, output: &Output, shape: &[usize]) -> Option<u
     (isize::try_from(bytes).is_ok()).then_some(bytes)
 }
 
-/// The shape that every sample is padded to: the lengths that are fixed or the most there can be, and the longest of the others,
-/// or the multiple above them.
-pub fn padded(output: &Output, extents: &[Extents]) -> Vec<usize> {
-    let longest = |axis: usize| extents.iter().filter_map(|e| e.get(axis)).copied().max().unwrap_or(0);
-    let of = |(axis, extent): (usize, &Extent)| match extent {
-        Extent::Fixed(n) => *n,
-        Extent::AtMost(n) => output.placement.padded(axis, *n),
-        Extent::Bounded(_) | Extent::Late => output.placement.padded(axis, longest(axis)),
-    };
-    output.shape.iter().enumerate().map(of).collect()
-}
-
 /// Opens a dense column of samples padded to `shape`. Its regions are handed to the samples, in order.
 pub fn open(pool: &Arc<Pool>, output: &Output, shape: &[usize], extents: &[Extents]) -> Result<(Forming, Vec<Region>)> {
     let samples = extents.len();

@@ -44,6 +44,18 @@ impl Output {
     pub fn is_fixed(&self) -> bool {
         self.shape.iter().all(|e| matches!(e, Extent::Fixed(_)))
     }
+
+    /// The shape that every sample of a batch is padded to, given the own lengths of each: the lengths that are fixed or the most
+    /// there can be, and the longest of the others, or the multiple above them.
+    pub fn padded(&self, extents: &[SmallVec<[usize; 4]>]) -> Vec<usize> {
+        let longest = |axis: usize| extents.iter().filter_map(|e| e.get(axis)).copied().max().unwrap_or(0);
+        let of = |(axis, extent): (usize, &Extent)| match extent {
+            Extent::Fixed(n) => *n,
+            Extent::AtMost(n) => self.placement.padded(axis, *n),
+            Extent::Bounded(_) | Extent::Late => self.placement.padded(axis, longest(axis)),
+        };
+        self.shape.iter().enumerate().map(of).collect()
+    }
 }
 
 /// What is decided for one sample before anything is decoded.

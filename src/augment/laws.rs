@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Chain, Draw, Elements, Lowered, Media, Op, SlotMut, Spec, Tools, ops};
+use super::{Chain, Draw, Elements, Lowered, Media, Op, OpEntry, SlotMut, Spec, Tools, ops};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, Wave};
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::{Labels, Objects};
@@ -438,7 +438,7 @@ fn padding_of_memory_is_all_that_it_changes() {
         let fake = Fake { info, margin: 1 };
         let (drawn, key) = (padded.draw(&info, Key::new(seed)), Key::new(seed));
         let (output, extents) = (padded.output().unwrap(), padded.extents(&drawn));
-        let shape = crate::collate::padded(output, &[extents.clone()]);
+        let shape = output.padded(&[extents.clone()]);
         let free = output.shape.iter().zip(&extents).zip(&shape).enumerate();
         for (axis, ((extent, own), padded)) in free {
             let frames = kind == Kind::Video && axis == 0 || kind == Kind::Audio && axis == 0;
@@ -498,6 +498,12 @@ fn padding_of_memory_is_all_that_it_changes() {
     assert!(strided > 250, "{strided}");
 }
 
+/// An operation's example. It names a file as a user would; here there is one.
+fn example(entry: &OpEntry) -> String {
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/wordpiece.json");
+    entry.example.replace("tokenizer.json", tokenizer)
+}
+
 /// Facts that suit an operation's example, and the operations that must stand in front of it.
 fn setting(name: &str) -> (Info, Vec<(String, String)>) {
     let front = |list: &[(&str, &str)]| list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
@@ -518,9 +524,7 @@ fn every_example_builds_and_keeps_its_word() {
     let mut seen = 0;
     for entry in ops().iter() {
         let (info, mut list) = setting(entry.name);
-        // An example names a file as a user would; here there is one.
-        let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/wordpiece.json");
-        list.push((entry.name.to_owned(), entry.example.replace("tokenizer.json", tokenizer)));
+        list.push((entry.name.to_owned(), example(entry)));
         let fake = Fake { info, margin: 2 };
         let kind = info.format.kind();
         let fused = Chain::compile(kind, named(&list), true).unwrap();

@@ -123,7 +123,7 @@ impl Opened {
                 extents.push(own);
                 sample.jobs.push(Job { cell, region: None, beside: None });
             }
-            let shape = work.dense().map(|output| collate::padded(output, &extents));
+            let shape = work.dense().map(|output| output.padded(&extents));
             if let (Some(output), Some(shape)) = (work.dense(), &shape) {
                 let size = collate::dense_bytes(n, output, shape);
                 bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
