@@ -85,6 +85,8 @@ formats! {
     Exr = 12, Image, "exr";
     /// DirectDraw surface.
     Dds = 13, Image, "dds";
+    /// AVIF.
+    Avif = 14, Image, "avif";
     /// RIFF WAVE.
     Wav = 16, Audio, "wav";
     /// Native FLAC.
