@@ -53,6 +53,7 @@ pub const CODINGS: &[Coding] = codings! {
     Ico "PNG": "image" true "image", "Pillow" "equal", "photo.ico";
     Hdr "RGBE": "image" true "image", "OpenCV" "1 of 255", "photo.hdr";
     Exr "half floats, ZIP": "image (exr)" true "exr", "ffmpeg" "1 of 255", "photo.exr";
+    Avif "AV1": "re_rav1d" true "avif", "Pillow (libavif)" "2 of 255; 4 beyond 8 bits", "photo.avif";
     Dds "DXT1": "image" true "image", "Pillow" "1 of 255", "photo.dds";
     Rgb "8 bits, as --store raw makes it": "feedstock" true "image", "Pillow (PPM)" "equal", "rgb.ppm";
     Wav "PCM, 16 bits": "feedstock" true "audio", "ffmpeg" "equal", "pcm.wav";

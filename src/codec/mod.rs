@@ -320,6 +320,8 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::raster::EXR,
     #[cfg(feature = "image")]
     &image::raster::DDS,
+    #[cfg(feature = "avif")]
+    &image::avif::Avif,
     #[cfg(feature = "audio")]
     &audio::Wav,
     #[cfg(feature = "audio")]
@@ -449,6 +451,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
 fn feature(format: Format) -> &'static str {
     match format {
         Format::Exr => "exr",
+        Format::Avif => "avif",
         Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
         _ => format.kind().name(),
     }

@@ -21,6 +21,8 @@ mod h265;
 mod mjpeg;
 mod nal;
 mod picture;
+#[cfg(feature = "avif")]
+pub(in crate::codec) mod still;
 mod stream;
 mod track;
 mod vp9;

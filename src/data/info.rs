@@ -90,6 +90,8 @@ formats! {
     Dds = 13, Image, "dds";
     /// RGB pixels without compression, behind a header of 64 bytes that makes a PPM of them.
     Rgb = 14, Image, "rgb";
+    /// AVIF.
+    Avif = 15, Image, "avif";
     /// RIFF WAVE.
     Wav = 16, Audio, "wav";
     /// Native FLAC.

@@ -6,6 +6,8 @@ use crate::codec::Limits;
 use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
+#[cfg(feature = "avif")]
+pub(super) mod heif;
 pub(super) mod mkv;
 pub(super) mod mp4;
 #[cfg(all(feature = "video", feature = "image"))]

@@ -68,23 +68,23 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// A box: its kind, where its header begins in the payload, and its content.
 #[derive(Debug, Clone)]
-struct Atom {
-    kind: [u8; 4],
+pub(super) struct Atom {
+    pub(super) kind: [u8; 4],
     start: usize,
-    body: Range<usize>,
+    pub(super) body: Range<usize>,
 }
 
 /// The boxes of a range, one after the other.
 #[derive(Debug, Clone)]
-struct Atoms<'a> {
+pub(super) struct Atoms<'a> {
     bytes: &'a [u8],
     at: usize,
     end: usize,
     /// Whether the walk ended at a box that is longer than what is left, or at what is no box.
-    cut: bool,
+    pub(super) cut: bool,
 }
 
-fn atoms(bytes: &[u8], range: Range<usize>) -> Atoms<'_> {
+pub(super) fn atoms(bytes: &[u8], range: Range<usize>) -> Atoms<'_> {
     Atoms { bytes, at: range.start, end: range.end.min(bytes.len()), cut: false }
 }
 
@@ -112,7 +112,7 @@ impl Iterator for Atoms<'_> {
 }
 
 /// The content of the box that `path` leads to, first of its kind at each level.
-fn find(bytes: &[u8], range: &Range<usize>, path: &[&[u8; 4]]) -> Option<Range<usize>> {
+pub(super) fn find(bytes: &[u8], range: &Range<usize>, path: &[&[u8; 4]]) -> Option<Range<usize>> {
     let mut range = range.clone();
     for kind in path {
         range = atoms(bytes, range).find(|atom| atom.kind == **kind)?.body;
@@ -121,7 +121,7 @@ fn find(bytes: &[u8], range: &Range<usize>, path: &[&[u8; 4]]) -> Option<Range<u
 }
 
 /// Version, flags and the rest of a full box's content.
-fn full<'a>(bytes: &'a [u8], body: &Range<usize>) -> Result<(u8, u32, &'a [u8]), Fault> {
+pub(super) fn full<'a>(bytes: &'a [u8], body: &Range<usize>) -> Result<(u8, u32, &'a [u8]), Fault> {
     let data = bytes.get(body.clone()).unwrap_or_default();
     let word = u32_at(data, 0).ok_or_else(|| corrupt("a box ends within its first field"))?;
     Ok(((word >> 24) as u8, word & 0xff_ffff, &data[4..]))
@@ -281,7 +281,7 @@ fn picture(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
 }
 
 /// A box of colours (ISO/IEC 14496-12, 12.1.5; QuickTime's has no range).
-fn colour(data: &[u8]) -> Colour {
+pub(super) fn colour(data: &[u8]) -> Colour {
     let known = matches!(data.get(..4), Some(b"nclx" | b"nclc"));
     let matrix = data.get(8..10).map(|b| u16::from(b[0]) << 8 | u16::from(b[1])).filter(|&m| known && m != 2);
     let full = data.get(10).filter(|_| data.starts_with(b"nclx"));

@@ -238,6 +238,11 @@ impl Raster {
         let color = decoder.color_type();
         let pixels = info.width as usize * info.height as usize;
         let rgb = sized(out, pixels * 3);
+        // What the library does not take (and the first frame of an animation) goes the other way, which says why.
+        #[cfg(feature = "libwebp")]
+        if self.format == Format::Webp && super::libwebp::decode(bytes, (info.width, info.height), rgb) {
+            return Ok(info);
+        }
         if color == ColorType::Rgb8 {
             decoder.read_image_boxed(rgb).map_err(|e| self.fault(e))?;
             return Ok(info);
