@@ -1,19 +1,26 @@
-//! Clips: H.264 in MP4 or QuickTime files (also fragmented) and in Matroska, as RGB8 frames with presentation times.
+//! Clips: video in MP4 or QuickTime files (also fragmented) and in Matroska or WebM, as RGB8 frames with presentation times.
 //!
 //! `codec/container` reads MP4 and Matroska, `track` puts their samples in the order of presentation, `clip` decodes the wanted ones
-//! with `rusty_h264-decoder`, `color` makes RGB of them. `h264` looks at every NAL unit before the decoder gets it.
+//! through the seam in `stream`, whose members are a file each (`h264`, `h265`, `vp9`, `av1`, `mjpeg`), and `color` makes RGB of them.
+//! Each member looks at every header before the decoder gets it.
 //!
 //! - Times are microseconds of presentation, after the edit list, as ffprobe reports them; frames come in their order.
 //! - Pictures are cropped as the stream says. **Rotation and pixel aspect ratio are not applied.**
-//! - 8-bit 4:2:0 progressive H.264 with frame-coded pictures. Everything else is refused as `unsupported` by name.
+//! - What a decoder does not do (`docs/formats.md` says what it does) is refused as `unsupported` by name.
 //! - A stream with a missing reference picture is refused where ffmpeg would conceal it.
 
+mod av1;
 mod bits;
 mod clip;
 mod color;
 mod h264;
-mod params;
+mod h265;
+mod mjpeg;
+mod nal;
+mod picture;
+mod stream;
 mod track;
+mod vp9;
 
 use self::clip::Clip;
 use self::color::{Rows, to_rgb};
@@ -22,10 +29,10 @@ use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
-/// H.264 in ISO base media files: MP4, QuickTime, whole or fragmented (ISO/IEC 14496-12 and 14496-15).
+/// Video in ISO base media files: MP4, QuickTime, whole or fragmented (ISO/IEC 14496-12 and 14496-15).
 pub const MP4: Container = Container { format: Format::Mp4, sniff: mp4::sniff, read: mp4::read };
 
-/// H.264 in Matroska (RFC 9559).
+/// Video in Matroska and WebM (RFC 9559).
 pub const MATROSKA: Container = Container { format: Format::Matroska, sniff: mkv::sniff, read: mkv::read };
 
 /// A container of video; the codec of [`MP4`] and [`MATROSKA`].
@@ -67,6 +74,13 @@ impl Codec for Container {
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
         guarded(self.name(), || Ok(self.info(&Clip::open(bytes, limits, self.read)?)))
+    }
+
+    /// What the decoder of this stream keeps. A check hands over no frame.
+    fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
+        let clip = guarded(self.name(), || Clip::open(bytes, &Limits::default(), self.read).map(|clip| clip.memory()));
+        // What cannot be opened is refused before it is decoded.
+        clip.unwrap_or(u64::from(info.width) * u64::from(info.height) * 3)
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, _: &mut Scratch) -> Result<Info, Fault> {
@@ -135,11 +149,11 @@ fn rgb(clip: &Clip<'_>, frames: &[usize], limits: &Limits, out: &mut Vec<u8>) ->
     places.sort_unstable();
     let mut wanted: Vec<usize> = places.iter().map(|&(sample, _)| sample).collect();
     wanted.dedup();
-    let mut places = places.into_iter().peekable();
     let mut rows = Rows::default();
     clip.frames(&wanted, limits, &mut |sample, planes| {
+        let mut of_sample = places[places.partition_point(|&(of, _)| of < sample)..].iter();
         let mut first = None;
-        while let Some((_, place)) = places.next_if(|&(of, _)| of == sample) {
+        while let Some((_, place)) = of_sample.next().filter(|&&(of, _)| of == sample) {
             match first {
                 None => {
                     to_rgb(planes, &clip.picture, &clip.matrix, &mut rows, &mut out[place * one..][..one]);

@@ -366,7 +366,7 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
         Coding::Other(what) => {
             return Err(Fault::new(Reason::Unsupported, format!("{name}: the sound is {what}, which is not decoded")));
         }
-        Coding::H264 => return Err(corrupt(format!("{name}: a sound track with the coding of pictures"))),
+        _ => return Err(corrupt(format!("{name}: a sound track with the coding of pictures"))),
     }
     if !record.is_empty() {
         params.with_extra_data(record.into_boxed_slice());

@@ -4,7 +4,7 @@
 //! that names itself holds it for ever. Presentation times are whole ticks of the segment (a millisecond in most files), as
 //! ffprobe reports them.
 
-use super::{Coding, Listed, Listing, Medium, Track};
+use super::{Coding, Colour, Listed, Listing, Medium, Track};
 use crate::codec::Limits;
 use crate::error::{Fault, Reason};
 
@@ -29,6 +29,10 @@ const BLOCK_LENGTH: u32 = 0x9B;
 const REFERENCE: u32 = 0xFB;
 const DISCARD_NS: u32 = 0x75A2;
 const DELAY_NS: u32 = 0x56AA;
+const VIDEO: u32 = 0xE0;
+const COLOUR: u32 = 0x55B0;
+const MATRIX: u32 = 0x55B1;
+const RANGE: u32 = 0x55B9;
 const AUDIO: u32 = 0xE1;
 const RATE: u32 = 0xB5;
 const CHANNELS: u32 = 0x9F;
@@ -142,6 +146,7 @@ struct Entry<'a> {
     codec: &'a [u8],
     record: &'a [u8],
     encoded: bool,
+    colour: Colour,
 }
 
 fn entry(data: &[u8]) -> Result<Entry<'_>, Fault> {
@@ -158,9 +163,15 @@ fn entry(data: &[u8]) -> Result<Entry<'_>, Fault> {
             RATE => entry.rate = float(body),
             CHANNELS => entry.channels = unsigned(body),
             BITS => entry.bits = unsigned(body),
+            // RFC 9559, 5.1.4.1.28.16: the numbers are those of ITU-T H.273; a range of 1 is limited, 2 full.
+            MATRIX => entry.colour.matrix = u8::try_from(unsigned(body)).ok().filter(|&m| m != 2),
+            RANGE => {
+                entry.colour.full_range =
+                    [(1, false), (2, true)].into_iter().find_map(|(n, full)| (unsigned(body) == n).then_some(full))
+            }
             _ => {}
         }
-        Ok(id == AUDIO)
+        Ok(matches!(id, AUDIO | VIDEO | COLOUR))
     })?;
     Ok(entry)
 }
@@ -180,6 +191,10 @@ fn coding(entry: &Entry<'_>) -> (Coding, Vec<u8>) {
     let record = entry.record.to_vec();
     match name {
         b"V_MPEG4/ISO/AVC" => (Coding::H264, record),
+        b"V_MPEGH/ISO/HEVC" => (Coding::H265, record),
+        b"V_VP9" => (Coding::Vp9, record),
+        b"V_AV1" => (Coding::Av1, record),
+        b"V_MJPEG" => (Coding::Mjpeg, record),
         b"A_VORBIS" => (Coding::Vorbis, record),
         // Behind the marker and the header of the first block.
         b"A_FLAC" => (Coding::Flac, record.get(8..).unwrap_or_default().to_vec()),
@@ -190,8 +205,18 @@ fn coding(entry: &Entry<'_>) -> (Coding, Vec<u8>) {
         b"A_PCM/FLOAT/IEEE" => (Coding::Pcm { float: true }, record),
         _ if name.starts_with(b"A_AAC") && !record.is_empty() => (Coding::Aac, record),
         _ => {
+            let known = match name {
+                b"V_VP8" => "VP8, ",
+                b"V_MPEG1" => "MPEG-1 video, ",
+                b"V_MPEG2" => "MPEG-2 video, ",
+                b"V_THEORA" => "Theora, ",
+                b"V_PRORES" => "ProRes, ",
+                b"V_FFV1" => "FFV1, ",
+                _ if name.starts_with(b"V_MPEG4/") => "MPEG-4 part 2, ",
+                _ => "",
+            };
             let name = String::from_utf8_lossy(&name[..name.len().min(32)]);
-            (Coding::Other(name.escape_default().to_string()), record)
+            (Coding::Other(format!("{known}{}", name.escape_default())), record)
         }
     }
 }
@@ -277,6 +302,7 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
         rate: track.rate.round() as u32,
         bits: u32::try_from(track.bits).unwrap_or(0),
         delay_ns: track.delay_ns,
+        colour: track.colour,
     })
 }
 

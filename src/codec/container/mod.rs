@@ -32,6 +32,14 @@ impl Medium {
 pub(super) enum Coding {
     /// The configuration is an `AVCDecoderConfigurationRecord`.
     H264,
+    /// The configuration is an `HEVCDecoderConfigurationRecord`.
+    H265,
+    /// The configuration says nothing that the stream does not, and may be absent.
+    Vp9,
+    /// The configuration is an `AV1CodecConfigurationRecord`, or absent.
+    Av1,
+    /// Each sample is a JPEG.
+    Mjpeg,
     /// The configuration is an `AudioSpecificConfig`.
     Aac,
     /// The configuration is Apple's "magic cookie".
@@ -115,6 +123,24 @@ pub(super) struct Edit {
     pub(super) tolerance: i64,
 }
 
+/// What a container says of the colours of pictures, for streams that do not say it themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "video"), allow(dead_code))]
+pub(super) struct Colour {
+    /// `MatrixCoefficients` of ITU-T H.273; never 2 (unspecified).
+    pub(super) matrix: Option<u8>,
+    /// Whether samples use all of their range.
+    pub(super) full_range: Option<bool>,
+}
+
+impl Colour {
+    /// The same, and where it is silent what `other` says.
+    #[cfg_attr(not(feature = "video"), allow(dead_code))]
+    pub(super) fn or(self, other: Colour) -> Colour {
+        Colour { matrix: self.matrix.or(other.matrix), full_range: self.full_range.or(other.full_range) }
+    }
+}
+
 /// The first track of a kind.
 #[derive(Debug)]
 #[cfg_attr(not(all(feature = "audio", feature = "video")), allow(dead_code))]
@@ -138,6 +164,8 @@ pub(super) struct Track {
     pub(super) bits: u32,
     /// Nanoseconds at the beginning that are decoded and not presented (Matroska's `CodecDelay`).
     pub(super) delay_ns: u64,
+    /// Video: colours.
+    pub(super) colour: Colour,
 }
 
 /// The bytes of a sample, if the payload has them all.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Coding, Edit, Listed, Listing, Medium, Track};
+use super::{Coding, Colour, Edit, Listed, Listing, Medium, Track};
 use crate::codec::Limits;
 use crate::error::{Fault, Reason};
 
@@ -173,7 +173,7 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
     for moof in atoms(bytes, 0..bytes.len()).filter(|atom| &atom.kind == b"moof") {
         fragment(bytes, &moof, &defaults, &mut listing)?;
     }
-    let About { coding, record, channels, rate } = about;
+    let About { coding, record, channels, rate, colour } = about;
     let scale = (1, u64::from(media_scale));
     Ok(Track {
         coding,
@@ -187,6 +187,7 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
         rate,
         bits: 0,
         delay_ns: 0,
+        colour,
     })
 }
 
@@ -202,6 +203,7 @@ struct About {
     record: Vec<u8>,
     channels: u32,
     rate: u32,
+    colour: Colour,
 }
 
 /// The first entry of the sample description.
@@ -216,33 +218,55 @@ fn other(name: &str, kind: [u8; 4]) -> Coding {
     Coding::Other(format!("{name} ({})", String::from_utf8_lossy(&kind).escape_default()))
 }
 
-/// A coded picture's description (ISO/IEC 14496-12, 12.1.3).
+/// A coded picture's description (ISO/IEC 14496-12, 12.1.3), with the boxes that its coding's binding puts into it.
 fn picture(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
     let entry = description(bytes, tables)?;
-    let mut about = About { coding: Coding::H264, record: Vec::new(), channels: 0, rate: 0 };
-    match &entry.kind {
-        b"avc1" | b"avc3" => {
-            let inner = entry.body.start.saturating_add(78).min(entry.body.end)..entry.body.end;
-            let record = find(bytes, &inner, &[b"avcC"]).and_then(|body| bytes.get(body));
-            about.record = record
-                .map(<[u8]>::to_vec)
-                .ok_or_else(|| corrupt("the video track has no H.264 configuration (box avcC)"))?;
+    let inner = entry.body.start.saturating_add(78).min(entry.body.end)..entry.body.end;
+    let found = |kind: &[u8; 4]| find(bytes, &inner, &[kind]).and_then(|body| bytes.get(body));
+    let record = |kind: &[u8; 4]| found(kind).map(<[u8]>::to_vec);
+    let need = |kind: &[u8; 4], name: &str| {
+        let box_name = String::from_utf8_lossy(kind);
+        record(kind).ok_or_else(|| corrupt(format!("the video track has no {name} configuration (box {box_name})")))
+    };
+    let (coding, record) = match &entry.kind {
+        b"avc1" | b"avc3" => (Coding::H264, need(b"avcC", "H.264")?),
+        b"hvc1" | b"hev1" => (Coding::H265, need(b"hvcC", "H.265")?),
+        b"vp09" => (Coding::Vp9, record(b"vpcC").unwrap_or_default()),
+        b"av01" => (Coding::Av1, record(b"av1C").unwrap_or_default()),
+        b"jpeg" | b"mjpa" => (Coding::Mjpeg, Vec::new()),
+        b"mp4v" => {
+            let streams = find(bytes, &inner, &[b"esds"]).map(|body| full(bytes, &body)).transpose()?;
+            let coding = match streams.and_then(|(_, _, data)| elementary(data)).map(|(kind, _)| kind) {
+                Some(0x6c) => Coding::Mjpeg,
+                Some(0x60..=0x65) => other("MPEG-2 video", entry.kind),
+                Some(0x6a) => other("MPEG-1 video", entry.kind),
+                _ => other("MPEG-4 part 2", entry.kind),
+            };
+            (coding, Vec::new())
         }
         code => {
             let name = match code {
-                b"hvc1" | b"hev1" => "HEVC",
                 b"vp08" => "VP8",
-                b"vp09" => "VP9",
-                b"av01" => "AV1",
-                b"mp4v" => "MPEG-4 part 2",
                 b"encv" => "encrypted video",
                 b"avc2" | b"avc4" => "H.264 with extractors",
+                b"dvh1" | b"dvhe" | b"dvav" | b"dva1" => "Dolby Vision",
+                b"mjpb" => "Motion JPEG B",
+                b"s263" | b"h263" => "H.263",
+                b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => "ProRes",
                 _ => "another codec",
             };
-            about.coding = other(name, *code);
+            (other(name, *code), Vec::new())
         }
-    }
-    Ok(about)
+    };
+    Ok(About { coding, record, channels: 0, rate: 0, colour: found(b"colr").map(colour).unwrap_or_default() })
+}
+
+/// A box of colours (ISO/IEC 14496-12, 12.1.5; QuickTime's has no range).
+fn colour(data: &[u8]) -> Colour {
+    let known = matches!(data.get(..4), Some(b"nclx" | b"nclc"));
+    let matrix = data.get(8..10).map(|b| u16::from(b[0]) << 8 | u16::from(b[1])).filter(|&m| known && m != 2);
+    let full = data.get(10).filter(|_| data.starts_with(b"nclx"));
+    Colour { matrix: matrix.and_then(|m| u8::try_from(m).ok()), full_range: full.map(|byte| byte & 0x80 != 0) }
 }
 
 /// A sound's description (ISO/IEC 14496-12, 12.2.3, and QuickTime's version 1 of it).
@@ -256,7 +280,13 @@ fn sound(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
         version => return Err(unsupported(format!("a sound description of version {version}"))),
     };
     let inner = entry.body.start.saturating_add(28 + extra).min(entry.body.end)..entry.body.end;
-    let mut about = About { coding: Coding::Aac, record: Vec::new(), channels: half(16), rate: half(24) };
+    let mut about = About {
+        coding: Coding::Aac,
+        record: Vec::new(),
+        channels: half(16),
+        rate: half(24),
+        colour: Colour::default(),
+    };
     let found = |path: &[&[u8; 4]]| find(bytes, &inner, path);
     let full_body = |range: Option<Range<usize>>| -> Result<Option<Vec<u8>>, Fault> {
         range.map(|range| full(bytes, &range).map(|(_, _, data)| data.to_vec())).transpose()

@@ -1,14 +1,12 @@
 //! Decoding the frames that are wanted, from the nearest place where decoding may begin.
 //!
-//! Decoding begins at an IDR picture, or at a recovery point that promises an exact match (ITU-T H.264, D.2.8) if the wanted
-//! frame is presented at or after it; leading pictures of an open group, presented before it, begin one such place further
-//! back. In between, pictures that nothing refers to are passed over and the others are decoded but not converted.
+//! Decoding begins at a clean entry, or at an open one if the wanted frame is presented at or after it; leading pictures of an
+//! open group, presented before it, begin one such place further back. In between, pictures that nothing refers to are passed
+//! over and the others are decoded but not converted. What a coding calls an entry is for its [`Stream`] to say.
 
-use rusty_h264_decoder::Decoder;
-
-use super::color::{Matrix, Planes};
-use super::h264::{Entry, Stream, refused};
-use super::params::Picture;
+use super::color::Matrix;
+use super::picture::Picture;
+use super::stream::{self, Decoder, Emit, Entry, Samples, Setup, Stream};
 use super::track::Track;
 use crate::codec::Limits;
 use crate::codec::container::{self, Medium};
@@ -21,15 +19,11 @@ const WORK: u64 = 2048;
 /// Reads a container's tables.
 pub(super) type Read = fn(&[u8], Medium, &Limits) -> Result<container::Track, Fault>;
 
-/// Takes a sample's index and its picture.
-pub(super) type Emit<'e> = &'e mut dyn FnMut(usize, Planes<'_>) -> Result<(), Fault>;
-
 /// A payload whose headers have been read and held against the limits.
-#[derive(Debug)]
 pub(super) struct Clip<'a> {
     bytes: &'a [u8],
     pub(super) track: Track,
-    stream: Stream,
+    stream: Box<dyn Stream>,
     pub(super) picture: Picture,
     pub(super) matrix: Matrix,
 }
@@ -45,47 +39,72 @@ impl<'a> Clip<'a> {
             return Err(Fault::new(Reason::Empty, "the file has no bytes"));
         }
         Limits::check("encoded bytes", bytes.len() as u64, limits.payload_bytes)?;
-        let mut track = Track::new(read(bytes, Medium::Video, limits)?)?;
+        let mut read = read(bytes, Medium::Video, limits)?;
+        let (coding, record, colour) = (read.coding.clone(), std::mem::take(&mut read.record), read.colour);
+        let mut track = Track::new(read)?;
         let first = track.data(bytes, 0).ok();
-        let stream = Stream::new(&track.record, first)?;
-        let picture = stream.picture()?;
-        let pixels = picture.macroblocks.saturating_mul(256);
-        Limits::check("pixels of a coded frame", pixels, limits.pixels)?;
-        let kept = (u64::from(picture.references) + 2).saturating_mul(pixels).saturating_mul(3) / 2;
-        Limits::check("bytes of the frames kept for reference", kept, limits.decoded_bytes)?;
-        match first.map(|first| stream.entry(first)).transpose()? {
-            Some(Entry::None) => return Err(corrupt("H.264: the clip does not begin with a key frame")),
-            Some(Entry::Open) => track.hide_before(track.samples[0].pts_us),
-            Some(Entry::Idr) | None => {} // if the first frame is cut off, decoding will say so
+        let stream = stream::open(&coding, Setup { record: &record, first, limits })?;
+        let picture = stream.picture();
+        Limits::check("pixels of a coded frame", picture.coded, limits.pixels)?;
+        Limits::check("bytes of the frames kept for reference", stream.memory(), limits.decoded_bytes)?;
+        if first.map(|first| stream.entry(first)).transpose()? == Some(Entry::None) {
+            return Err(corrupt("the clip does not begin with a key frame"));
         }
-        let matrix = Matrix::of(&picture)?;
+        let hidden = stream.hidden(Samples { track: &track, bytes })?; // if frames are cut off, decoding will say so
+        track.hide(&hidden)?;
+        let matrix = Matrix::of(&picture, picture.colour.or(colour))?;
         Ok(Clip { bytes, track, stream, picture, matrix })
     }
 
-    /// Decodes samples, given in the order of decoding, and hands each one's picture to `emit`.
+    /// About how many bytes decoding it holds at once.
+    pub(super) fn memory(&self) -> u64 {
+        self.stream.memory()
+    }
+
+    /// Decodes samples, given in the order of decoding, and hands each one's picture to `emit`, in any order.
     pub(super) fn frames(&self, wanted: &[usize], limits: &Limits, emit: Emit<'_>) -> Result<(), Fault> {
-        let mut work = limits.pixels.saturating_mul(WORK) / self.picture.macroblocks.saturating_mul(256).max(1);
-        let mut sets = Sets::new(&self.stream);
+        let mut work = limits.pixels.saturating_mul(WORK) / self.picture.coded.max(1);
+        let mut sets = Sets::default();
+        let mut given = vec![false; wanted.len()];
+        let mut emit = |sample: usize, planes: super::picture::Planes<'_>| {
+            let Ok(place) = wanted.binary_search(&sample) else { return Ok(()) };
+            if std::mem::replace(&mut given[place], true) {
+                return Ok(());
+            }
+            self.picture.check(&planes)?;
+            emit(sample, planes)
+        };
         let mut session: Option<Session<'_, 'a>> = None;
         for &sample in wanted {
-            let going = session.take().filter(|s| s.right_for(sample));
-            let floor = going.as_ref().map_or(0, |s| s.next);
-            let mut now = match (self.start(sample, floor)?, going) {
-                (start, Some(going)) if start.is_none_or(|start| start == going.next) => going,
-                (start, _) => Session::new(self, start.unwrap_or(0), &mut sets)?,
-            };
-            let mut done = now.run_to(sample, &mut work, emit)?;
-            if !done {
-                // A leading picture could not be decoded from an open start: begin where nothing is missing.
-                now = Session::new(self, self.idr_before(sample)?, &mut sets)?;
-                done = now.run_to(sample, &mut work, emit)?;
+            let right = session.as_ref().is_some_and(|s| s.right_for(sample));
+            let floor = session.as_ref().filter(|_| right).map_or(0, |s| s.next);
+            let start = self.start(sample, floor)?;
+            if !right || start.is_some_and(|start| start != floor) {
+                if let Some(mut before) = session.take() {
+                    before.decoder.drain(&mut emit)?;
+                }
             }
-            if !done {
-                return Err(corrupt("H.264: a group of pictures cannot be decoded"));
+            let mut now = match session.take() {
+                Some(going) => going,
+                None => Session::new(self, start.unwrap_or(0), &mut sets)?,
+            };
+            if !now.run_to(sample, &mut work, &mut emit)? {
+                // A leading picture could not be decoded from an open start: begin where nothing is missing.
+                now.decoder.drain(&mut emit)?;
+                now = Session::new(self, self.clean_before(sample)?, &mut sets)?;
+                if !now.run_to(sample, &mut work, &mut emit)? {
+                    return Err(corrupt("a group of pictures cannot be decoded"));
+                }
             }
             session = Some(now);
         }
-        Ok(())
+        if let Some(mut last) = session {
+            last.decoder.drain(&mut emit)?;
+        }
+        match given.iter().position(|given| !given) {
+            None => Ok(()),
+            Some(place) => Err(corrupt(format!("frame {} is not complete", wanted[place]))),
+        }
     }
 
     /// The last sample from which `sample` can be decoded, not before `floor`; `None` if there is none.
@@ -96,7 +115,7 @@ impl<'a> Clip<'a> {
             }
             if self.track.samples[at].key {
                 match self.stream.entry(self.track.data(self.bytes, at)?)? {
-                    Entry::Idr => return Ok(Some(at)),
+                    Entry::Clean => return Ok(Some(at)),
                     Entry::Open if self.track.samples[sample].pts_us >= self.track.samples[at].pts_us => {
                         return Ok(Some(at));
                     }
@@ -107,10 +126,10 @@ impl<'a> Clip<'a> {
         Ok(None)
     }
 
-    /// The last IDR picture up to a sample, or the first sample of all.
-    fn idr_before(&self, sample: usize) -> Result<usize, Fault> {
+    /// The last clean entry up to a sample, or the first sample of all.
+    fn clean_before(&self, sample: usize) -> Result<usize, Fault> {
         for at in (1..=sample).rev().filter(|&at| self.track.samples[at].key) {
-            if self.stream.entry(self.track.data(self.bytes, at)?)? == Entry::Idr {
+            if self.stream.entry(self.track.data(self.bytes, at)?)? == Entry::Clean {
                 return Ok(at);
             }
         }
@@ -119,8 +138,8 @@ impl<'a> Clip<'a> {
 }
 
 /// The parameter sets that come with samples, where they change.
+#[derive(Default)]
 struct Sets {
-    stream: Stream,
     last: Vec<u8>,
     /// Samples seen.
     seen: usize,
@@ -132,19 +151,15 @@ impl Sets {
     /// Changes of parameter sets in one clip.
     const MOST: usize = 256;
 
-    fn new(stream: &Stream) -> Self {
-        Sets { stream: stream.clone(), last: stream.header.clone(), seen: 0, changes: Vec::new() }
-    }
-
-    /// What holds before a sample, and what the decoder must be told for it.
-    fn before(&mut self, clip: &Clip<'_>, sample: usize) -> Result<(Stream, Vec<u8>), Fault> {
+    /// The samples in front of one whose sets a decoder must know for it.
+    fn before(&mut self, clip: &Clip<'_>, sample: usize) -> Result<&[usize], Fault> {
         let mut unit = Vec::new();
         while self.seen < sample {
             unit.clear();
-            self.stream.sets(clip.track.data(clip.bytes, self.seen)?, &mut unit)?;
+            clip.stream.sets(clip.track.data(clip.bytes, self.seen)?, &mut unit)?;
             if !unit.is_empty() && unit != self.last {
                 if self.changes.len() == Self::MOST {
-                    let message = format!("H.264 whose parameter sets change more than {} times", Self::MOST);
+                    let message = format!("video whose parameter sets change more than {} times", Self::MOST);
                     return Err(Fault::new(Reason::Unsupported, message));
                 }
                 self.last.clone_from(&unit);
@@ -152,40 +167,30 @@ impl Sets {
             }
             self.seen += 1;
         }
-        let mut stream = clip.stream.clone();
-        let mut header = stream.header.clone();
-        for at in self.changes.iter().take_while(|at| **at < sample) {
-            stream.sets(clip.track.data(clip.bytes, *at)?, &mut header)?;
-        }
-        Ok((stream, header))
+        Ok(&self.changes[..self.changes.partition_point(|&at| at < sample)])
     }
 }
 
 /// A decoder under way.
 struct Session<'c, 'a> {
     clip: &'c Clip<'a>,
-    decoder: Decoder,
-    stream: Stream,
+    decoder: Box<dyn Decoder>,
     start: usize,
     /// Whether pictures presented before the start may lack references.
     open: bool,
     /// The sample to be looked at next.
     next: usize,
-    /// `frame_num` of the last reference picture.
-    number: Option<u32>,
-    /// Whether the decoder has a broken picture pending, which makes it refuse the next one once.
-    stale: bool,
-    unit: Vec<u8>,
 }
 
 impl<'c, 'a> Session<'c, 'a> {
     /// At a sample, knowing the parameter sets of the samples before it.
     fn new(clip: &'c Clip<'a>, start: usize, sets: &mut Sets) -> Result<Self, Fault> {
-        let (stream, unit) = sets.before(clip, start)?;
-        let mut decoder = Decoder::new();
-        decoder.decode(&unit).map_err(refused)?;
-        let open = stream.entry(clip.track.data(clip.bytes, start)?)? != Entry::Idr;
-        Ok(Session { clip, decoder, stream, start, open, next: start, number: None, stale: false, unit })
+        let mut decoder = clip.stream.decoder()?;
+        for &at in sets.before(clip, start)? {
+            decoder.prime(clip.track.data(clip.bytes, at)?)?;
+        }
+        let open = clip.stream.entry(clip.track.data(clip.bytes, start)?)? != Entry::Clean;
+        Ok(Session { clip, decoder, start, open, next: start })
     }
 
     /// Whether a sample is presented before an open start.
@@ -199,61 +204,33 @@ impl<'c, 'a> Session<'c, 'a> {
         self.next <= sample && !self.leading(sample)
     }
 
-    /// Decodes up to and with a sample and emits its picture. `false` if a leading picture before it failed.
+    /// Decodes up to and with a sample. `false` if a leading picture before it failed.
     fn run_to(&mut self, sample: usize, work: &mut u64, emit: Emit<'_>) -> Result<bool, Fault> {
-        while self.next < sample {
+        while self.next <= sample {
             let at = self.next;
-            let outcome = self.step(at, work, None);
-            match outcome {
-                Ok(()) => {}
-                Err(fault) if fault.reason == Reason::Corrupt && self.leading(at) => {
+            match self.step(at, at == sample, work, emit) {
+                // What follows the leading pictures of the file's beginning does not need them, and nothing lies further back.
+                Err(fault) if fault.reason == Reason::Corrupt && at != sample && self.leading(at) => {
                     if self.start > 0 {
                         return Ok(false);
                     }
-                    self.stale = true; // nothing lies further back; what follows the leading pictures does not need them
                 }
-                Err(fault) => return Err(fault),
+                outcome => outcome?,
             }
         }
-        self.step(sample, work, Some(emit))?;
         Ok(true)
     }
 
-    fn step(&mut self, sample: usize, work: &mut u64, emit: Option<Emit<'_>>) -> Result<(), Fault> {
-        self.next = sample + 1;
-        self.unit.clear();
-        let unit = self.stream.unit(self.clip.track.data(self.clip.bytes, sample)?, &mut self.unit)?;
-        if let (Some((number, modulus)), Some(last), false) = (unit.number, self.number, unit.idr) {
-            // 7.4.3: the number of the last reference picture or one more; 0 or 1 after it was set back (MMCO 5).
-            if number > 1 && number != last && number != (last + 1) % modulus {
-                return Err(corrupt(format!(
-                    "H.264: pictures are missing before frame {sample} (frame_num {number} after {last})"
-                )));
-            }
-        }
-        if unit.reference {
-            self.number = unit.number.map(|(number, _)| number);
-        } else if emit.is_none() && !unit.sets {
+    fn step(&mut self, at: usize, wanted: bool, work: &mut u64, emit: Emit<'_>) -> Result<(), Fault> {
+        self.next = at + 1;
+        let sample = self.clip.track.data(self.clip.bytes, at)?;
+        let unit = self.decoder.read(at, sample)?;
+        if unit.disposable && !wanted {
             return Ok(());
         }
-        *work = work.checked_sub(1).ok_or_else(|| {
+        *work = work.checked_sub(unit.cost).ok_or_else(|| {
             Fault::new(Reason::OverLimit, format!("more than {WORK} times the largest admitted frame to decode"))
         })?;
-        let mut picture = self.decoder.decode(&self.unit);
-        if std::mem::take(&mut self.stale) && picture.is_err() {
-            picture = self.decoder.decode(&self.unit);
-        }
-        let frame = picture.map_err(refused)?;
-        let frame = frame.ok_or_else(|| corrupt(format!("H.264: frame {sample} is not complete")))?;
-        let size = &self.clip.picture;
-        let (width, height) = ((size.width + size.left) as usize, (size.height + size.top) as usize);
-        let luma = width * height;
-        if (frame.width, frame.y.len(), frame.u.len(), frame.v.len()) != (width, luma, luma / 4, luma / 4) {
-            return Err(corrupt(format!("H.264: frame {sample} is not of the size that the header says")));
-        }
-        match emit {
-            Some(emit) => emit(sample, Planes { y: &frame.y, u: &frame.u, v: &frame.v, stride: width }),
-            None => Ok(()),
-        }
+        self.decoder.decode(at, sample, emit)
     }
 }

@@ -5,12 +5,17 @@
 //! handed on: numbers are held within the standard's bounds, jumps in `frame_num` and unsupported syntax are faults.
 //! Section numbers are those of ITU-T H.264 (08/2021).
 
+mod params;
+
 use std::collections::BTreeMap;
 
 use rusty_h264_decoder::{DecodeError, Pps};
 
+use self::params::{Sequence, sequence};
 use super::bits::{Bits, unescape};
-use super::params::{Picture, Sequence, sequence};
+use super::nal::{nals, take, take_counted};
+use super::picture::{Picture, Plane, Planes};
+use super::stream::{self, Decoder, Emit, Entry, Setup};
 use crate::error::{Fault, Reason};
 
 /// The same of a picture parameter set (7.3.2.2).
@@ -21,51 +26,47 @@ struct Set {
     redundant: bool,
 }
 
-/// How decoding may begin at an access unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// It depends on what came before.
-    None,
-    /// A recovery point with exact match (D.2.8): right for all pictures presented at or after it.
-    Open,
-    /// An IDR picture: nothing before it matters.
-    Idr,
-}
-
 /// An access unit, ready for the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unit {
+struct Unit {
     /// Whether it is an IDR picture: nothing before it matters.
-    pub(super) idr: bool,
+    idr: bool,
     /// Whether later pictures may refer to it.
-    pub(super) reference: bool,
+    reference: bool,
     /// `frame_num`, and what it is counted modulo of; `None` if the stream may skip numbers.
-    pub(super) number: Option<(u32, u32)>,
+    number: Option<(u32, u32)>,
     /// Whether it brings parameter sets.
-    pub(super) sets: bool,
+    sets: bool,
 }
 
 /// The parameter sets seen so far and the form in which samples hold NAL units.
 #[derive(Debug, Clone)]
-pub(super) struct Stream {
+struct Stream {
     /// Bytes of the length in front of each NAL unit.
     length_size: usize,
     sequences: BTreeMap<u32, Sequence>,
     sets: BTreeMap<u32, Set>,
     /// The parameter sets of the configuration, as the decoder wants them (Annex B).
-    pub(super) header: Vec<u8>,
+    header: Vec<u8>,
 }
 
-pub(super) fn corrupt(message: impl std::fmt::Display) -> Fault {
+/// Opens an H.264 stream by its `AVCDecoderConfigurationRecord`.
+pub(super) fn open(setup: Setup<'_>) -> Result<Box<dyn stream::Stream>, Fault> {
+    let stream = Stream::new(setup.record, setup.first)?;
+    stream.any()?;
+    Ok(Box::new(stream))
+}
+
+fn corrupt(message: impl std::fmt::Display) -> Fault {
     Fault::new(Reason::Corrupt, message)
 }
 
-pub(super) fn unsupported(message: impl std::fmt::Display) -> Fault {
+fn unsupported(message: impl std::fmt::Display) -> Fault {
     Fault::new(Reason::Unsupported, message)
 }
 
 /// The decoder's refusal as a fault.
-pub(super) fn refused(error: DecodeError) -> Fault {
+fn refused(error: DecodeError) -> Fault {
     match error {
         DecodeError::Truncated => corrupt("H.264: the coded data of a picture ends early or contradicts itself"),
         DecodeError::MissingParameterSet => corrupt("H.264: a slice names a parameter set that is not there"),
@@ -79,7 +80,7 @@ pub(super) fn refused(error: DecodeError) -> Fault {
 impl Stream {
     /// From an `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1), the same in MP4 and Matroska. `first` is the
     /// first sample, asked only if the record holds no parameter sets (`avc3`).
-    pub(super) fn new(record: &[u8], first: Option<&[u8]>) -> Result<Self, Fault> {
+    fn new(record: &[u8], first: Option<&[u8]>) -> Result<Self, Fault> {
         let [1, _, _, _, lengths, counts, rest @ ..] = record else {
             return Err(corrupt("the H.264 configuration record is too short or of an unknown version"));
         };
@@ -96,8 +97,7 @@ impl Stream {
                 _ => take(&mut rest, 1)?[0],
             };
             for _ in 0..count {
-                let length = take(&mut rest, 2)?;
-                let nal = take(&mut rest, usize::from(length[0]) << 8 | usize::from(length[1]))?;
+                let nal = take_counted(&mut rest, 2)?;
                 if nal.first().map(|b| b & 31) == Some(kind) {
                     let mut header = std::mem::take(&mut stream.header);
                     stream.nal(nal, &mut header, &mut None)?;
@@ -112,62 +112,26 @@ impl Stream {
         Ok(stream)
     }
 
-    /// The picture. All sequence parameter sets have the same ([`Stream::sequence`] sees to it).
-    pub(super) fn picture(&self) -> Result<Picture, Fault> {
-        let first = self.sequences.values().next();
-        first.map(|s| s.picture).ok_or_else(|| corrupt("the H.264 track has no sequence parameter set"))
+    /// Any sequence parameter set: all have the same picture ([`Stream::sequence`] sees to it).
+    fn any(&self) -> Result<&Sequence, Fault> {
+        self.sequences.values().next().ok_or_else(|| corrupt("the H.264 track has no sequence parameter set"))
     }
 
     /// Reads a sample's access unit and appends it to `out` as the decoder wants it: start codes instead of lengths, and
     /// only slices and parameter sets.
-    pub(super) fn unit(&mut self, sample: &[u8], out: &mut Vec<u8>) -> Result<Unit, Fault> {
+    fn unit(&mut self, sample: &[u8], out: &mut Vec<u8>) -> Result<Unit, Fault> {
         let mut unit = None;
         let mut sets = false;
-        let mut rest = sample;
-        while let Some((kind, nal)) = self.next_nal(&mut rest)? {
-            sets |= matches!(kind, 7 | 8);
+        for nal in nals(sample, self.length_size) {
+            let nal = nal?;
+            sets |= matches!(kind(nal), 7 | 8);
             // Others are delimiters, fillers, extensions that a base decoder passes over (7.4.1, Table 7-1).
-            if matches!(kind, 1..=5 | 7 | 8) {
+            if matches!(kind(nal), 1..=5 | 7 | 8) {
                 self.nal(nal, out, &mut unit)?;
             }
         }
         let unit: Unit = unit.ok_or_else(|| corrupt("a sample of the H.264 track holds no picture"))?;
         Ok(Unit { sets, ..unit })
-    }
-
-    /// Reads only a sample's parameter sets and appends them to `out`.
-    pub(super) fn sets(&mut self, sample: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let mut rest = sample;
-        while let Some((kind, nal)) = self.next_nal(&mut rest)? {
-            if matches!(kind, 7 | 8) {
-                self.nal(nal, out, &mut None)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// How decoding may begin at a sample, from the kinds of its NAL units.
-    pub(super) fn entry(&self, sample: &[u8]) -> Result<Entry, Fault> {
-        let mut entry = Entry::None;
-        let mut rest = sample;
-        while let Some((kind, nal)) = self.next_nal(&mut rest)? {
-            match kind {
-                5 => return Ok(Entry::Idr),
-                6 if recovery_point(nal).unwrap_or(false) => entry = Entry::Open,
-                _ => {}
-            }
-        }
-        Ok(entry)
-    }
-
-    /// Cuts the next NAL unit off a sample, with its kind. Empty ones have kind 0.
-    fn next_nal<'a>(&self, rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, Fault> {
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let length = take(rest, self.length_size)?.iter().fold(0, |n, &b| n << 8 | usize::from(b));
-        let nal = take(rest, length)?;
-        Ok(Some((nal.first().map_or(0, |b| b & 31), nal)))
     }
 
     /// Reads one slice or parameter set and appends it to `out`.
@@ -192,7 +156,8 @@ impl Stream {
 
     fn sequence(&mut self, nal: &[u8]) -> Result<(), Fault> {
         let (id, sequence) = sequence(&unescape(nal, 4096))?;
-        if self.sequences.values().any(|other| other.picture != sequence.picture) {
+        let differs = |other: &Sequence| (other.picture, other.references) != (sequence.picture, sequence.references);
+        if self.sequences.values().any(differs) {
             return Err(unsupported("H.264 whose picture size, colours or references change on the way"));
         }
         self.sequences.insert(id, sequence);
@@ -293,13 +258,115 @@ impl Stream {
     }
 }
 
-/// Cuts `n` bytes off the front.
-fn take<'a>(rest: &mut &'a [u8], n: usize) -> Result<&'a [u8], Fault> {
-    let Some((front, back)) = rest.split_at_checked(n) else {
-        return Err(corrupt("an H.264 NAL unit is longer than what holds it"));
-    };
-    *rest = back;
-    Ok(front)
+/// The kind of a NAL unit (Table 7-1); 0 if it is empty.
+fn kind(nal: &[u8]) -> u8 {
+    nal.first().map_or(0, |b| b & 31)
+}
+
+impl stream::Stream for Stream {
+    fn picture(&self) -> Picture {
+        self.any().expect("seen when it was opened").picture
+    }
+
+    fn memory(&self) -> u64 {
+        // What is kept for reference, the picture before and the one under way.
+        let pictures = u64::from(self.any().map_or(16, |sequence| sequence.references)) + 2;
+        pictures.saturating_mul(self.picture().coded).saturating_mul(3) / 2
+    }
+
+    /// From the kinds of its NAL units: an IDR picture, or a recovery point with exact match (D.2.8).
+    fn entry(&self, sample: &[u8]) -> Result<Entry, Fault> {
+        let mut entry = Entry::None;
+        for nal in nals(sample, self.length_size) {
+            let nal = nal?;
+            match kind(nal) {
+                5 => return Ok(Entry::Clean),
+                6 if recovery_point(nal).unwrap_or(false) => entry = Entry::Open,
+                _ => {}
+            }
+        }
+        Ok(entry)
+    }
+
+    fn sets(&self, sample: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        for nal in nals(sample, self.length_size) {
+            let nal = nal?;
+            if matches!(kind(nal), 7 | 8) {
+                out.extend_from_slice(&[0, 0, 0, 1]);
+                out.extend_from_slice(nal);
+            }
+        }
+        Ok(())
+    }
+
+    fn decoder(&self) -> Result<Box<dyn Decoder>, Fault> {
+        let mut decoder = rusty_h264_decoder::Decoder::new();
+        decoder.decode(&self.header).map_err(refused)?;
+        Ok(Box::new(Running { stream: self.clone(), decoder, number: None, stale: false, unit: Vec::new() }))
+    }
+}
+
+/// A decoder under way.
+struct Running {
+    stream: Stream,
+    decoder: rusty_h264_decoder::Decoder,
+    /// `frame_num` of the last reference picture.
+    number: Option<u32>,
+    /// Whether the decoder may have a broken picture pending, which makes it refuse the next one once.
+    stale: bool,
+    /// The access unit that was read.
+    unit: Vec<u8>,
+}
+
+impl Decoder for Running {
+    fn prime(&mut self, sample: &[u8]) -> Result<(), Fault> {
+        self.unit.clear();
+        for nal in nals(sample, self.stream.length_size) {
+            let nal = nal?;
+            if matches!(kind(nal), 7 | 8) {
+                self.stream.nal(nal, &mut self.unit, &mut None)?;
+            }
+        }
+        self.decoder.decode(&self.unit).map(drop).map_err(refused)
+    }
+
+    fn read(&mut self, at: usize, sample: &[u8]) -> Result<stream::Unit, Fault> {
+        self.unit.clear();
+        let unit = self.stream.unit(sample, &mut self.unit)?;
+        if let (Some((number, modulus)), Some(last), false) = (unit.number, self.number, unit.idr) {
+            // 7.4.3: the number of the last reference picture or one more; 0 or 1 after it was set back (MMCO 5).
+            if number > 1 && number != last && number != (last + 1) % modulus {
+                return Err(corrupt(format!(
+                    "H.264: pictures are missing before frame {at} (frame_num {number} after {last})"
+                )));
+            }
+        }
+        if unit.reference {
+            self.number = unit.number.map(|(number, _)| number);
+        }
+        Ok(stream::Unit { disposable: !unit.reference && !unit.sets, cost: 1 })
+    }
+
+    fn decode(&mut self, at: usize, _sample: &[u8], emit: Emit<'_>) -> Result<(), Fault> {
+        let mut picture = self.decoder.decode(&self.unit);
+        if std::mem::replace(&mut self.stale, picture.is_err()) && picture.is_err() {
+            picture = self.decoder.decode(&self.unit);
+            self.stale = picture.is_err();
+        }
+        let frame = picture.map_err(refused)?;
+        let frame = frame.ok_or_else(|| corrupt(format!("H.264: frame {at} is not complete")))?;
+        let size = self.stream.any()?.picture;
+        let (width, height) = ((size.width + size.left) as usize, (size.height + size.top) as usize);
+        let luma = width * height;
+        if (frame.width, frame.y.len(), frame.u.len(), frame.v.len()) != (width, luma, luma / 4, luma / 4) {
+            return Err(corrupt(format!("H.264: frame {at} is not of the size that the header says")));
+        }
+        let plane = |samples, stride| Plane { samples, stride };
+        emit(
+            at,
+            Planes::Bytes([plane(&frame.y[..], width), plane(&frame.u[..], width / 2), plane(&frame.v[..], width / 2)]),
+        )
+    }
 }
 
 /// Whether 0, 0, 1 occurs: a decoder of start codes would see another unit there, unseen by us.

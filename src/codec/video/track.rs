@@ -1,10 +1,10 @@
-//! One H.264 track as a list of samples with times, in the order of presentation.
+//! One video track as a list of samples with times, in the order of presentation.
 //!
 //! Edit lists are followed as ffmpeg does: one edit, with any empty ones in front. Frames outside it are decoded but not
 //! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times;
 //! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
-use crate::codec::container::{self, Coding, Edit, Listed};
+use crate::codec::container::{self, Edit, Listed};
 use crate::error::{Fault, Reason};
 
 /// A sample as decoding needs it.
@@ -21,8 +21,6 @@ pub(super) struct Sample {
 /// The first video track of a payload.
 #[derive(Debug, Clone)]
 pub(super) struct Track {
-    /// The `AVCDecoderConfigurationRecord`.
-    pub(super) record: Vec<u8>,
     /// In the order of decoding.
     pub(super) samples: Vec<Sample>,
     /// Indices of the presented samples, in the order of presentation.
@@ -54,15 +52,7 @@ fn apply(edit: Edit, samples: &mut [Listed], fragmented: bool) {
 impl Track {
     /// From a container's list.
     pub(super) fn new(track: container::Track) -> Result<Self, Fault> {
-        let container::Track { coding, record, listing, scale, edit, fragmented, .. } = track;
-        match coding {
-            Coding::H264 => {}
-            Coding::Other(name) => {
-                let what = format!("the video is {name}; only H.264 is decoded");
-                return Err(Fault::new(Reason::Unsupported, what));
-            }
-            _ => return Err(Fault::new(Reason::Unsupported, "a video track with the coding of sound")),
-        }
+        let container::Track { listing, scale, edit, fragmented, .. } = track;
         let mut listed = listing.samples;
         if let Some(edit) = edit {
             apply(edit, &mut listed, fragmented);
@@ -81,10 +71,16 @@ impl Track {
             let pts_us = microseconds(s.ticks, scale)?;
             samples.push(Sample { offset: s.offset, size: s.size, pts_us, key: s.key });
         }
-        if shown.is_empty() {
+        let track = Track { samples, shown, last_us: last_us.unsigned_abs() };
+        track.not_empty()?;
+        Ok(track)
+    }
+
+    fn not_empty(&self) -> Result<(), Fault> {
+        if self.shown.is_empty() {
             return Err(Fault::new(Reason::Corrupt, "the video track presents no frame"));
         }
-        Ok(Track { record, samples, shown, last_us: last_us.unsigned_abs() })
+        Ok(())
     }
 
     /// The bytes of a sample, if the payload has them all.
@@ -93,10 +89,12 @@ impl Track {
         container::data(payload, (s.offset, s.size), &format!("frame {sample}"))
     }
 
-    /// Leaves out pictures presented before `first` of an open group of pictures at the beginning of the file: they
-    /// refer to pictures that are not there. ffmpeg leaves them out too.
-    pub(super) fn hide_before(&mut self, first: i64) {
-        self.shown.retain(|&i| self.samples[i].pts_us >= first);
+    /// Leaves out samples, given in the order of decoding.
+    pub(super) fn hide(&mut self, hidden: &[usize]) -> Result<(), Fault> {
+        if !hidden.is_empty() {
+            self.shown.retain(|at| hidden.binary_search(at).is_err());
+        }
+        self.not_empty()
     }
 
     /// Presentation time of a frame (microseconds) by its place in the order of presentation.
@@ -123,7 +121,7 @@ impl Track {
 mod tests {
     use super::*;
     use crate::codec::Limits;
-    use crate::codec::container::{Listing, Medium};
+    use crate::codec::container::{Coding, Colour, Listing, Medium};
 
     fn listed(ticks: i64, length: u64) -> Listed {
         Listed { offset: 0, size: 1, ticks, length, key: true, shown: true, discard_ns: 0 }
@@ -169,6 +167,7 @@ mod tests {
             rate: 0,
             bits: 0,
             delay_ns: 0,
+            colour: Colour::default(),
         });
         let track = track.unwrap();
         assert_eq!(track.shown, [0, 2, 1]);

@@ -2,35 +2,18 @@
 //!
 //! The decoder reads them too, but neither cropping on the left and above, nor colours, nor bounds on what sizes its memory.
 
-use super::bits::Bits;
-use super::h264::{corrupt, unsupported};
+use super::{corrupt, unsupported};
+use crate::codec::container::Colour;
+use crate::codec::video::bits::Bits;
+use crate::codec::video::picture::{Chroma, Picture};
 use crate::error::Fault;
-
-/// The picture of a stream, from its sequence parameter set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Picture {
-    /// Pixels across after cropping.
-    pub(super) width: u32,
-    /// Pixels down after cropping.
-    pub(super) height: u32,
-    /// Pixels that cropping takes away on the left, which the decoder leaves in place.
-    pub(super) left: u32,
-    /// The same above.
-    pub(super) top: u32,
-    /// Macroblocks of 16 x 16 pixels.
-    pub(super) macroblocks: u64,
-    /// Pictures that the decoder must keep for reference.
-    pub(super) references: u32,
-    /// `matrix_coefficients` (Table E-5); 2 (unspecified) if the stream is silent.
-    pub(super) matrix: u8,
-    /// Whether luma and chroma use all of 0 to 255.
-    pub(super) full_range: bool,
-}
 
 /// The fields of a sequence parameter set that slice headers depend on (7.3.2.1.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sequence {
     pub(super) picture: Picture,
+    /// Pictures that the decoder must keep for reference.
+    pub(super) references: u32,
     pub(super) frame_num_bits: u32,
     pub(super) order_type: u32,
     pub(super) order_bits: u32,
@@ -52,7 +35,7 @@ pub(super) fn sequence(raw: &[u8]) -> Result<(u32, Sequence), Fault> {
             _ => (bits.ue_to("bit_depth_luma", 6)? + 8).max(bits.ue_to("bit_depth_chroma", 6)? + 8),
         };
         if depth > 8 || chroma != 1 {
-            let chroma = ["monochrome", "4:2:0", "4:2:2", "4:4:4"][chroma as usize];
+            let chroma = Chroma::of_format(chroma).name();
             return Err(unsupported(format!("{depth}-bit {chroma} H.264; only 8-bit 4:2:0 is decoded")));
         }
         bits.flag()?;
@@ -104,18 +87,19 @@ pub(super) fn sequence(raw: &[u8]) -> Result<(u32, Sequence), Fault> {
         left.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| corrupt("the H.264 picture has no pixels or too many"))
     };
     let (width, height) = (size(across, left + right)?, size(down, top + bottom)?);
-    let (matrix, full_range) = if bits.flag()? { colours(&mut bits)? } else { (2, false) };
+    let colour = if bits.flag()? { colours(&mut bits)? } else { Colour::default() };
     let picture = Picture {
         width,
         height,
         left: left as u32,
         top: top as u32,
-        macroblocks: across * down,
-        references,
-        matrix,
-        full_range,
+        coded: (across * down).saturating_mul(256),
+        depth: 8,
+        chroma: Chroma::Quarter,
+        colour,
     };
-    let sequence = Sequence { picture, frame_num_bits, order_type, order_bits, order_always_zero, gaps, frames_only };
+    let sequence =
+        Sequence { picture, references, frame_num_bits, order_type, order_bits, order_always_zero, gaps, frames_only };
     Ok((id, sequence))
 }
 
@@ -132,7 +116,7 @@ fn scaling_list(bits: &mut Bits<'_>, size: usize) -> Result<(), Fault> {
 }
 
 /// Matrix and range from the beginning of the usability information (E.1.1).
-fn colours(bits: &mut Bits<'_>) -> Result<(u8, bool), Fault> {
+fn colours(bits: &mut Bits<'_>) -> Result<Colour, Fault> {
     if bits.flag()? && bits.take(8)? == 255 {
         bits.take(32)?;
     }
@@ -140,10 +124,10 @@ fn colours(bits: &mut Bits<'_>) -> Result<(u8, bool), Fault> {
         bits.flag()?;
     }
     if !bits.flag()? {
-        return Ok((2, false));
+        return Ok(Colour::default());
     }
     bits.take(3)?;
     let full = bits.flag()?;
     let matrix = if bits.flag()? { bits.take(24)? & 255 } else { 2 };
-    Ok((matrix as u8, full))
+    Ok(Colour { matrix: Some(matrix as u8).filter(|&m| m != 2), full_range: Some(full) })
 }
