@@ -18,6 +18,7 @@ pub mod audio;
 pub mod codings;
 #[cfg(any(feature = "audio", feature = "video"))]
 mod container;
+mod foreign;
 #[cfg(feature = "image")]
 pub mod image;
 #[cfg(feature = "text")]
@@ -304,6 +305,16 @@ pub const CODECS: &[&dyn Codec] = &[
     &audio::Wav,
     #[cfg(feature = "audio")]
     &audio::Flac,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::AVI,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::FLV,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::ASF,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::MXF,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::OGV,
     #[cfg(feature = "audio")]
     &audio::OGG,
     #[cfg(feature = "audio")]
@@ -318,6 +329,10 @@ pub const CODECS: &[&dyn Codec] = &[
     &video::MP4,
     #[cfg(feature = "video")]
     &video::MATROSKA,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::MPEGPS,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::MPEGTS,
     // These have a few bits for a magic number, and TGA has none: after all that have one.
     #[cfg(feature = "audio")]
     &audio::AAC,

@@ -13,6 +13,8 @@ mod av1;
 mod bits;
 mod clip;
 mod color;
+#[cfg(feature = "ffmpeg")]
+pub mod ffmpeg;
 mod h264;
 mod h265;
 mod mjpeg;
@@ -24,6 +26,7 @@ mod vp9;
 
 use self::clip::Clip;
 use self::color::{Rows, to_rgb};
+use self::track::mean_rate;
 use crate::codec::container::{Medium, mkv, mp4};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
@@ -50,13 +53,12 @@ pub struct Container {
 impl Container {
     fn info(&self, clip: &Clip<'_>) -> Info {
         let (count, duration_us) = (clip.track.shown.len() as u64, clip.track.duration_us());
-        let rate = (u128::from(count) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
         Info {
             format: self.format,
             width: clip.picture.width,
             height: clip.picture.height,
             channels: 3,
-            rate: u32::try_from(rate).unwrap_or(u32::MAX),
+            rate: mean_rate(count, duration_us),
             count,
             duration_us,
         }

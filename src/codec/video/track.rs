@@ -30,12 +30,18 @@ pub(super) struct Track {
 }
 
 /// `ticks * 1,000,000 * num / den`, to the nearest, halves up.
-fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fault> {
+pub(super) fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fault> {
     let (n, d) = (i128::from(ticks) * i128::from(num) * 2_000_000, i128::from(den.max(1)));
     i64::try_from((n + d).div_euclid(2 * d))
         .ok()
         .filter(|us| us.unsigned_abs() < 1 << 62)
         .ok_or_else(|| Fault::new(Reason::Corrupt, "a frame's time is beyond all bounds"))
+}
+
+/// Mean frames per 1,000 seconds.
+pub(super) fn mean_rate(frames: u64, duration_us: u64) -> u32 {
+    let rate = (u128::from(frames) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
+    u32::try_from(rate).unwrap_or(u32::MAX)
 }
 
 /// Hides what is outside an edit and moves the rest.
