@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::slot::{self, SlotMut};
 use super::{Draw, Lowered, Op, Spec, Tools};
 use crate::codec::{Codec, Limits};
-use crate::data::info::{Format, Info, Kind};
+use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::Labels;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Reason, Result};
@@ -167,11 +167,15 @@ impl Chain {
         shape.iter().map(length).collect()
     }
 
-    /// The bytes that the sample takes by itself, unpadded; `usize::MAX` where that is beyond counting. To be held
-    /// against a budget before buffers are made: facts come from untrusted headers.
+    /// The bytes that the sample takes by itself, unpadded, and at the most where a length is known only after decoding;
+    /// `usize::MAX` where that is beyond counting. To be held against a budget before buffers are made: facts come from untrusted
+    /// headers.
     pub fn bytes(&self, drawn: &Drawn) -> usize {
-        let size = self.output.as_ref().map_or(1, |o| o.dtype.size());
-        self.extents(drawn).iter().fold(size, |n, &e| n.saturating_mul(e))
+        let (size, shape) = self.output.as_ref().map_or((1, &[][..]), |o| (o.dtype.size(), o.shape.as_slice()));
+        // A late length is at most the count that the facts state.
+        let late = shape.iter().filter(|e| **e == Extent::Late).map(|_| drawn.facts.fact(Fact::Count));
+        let known = self.extents(drawn).into_iter().zip(shape).filter(|(_, e)| **e != Extent::Late).map(|(n, _)| n);
+        known.chain(late).fold(size, usize::saturating_mul)
     }
 
     /// Moves a sample's labels as its pixels are moved.

@@ -188,11 +188,11 @@ impl Chain {
         if complete && channels != 3 {
             return Ok(false); // a slot with room for more channels: nothing that the last pass writes
         }
-        let times = self.times(drawn);
+        let chosen = self.chosen(drawn);
         let region = program.region();
         let all = Rect { x: 0, y: 0, width: drawn.source.width, height: drawn.source.height };
-        let want = match (&times, self.kind) {
-            (Some(times_us), _) => Want::Video { times_us },
+        let want = match (&chosen, self.kind) {
+            (Some(frames), _) => frames.want(),
             (None, Kind::Image) if region != all => Want::Image { region: Some(region) },
             _ => Want::Whole,
         };
@@ -207,7 +207,7 @@ impl Chain {
             run::frames(self.kind, &pixels, &drawn.source, None)?;
             covers(&pixels, region)?;
         } else {
-            run::whole(self.kind, &pixels, &drawn.source, times.as_deref())?;
+            run::whole(self.kind, &pixels, &drawn.source, chosen.as_ref())?;
         }
 
         let (width, height) = (program.last.rect.width as usize, program.last.rect.height as usize);

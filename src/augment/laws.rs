@@ -77,6 +77,11 @@ impl Codec for Fake {
             Kind::Video => {
                 s.times = match want {
                     Want::Video { times_us } => times_us.iter().map(|t| t / 40_000 * 40_000).collect(),
+                    // Every fourth frame is a key.
+                    Want::Keys { from_us, to_us, most } => {
+                        let keys = (0..count as i64).step_by(4).map(|i| i * 40_000);
+                        keys.filter(|t| (from_us..to_us).contains(t)).take(most as usize).collect()
+                    }
                     _ => (0..count as i64).map(|i| i * 40_000).collect(),
                 };
                 let frames: Vec<u64> = s.times.iter().map(|t| *t as u64 / 40_000).collect();
@@ -194,6 +199,14 @@ fn any_op(s: &mut Stream) -> (String, String) {
     (name.into(), params)
 }
 
+/// Ways to choose frames.
+const SAMPLED: [&str; 4] = [
+    "{\"count\": 3}",
+    "{\"fps\": 10}",
+    "{\"fps\": 30, \"start\": \"random\", \"seconds\": 0.1}",
+    "{\"times\": [0, 0.04, 0.1]}",
+];
+
 #[test]
 fn fused_equals_unfused_and_writes_every_byte() {
     let (mut fused_tools, mut plain_tools) = (Tools::default(), Tools::default());
@@ -208,7 +221,7 @@ fn fused_equals_unfused_and_writes_every_byte() {
         };
         let mut list = Vec::new();
         if video && s.below(2) == 0 {
-            list.push(("sample_frames".into(), ["{\"count\": 3}", "{\"fps\": 10}"][s.below(2) as usize].to_owned()));
+            list.push(("sample_frames".into(), SAMPLED[s.below(4) as usize].to_owned()));
         }
         for _ in 0..s.below(6) {
             list.push(any_op(&mut s));
@@ -235,6 +248,24 @@ fn fused_equals_unfused_and_writes_every_byte() {
         }
     }
     assert!(done > 900 && refused > 20, "{done} {refused}: the test does not reach what it is for");
+}
+
+/// Key frames: their number is known only after decoding, and the memory for the most of them before.
+#[test]
+fn key_frames_are_late() {
+    let list = [("sample_frames", "{\"keyframes\": true, \"count\": 2}"), ("resize", "{\"size\": [6, 8]}")];
+    let list: Vec<(String, String)> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
+    let chain = Chain::compile(Kind::Video, named(&list), true).unwrap();
+    assert!(chain.output().unwrap().is_late());
+    for (frames, expected) in [(1, 1), (5, 2), (9, 2)] {
+        let fake = Fake { info: clip(30, 20, frames), margin: 0 };
+        let drawn = chain.draw(&fake.info, Key::new(1));
+        assert_eq!(chain.bytes(&drawn), frames.min(2) as usize * 6 * 8 * 3);
+        let late = chain.run_late(&drawn, b"", &fake, &Limits::default(), &mut Tools::default()).unwrap();
+        assert_eq!(late.shape, [expected, 6, 8, 3]);
+        assert_eq!(late.pts_us, [0, 160_000][..expected]);
+        assert_eq!(late.bytes.len(), expected * 6 * 8 * 3);
+    }
 }
 
 /// Facts that suit an operation's example, and the operations that must stand in front of it.

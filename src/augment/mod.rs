@@ -207,10 +207,46 @@ pub enum Lowered {
         /// Whether `u8` values become `value * (1 / 255)`, the factor rounded to `f32`; else 255 becomes 255.0.
         unit: bool,
     },
-    /// Chooses frames of a clip by time, before decoding.
-    Frames(Vec<i64>),
+    /// Chooses frames of a clip, before decoding.
+    Frames(Frames),
     /// Only [`Op::apply`] knows.
     Custom,
+}
+
+/// Which frames of a clip are decoded to pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frames {
+    /// Those on display at these times, in microseconds of presentation, ascending.
+    At(Vec<i64>),
+    /// Key frames, as [`Want::Keys`](crate::codec::Want::Keys) has them: how many is known only after decoding.
+    Keys {
+        /// The earliest time, in microseconds of presentation.
+        from_us: i64,
+        /// The time behind the latest.
+        to_us: i64,
+        /// At most this many, evenly.
+        most: u64,
+    },
+}
+
+impl Frames {
+    /// What is asked of the codec.
+    pub fn want(&self) -> crate::codec::Want<'_> {
+        match self {
+            Frames::At(times_us) => crate::codec::Want::Video { times_us },
+            Frames::Keys { from_us, to_us, most } => {
+                crate::codec::Want::Keys { from_us: *from_us, to_us: *to_us, most: *most }
+            }
+        }
+    }
+
+    /// How many come, where that is known.
+    pub fn count(&self) -> Option<u64> {
+        match self {
+            Frames::At(times) => Some(times.len() as u64),
+            Frames::Keys { .. } => None,
+        }
+    }
 }
 
 /// What numbers become on their way out, from `f32`.

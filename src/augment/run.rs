@@ -1,7 +1,7 @@
 //! The plain way through a chain: decode, then one operation after another on owned media.
 
 use super::chain::{Chain, Drawn, Job};
-use super::{Elements, Lowered, Media, Raster, Tools};
+use super::{Elements, Frames, Lowered, Media, Raster, Tools};
 use crate::clock::Mark;
 use crate::codec::{Decoded, Pixels, Want};
 use crate::data::info::{Info, Kind};
@@ -11,11 +11,8 @@ use crate::error::{Fault, Reason};
 impl Chain {
     /// Decodes and applies every operation's reference. The second value is the frames' times (clips only).
     pub(super) fn media(&self, drawn: &Drawn, job: Job<'_>, tools: &mut Tools) -> Result<(Media, Vec<i64>), Fault> {
-        let times = self.times(drawn);
-        let want = match &times {
-            Some(times_us) => Want::Video { times_us },
-            None => Want::Whole,
-        };
+        let chosen = self.chosen(drawn);
+        let want = chosen.as_ref().map_or(Want::Whole, Frames::want);
         let mark = Mark::now();
         let decoded = job.codec.decode(job.payload, want, job.limits, &mut tools.scratch)?;
         tools.decode_nanos += mark.nanos();
@@ -23,7 +20,7 @@ impl Chain {
             Decoded::Pixels(pixels) => pixels.pts_us.to_vec(),
             _ => Vec::new(),
         };
-        let media = owned(self.kind, &decoded, &drawn.source, times.as_deref())?;
+        let media = owned(self.kind, &decoded, &drawn.source, chosen.as_ref())?;
         Ok((self.apply_from(0, drawn, media, tools)?, pts_us))
     }
 
@@ -44,21 +41,21 @@ impl Chain {
         Ok(media)
     }
 
-    /// The times of the frames to decode, where the first operation chooses them.
-    pub(super) fn times(&self, drawn: &Drawn) -> Option<Vec<i64>> {
+    /// The frames to decode, where the first operation chooses them.
+    pub(super) fn chosen(&self, drawn: &Drawn) -> Option<Frames> {
         let (step, draw) = (self.steps.first()?, drawn.draws.first()?);
         match step.op.lower(draw) {
-            Lowered::Frames(times) => Some(times),
+            Lowered::Frames(frames) => Some(frames),
             _ => None,
         }
     }
 }
 
 /// Owned media of what was decoded; refused if it is not what the facts say.
-fn owned(kind: Kind, decoded: &Decoded<'_>, info: &Info, times: Option<&[i64]>) -> Result<Media, Fault> {
+fn owned(kind: Kind, decoded: &Decoded<'_>, info: &Info, chosen: Option<&Frames>) -> Result<Media, Fault> {
     match (kind, decoded) {
         (Kind::Image | Kind::Video, Decoded::Pixels(pixels)) => {
-            whole(kind, pixels, info, times)?;
+            whole(kind, pixels, info, chosen)?;
             let (width, height) = (pixels.width as usize, pixels.height as usize);
             let data = Elements::U8(pixels.data.to_vec());
             let still = kind == Kind::Image;
@@ -84,23 +81,23 @@ fn owned(kind: Kind, decoded: &Decoded<'_>, info: &Info, times: Option<&[i64]>) 
 }
 
 /// Holds pixels that should be all of a picture or clip against the facts.
-pub(super) fn whole(kind: Kind, pixels: &Pixels<'_>, info: &Info, times: Option<&[i64]>) -> Result<(), Fault> {
+pub(super) fn whole(kind: Kind, pixels: &Pixels<'_>, info: &Info, chosen: Option<&Frames>) -> Result<(), Fault> {
     agree("pixels across", u64::from(pixels.width), u64::from(info.width))?;
     agree("pixels down", u64::from(pixels.height), u64::from(info.height))?;
     if pixels.origin != (0, 0) {
         return Err(Fault::new(Reason::Corrupt, "only a part was decoded where all was wanted"));
     }
-    frames(kind, pixels, info, times)
+    frames(kind, pixels, info, chosen)
 }
 
 /// Holds the number of frames and bytes against the facts.
-pub(super) fn frames(kind: Kind, pixels: &Pixels<'_>, info: &Info, times: Option<&[i64]>) -> Result<(), Fault> {
-    let expected = match (kind, times) {
-        (Kind::Image, _) => 1,
-        (_, Some(times)) => times.len() as u64,
-        (_, None) => info.count,
+pub(super) fn frames(kind: Kind, pixels: &Pixels<'_>, info: &Info, chosen: Option<&Frames>) -> Result<(), Fault> {
+    let expected = match (kind, chosen) {
+        (Kind::Image, _) => Some(1),
+        (_, Some(chosen)) => chosen.count(),
+        (_, None) => Some(info.count),
     };
-    agree("frames", pixels.frames as u64, expected)?;
+    agree("frames", pixels.frames as u64, expected.unwrap_or(pixels.frames as u64))?;
     let bytes = [pixels.frames, pixels.width as usize, pixels.height as usize, 3];
     let bytes = bytes.iter().fold(1u64, |n, &f| n.saturating_mul(f as u64));
     agree("bytes of pixels", pixels.data.len() as u64, bytes)

@@ -113,6 +113,16 @@ pub enum Want<'a> {
         /// The wanted times.
         times_us: &'a [i64],
     },
+    /// The frames within a range of time that the container calls keys, as RGB8; the last one before the range, or else the clip's
+    /// first frame, if it has none.
+    Keys {
+        /// The earliest time, in microseconds of presentation.
+        from_us: i64,
+        /// The time behind the latest.
+        to_us: i64,
+        /// At most this many, those in the middles of equal parts of all.
+        most: u64,
+    },
 }
 
 impl Want<'_> {

@@ -9,7 +9,9 @@
 //! - What a decoder does not do (`docs/formats.md` says what it does) is refused as `unsupported` by name.
 //! - A stream with a missing reference picture is refused where ffmpeg would conceal it.
 
+#[cfg(feature = "av1")]
 mod av1;
+mod behind;
 mod bits;
 mod clip;
 mod color;
@@ -17,6 +19,7 @@ mod color;
 pub mod ffmpeg;
 mod h264;
 mod h265;
+#[cfg(feature = "image")]
 mod mjpeg;
 mod nal;
 mod picture;
@@ -42,7 +45,7 @@ pub const MATROSKA: Container = Container { format: Format::Matroska, sniff: mkv
 ///
 /// [`Codec::probe`] gives the cropped size of a frame in pixels, the number of frames that are presented, their mean rate (per
 /// 1,000 s) and the time from the first frame's beginning to the last one's end. [`Codec::decode`] takes [`Want::Video`] (a
-/// frame for each time, decoding only what these need) or anything else (all frames), and gives `[frames, height, width, 3]`.
+/// frame for each time, decoding only what these need), [`Want::Keys`], or anything else (all frames), and gives `[frames, height, width, 3]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Container {
     format: Format,
@@ -63,6 +66,46 @@ impl Container {
             duration_us,
         }
     }
+
+    /// Decodes everything and compares what came with what was announced.
+    fn all(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
+        let clip = Clip::open(bytes, limits, self.read)?;
+        let mut wanted = clip.track.shown.clone();
+        wanted.sort_unstable();
+        let mut decoded = 0;
+        clip.frames(&wanted, limits, &mut |_, _| {
+            decoded += 1;
+            Ok(())
+        })?;
+        let info = self.info(&clip);
+        if decoded != info.count {
+            return Err(Fault::new(Reason::Corrupt, format!("{decoded} of {} frames decode", info.count)));
+        }
+        Ok(info)
+    }
+
+    /// Decodes what is wanted into the scratch; width and height.
+    fn wanted(
+        &self,
+        bytes: &[u8],
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> Result<(u32, u32), Fault> {
+        let clip = Clip::open(bytes, limits, self.read)?;
+        let frames = match want {
+            Want::Video { times_us } => {
+                Limits::check("frames", times_us.len() as u64, limits.frames)?;
+                times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
+            }
+            Want::Keys { from_us, to_us, most } => clip.track.keys(from_us..to_us, most),
+            _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
+        };
+        rgb(&clip, &frames, limits, &mut scratch.bytes)?;
+        scratch.times.clear();
+        scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
+        Ok((clip.picture.width, clip.picture.height))
+    }
 }
 
 impl Codec for Container {
@@ -75,14 +118,17 @@ impl Codec for Container {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        guarded(self.name(), || Ok(self.info(&Clip::open(bytes, limits, self.read)?)))
+        guarded(self.name(), || {
+            let info = Clip::open(bytes, limits, self.read).map(|clip| self.info(&clip));
+            info.or_else(|fault| behind::of(self, bytes, limits, fault)?.probe(bytes, limits))
+        })
     }
 
     /// What the decoder of this stream keeps. A check hands over no frame.
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
         let clip = guarded(self.name(), || Clip::open(bytes, &Limits::default(), self.read).map(|clip| clip.memory()));
-        // What cannot be opened is refused before it is decoded.
-        clip.unwrap_or(u64::from(info.width) * u64::from(info.height) * 3)
+        // What cannot be opened is refused before it is decoded, or decoded by what stands behind.
+        clip.unwrap_or_else(|_| behind::memory(bytes, info))
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, _: &mut Scratch) -> Result<Info, Fault> {
@@ -90,19 +136,8 @@ impl Codec for Container {
             return self.probe(bytes, limits);
         }
         guarded(self.name(), || {
-            let clip = Clip::open(bytes, limits, self.read)?;
-            let mut wanted = clip.track.shown.clone();
-            wanted.sort_unstable();
-            let mut decoded = 0;
-            clip.frames(&wanted, limits, &mut |_, _| {
-                decoded += 1;
-                Ok(())
-            })?;
-            let info = self.info(&clip);
-            if decoded != info.count {
-                return Err(Fault::new(Reason::Corrupt, format!("{decoded} of {} frames decode", info.count)));
-            }
-            Ok(info)
+            let all = self.all(bytes, limits);
+            all.or_else(|fault| behind::of(self, bytes, limits, fault)?.check(bytes, limits))
         })
     }
 
@@ -114,18 +149,8 @@ impl Codec for Container {
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
         let (width, height) = guarded(self.name(), || {
-            let clip = Clip::open(bytes, limits, self.read)?;
-            let frames = match want {
-                Want::Video { times_us } => {
-                    Limits::check("frames", times_us.len() as u64, limits.frames)?;
-                    times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
-                }
-                _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
-            };
-            rgb(&clip, &frames, limits, &mut scratch.bytes)?;
-            scratch.times.clear();
-            scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
-            Ok((clip.picture.width, clip.picture.height))
+            let size = self.wanted(bytes, want, limits, scratch);
+            size.or_else(|fault| behind::of(self, bytes, limits, fault)?.decode(bytes, want, limits, scratch))
         })?;
         Ok(Decoded::Pixels(Pixels {
             data: &scratch.bytes,

@@ -180,8 +180,17 @@ impl Opened {
             match column {
                 OpenColumn::Values(dense) => columns.push((name, Column::Dense(dense))),
                 OpenColumn::Media { forming, times, .. } => {
-                    let own = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
+                    let mut own: Vec<Part> = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
+                    let late = match (&forming, out) {
+                        (Forming::Loose(_), OutColumn::Media { work, .. }) if work.is_clip() => {
+                            Some(late_times(&mut own))
+                        }
+                        _ => None,
+                    };
                     columns.push((name.clone(), forming.close(own)?));
+                    if let Some(late) = late {
+                        columns.push((format!("{name}_pts_us"), Forming::Loose(Some(DType::I64)).close(late)?));
+                    }
                     if let Some(times) = times {
                         let written = self.valid.iter().map(|_| Part::Written).collect();
                         columns.push((format!("{name}_pts_us"), times.close(written)?));
@@ -281,6 +290,19 @@ impl Core {
         chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot)?;
         Ok(Part::Written)
     }
+}
+
+/// Takes the times of frames whose number was known only after decoding.
+fn late_times(parts: &mut [Part]) -> Vec<Part> {
+    let times = parts.iter_mut().map(|part| match part {
+        Part::Loose(late) => {
+            let times = std::mem::take(&mut late.pts_us);
+            let bytes = bytemuck::cast_slice(&times).to_vec();
+            Part::Loose(Late { shape: vec![times.len()], bytes, pts_us: Vec::new() })
+        }
+        _ => Part::Missing,
+    });
+    times.collect()
 }
 
 /// Fills the slot of a null cell, or of padding.

@@ -226,10 +226,17 @@ fn someone_elses_parquet_loads() {
 fn every_kind_of_media_loads_by_its_recipe() {
     let dir = folder();
     let regex = ["--label-regex", r"^(?P<label>\d)_"];
-    for (source, recipe) in [("digits", "digits"), ("clips", "clips"), ("text/shakespeare_20k.txt", "text")] {
+    let all = [
+        ("digits", "digits"),
+        ("clips", "clips"),
+        ("clips_formats", "keyframes"),
+        ("text/shakespeare_20k.txt", "text"),
+    ];
+    for (source, recipe) in all {
         let dataset = dir.path().join(recipe);
         let [flag, value] = if source == "digits" { regex } else { ["--progress", "none"] };
-        dsctl!["ingest", fixture(source), dataset, flag, value].ok();
+        // Four clips are there to be refused.
+        dsctl!["ingest", fixture(source), dataset, flag, value, "--max-errors", "4"].ok();
         let recipe = fixture("recipes").join(recipe).with_extension("toml");
         let one = digests(dsctl!["load", dataset, "--recipe", recipe, "--digest", "--json", "--threads", "1"]);
         let four = digests(dsctl!["load", dataset, "--recipe", recipe, "--digest", "--json", "--threads", "4"]);

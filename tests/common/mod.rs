@@ -68,11 +68,14 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     let mut digits = IngestOptions::default();
     digits.source.label_regex = Some(r"^(?P<label>\d)_".into());
     let images = made("images", &plain);
-    let whole = Made { dataset: images.dataset.clone(), folder: images.folder.clone() };
+    let clips = made("clips", &plain);
+    let again = |made: &Made| Made { dataset: made.dataset.clone(), folder: made.folder.clone() };
+    let (whole, keyframes) = (again(&images), again(&clips));
     vec![
         ("images", images, recipe("images")),
         ("digits", made("digits", &digits), recipe("digits")),
-        ("clips", made("clips", &plain), recipe("clips")),
+        ("clips", clips, recipe("clips")),
+        ("key frames", keyframes, recipe("keyframes")),
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
         ("a huge sample", huge(), recipe("images")),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),

@@ -23,7 +23,8 @@ use std::ffi::CStr;
 use self::clip::Clip;
 use self::convert::Converter;
 use self::raw::Frame;
-use super::track::{mean_rate, microseconds};
+use super::behind;
+use super::track::{keys, mean_rate, microseconds};
 use crate::codec::foreign;
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
@@ -52,8 +53,8 @@ pub(super) const MATROSKA: Muxed = Muxed { format: Format::Matroska, demuxer: c"
 ///
 /// [`Codec::probe`] lists the packets and decodes the first frame: size in pixels as presented, frames, mean rate (per 1,000 s) and the time from
 /// the first frame's beginning to the last one's end. Where packets do not tell which frames there are (times are missing, the file
-/// begins within a group of pictures) it decodes all of them. [`Codec::decode`] takes [`Want::Video`], decoding only what the
-/// wanted frames need, or anything else (all frames), and gives `[frames, height, width, 3]`.
+/// begins within a group of pictures) it decodes all of them. [`Codec::decode`] takes [`Want::Video`] and [`Want::Keys`],
+/// decoding only what the wanted frames need, or anything else (all frames), and gives `[frames, height, width, 3]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Muxed {
     format: Format,
@@ -162,6 +163,10 @@ impl Muxed {
                 let on_display = |time: &i64| times.partition_point(|t| t <= time).saturating_sub(1);
                 Some(times_us.iter().map(on_display).collect())
             }
+            Want::Keys { from_us, to_us, most } => {
+                let facts = |frame: usize| (clip.packets.samples[shown[frame]].key, times[frame]);
+                Some(keys(shown.len(), &facts, from_us..to_us, most))
+            }
             _ => None,
         };
         let count = frames.as_ref().map_or(shown.len(), Vec::len);
@@ -196,11 +201,6 @@ impl Muxed {
             None => clip.size(limits), // nothing is wanted
         }
     }
-
-    /// About how many bytes a check holds beside the payload: the packets, and what the decoder keeps.
-    pub(super) fn held(&self, bytes: &[u8], info: &Info) -> u64 {
-        (bytes.len() as u64).saturating_add(clip::kept(u64::from(info.width) * u64::from(info.height), false))
-    }
 }
 
 impl Codec for Muxed {
@@ -224,7 +224,7 @@ impl Codec for Muxed {
     }
 
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
-        self.held(bytes, info)
+        behind::memory(bytes, info)
     }
 
     fn decode<'s>(

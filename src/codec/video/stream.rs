@@ -6,9 +6,13 @@
 //!
 //! A member for a coding that has one already is tried where the first says that it does not support the stream.
 
+#[cfg(feature = "av1")]
+use super::av1;
+#[cfg(feature = "image")]
+use super::mjpeg;
 use super::picture::{Picture, Planes};
 use super::track::Track;
-use super::{av1, h264, h265, mjpeg, vp9};
+use super::{h264, h265, vp9};
 use crate::codec::Limits;
 use crate::codec::container::Coding;
 use crate::error::{Fault, Reason};
@@ -20,6 +24,7 @@ pub(super) struct Setup<'a> {
     pub(super) record: &'a [u8],
     /// The first sample, if the payload has all of it.
     pub(super) first: Option<&'a [u8]>,
+    #[cfg_attr(not(feature = "image"), allow(dead_code))]
     pub(super) limits: &'a Limits,
 }
 
@@ -44,9 +49,14 @@ const MEMBERS: &[Member] = &[
     Member { coding: Coding::H264, name: "H.264", open: h264::open },
     Member { coding: Coding::H265, name: "H.265", open: h265::open },
     Member { coding: Coding::Vp9, name: "VP9", open: vp9::open },
+    #[cfg(feature = "av1")]
     Member { coding: Coding::Av1, name: "AV1", open: av1::open },
+    #[cfg(feature = "image")]
     Member { coding: Coding::Mjpeg, name: "Motion JPEG", open: mjpeg::open },
 ];
+
+/// Codings that a build may lack, as people call them, and the feature that brings each.
+const FEATURES: &[(Coding, &str, &str)] = &[(Coding::Av1, "AV1", "av1"), (Coding::Mjpeg, "Motion JPEG", "image")];
 
 /// Opens a stream by the first member that supports it.
 pub(super) fn open(coding: &Coding, setup: Setup<'_>) -> Result<Box<dyn Stream>, Fault> {
@@ -60,8 +70,11 @@ pub(super) fn open(coding: &Coding, setup: Setup<'_>) -> Result<Box<dyn Stream>,
         }
     }
     Err(refusal.unwrap_or_else(|| {
-        let what = match coding {
-            Coding::Other(name) => format!("the video is {name}"),
+        let what = match (coding, FEATURES.iter().find(|(lacking, _, _)| lacking == coding)) {
+            (Coding::Other(name), _) => format!("the video is {name}"),
+            (_, Some((_, name, feature))) => {
+                format!("the video is {name}, which needs the crate feature \"{feature}\"")
+            }
             _ => "a video track with the coding of sound".to_owned(),
         };
         let names: Vec<&str> = MEMBERS.iter().map(|member| member.name).collect();

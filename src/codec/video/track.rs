@@ -38,6 +38,26 @@ pub(super) fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fa
         .ok_or_else(|| Fault::new(Reason::Corrupt, "a frame's time is beyond all bounds"))
 }
 
+/// Chooses keys as [`Track::keys`] does, of `frames` frames of which `facts` says whether they are keys, and their times.
+pub(super) fn keys(
+    frames: usize,
+    facts: &dyn Fn(usize) -> (bool, i64),
+    range: std::ops::Range<i64>,
+    most: u64,
+) -> Vec<usize> {
+    let is_key = |frame: &usize| facts(*frame).0;
+    let keys: Vec<usize> = (0..frames).filter(|frame| is_key(frame) && range.contains(&facts(*frame).1)).collect();
+    if keys.is_empty() {
+        let before = (0..frames).rev().find(|frame| is_key(frame) && facts(*frame).1 <= range.start);
+        return vec![before.unwrap_or(0)];
+    }
+    let (all, most) = (keys.len(), usize::try_from(most).unwrap_or(usize::MAX).max(1));
+    if all <= most {
+        return keys;
+    }
+    (0..most).map(|i| keys[(2 * i + 1) * all / (2 * most)]).collect()
+}
+
 /// Mean frames per 1,000 seconds.
 pub(super) fn mean_rate(frames: u64, duration_us: u64) -> u32 {
     let rate = (u128::from(frames) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
@@ -113,6 +133,12 @@ impl Track {
         self.shown.partition_point(|&i| self.samples[i].pts_us <= time_us).saturating_sub(1)
     }
 
+    /// The frames of a range of time that the container calls keys, at most `most` of them, evenly; the last one before it if
+    /// there are none, or the first frame.
+    pub(super) fn keys(&self, range: std::ops::Range<i64>, most: u64) -> Vec<usize> {
+        keys(self.shown.len(), &|frame| (self.samples[self.shown[frame]].key, self.pts(frame)), range, most)
+    }
+
     /// From the first frame's beginning to the last one's end, in microseconds.
     pub(super) fn duration_us(&self) -> u64 {
         let frames = self.shown.len();
@@ -180,5 +206,34 @@ mod tests {
         let frames: Vec<usize> = [-5, 10, 19, 20, 39, 40, 99].iter().map(|&t| track.frame_at(t)).collect();
         assert_eq!(frames, [0, 0, 0, 1, 1, 2, 2]);
         assert_eq!(track.duration_us(), 30 + 20);
+    }
+
+    #[test]
+    fn key_frames_of_a_range() {
+        let mut listing = Listing::new(Medium::Video, 9, &Limits::default());
+        for frame in 0..9 {
+            listing.push(Listed { key: frame % 2 == 0, ..listed(frame * 10, 10) }).unwrap();
+        }
+        let track = Track::new(container::Track {
+            coding: Coding::Mjpeg,
+            record: Vec::new(),
+            listing,
+            scale: (1, 1_000_000),
+            edit: None,
+            exact: true,
+            fragmented: false,
+            channels: 0,
+            rate: 0,
+            bits: 0,
+            delay_ns: 0,
+            colour: Colour::default(),
+        });
+        let keys = |range, most| track.as_ref().unwrap().keys(range, most);
+        assert_eq!(keys(0..90, 99), [0, 2, 4, 6, 8]);
+        assert_eq!(keys(0..90, 2), [2, 6]);
+        assert_eq!(keys(0..90, 1), [4]);
+        assert_eq!(keys(20..40, 9), [2]);
+        assert_eq!(keys(51..60, 9), [4], "the one before");
+        assert_eq!(keys(-9..-5, 9), [0]);
     }
 }
