@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::augment::{Late, Output};
+use crate::augment::{Beside, Late, Output};
 use crate::data::batch::{ByteStrings, Column, Dense, Ragged};
 use crate::data::buffer::{Held, Pool, Region};
 use crate::data::label::Value;
@@ -38,8 +38,8 @@ pub enum Forming {
 /// What one sample brings to the closing of a column.
 #[derive(Debug)]
 pub enum Part {
-    /// It wrote its region.
-    Written,
+    /// It wrote its region; these are its own lengths.
+    Written(Extents),
     /// It made this.
     Loose(Late),
     /// Its cell is null, or it is padding.
@@ -52,10 +52,13 @@ pub fn dense_bytes(samples: usize, dtype: DType, shape: &[usize]) -> Option<usiz
     (isize::try_from(bytes).is_ok()).then_some(bytes)
 }
 
-/// The shape that every sample is padded to: the fixed lengths, and the longest of the others.
+/// The shape that every sample is padded to: the lengths that are fixed or the most there can be, and the longest of the others.
 pub fn padded(output: &Output, extents: &[Extents]) -> Vec<usize> {
     let longest = |axis: usize| extents.iter().filter_map(|e| e.get(axis)).copied().max().unwrap_or(0);
-    let of = |(axis, extent): (usize, &Extent)| if let Extent::Fixed(n) = extent { *n } else { longest(axis) };
+    let of = |(axis, extent): (usize, &Extent)| match extent {
+        Extent::Fixed(n) | Extent::AtMost(n) => *n,
+        Extent::Bounded(_) | Extent::Late => longest(axis),
+    };
     output.shape.iter().enumerate().map(of).collect()
 }
 
@@ -81,8 +84,18 @@ impl Forming {
     /// Joins what the samples brought, in their order.
     pub fn close(self, parts: Vec<Part>) -> Result<Column> {
         match self {
-            Forming::Dense { held, shape, dtype, lengths } => {
+            Forming::Dense { held, shape, dtype, mut lengths } => {
                 let missing = missing(&parts);
+                // What was opened with the most that a sample may be, is told what it is.
+                for (axis, own) in &mut lengths {
+                    for (length, part) in own.iter_mut().zip(&parts) {
+                        if let Part::Written(made) = part
+                            && let Some(made) = made.get(*axis - 1)
+                        {
+                            *length = *made;
+                        }
+                    }
+                }
                 drop(parts);
                 let buffer =
                     held.join().ok_or_else(|| Error::library("closing a batch", "a region is still being written"))?;
@@ -94,7 +107,7 @@ impl Forming {
                 for part in parts {
                     let late = match part {
                         Part::Loose(late) => late,
-                        _ => Late { bytes: Vec::new(), shape: vec![0], pts_us: Vec::new() },
+                        _ => Late { bytes: Vec::new(), shape: vec![0], beside: Vec::new() },
                     };
                     if values.is_empty() {
                         values = late.bytes;
@@ -111,6 +124,20 @@ impl Forming {
             }
         }
     }
+}
+
+/// Takes the numbers that ragged samples have beside them, as the parts of a column of their own.
+pub fn beside(parts: &mut [Part], beside: Beside) -> Vec<Part> {
+    let of = |part: &mut Part| match part {
+        Part::Loose(late) => {
+            let numbers = std::mem::take(&mut late.beside);
+            let places = numbers.len().checked_div(beside.width).unwrap_or(0);
+            let shape = if beside.width == 1 { vec![places] } else { vec![places, beside.width] };
+            Part::Loose(Late { bytes: bytemuck::pod_collect_to_vec(&numbers), shape, beside: Vec::new() })
+        }
+        _ => Part::Missing,
+    };
+    parts.iter_mut().map(of).collect()
 }
 
 /// Which parts are missing; empty if none is.

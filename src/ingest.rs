@@ -1,7 +1,7 @@
 //! The write door: a source becomes a version of a dataset.
 //!
 //! ```text
-//! Source -> Listing (frozen) -> chunks, checked on all cores -> shards in listing order -> journal -> segment -> root -> card
+//! Source -> Listing (frozen) -> chunks, checked and prepared on all cores -> shards in listing order -> journal -> segment -> root -> card
 //! ```
 //!
 //! - The bytes of a dataset follow from the listing and the options alone: not from threads, clocks or paths.
@@ -29,12 +29,13 @@ mod target;
 mod writer;
 
 pub use journal::{JOURNALS, QUARANTINE, Refused};
-pub use options::{Control, IngestOptions, MaxErrors, Progress, Summary};
+pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
 pub use writer::DatasetWriter;
 
 use crate::clock::Mark;
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::prepare::Prepare;
 use crate::shard::read_finished;
 use crate::source::{self, Listing};
 use crate::spool::Spill;
@@ -67,7 +68,9 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     let watch = |entries| control.listed(entries);
     let mut listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
     let mut base = Base::open(&store, &spill)?;
-    let (schema, places) = base.merge(&listing.schema)?;
+    let (mut prepare, stored) = Prepare::new(&options.prepare, &listing.schema, base.schema(), &control.ops)?;
+    let (schema, places) = base.merge(&stored)?;
+    prepare.arrange(&places);
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = Keys::listed(&listing.entries, &spill)?;
@@ -95,15 +98,24 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     })?;
     store.clean_temporaries()?;
     let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
-    let work =
-        Work { listing: &listing, schema: &schema, base: &base, options, control, journal: &journal, report: &report };
+    let work = Work {
+        listing: &listing,
+        schema: &schema,
+        base: &base,
+        prepare: &prepare,
+        options,
+        control,
+        journal: &journal,
+        report: &report,
+    };
     let mut run = Run::new(work, sink, refused, &done, &spill)?;
     let ran = match parallel::pool(options.threads)?.install(|| run.all()) {
         Err(e) if !matches!(e, Error::QuarantineLimit { .. }) => return Err(e),
         ran => ran,
     };
-    let Done { skipped, refused, sink } = run.into_done()?;
+    let Done { skipped, mended, refused, sink } = run.into_done()?;
     let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
+    (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
     summary.quarantine = journal::quarantine(&store, &frozen.key, refused)?;
     ran?;
 

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod loader;
 pub mod parallel;
 pub mod plan;
+pub mod prepare;
 pub mod recipe;
 pub mod registry;
 pub mod rng;
@@ -20,6 +21,8 @@ pub mod source;
 pub mod spool;
 pub mod stats;
 pub mod store;
+#[cfg(feature = "tokenizers")]
+pub mod tokenizer;
 pub mod verify;
 
 pub use error::{Error, Fault, Reason, Result};

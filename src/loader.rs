@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use epoch::Epoch;
 
-use crate::augment::{Chain, Output, Spec};
+use crate::augment::{Beside, Chain, Output};
 use crate::codec::Limits;
 use crate::data::buffer::Pool;
 use crate::data::tensor::DType;
@@ -105,6 +105,14 @@ impl OutColumn {
             OutColumn::Values { name, .. } | OutColumn::Media { name, .. } => name,
         }
     }
+
+    /// What is delivered beside it, as a column of its own.
+    fn beside(&self) -> Option<Beside> {
+        match self {
+            OutColumn::Media { work, .. } => work.chain().and_then(Chain::output).and_then(|o| o.beside),
+            OutColumn::Values { .. } => None,
+        }
+    }
 }
 
 impl Work {
@@ -122,10 +130,6 @@ impl Work {
             Work::Chain(chain) => chain.output().map(|o| o.dtype),
             Work::Bytes => None,
         }
-    }
-
-    fn is_clip(&self) -> bool {
-        self.chain().is_some_and(|chain| matches!(chain.spec(), Spec::Raster { frames: Some(_), .. }))
     }
 
     fn chain(&self) -> Option<&Chain> {
@@ -296,6 +300,7 @@ fn least_memory(dataset: &Dataset, columns: &[OutColumn], batch: usize) -> u64 {
             width: short(width),
             height: short(height),
             count,
+            channels: 1,
             rate: 16_000,
             ..crate::data::info::Info::of(*format)
         };

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub use crate::augment::OpConfig;
 use crate::augment::chain::Chain;
 use crate::augment::{self, Op, OpEntry};
 use crate::codec::Limits;
 use crate::data::feature::Feature;
 use crate::data::index::hex;
+use crate::data::storage::sorted;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -82,16 +84,6 @@ pub struct ColumnRecipe {
     pub raw: bool,
 }
 
-/// One operation by name with its parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpConfig {
-    /// The name in the operation table.
-    pub op: String,
-    /// Its parameters.
-    #[serde(flatten)]
-    pub params: Map<String, Value>,
-}
-
 /// The tables that names in a recipe are looked up in; add members with `registry.ops = registry.ops.with(entry)`.
 #[derive(Debug, Clone)]
 pub struct Registry {
@@ -113,6 +105,12 @@ impl Recipe {
 
     /// As [`Recipe::validate`], with operations from outside the crate.
     pub fn validate_with(&self, registry: &Registry) -> Result<()> {
+        self.check()?;
+        self.columns.iter().try_for_each(|(name, column)| self.ops(name, column, registry).map(|_| ()))
+    }
+
+    /// What can be checked without building an operation.
+    fn check(&self) -> Result<()> {
         if self.batch == 0 {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
         }
@@ -124,19 +122,13 @@ impl Recipe {
                     "operations work on decoded media: drop one of the two",
                 ));
             }
-            self.ops(name, column, registry)?;
         }
         Ok(())
     }
 
     /// Builds the operations of a column, each with its name path.
     fn ops(&self, name: &str, column: &ColumnRecipe, registry: &Registry) -> Result<Vec<(String, Arc<dyn Op>)>> {
-        let build = |(place, config): (usize, &OpConfig)| {
-            let entry = registry.ops.get(&config.op)?;
-            let op = (entry.build)(&Value::Object(config.params.clone()))?;
-            Ok((format!("{name}/{place}:{}", config.op), op))
-        };
-        column.ops.iter().enumerate().map(build).collect()
+        OpConfig::build(&column.ops, name, &registry.ops)
     }
 
     /// The loader of this recipe over a dataset, with the built-in operations.
@@ -149,7 +141,7 @@ impl Recipe {
 
     /// As [`Recipe::loader`], with operations from outside the crate.
     pub fn loader_with(&self, dataset: impl Into<Arc<Dataset>>, registry: &Registry) -> Result<Loader> {
-        self.validate_with(registry)?;
+        self.check()?;
         let dataset = dataset.into();
         if let Some(split) = &self.split
             && !dataset.splits().contains_key(split)
@@ -193,7 +185,7 @@ impl Recipe {
         registry: &Registry,
     ) -> Result<OutColumn> {
         let name = name.to_owned();
-        let Some(kind) = feature.kind() else {
+        if !feature.is_payload() {
             if recipe.raw || !recipe.ops.is_empty() {
                 return Err(Error::config(
                     format!("column {name:?} ({}) has operations", feature.name()),
@@ -207,42 +199,38 @@ impl Recipe {
             };
             let class = matches!(feature, Feature::ClassLabel { .. });
             return Ok(OutColumn::Values { name, index, dtype, class });
-        };
+        }
         let work = if recipe.raw {
             Work::Bytes
         } else {
-            Work::Chain(Chain::compile(kind, self.ops(&name, recipe, registry)?, self.fuse)?)
+            Work::Chain(Chain::stored(feature, self.ops(&name, recipe, registry)?, self.fuse)?)
         };
         Ok(OutColumn::Media { name, index, work })
     }
 
-    /// SHA-256 over everything that can change a batch, with the versions of plan and operations. What only changes the
-    /// execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
+    /// SHA-256 over everything that can change a batch, with the versions of plan and operations, and of files that operations
+    /// name what is in them. What only changes the execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
     fn digest(&self, columns: &[OutColumn], registry: &Registry) -> Result<String> {
         let mut described = Vec::new();
         for column in columns {
             let recipe = self.columns.get(column.name()).cloned().unwrap_or_default();
+            let built: Vec<&dyn Op> = match column {
+                OutColumn::Media { work: Work::Chain(chain), .. } => chain.ops().collect(),
+                _ => Vec::new(),
+            };
             let mut ops = Vec::new();
-            for config in &recipe.ops {
+            for (config, op) in recipe.ops.iter().zip(built) {
                 let version = registry.ops.get(&config.op)?.version;
-                ops.push(json!([config.op, version, sorted(&Value::Object(config.params.clone()))]));
+                let mut params = config.params.clone();
+                for (name, sha256) in op.files() {
+                    params.insert(name.to_owned(), json!({ "sha256": sha256 }));
+                }
+                ops.push(json!([config.op, version, sorted(&Value::Object(params))]));
             }
             described.push(json!([column.name(), recipe.raw, ops]));
         }
         let all = json!([PLAN_VERSION, self.split, self.seed, self.order, self.batch, self.tail, described]);
         Ok(hex(&Sha256::digest(all.to_string().as_bytes())))
-    }
-}
-
-/// The value with every object's keys in order.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let ordered: BTreeMap<&String, Value> = map.iter().map(|(k, v)| (k, sorted(v))).collect();
-            json!(ordered)
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        other => other.clone(),
     }
 }
 

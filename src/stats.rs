@@ -13,6 +13,8 @@ use crate::data::feature::{Column, Feature};
 use crate::data::index::{Payload, Row};
 use crate::data::info::Kind;
 use crate::data::label::Value;
+use crate::data::profile::Profile;
+use crate::data::storage::Storage;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -59,6 +61,9 @@ pub struct ColumnStats {
     pub name: String,
     /// What it holds ([`Feature::name`]).
     pub feature: &'static str,
+    /// What made its payloads of the source's, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Storage>,
     /// Cells that are absent.
     pub nulls: u64,
     /// What there is to say of the feature.
@@ -92,6 +97,12 @@ pub struct MediaStats {
     /// Recordings of each sample rate, in Hz.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rates: BTreeMap<u32, u64>,
+    /// Pictures and clips that are turned to be shown, by EXIF's number (2 to 8).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub turned: BTreeMap<u32, u64>,
+    /// Pictures that carry a colour profile (ICC) other than sRGB, by its name. Pixels are not converted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<&'static str, u64>,
     /// Encoded bytes.
     pub bytes: Spread,
     /// Pixels across.
@@ -206,7 +217,7 @@ pub fn stats(dataset: &Dataset, options: &StatsOptions, watch: &dyn Fn(u64, u64)
         stats.splits.insert(name.clone(), of_index(dataset, &rows));
         samples.push((name, evenly(&rows, options.decode)));
     }
-    let pictured = |c: &Column| c.feature.kind().is_some_and(|k| k != Kind::Text);
+    let pictured = |c: &Column| c.feature.kind().is_some_and(|k| !matches!(k, Kind::Text | Kind::Tensor));
     let columns: Vec<usize> =
         (0..).zip(&dataset.schema().columns).filter(|(_, c)| pictured(c)).map(|(i, _)| i).collect();
     let total = samples.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>() * columns.len() as u64;
@@ -261,7 +272,7 @@ fn of_index(dataset: &Dataset, rows: &[u64]) -> SplitStats {
             Feature::Bool => Measures::True(0),
             _ => Measures::Media(Box::default()),
         };
-        ColumnStats { name: c.name.clone(), feature: c.feature.name(), nulls: 0, of }
+        ColumnStats { name: c.name.clone(), feature: c.feature.name(), stored: c.stored.clone(), nulls: 0, of }
     });
     let mut columns: Vec<ColumnStats> = columns.collect();
     for row in rows {
@@ -304,10 +315,16 @@ impl MediaStats {
         let kind = info.format.kind();
         *self.formats.entry(info.format.name()).or_default() += 1;
         self.bytes.add(payload.length as f64);
-        if kind != Kind::Text {
+        if !matches!(kind, Kind::Text | Kind::Tensor) {
             *self.channels.entry(info.channels).or_default() += 1;
         }
-        if matches!(kind, Kind::Image | Kind::Video) {
+        if !info.orientation.is_stored() {
+            *self.turned.entry(info.orientation.code()).or_default() += 1;
+        }
+        if info.profile != Profile::Srgb {
+            *self.profiles.entry(info.profile.name()).or_default() += 1;
+        }
+        if matches!(kind, Kind::Image | Kind::Video) || info.width != 0 {
             self.width.add(f64::from(info.width));
             self.height.add(f64::from(info.height));
         }
@@ -317,7 +334,7 @@ impl MediaStats {
         if matches!(kind, Kind::Audio | Kind::Video) {
             self.seconds.add(info.duration_us as f64 / 1e6);
         }
-        if kind != Kind::Image {
+        if kind != Kind::Image && (kind != Kind::Tensor || info.count != 0) {
             self.length.add(info.count as f64);
         }
     }
@@ -342,10 +359,10 @@ fn sum(dataset: &Dataset, row: u64, column: usize, tools: &mut (Scratch, Vec<u8>
     };
     let decoded = codec::by_format(payload.info.format).and_then(|codec| {
         codec::guarded(codec.name(), || {
-            Ok(match codec.decode(bytes, want, &Limits::default(), scratch)? {
+            Ok(match codec::decode_shown(codec, bytes, want, &payload.info, &Limits::default(), scratch)? {
                 Decoded::Pixels(pixels) => Some(of_pixels(pixels.data)),
                 Decoded::Wave(wave) => Some(of_samples(wave.data)),
-                Decoded::Text(_) => None,
+                Decoded::Text(_) | Decoded::Elements(_) => None,
             })
         })
     });

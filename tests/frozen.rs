@@ -12,7 +12,7 @@ use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::plan::State;
 use feedstock::recipe::Recipe;
-use feedstock::verify::verify;
+use feedstock::verify::{rebuild_index, verify};
 use feedstock::{Error, open};
 use serde_json::{Map, json};
 
@@ -123,7 +123,7 @@ fn a_newer_format_is_refused_and_named() {
     copy(&frozen().join("dataset"), dir.path());
     let root = dir.path().join(".dsctl/versions/00000000000000000002.json");
     let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&root).unwrap()).unwrap();
-    manifest["format_version"] = json!(2);
+    manifest["format_version"] = json!(3);
     // Something that only a newer program knows: the version is looked at before it.
     manifest["tomorrow"] = json!({});
     std::fs::write(&root, manifest.to_string()).unwrap();
@@ -135,7 +135,7 @@ fn a_newer_format_is_refused_and_named() {
     ];
     for result in refused {
         let error = result.unwrap_err();
-        assert!(matches!(error, Error::FormatVersion { found: 2, supported: 1, .. }), "{error}");
+        assert!(matches!(error, Error::FormatVersion { found: 3, supported: 2, .. }), "{error}");
         assert!(error.to_string().contains("newer feedstock"), "{error}");
     }
     assert_eq!(Dataset::open_version(dir.path(), 1).unwrap().version(), Some(1), "the version before still opens");
@@ -149,7 +149,7 @@ fn it_can_be_added_to() {
     let source = dir.path().join("more");
     write_source(
         &source,
-        &[("photo.jpg", "images/test/pants/002_422_progressive.jpg")],
+        &[("photo.jpg", "images_turned/jpeg_6.jpg")],
         &[
             json!({"file_name": "photo.jpg", "label": "bat", "split": "test", "count": 1, "score": 2.5, "checked": true, "note": "new"}),
         ],
@@ -162,6 +162,19 @@ fn it_can_be_added_to() {
     assert_eq!(now["rows"].as_array().unwrap()[..old.len()], old[..]);
     assert_eq!(now["classes"], json!(["cat", "dog", "ant", "bat"]));
     assert!(verify(&target, true).unwrap().findings.is_empty());
+    // Rows from before orientation was read stay as they are stored, new ones are as they are shown.
+    let dataset = Dataset::open(&target).unwrap();
+    let turned = |id: &str| {
+        let row = (0..dataset.rows()).find(|r| dataset.index().row(*r).id() == id).unwrap();
+        let info = dataset.index().row(row).payload(0).unwrap().info;
+        (info.orientation.code(), info.width, info.height)
+    };
+    assert_eq!((turned("f.jpg"), turned("photo.jpg")), ((0, 64, 48), (6, 27, 43)));
+    // Segments over shards of both formats are made again as they were.
+    for segment in std::fs::read_dir(target.join(".dsctl/segments")).unwrap().map(|e| e.unwrap().path()) {
+        std::fs::remove_file(&segment).unwrap();
+        assert_eq!(rebuild_index(&target).unwrap(), [segment]);
+    }
     let state = State::from_json(&read("state.json")).unwrap();
     let before = Arc::new(Dataset::open_version(&target, 2).unwrap());
     assert_eq!(digests(recipe().loader(before).unwrap().resume(&state).unwrap()), want["remaining"]);

@@ -7,6 +7,7 @@ use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::plan::{Order, Tail};
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
+use feedstock::ingest::InvalidUtf8;
 use feedstock::source::{SplitDirs, TextUnit};
 use serde_json::{Value, json};
 
@@ -100,13 +101,25 @@ fn the_recipe_schema_is_the_recipe() {
     }
 }
 
+/// The manifest of a fixture's dataset.
+fn made_of(source: &str, options: &feedstock::ingest::IngestOptions) -> Value {
+    let made = made(source, options);
+    let root = made.dataset.root().join(".dsctl/versions/00000000000000000001.json");
+    serde_json::from_str(&std::fs::read_to_string(root).unwrap()).unwrap()
+}
+
 #[test]
 fn the_manifest_and_state_schemas_are_what_is_written() {
     let made = made("images", &feedstock::ingest::IngestOptions::default());
-    let root = made.dataset.root().join(".dsctl/versions/00000000000000000001.json");
-    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(root).unwrap()).unwrap();
+    let manifest = made_of("images", &feedstock::ingest::IngestOptions::default());
     assert!(hold(&manifest, &schema("manifest"), "manifest") >= 5);
     complete(&manifest, &schema("manifest"), "manifest");
+    let prepare = json!({"columns": {"image": {"ops": [{"op": "to", "dtype": "f16"}]}}});
+    let prepare = serde_json::from_value(prepare).unwrap();
+    let prepared = feedstock::ingest::IngestOptions { prepare, ..Default::default() };
+    let prepared = made_of("images", &prepared);
+    assert_eq!(prepared["schema"][0]["feature"]["type"], "tensor");
+    assert!(hold(&prepared, &schema("manifest"), "manifest") >= 7);
     let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
     hold(&json!(state), &schema("state"), "state");
     complete(&json!(state), &schema("state"), "state");
@@ -114,14 +127,17 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
 
 #[test]
 fn the_config_schema_is_what_an_ingest_takes() {
-    let value = json!(feedstock::ingest::IngestOptions::default());
+    let mut options = feedstock::ingest::IngestOptions::default();
+    options.source.text_window = Some(feedstock::source::TextWindow::default());
+    let value = json!(options);
     assert!(hold(&value, &schema("config"), "config") >= 3);
     complete(&value, &schema("config"), "config");
     let properties = schema("config")["properties"].clone();
     for (at, values) in [
         ("check", json!([Check::Header, Check::Entropy, Check::Decode])),
         ("max_errors", json!(["10|1%", 25])),
-        ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File])),
+        ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File, TextUnit::Window])),
+        ("invalid_utf8", json!([InvalidUtf8::Refuse, InvalidUtf8::Replace])),
         ("/source/split_dirs", json!([SplitDirs::Auto, SplitDirs::Yes, SplitDirs::No])),
         ("/source/kind", json!([Kind::Image, Kind::Audio, Kind::Video, Kind::Text, null])),
     ] {

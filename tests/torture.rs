@@ -287,3 +287,48 @@ fn a_full_disk_is_an_error_and_not_a_damage() {
         assert_eq!(files(&dataset), whole.files, "part {part}");
     }
 }
+
+/// What is stored of a payload is made again the same: log-mels and smaller pictures, killed and run again on other threads.
+#[test]
+fn what_is_made_of_payloads_is_killed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    for (name, source, prepare) in [
+        ("small", "images", r#"{"image": {"max_side": 40}}"#),
+        (
+            "mels",
+            "digits",
+            r#"{"columns": {"audio": {"ops": [{"op": "resample", "rate": 16000}, {"op": "log_mel"}]}}}"#,
+        ),
+    ] {
+        let run = |dataset: &Path, threads: usize, disk: Option<Arc<FaultDisk>>| {
+            let mut control = Control::default();
+            if let Some(disk) = disk {
+                control.disk = Some(disk);
+            }
+            let prepare = serde_json::from_str(prepare).unwrap();
+            let options = IngestOptions { shard_bytes: 6_000, threads, prepare, ..Default::default() };
+            (ingest(&fixtures.join(source), dataset, &options, &control), control.decodes.load(Ordering::Relaxed))
+        };
+        let whole = dir.path().join(format!("{name}-whole"));
+        let disk = Arc::new(FaultDisk::new(Kill::Never));
+        let (summary, entries) = run(&whole, 1, Some(Arc::clone(&disk)));
+        assert!(summary.unwrap().shards >= 4);
+        let undisturbed = files(&whole);
+        let written: u64 = disk.seen().iter().filter(|s| s.op == Op::Write).map(|s| s.bytes as u64).sum();
+        let mut spared = 0;
+        for draw in 0..10 {
+            let byte = written * draw / 10 + 11;
+            let target = dir.path().join(format!("{name}-{draw}"));
+            let faulty = Arc::new(FaultDisk::new(Kill::AtByte(byte)));
+            let killed = run(&target, 4, Some(Arc::clone(&faulty))).0;
+            assert!(killed.is_err() && faulty.died().is_some());
+            let before = if Dataset::open(&target).is_ok() { entries } else { journaled(&target) };
+            let (again, decodes) = run(&target, 2, None);
+            assert_eq!((again.unwrap().version, decodes), (1, entries - before), "{name}, byte {byte}");
+            assert_eq!(files(&target), undisturbed, "{name}, byte {byte} of {written}");
+            spared += before;
+        }
+        assert!(spared > 0, "{name}: every entry was decoded again");
+    }
+}

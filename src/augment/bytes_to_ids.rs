@@ -64,10 +64,15 @@ impl BytesToIds {
 
 impl Op for BytesToIds {
     fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
-        if *input != Spec::Text {
+        let Spec::Text { bytes } = *input else {
             return Err(refused(NAME, "text", input.name()));
-        }
-        let length = self.pad_to.map_or(Extent::Bounded(Fact::Count), |n| Extent::Fixed(n as usize));
+        };
+        let length = match (self.pad_to, bytes, self.max_len) {
+            (Some(n), ..) => Extent::Fixed(n as usize),
+            (None, Extent::Bounded(_), _) => Extent::Bounded(Fact::Count),
+            (None, _, Some(most)) => Extent::AtMost(most as usize),
+            (None, ..) => Extent::Late,
+        };
         Ok(Spec::Tensor { dtype: DType::I64, shape: vec![length] })
     }
 

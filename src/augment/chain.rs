@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::slot::{self, SlotMut};
-use super::{Draw, Lowered, Op, Spec, Tools};
+use super::slot::{self, Beside, SlotMut};
+use super::{Draw, Elements, Lowered, Op, Spec, Tools};
 use crate::codec::{Codec, Limits};
+use crate::data::feature::Feature;
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::Labels;
+use crate::data::packed::TensorType;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::rng::Key;
@@ -26,6 +28,8 @@ pub struct Output {
     pub shape: Vec<Extent>,
     /// What a slot holds beyond a sample's own extents, as a number of `dtype`.
     pub pad: f64,
+    /// What is delivered beside the elements.
+    pub beside: Option<Beside>,
 }
 
 impl Output {
@@ -58,8 +62,33 @@ pub struct Late {
     pub bytes: Vec<u8>,
     /// The lengths of the axes; for text its bytes.
     pub shape: Vec<usize>,
-    /// For clips: presentation times in microseconds.
-    pub pts_us: Vec<i64>,
+    /// The numbers beside the elements ([`Output::beside`]).
+    pub beside: Vec<i64>,
+}
+
+/// Finished media, taken apart.
+pub(super) struct Made {
+    pub(super) data: Elements,
+    pub(super) shape: Vec<usize>,
+    /// The offsets of tokens.
+    pub(super) offsets: Vec<i64>,
+}
+
+impl Made {
+    /// Writes all of it into a slot.
+    pub(super) fn place(&self, slot: &mut SlotMut<'_>, output: &Output, pts_us: &[i64]) -> Result<(), Fault> {
+        slot::place(&self.data, &self.shape, slot, output.pad)?;
+        slot.numbers(output.beside, self.beside(output, pts_us), self.shape.first().copied().unwrap_or(0))
+    }
+
+    /// The numbers that go beside the elements: the offsets of tokens, the times of frames.
+    pub(super) fn beside<'a>(&'a self, output: &Output, pts_us: &'a [i64]) -> &'a [i64] {
+        match output.beside {
+            Some(Beside::OFFSETS) => &self.offsets,
+            Some(_) => pts_us,
+            None => &[],
+        }
+    }
 }
 
 /// One payload and how to decode it.
@@ -82,11 +111,14 @@ pub(super) struct Step {
 #[derive(Debug, Clone)]
 pub struct Chain {
     pub(super) kind: Kind,
+    /// What goes in, where the payload does not say it.
+    pub(super) tensor: Option<TensorType>,
     pub(super) steps: Vec<Step>,
     pub(super) spec: Spec,
     pub(super) output: Option<Output>,
-    #[cfg_attr(not(any(feature = "image", feature = "video")), allow(dead_code))]
     pub(super) fuse: bool,
+    /// Recordings come with all their channels, and an operation says what becomes of them; else they are mixed to their mean.
+    pub(super) keeps_channels: bool,
 }
 
 impl Chain {
@@ -96,9 +128,39 @@ impl Chain {
     /// # Errors
     /// [`Error::Config`] names the first operation that cannot take what the one in front of it gives.
     pub fn compile(kind: Kind, ops: Vec<(String, Arc<dyn Op>)>, fuse: bool) -> Result<Self> {
-        let mut spec = Spec::decoded(kind);
-        let mut pad = 0.0;
+        Chain::stored(&Feature::of(kind), ops, fuse)
+    }
+
+    /// As [`Chain::compile`], for what a column holds.
+    ///
+    /// # Errors
+    /// Those of [`Chain::compile`], and a column that holds no payloads.
+    pub fn stored(feature: &Feature, ops: Vec<(String, Arc<dyn Op>)>, fuse: bool) -> Result<Self> {
+        let Some((kind, mut spec)) = feature.kind().zip(Spec::stored(feature)) else {
+            return Err(Error::library("compiling a chain", format!("a column of {} has no payloads", feature.name())));
+        };
+        let tensor = if let Feature::Tensor(tensor) = feature { Some(tensor.clone()) } else { None };
+        let mut pad = tensor.as_ref().map_or(0.0, |tensor| tensor.pad);
+        let trial = invented(kind);
+        let lowered = |op: &dyn Op| op.lower(&op.draw(&trial, Key::new(0)));
+        let mut keeps_channels = false;
+        if let Spec::Wave { channels, .. } = &mut spec
+            && ops.iter().any(|(_, op)| lowered(&**op) == Lowered::Channels)
+        {
+            (keeps_channels, *channels) = (true, Some(Extent::Bounded(Fact::Channels)));
+        }
+        let mut front = true;
         for (place, (path, op)) in ops.iter().enumerate() {
+            let lowered = lowered(&**op);
+            if lowered == Lowered::Channels && !front {
+                return Err(Error::config(
+                    format!(
+                        "{path}: channels are chosen while decoding, and other operations are in front of this one"
+                    ),
+                    "move it to the front of the column's operations; only a \"time_crop\" may stand before it",
+                ));
+            }
+            front &= matches!(lowered, Lowered::Range(..) | Lowered::Channels);
             let next = op.spec(&spec).map_err(|fault| {
                 Error::config(
                     format!("{path}: {}", fault.message),
@@ -106,8 +168,7 @@ impl Chain {
                 )
             })?;
             // Frames are chosen while decoding, so the choice is looked for on the facts of an invented clip.
-            let trial = op.draw(&invented(kind), Key::new(0));
-            if matches!(op.lower(&trial), Lowered::Frames(_)) && (place > 0 || kind != Kind::Video) {
+            if matches!(lowered, Lowered::Frames(_)) && (place > 0 || kind != Kind::Video) {
                 return Err(Error::config(
                     format!(
                         "{path}: frames are chosen while decoding, and this operation is not the first of a video column"
@@ -118,9 +179,14 @@ impl Chain {
             pad = op.padding(pad);
             spec = next;
         }
-        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad });
+        let beside = match &spec {
+            Spec::Raster { frames: Some(_), .. } => Some(Beside::TIMES),
+            Spec::Tokens { .. } => Some(Beside::OFFSETS),
+            _ => None,
+        };
+        let output = spec.output().map(|(dtype, shape)| Output { dtype, shape, pad, beside });
         let steps = ops.into_iter().map(|(path, op)| Step { path, op }).collect();
-        Ok(Chain { kind, steps, spec, output, fuse })
+        Ok(Chain { kind, tensor, steps, spec, output, fuse, keeps_channels })
     }
 
     /// What the chain delivers. `None`: text, as bytes, by [`Chain::run_late`].
@@ -131,6 +197,11 @@ impl Chain {
     /// What flows out of the last operation.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The first operation that draws from its key, by its name path.
+    pub fn random(&self) -> Option<&str> {
+        self.steps.iter().find(|step| step.op.is_random()).map(|step| step.path.as_str())
     }
 
     /// The kind of media that goes in.
@@ -156,11 +227,17 @@ impl Chain {
         Drawn { draws, source: *info, facts }
     }
 
-    /// The sample's own lengths, axis by axis; 0 on a Late axis. Empty for text.
+    /// The operations, in order.
+    pub fn ops(&self) -> impl Iterator<Item = &dyn Op> {
+        self.steps.iter().map(|s| &*s.op)
+    }
+
+    /// The sample's own lengths, axis by axis, as far as they are known: the most there can be on an AtMost axis, 0 on a Late
+    /// one. Empty for text.
     pub fn extents(&self, drawn: &Drawn) -> SmallVec<[usize; 4]> {
         let shape = self.output.as_ref().map(|o| o.shape.as_slice()).unwrap_or_default();
         let length = |extent: &Extent| match extent {
-            Extent::Fixed(n) => *n,
+            Extent::Fixed(n) | Extent::AtMost(n) => *n,
             Extent::Bounded(fact) => drawn.facts.fact(*fact),
             Extent::Late => 0,
         };
@@ -171,11 +248,15 @@ impl Chain {
     /// `usize::MAX` where that is beyond counting. To be held against a budget before buffers are made: facts come from untrusted
     /// headers.
     pub fn bytes(&self, drawn: &Drawn) -> usize {
-        let (size, shape) = self.output.as_ref().map_or((1, &[][..]), |o| (o.dtype.size(), o.shape.as_slice()));
         // A late length is at most the count that the facts state.
-        let late = shape.iter().filter(|e| **e == Extent::Late).map(|_| drawn.facts.fact(Fact::Count));
-        let known = self.extents(drawn).into_iter().zip(shape).filter(|(_, e)| **e != Extent::Late).map(|(n, _)| n);
-        known.chain(late).fold(size, usize::saturating_mul)
+        let most = drawn.facts.fact(Fact::Count);
+        let Some(output) = &self.output else { return most };
+        let axes = output.shape.iter().zip(self.extents(drawn));
+        let elements = axes.fold(1usize, |n, (extent, length)| {
+            n.saturating_mul(if *extent == Extent::Late { most } else { length })
+        });
+        let places = elements.saturating_mul(output.beside.filter(|b| *b == Beside::OFFSETS).map_or(0, |b| b.width * 8));
+        elements.saturating_mul(output.dtype.size()).saturating_add(places)
     }
 
     /// Moves a sample's labels as its pixels are moved.
@@ -191,7 +272,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Decodes a payload and writes one slot, every byte of it.
+    /// Decodes a payload and writes one slot, every byte of it. Returns the sample's own lengths, axis by axis.
     ///
     /// # Errors
     /// A payload that is not what its facts say, an operation that refuses the sample, or a slot too small for
@@ -204,7 +285,7 @@ impl Chain {
         limits: &Limits,
         tools: &mut Tools,
         mut slot: SlotMut<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<SmallVec<[usize; 4]>, Fault> {
         let Some(output) = self.output.as_ref().filter(|o| !o.is_late()) else {
             return Err(Fault::new(
                 Reason::WrongMedia,
@@ -216,14 +297,13 @@ impl Chain {
         self.admit(drawn, limits)?;
         let job = Job { payload, codec, limits };
         #[cfg(any(feature = "image", feature = "video"))]
-        if self.run_fused(drawn, job, tools, &mut slot, output, &extents)? {
-            return Ok(());
+        if let Some(made) = self.run_fused(drawn, job, tools, &mut slot, output, &extents)? {
+            return Ok(made);
         }
         let (media, pts_us) = self.media(drawn, job, tools)?;
-        let (data, shape) = self.finished(drawn, media)?;
-        slot::place(&data, &shape, &mut slot, output.pad)?;
-        let frames = if self.kind == Kind::Video { extents.first().copied().unwrap_or(0) } else { 0 };
-        slot.times(&pts_us, frames)
+        let made = self.finished(drawn, media)?;
+        made.place(&mut slot, output, &pts_us)?;
+        Ok(SmallVec::from_vec(made.shape))
     }
 
     /// Decodes a payload of a column whose length is known only afterwards: text, or an operation with a Late axis.
@@ -243,10 +323,12 @@ impl Chain {
         let (media, pts_us) = self.media(drawn, Job { payload, codec, limits }, tools)?;
         if let super::Media::Text(text) = media {
             let bytes = text.into_bytes();
-            return Ok(Late { shape: vec![bytes.len()], bytes, pts_us });
+            self.promised(drawn, bytes.len())?;
+            return Ok(Late { shape: vec![bytes.len()], bytes, beside: Vec::new() });
         }
-        let (data, shape) = self.finished(drawn, media)?;
-        Ok(Late { bytes: slot::into_bytes(data), shape, pts_us })
+        let made = self.finished(drawn, media)?;
+        let beside = self.output.as_ref().map_or_else(Vec::new, |output| made.beside(output, &pts_us).to_vec());
+        Ok(Late { bytes: slot::into_bytes(made.data), shape: made.shape, beside })
     }
 
     /// Holds every operation's result, as the facts tell it, against the limits: a picture of 1 x 60,000 pixels is small
@@ -263,15 +345,26 @@ impl Chain {
             Limits::check("pixels", pixels, limits.pixels).map_err(over)?;
             match self.kind {
                 Kind::Video => Limits::check("frames", facts.count, limits.frames).map_err(over)?,
-                Kind::Audio => Limits::check("samples", facts.count, limits.samples).map_err(over)?,
-                Kind::Image | Kind::Text => {}
+                Kind::Audio => {
+                    let channels = if self.keeps_channels { u64::from(facts.channels) } else { 1 };
+                    Limits::check("samples", facts.count.saturating_mul(channels), limits.samples).map_err(over)?;
+                }
+                Kind::Image | Kind::Text | Kind::Tensor => {}
             }
         }
         Limits::check("bytes of the finished sample", self.bytes(drawn) as u64, limits.decoded_bytes)
     }
 
+    /// Holds a length that became known late against the most that was counted for it.
+    fn promised(&self, drawn: &Drawn, length: usize) -> Result<(), Fault> {
+        match self.kind {
+            Kind::Text => Limits::check("the length after the operations", length as u64, drawn.facts.count),
+            _ => Ok(()),
+        }
+    }
+
     /// Holds finished media against what the chain promised, and takes it apart.
-    pub(super) fn finished(&self, drawn: &Drawn, media: super::Media) -> Result<(super::Elements, Vec<usize>), Fault> {
+    pub(super) fn finished(&self, drawn: &Drawn, media: super::Media) -> Result<Made, Fault> {
         let got = slot::shape_of(&media);
         let agrees = match (&got, &self.output) {
             (Some((dtype, shape)), Some(output)) => {
@@ -279,12 +372,26 @@ impl Chain {
                 let axes = output.shape.iter().zip(&extents);
                 *dtype == output.dtype
                     && shape.len() == extents.len()
-                    && axes.zip(shape).all(|((extent, want), got)| *extent == Extent::Late || want == got)
+                    && axes.zip(shape).all(|((extent, want), got)| match extent {
+                        Extent::Late => true,
+                        Extent::AtMost(most) => got <= most,
+                        _ => want == got,
+                    })
             }
             _ => false,
         };
         match (media, got) {
-            (media, Some((_, shape))) if agrees => Ok((media.into_elements(), shape)),
+            (super::Media::Tokens { ids, offsets }, Some((_, shape))) if agrees => {
+                self.promised(drawn, ids.len())?;
+                Ok(Made { data: Elements::I64(ids), shape, offsets: offsets.into_flattened() })
+            }
+            (media, Some((_, shape))) if agrees => {
+                let late = self.output.iter().flat_map(|o| &o.shape).zip(&shape).filter(|(e, _)| **e == Extent::Late);
+                for (_, length) in late {
+                    self.promised(drawn, *length)?;
+                }
+                Ok(Made { data: media.into_elements(), shape, offsets: Vec::new() })
+            }
             (_, got) => {
                 let extents = self.extents(drawn);
                 Err(unlike(&got, self.output.as_ref().map(|o| (o.dtype, extents.as_slice()))))
@@ -298,13 +405,15 @@ pub(super) fn unlike(got: &Option<(DType, Vec<usize>)>, want: Option<(DType, &[u
     Fault::new(Reason::Corrupt, format!("the operations made {got:?} of it, and by its facts it should be {want:?}"))
 }
 
-/// Facts of no real payload: one second of 64 x 48 pixels, 16 kHz, 16 frames.
+/// Facts of no real payload: one second of 64 x 48 pixels, 16 frames; a week at 16 kHz, which no crop by time lies behind.
 fn invented(kind: Kind) -> Info {
     let format = match kind {
         Kind::Image => Format::Png,
         Kind::Audio => Format::Wav,
         Kind::Video => Format::Mp4,
         Kind::Text => Format::Utf8,
+        Kind::Tensor => Format::Tensor,
     };
-    Info { width: 64, height: 48, channels: 1, rate: 16_000, count: 16, duration_us: 1_000_000, ..Info::of(format) }
+    let count = if kind == Kind::Audio { 7 * 86_400 * 16_000 } else { 16 };
+    Info { width: 64, height: 48, channels: 1, rate: 16_000, count, duration_us: 1_000_000, ..Info::of(format) }
 }

@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use super::chain::{Chain, Drawn, Job};
 use super::pass::{self, Finish, Level, View};
 use super::scale::Scaler;
-use super::slot::{self, SlotMut};
+use super::slot::SlotMut;
 use super::{Elements, Geometry, Lowered, Media, Output, Raster, Store, Tools, run, to};
 use crate::clock::Mark;
-use crate::codec::{Decoded, Pixels, Rect, Want};
+use crate::codec::{Decoded, Pixels, Rect, Want, decode_shown};
 use crate::data::info::Kind;
 use crate::data::tensor::{DType, Layout};
 use crate::error::{Fault, Reason};
@@ -163,7 +163,8 @@ fn scale(scaler: &mut Scaler, view: View<'_>, rows: usize, to: (u32, u32), out: 
 }
 
 impl Chain {
-    /// Runs a chain of pictures or clips the fused way. `false`: this chain has none, and nothing was done.
+    /// Runs a chain of pictures or clips the fused way, and returns the lengths of the axes. `None`: this chain has none, and
+    /// nothing was done.
     pub(super) fn run_fused(
         &self,
         drawn: &Drawn,
@@ -172,9 +173,9 @@ impl Chain {
         slot: &mut SlotMut<'_>,
         output: &Output,
         extents: &[usize],
-    ) -> Result<bool, Fault> {
+    ) -> Result<Option<SmallVec<[usize; 4]>>, Fault> {
         if !self.fuse || !matches!(self.kind, Kind::Image | Kind::Video) {
-            return Ok(false);
+            return Ok(None);
         }
         let program = Program::new(self, drawn)?;
         let still = self.kind == Kind::Image;
@@ -186,7 +187,7 @@ impl Chain {
             _ => ((0, 0), 0),
         };
         if complete && channels != 3 {
-            return Ok(false); // a slot with room for more channels: nothing that the last pass writes
+            return Ok(None); // a slot with room for more channels: nothing that the last pass writes
         }
         let chosen = self.chosen(drawn);
         let region = program.region();
@@ -198,7 +199,7 @@ impl Chain {
         };
         let Tools { scratch, own, decode_nanos } = tools;
         let mark = Mark::now();
-        let decoded = job.codec.decode(job.payload, want, job.limits, scratch)?;
+        let decoded = decode_shown(job.codec, job.payload, want, &drawn.source, job.limits, scratch)?;
         *decode_nanos += mark.nanos();
         let Decoded::Pixels(pixels) = decoded else {
             return Err(Fault::new(Reason::WrongMedia, "the payload holds no pixels"));
@@ -223,9 +224,9 @@ impl Chain {
                 return Err(super::chain::unlike(&Some((dtype, made.to_vec())), Some((output.dtype, extents))));
             }
             slot.pad(dtype, extents, output.pad);
-            slot.times(pixels.pts_us, if still { 0 } else { pixels.frames })?;
+            slot.numbers(output.beside, pixels.pts_us, pixels.frames)?;
             program.write(&pixels, own.state(), plane, slot.bytes)?;
-            return Ok(true);
+            return Ok(Some(made));
         }
 
         let values = pixels.frames * width * height * 3;
@@ -242,10 +243,9 @@ impl Chain {
         let raster = Raster { data, frames: pixels.frames, still, width, height, layout: program.finish.layout };
         let pts_us = pixels.pts_us.to_vec();
         let media = self.apply_from(program.next, drawn, Media::Raster(raster), tools)?;
-        let (data, shape) = self.finished(drawn, media)?;
-        slot::place(&data, &shape, slot, output.pad)?;
-        slot.times(&pts_us, if still { 0 } else { extents.first().copied().unwrap_or(0) })?;
-        Ok(true)
+        let made = self.finished(drawn, media)?;
+        made.place(slot, output, &pts_us)?;
+        Ok(Some(SmallVec::from_vec(made.shape)))
     }
 }
 

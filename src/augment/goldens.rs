@@ -124,7 +124,7 @@ fn spectrograms_are_librosas() {
                 }),
             );
             let (shape, want) = golden.f32(&format!("{stem}/{kind}"));
-            let media = Media::Wave { data: wave.clone(), rate: 16_000 };
+            let media = Media::Wave(super::Wave::mono(wave.clone(), 16_000));
             let Media::Tensor { data: Elements::F32(got), shape: made } =
                 op.apply(&Draw::None, media, &mut tools).unwrap()
             else {
@@ -168,7 +168,7 @@ fn resampling_gives_the_exact_signal_inside() {
         let (_, soxr) = golden.f32(&format!("{name}/soxr"));
         let op = build("resample", serde_json::json!({"rate": case["to"]}));
         let rate = case["from"].as_u64().unwrap() as u32;
-        let made = op.apply(&Draw::None, Media::Wave { data: input, rate }, &mut tools).unwrap();
+        let made = op.apply(&Draw::None, Media::Wave(super::Wave::mono(input, rate)), &mut tools).unwrap();
         let Elements::F32(got) = made.into_elements() else { panic!() };
         assert_eq!(got.len(), exact.len(), "{name}");
         let edge = case["edge_samples_left_out"].as_u64().unwrap() as usize;

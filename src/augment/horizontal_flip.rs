@@ -52,6 +52,10 @@ impl Op for HorizontalFlip {
         }
     }
 
+    fn is_random(&self) -> bool {
+        true
+    }
+
     fn draw(&self, _info: &Info, key: Key) -> Draw {
         Draw::Flag(key.stream().unit() < self.p)
     }

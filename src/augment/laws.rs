@@ -7,6 +7,7 @@ use super::{Chain, Draw, Elements, Lowered, Media, Op, SlotMut, Spec, Tools, ops
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, Wave};
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::{Labels, Objects};
+use crate::data::orientation::Orientation;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Fault, Reason};
 use crate::rng::{Key, Stream, mix};
@@ -49,17 +50,25 @@ impl Codec for Fake {
         Ok(self.info)
     }
     fn decode<'s>(&self, _: &'s [u8], want: Want<'_>, _: &Limits, s: &'s mut Scratch) -> Result<Decoded<'s>, Fault> {
-        let Info { width, height, count, .. } = self.info;
+        let Info { width, height, count, orientation, .. } = self.info;
+        let (width, height) = orientation.size((width, height));
         let mut rect = Rect { x: 0, y: 0, width, height };
         match self.format().kind() {
             Kind::Audio => {
                 let channels = self.info.channels;
                 s.floats.clear();
                 let value = |i| (mix(i) as u32 as f32 / u32::MAX as f32) * 2.0 - 1.0;
-                s.floats.extend((0..count * u64::from(channels)).map(value));
-                return Ok(Decoded::Wave(Wave { data: &s.floats, channels, rate: self.info.rate, start: 0 }));
+                let (start, end) = match want {
+                    Want::Audio { range: Some((start, end)) } => {
+                        let margin = u64::from(self.margin);
+                        (start.saturating_sub(margin), (end + margin).min(count))
+                    }
+                    _ => (0, count),
+                };
+                s.floats.extend((start * u64::from(channels)..end * u64::from(channels)).map(value));
+                return Ok(Decoded::Wave(Wave { data: &s.floats, channels, rate: self.info.rate, start }));
             }
-            Kind::Text => {
+            Kind::Text | Kind::Tensor => {
                 s.bytes.clear();
                 s.bytes.extend((0..count).map(|i| b'a' + (mix(i) % 26) as u8));
                 return Ok(Decoded::Text(std::str::from_utf8(&s.bytes).unwrap()));
@@ -163,11 +172,10 @@ fn run(chain: &Chain, fake: &Fake, key: Key, tools: &mut Tools, extra: &[usize],
     let extents = chain.extents(&drawn);
     let shape: Vec<usize> = extents.iter().enumerate().map(|(i, e)| e + extra.get(i).copied().unwrap_or(0)).collect();
     let mut bytes = vec![dirt; shape.iter().product::<usize>() * output.dtype.size()];
-    let frames = if chain.kind() == Kind::Video { shape[0] } else { 0 };
-    let mut pts = vec![i64::from(dirt); frames];
-    let slot = SlotMut { bytes: &mut bytes, shape: &shape, pts_us: (frames > 0).then_some(&mut pts[..]) };
+    let mut beside = vec![i64::from(dirt); output.beside.map_or(0, |b| b.width * shape[0])];
+    let slot = SlotMut { bytes: &mut bytes, shape: &shape, beside: output.beside.map(|_| &mut beside[..]) };
     chain.run(&drawn, b"payload", fake, &Limits::default(), tools, slot)?;
-    bytes.extend(pts.iter().flat_map(|t| t.to_ne_bytes()));
+    bytes.extend(beside.iter().flat_map(|t| t.to_ne_bytes()));
     Ok(bytes)
 }
 
@@ -215,10 +223,11 @@ fn fused_equals_unfused_and_writes_every_byte() {
         let mut s = Key::new(seed).named("chains").stream();
         let (width, height) = (1 + s.below(60) as u32, 1 + s.below(60) as u32);
         let video = s.below(4) == 0;
-        let (kind, info) = match video {
+        let (kind, mut info) = match video {
             true => (Kind::Video, clip(width, height, 1 + s.below(4))),
             false => (Kind::Image, image(width, height)),
         };
+        info.orientation = Orientation::of(s.below(12) as u32);
         let mut list = Vec::new();
         if video && s.below(2) == 0 {
             list.push(("sample_frames".into(), SAMPLED[s.below(4) as usize].to_owned()));
@@ -263,20 +272,150 @@ fn key_frames_are_late() {
         assert_eq!(chain.bytes(&drawn), frames.min(2) as usize * 6 * 8 * 3);
         let late = chain.run_late(&drawn, b"", &fake, &Limits::default(), &mut Tools::default()).unwrap();
         assert_eq!(late.shape, [expected, 6, 8, 3]);
-        assert_eq!(late.pts_us, [0, 160_000][..expected]);
+        assert_eq!(late.beside, [0, 160_000][..expected]);
         assert_eq!(late.bytes.len(), expected * 6 * 8 * 3);
     }
+}
+
+/// Some operation on recordings with some parameters.
+#[cfg(feature = "audio")]
+fn any_audio_op(s: &mut Stream) -> (String, String) {
+    let (name, params) = match s.below(8) {
+        0 => ("channels", ["\"mono\"", "\"keep\"", "2", "1", "[1, 0, 1]", "[0]"][s.below(6) as usize].to_owned()),
+        1 => ("time_crop", format!("{{\"samples\": {}, \"mode\": \"random\"}}", 1 + s.below(900))),
+        2 => ("time_crop", format!("{{\"seconds\": 0.05, \"start\": 0.0{}}}", s.below(10))),
+        3 => ("time_crop", format!("{{\"samples\": {}, \"mode\": \"center\"}}", 1 + s.below(900))),
+        4 => ("resample", "{\"rate\": 16000}".into()),
+        5 => ("pad_trim", format!("{{\"samples\": {}, \"mode\": \"random\"}}", 1 + s.below(900))),
+        6 => ("log_mel", "{\"n_mels\": 5, \"n_fft\": 64, \"hop\": 16}".into()),
+        _ => ("to", "{\"dtype\": \"f16\"}".into()),
+    };
+    let params = if name == "channels" { format!("{{\"to\": {params}}}") } else { params };
+    (name.into(), params)
+}
+
+/// The same law for recordings: what is decoded of them is what the reference cuts, and the mix the mean.
+#[cfg(feature = "audio")]
+#[test]
+fn recordings_decoded_in_part_are_those_cut_from_the_whole() {
+    let (mut done, mut refused, mut parts) = (0, 0, 0);
+    for seed in 0..1500 {
+        let mut s = Key::new(seed).named("recordings").stream();
+        let channels = 1 + s.below(3) as u32;
+        let rate = [8000, 11_025, 16_000][s.below(3) as usize];
+        let info = Info { rate, channels, count: 1 + s.below(2000), ..Info::of(Format::Wav) };
+        let mut list = Vec::new();
+        for _ in 0..1 + s.below(5) {
+            list.push(any_audio_op(&mut s));
+            if Chain::compile(Kind::Audio, named(&list), true).is_err() {
+                list.pop();
+            }
+        }
+        let fake = Fake { info, margin: s.below(9) as u32 };
+        let extra: Vec<usize> = (0..4).map(|_| s.below(2) as usize * s.below(4) as usize).collect();
+        let fused = Chain::compile(Kind::Audio, named(&list), true).unwrap();
+        let plain = Chain::compile(Kind::Audio, named(&list), false).unwrap();
+        parts += u32::from(list.first().is_some_and(|(name, _)| name == "time_crop"));
+        let a = run(&fused, &fake, Key::new(seed), &mut Tools::default(), &extra, 0xAA);
+        let b = run(&plain, &fake, Key::new(seed), &mut Tools::default(), &extra, 0x55);
+        match (a, b) {
+            (Ok(a), Ok(b)) => {
+                assert!(a == b, "seed {seed}: {info:?} through {list:?}");
+                done += 1;
+            }
+            (Err(a), Err(b)) => {
+                assert_eq!(a.reason, b.reason, "seed {seed}: {list:?}");
+                refused += 1;
+            }
+            (a, b) => panic!("seed {seed}: {list:?}: {:?} {:?}", a.map(|v| v.len()), b.map(|v| v.len())),
+        }
+    }
+    assert!(done > 900 && refused > 20 && parts > 200, "{done} {refused} {parts}: it does not reach what it is for");
+}
+
+/// And with real files: a part in the middle of every recording of the fixtures, through every codec.
+#[cfg(feature = "audio")]
+#[test]
+fn a_part_of_every_recording_is_that_of_the_whole() {
+    let mut seen = 0;
+    for folder in ["audio", "audio_formats"] {
+        let folder = format!("{}/fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            let (bytes, limits) = (std::fs::read(&file).unwrap(), Limits::default());
+            let codec = crate::codec::sniff(&bytes, Kind::Audio).unwrap();
+            let Ok(info) = codec.probe(&bytes, &limits) else { continue };
+            for list in [
+                vec![("time_crop", r#"{"seconds": 0.03, "start": 0.02}"#)],
+                vec![("channels", r#"{"to": "keep"}"#), ("time_crop", r#"{"samples": 700, "mode": "random"}"#)],
+                vec![
+                    ("time_crop", r#"{"seconds": 0.04, "mode": "center"}"#),
+                    ("time_crop", r#"{"samples": 99, "start": 0.01}"#),
+                ],
+            ] {
+                let list: Vec<_> = list.into_iter().map(|(n, p)| (n.to_owned(), p.to_owned())).collect();
+                let made = [true, false].map(|fuse| {
+                    let chain = Chain::compile(Kind::Audio, named(&list), fuse).unwrap();
+                    let drawn = chain.draw(&info, Key::new(7));
+                    chain.run_late(&drawn, &bytes, codec, &limits, &mut Tools::default()).unwrap()
+                });
+                assert_eq!(made[0], made[1], "{file:?}");
+                assert!(!made[0].bytes.is_empty());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 3 * 40, "{seen}");
+}
+
+/// A decode of a part looks at no more than it: damage behind it is not seen.
+#[cfg(feature = "audio")]
+#[test]
+fn only_the_part_is_decoded() {
+    struct Asked(std::sync::Mutex<Vec<Option<(u64, u64)>>>, Fake);
+    impl Codec for Asked {
+        fn format(&self) -> Format {
+            Format::Wav
+        }
+        fn sniff(&self, _: &[u8]) -> bool {
+            true
+        }
+        fn probe(&self, _: &[u8], _: &Limits) -> Result<Info, Fault> {
+            Ok(self.1.info)
+        }
+        fn decode<'s>(&self, b: &'s [u8], w: Want<'_>, l: &Limits, s: &'s mut Scratch) -> Result<Decoded<'s>, Fault> {
+            self.0.lock().unwrap().push(if let Want::Audio { range } = w { range } else { None });
+            self.1.decode(b, w, l, s)
+        }
+    }
+    let info = Info { rate: 8000, channels: 2, count: 80_000, ..Info::of(Format::Wav) };
+    let asked = Asked(std::sync::Mutex::default(), Fake { info, margin: 0 });
+    let run = |list: &[(&str, &str)]| {
+        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
+        let chain = Chain::compile(Kind::Audio, named(&list), true).unwrap();
+        let drawn = chain.draw(&info, Key::new(1));
+        chain.run_late(&drawn, b"", &asked, &Limits::default(), &mut Tools::default()).unwrap();
+        asked.0.lock().unwrap().pop().unwrap()
+    };
+    let crop = ("time_crop", r#"{"seconds": 2, "start": 3}"#);
+    let inner = ("time_crop", r#"{"seconds": 9, "start": 1.5}"#);
+    let keep = ("channels", r#"{"to": "keep"}"#);
+    assert_eq!(run(&[crop]), Some((24_000, 40_000)));
+    assert_eq!(run(&[keep, crop, inner]), Some((36_000, 40_000)));
+    assert_eq!(run(&[crop, keep]), Some((24_000, 40_000)));
+    assert_eq!(run(&[("resample", r#"{"rate": 4000}"#), crop]), None);
 }
 
 /// Facts that suit an operation's example, and the operations that must stand in front of it.
 fn setting(name: &str) -> (Info, Vec<(String, String)>) {
     let front = |list: &[(&str, &str)]| list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
     let wave = Info { rate: 11_025, channels: 2, count: 7001, ..Info::of(Format::Wav) };
+    let text = Info { count: 50, ..Info::of(Format::Utf8) };
     match name {
         "sample_frames" => (clip(30, 20, 9), front(&[])),
-        "resample" | "pad_trim" => (wave, front(&[])),
+        "resample" | "pad_trim" | "channels" | "time_crop" => (wave, front(&[])),
         "log_mel" => (wave, front(&[("resample", "{\"rate\": 16000}")])),
-        "bytes_to_ids" => (Info { count: 50, ..Info::of(Format::Utf8) }, front(&[])),
+        "bytes_to_ids" | "chars_to_ids" | "normalize_text" | "tokenize" => (text, front(&[])),
+        "token_window" => (text, front(&[("bytes_to_ids", "{}")])),
         _ => (image(70, 50), front(&[])),
     }
 }
@@ -286,26 +425,60 @@ fn every_example_builds_and_keeps_its_word() {
     let mut seen = 0;
     for entry in ops().iter() {
         let (info, mut list) = setting(entry.name);
-        list.push((entry.name.to_owned(), entry.example.to_owned()));
+        // An example names a file as a user would; here there is one.
+        let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/wordpiece.json");
+        list.push((entry.name.to_owned(), entry.example.replace("tokenizer.json", tokenizer)));
         let fake = Fake { info, margin: 2 };
         let kind = info.format.kind();
         let fused = Chain::compile(kind, named(&list), true).unwrap();
         let plain = Chain::compile(kind, named(&list), false).unwrap();
         for key in (0..8).map(Key::new) {
             // Running holds what came out against `spec` and `facts`; here the bytes of both ways.
-            let a = run(&fused, &fake, key, &mut Tools::default(), &[1, 2], 0xAA).unwrap();
-            let b = run(&plain, &fake, key, &mut Tools::default(), &[1, 2], 0x55).unwrap();
-            assert!(a == b, "{}", entry.name);
-            let late = fused.run_late(&fused.draw(&info, key), b"", &fake, &Limits::default(), &mut Tools::default());
-            let late = late.unwrap();
-            assert_eq!(late.shape, fused.extents(&fused.draw(&info, key)).to_vec(), "{}", entry.name);
-            assert_eq!(late.bytes.len(), fused.bytes(&fused.draw(&info, key)));
+            if fused.output().is_some_and(|o| !o.is_late()) {
+                let a = run(&fused, &fake, key, &mut Tools::default(), &[1, 2], 0xAA).unwrap();
+                let b = run(&plain, &fake, key, &mut Tools::default(), &[1, 2], 0x55).unwrap();
+                assert!(a == b, "{}", entry.name);
+            }
+            let drawn = fused.draw(&info, key);
+            let late = |c: &Chain| c.run_late(&drawn, b"", &fake, &Limits::default(), &mut Tools::default()).unwrap();
+            let (late, again) = (late(&fused), late(&plain));
+            assert_eq!(late, again);
+            let Some(output) = fused.output() else {
+                assert!(late.bytes.len() <= fused.bytes(&drawn), "{}", entry.name);
+                continue;
+            };
+            for ((extent, told), got) in output.shape.iter().zip(fused.extents(&drawn)).zip(&late.shape) {
+                match extent {
+                    Extent::Late => {}
+                    Extent::AtMost(most) => assert!(got <= most, "{}", entry.name),
+                    _ => assert_eq!(*got, told, "{}", entry.name),
+                }
+            }
+            let known = !output.shape.iter().any(|e| matches!(e, Extent::AtMost(_) | Extent::Late));
+            assert!(late.bytes.len() <= fused.bytes(&drawn) && (!known || late.bytes.len() == fused.bytes(&drawn)));
         }
         assert!(!entry.summary.is_empty() && entry.version > 0);
         seen += 1;
     }
     assert_eq!(seen, super::OPS.len());
-    assert!(seen >= 11 || !cfg!(all(feature = "image", feature = "audio", feature = "video", feature = "text")));
+    assert!(seen >= 13 || !cfg!(all(feature = "image", feature = "audio", feature = "video", feature = "text")));
+}
+
+/// What says that it draws nothing gives the same for every key, and may be stored.
+#[test]
+fn what_draws_says_so() {
+    let mut random = Vec::new();
+    for entry in ops().iter() {
+        let (info, _) = setting(entry.name);
+        let op = build(entry.name, entry.example);
+        let first = op.draw(&info, Key::new(0));
+        let differs = (1..200).any(|key| op.draw(&info, Key::new(key)) != first);
+        assert!(!differs || op.is_random(), "{} draws from its key and does not say so", entry.name);
+        random.extend(op.is_random().then_some(entry.name));
+    }
+    for name in ["random_resized_crop", "horizontal_flip", "pad_trim"] {
+        assert!(random.contains(&name) || ops().get(name).is_err(), "{random:?}");
+    }
 }
 
 #[test]
@@ -353,6 +526,15 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
         ("sample_frames", "{}"),
         ("sample_frames", "{\"count\": 2, \"fps\": 3}"),
         ("sample_frames", "{\"fps\": 0}"),
+        ("channels", "{}"),
+        ("channels", "{\"to\": \"left\"}"),
+        ("channels", "{\"to\": 0}"),
+        ("channels", "{\"to\": []}"),
+        ("time_crop", "{}"),
+        ("time_crop", "{\"seconds\": 0}"),
+        ("time_crop", "{\"seconds\": 1, \"start\": -1}"),
+        ("time_crop", "{\"samples\": 1, \"start\": 1, \"mode\": \"random\"}"),
+        ("time_crop", "{\"samples\": 1, \"seconds\": 1}"),
         ("resample", "{\"rate\": 0}"),
         ("pad_trim", "{\"samples\": 0}"),
         ("pad_trim", "{\"samples\": 1, \"seconds\": 1}"),
@@ -362,6 +544,20 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
         ("log_mel", "{\"power\": 3}"),
         ("log_mel", "{\"f_min\": 900, \"f_max\": 800}"),
         ("bytes_to_ids", "{\"max_len\": 0}"),
+        ("chars_to_ids", "{\"alphabet\": \"aba\"}"),
+        ("chars_to_ids", "{\"alphabet\": \"\"}"),
+        ("chars_to_ids", "{\"unknown_id\": 1}"),
+        ("chars_to_ids", "{\"pad_to\": 0}"),
+        ("normalize_text", "{}"),
+        ("normalize_text", "{\"form\": \"nfx\"}"),
+        ("token_window", "{\"length\": 0}"),
+        ("token_window", "{\"length\": 4, \"mode\": \"end\"}"),
+        ("tokenize", "{}"),
+        ("tokenize", "{\"file\": \"nowhere/tokenizer.json\"}"),
+        ("tokenize", "{\"file\": \"Cargo.toml\"}"),
+        ("tokenize", "{\"file\": \"fixtures/tokenizers/unigram.json\", \"pad\": true}"),
+        ("tokenize", "{\"file\": \"fixtures/tokenizers/unigram.json\", \"max_length\": 1}"),
+        ("tokenize", "{\"file\": \"fixtures/tokenizers/byte_level.json\", \"max_length\": 9, \"pad\": true}"),
         ("bytes_to_ids", "{\"pad_id\": 9007199254740994}"),
     ];
     for (name, params) in bad {
@@ -373,7 +569,7 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
 #[test]
 fn what_does_not_follow_is_refused_before_the_first_batch() {
     type Refused = (Kind, &'static [(&'static str, &'static str)], &'static str);
-    let bad: [Refused; 9] = [
+    let bad: [Refused; 12] = [
         (Kind::Image, &[("to", "{\"layout\": \"nchw\"}"), ("resize", "{\"size\": 4}")], "x/1:resize"),
         (
             Kind::Image,
@@ -383,6 +579,17 @@ fn what_does_not_follow_is_refused_before_the_first_batch() {
         (Kind::Image, &[("sample_frames", "{\"count\": 2}")], "takes clips"),
         (Kind::Video, &[("horizontal_flip", "{}"), ("sample_frames", "{\"count\": 2}")], "to the front"),
         (Kind::Audio, &[("resize", "{\"size\": 4}")], "a recording"),
+        (Kind::Audio, &[("resample", "{\"rate\": 8000}"), ("channels", "{\"to\": 2}")], "to the front"),
+        (Kind::Audio, &[("channels", "{\"to\": \"mono\"}"), ("channels", "{\"to\": 2}")], "x/1:channels"),
+        (
+            Kind::Audio,
+            &[
+                ("resample", "{\"rate\": 8000}"),
+                ("pad_trim", "{\"seconds\": 1}"),
+                ("time_crop", "{\"seconds\": 1, \"start\": 1}"),
+            ],
+            "longer than its start",
+        ),
         (Kind::Audio, &[("log_mel", "{}")], "put a \"resample\" in front"),
         (Kind::Audio, &[("pad_trim", "{\"seconds\": 2}")], "put a \"resample\" in front"),
         (Kind::Audio, &[("resample", "{\"rate\": 8000}"), ("log_mel", "{\"f_max\": 7000}")], "4000 Hz"),
@@ -403,13 +610,13 @@ fn payloads_that_are_not_what_their_facts_say_are_faults() {
         let drawn = chain.draw(&image(20, 20), Key::new(1));
         for (width, height) in [(19, 20), (20, 21), (0, 0)] {
             let (fake, mut bytes) = (Fake { info: image(width, height), margin: 0 }, [0; 192]);
-            let slot = SlotMut { bytes: &mut bytes, shape: &[8, 8, 3], pts_us: None };
+            let slot = SlotMut { bytes: &mut bytes, shape: &[8, 8, 3], beside: None };
             let fault = chain.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot).unwrap_err();
             assert_eq!(fault.reason, Reason::Corrupt);
         }
         // A slot that is too small, and facts of nothing.
         let fake = Fake { info: image(20, 20), margin: 0 };
-        let slot = SlotMut { bytes: &mut [0; 191], shape: &[8, 8, 3], pts_us: None };
+        let slot = SlotMut { bytes: &mut [0; 191], shape: &[8, 8, 3], beside: None };
         assert!(chain.run(&drawn, b"", &fake, &Limits::default(), &mut Tools::default(), slot).is_err());
         let fake = Fake { info: image(0, 0), margin: 0 };
         let fault = run(&chain, &fake, Key::new(1), &mut Tools::default(), &[], 0);
@@ -455,7 +662,7 @@ fn text_and_late_lengths_are_delivered_by_run_late() {
     let drawn = chain.draw(&info, Key::new(0));
     let got = chain.run_late(&drawn, b"", &fake, &limits, &mut Tools::default()).unwrap();
     assert!(got.bytes.len() < 40 && got.shape == [got.bytes.len()]);
-    let slot = SlotMut { bytes: &mut [], shape: &[0], pts_us: None };
+    let slot = SlotMut { bytes: &mut [], shape: &[0], beside: None };
     assert!(chain.run(&drawn, b"", &fake, &limits, &mut Tools::default(), slot).is_err());
 }
 

@@ -7,6 +7,7 @@ use realfft::{RealFftPlanner, RealToComplex};
 use serde::{Deserialize, Serialize};
 
 use super::mel::{self, Filter};
+use super::wave;
 use super::{Draw, Elements, Media, Op, OpEntry, Spec, Tools, refused};
 use crate::data::info::{Fact, Info};
 use crate::data::tensor::{DType, Extent};
@@ -46,7 +47,7 @@ pub enum Log {
     None,
 }
 
-/// Mel spectrogram `[n_mels, T]`, f32, of recordings of one known rate; `T = 1 + samples / hop` with `center`, else
+/// Mel spectrogram `[n_mels, T]`, f32, of recordings of one known rate (`[C, n_mels, T]` where channels are kept); `T = 1 + samples / hop` with `center`, else
 /// `1 + (samples - n_fft) / hop`. Window: periodic Hann of `n_fft`. The defaults are 25 ms and 10 ms at 16 kHz.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -291,12 +292,9 @@ fn sample(wave: &[f32], at: i64, mode: PadMode) -> f32 {
 
 impl Op for LogMel {
     fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
-        let (rate, samples) = match input {
-            Spec::Wave { rate: Some(rate), samples } => (*rate, *samples),
-            Spec::Wave { rate: None, .. } => {
-                return Err(refused(NAME, "one known rate (put a \"resample\" in front)", "recordings of any rate"));
-            }
-            other => return Err(refused(NAME, "recordings", other.name())),
+        let (rate, channels, samples) = wave::spec(NAME, input)?;
+        let Some(rate) = rate else {
+            return Err(refused(NAME, "one known rate (put a \"resample\" in front)", "recordings of any rate"));
         };
         if self.f_min >= self.highest(rate) || self.highest(rate) > f64::from(rate) / 2.0 {
             let band = format!("{} to {} Hz", self.f_min, self.highest(rate));
@@ -309,9 +307,10 @@ impl Op for LogMel {
             }
             Extent::Fixed(n) => Extent::Fixed(self.frames(n as u64) as usize),
             Extent::Bounded(_) => Extent::Bounded(Fact::Count),
-            Extent::Late => Extent::Late,
+            Extent::AtMost(_) | Extent::Late => Extent::Late,
         };
-        Ok(Spec::Tensor { dtype: DType::F32, shape: vec![Extent::Fixed(self.n_mels), frames] })
+        let shape = channels.into_iter().chain([Extent::Fixed(self.n_mels), frames]).collect();
+        Ok(Spec::Tensor { dtype: DType::F32, shape })
     }
 
     fn facts(&self, info: &Info, _draw: &Draw) -> Info {
@@ -319,16 +318,17 @@ impl Op for LogMel {
     }
 
     fn apply(&self, _draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault> {
-        let Media::Wave { data, rate } = media else {
-            return Err(refused(NAME, "recordings", media.name()));
-        };
-        let frames = self.frames(data.len() as u64) as usize;
+        let wave = wave::wave(NAME, media)?;
+        let samples = wave.samples();
+        let frames = self.frames(samples as u64) as usize;
         if frames == 0 {
-            let what = format!("{NAME}: {} samples are less than one window: put a \"pad_trim\" in front", data.len());
+            let what = format!("{NAME}: {samples} samples are less than one window: put a \"pad_trim\" in front");
             return Err(Fault::new(Reason::WrongMedia, what));
         }
-        let out = tools.state::<Plans>().of(self, rate).run(self, &data, frames, |e| self.logarithm(e))?;
-        Ok(Media::Tensor { data: Elements::F32(out), shape: vec![self.n_mels, frames] })
+        let plan = tools.state::<Plans>().of(self, wave.rate);
+        let made = wave.each(|plane| plan.run(self, plane, frames, |e| self.logarithm(e)))?;
+        let shape = made.channels.into_iter().chain([self.n_mels, frames]).collect();
+        Ok(Media::Tensor { data: Elements::F32(made.data), shape })
     }
 
     fn padding(&self, _before: f64) -> f64 {
@@ -339,6 +339,7 @@ impl Op for LogMel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Wave;
 
     #[test]
     fn short_recordings_reflect_as_numpy_does() {
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!(got, [2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
         assert_eq!([-2, 0, 2].map(|i| at(&[7.0], i)), [7.0; 3]);
         for n in [1usize, 2, 3, 199, 200, 201] {
-            let media = Media::Wave { data: vec![0.5; n], rate: 16_000 };
+            let media = Media::Wave(Wave::mono(vec![0.5; n], 16_000));
             let made = LogMel::default().apply(&Draw::None, media, &mut Tools::default()).unwrap();
             let Media::Tensor { shape, .. } = made else { panic!() };
             assert_eq!(shape, [80, 1 + n / 160]);

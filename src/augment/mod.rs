@@ -6,10 +6,13 @@
 //! The law (tested over every member): the fused chain's bytes equal the unfused chain's.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::codec::Rect;
+use crate::data::feature::Feature;
 use crate::data::info::{Fact, Info, Kind};
 use crate::data::label::Labels;
 use crate::data::tensor::{DType, Extent, Layout};
@@ -18,25 +21,41 @@ use crate::registry::{Named, Table};
 use crate::rng::Key;
 
 pub mod chain;
-mod run;
+pub mod packed;
+pub(crate) mod run;
 pub mod slot;
 
 #[cfg(test)]
 mod goldens;
+#[cfg(all(test, feature = "text"))]
+mod goldens_text;
 #[cfg(test)]
 mod laws;
 
 // Recordings and text.
 #[cfg(feature = "text")]
 pub mod bytes_to_ids;
+#[cfg(feature = "text")]
+pub mod chars_to_ids;
+#[cfg(feature = "audio")]
+pub mod channels;
 #[cfg(feature = "audio")]
 pub mod log_mel;
 #[cfg(feature = "audio")]
 pub mod mel;
+#[cfg(feature = "text")]
+pub mod normalize_text;
 #[cfg(feature = "audio")]
 pub mod pad_trim;
 #[cfg(feature = "audio")]
 pub mod resample;
+#[cfg(feature = "audio")]
+pub mod time_crop;
+#[cfg(feature = "text")]
+pub mod token_window;
+#[cfg(feature = "tokenizers")]
+pub mod tokenize;
+mod wave;
 
 // Pictures and clips.
 #[cfg(any(feature = "image", feature = "video"))]
@@ -64,7 +83,8 @@ mod scale;
 pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
-pub use slot::SlotMut;
+pub use slot::{Beside, SlotMut};
+pub use wave::Wave;
 
 /// What flows between two operations, as known when the loader is built.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,21 +104,32 @@ pub enum Spec {
         /// Channels last after decoding.
         layout: Layout,
     },
-    /// Mono PCM, `[S]`, `f32`. Decoding averages the channels.
+    /// PCM, `[S]` or `[C, S]`, `f32`. Decoding averages the channels, unless a `channels` says otherwise.
     Wave {
         /// Hz, if it is the same for every sample (after a resample). `None`: whatever each recording has.
         rate: Option<u32>,
+        /// The axis of channels; `None`: mono, and no such axis.
+        channels: Option<Extent>,
         /// Samples.
         samples: Extent,
     },
     /// UTF-8 text; delivered as bytes.
-    Text,
-    /// A plain tensor: log-mel `[mels, T]`, token ids `[L]`.
+    Text {
+        /// Its bytes. Where they are [`Extent::Late`], [`Info::count`] is the most that they may be.
+        bytes: Extent,
+    },
+    /// A plain tensor: log-mel `[mels, T]`, token ids `[L]`. Where an axis of what was text is [`Extent::Late`],
+    /// [`Info::count`] is the most that it may be.
     Tensor {
         /// Element type.
         dtype: DType,
         /// One extent for each axis.
         shape: Vec<Extent>,
+    },
+    /// Token ids, `[L]` i64, with the place of each in the text, `[L, 2]` i64: delivered as a column of its own beside them.
+    Tokens {
+        /// L.
+        length: Extent,
     },
 }
 
@@ -116,8 +147,17 @@ impl Spec {
         match kind {
             Kind::Image => raster(None),
             Kind::Video => raster(Some(Extent::Bounded(Fact::Count))),
-            Kind::Audio => Spec::Wave { rate: None, samples: Extent::Bounded(Fact::Count) },
-            Kind::Text => Spec::Text,
+            Kind::Audio => Spec::Wave { rate: None, channels: None, samples: Extent::Bounded(Fact::Count) },
+            Kind::Text => Spec::Text { bytes: Extent::Bounded(Fact::Count) },
+            Kind::Tensor => Spec::Tensor { dtype: DType::U8, shape: vec![Extent::Bounded(Fact::Count)] },
+        }
+    }
+
+    /// What the payloads of a column are to the first operation; none for a column that has no payloads.
+    pub fn stored(feature: &Feature) -> Option<Self> {
+        match feature {
+            Feature::Tensor(tensor) => Some(Spec::Tensor { dtype: tensor.dtype.dtype(), shape: tensor.extents() }),
+            other => other.kind().map(Spec::decoded),
         }
     }
 
@@ -132,9 +172,12 @@ impl Spec {
                 }
                 Some((*dtype, shape))
             }
-            Spec::Wave { samples, .. } => Some((DType::F32, vec![*samples])),
-            Spec::Text => None,
+            Spec::Wave { channels, samples, .. } => {
+                Some((DType::F32, channels.iter().copied().chain([*samples]).collect()))
+            }
+            Spec::Text { .. } => None,
             Spec::Tensor { dtype, shape } => Some((*dtype, shape.clone())),
+            Spec::Tokens { length } => Some((DType::I64, vec![*length])),
         }
     }
 
@@ -144,8 +187,9 @@ impl Spec {
             Spec::Raster { frames: None, .. } => "a picture",
             Spec::Raster { .. } => "a clip",
             Spec::Wave { .. } => "a recording",
-            Spec::Text => "text",
+            Spec::Text { .. } => "text",
             Spec::Tensor { .. } => "a tensor",
+            Spec::Tokens { .. } => "tokens",
         }
     }
 }
@@ -160,6 +204,7 @@ impl fmt::Display for Spec {
                 match extent {
                     Extent::Fixed(n) => write!(f, "{n}")?,
                     Extent::Bounded(fact) => write!(f, "{}", format!("{fact:?}").to_lowercase())?,
+                    Extent::AtMost(n) => write!(f, "at most {n}")?,
                     Extent::Late => f.write_str("late")?,
                 }
             }
@@ -209,6 +254,10 @@ pub enum Lowered {
     },
     /// Chooses frames of a clip, before decoding.
     Frames(Frames),
+    /// Keeps a range of a recording, in samples: from the first one up to the second. Before decoding, at the front.
+    Range(u64, u64),
+    /// Chooses among a recording's channels: they are not mixed while decoding.
+    Channels,
     /// Only [`Op::apply`] knows.
     Custom,
 }
@@ -337,13 +386,8 @@ pub struct Geometry {
 pub enum Media {
     /// Pictures or frames.
     Raster(Raster),
-    /// Mono PCM.
-    Wave {
-        /// The samples.
-        data: Vec<f32>,
-        /// Hz.
-        rate: u32,
-    },
+    /// PCM.
+    Wave(Wave),
     /// Text.
     Text(String),
     /// A plain tensor, row-major.
@@ -353,6 +397,13 @@ pub enum Media {
         /// One length for each axis.
         shape: Vec<usize>,
     },
+    /// Token ids with their places in the text.
+    Tokens {
+        /// The ids.
+        ids: Vec<i64>,
+        /// For each the beginning and the end in the text, `[start, end)`.
+        offsets: Vec<[i64; 2]>,
+    },
 }
 
 impl Media {
@@ -360,9 +411,10 @@ impl Media {
     pub fn into_elements(self) -> Elements {
         match self {
             Media::Raster(raster) => raster.data,
-            Media::Wave { data, .. } => Elements::F32(data),
+            Media::Wave(wave) => Elements::F32(wave.data),
             Media::Text(text) => Elements::U8(text.into_bytes()),
             Media::Tensor { data, .. } => data,
+            Media::Tokens { ids, .. } => Elements::I64(ids),
         }
     }
 
@@ -370,9 +422,10 @@ impl Media {
     pub fn name(&self) -> &'static str {
         match self {
             Media::Raster(_) => "pixels",
-            Media::Wave { .. } => "a recording",
+            Media::Wave(_) => "a recording",
             Media::Text(_) => "text",
             Media::Tensor { .. } => "a tensor",
+            Media::Tokens { .. } => "tokens",
         }
     }
 }
@@ -442,6 +495,12 @@ pub trait Op: Send + Sync + fmt::Debug {
     /// What comes out for what goes in; refuses what it cannot take, so that errors surface before the first batch.
     fn spec(&self, input: &Spec) -> Result<Spec, Fault>;
 
+    /// Whether anything is drawn from the key. What is random cannot be stored ([`crate::prepare`]): it would be the same in
+    /// every epoch.
+    fn is_random(&self) -> bool {
+        false
+    }
+
     /// What is drawn for one sample, from its facts alone. `key` is unique to (seed, epoch, row, occurrence, view, name path).
     fn draw(&self, _info: &Info, _key: Key) -> Draw {
         Draw::None
@@ -470,6 +529,12 @@ pub trait Op: Send + Sync + fmt::Debug {
     fn padding(&self, before: f64) -> f64 {
         before
     }
+
+    /// The parameters that name files, each with the SHA-256 (hex) of what the file held when the operation was built: the
+    /// recipe's digest covers that, and not where the file lies.
+    fn files(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// A thread's reusable tools: a codec's scratch, and what operations keep (resizers, FFT plans and the like) by type.
@@ -490,9 +555,39 @@ impl Tools {
     }
 }
 
+/// One operation by name with its parameters, as a recipe or an ingest's configuration has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpConfig {
+    /// The name in the operation table.
+    pub op: String,
+    /// Its parameters.
+    #[serde(flatten)]
+    pub params: Map<String, Value>,
+}
+
+impl OpConfig {
+    /// Builds some operations, each with its name path: `column` and its place, on which its randomness hangs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for an unknown name or wrong parameters.
+    pub fn build(list: &[OpConfig], column: &str, table: &Table<OpEntry>) -> Result<Vec<(String, Arc<dyn Op>)>> {
+        let build = |(place, config): (usize, &OpConfig)| {
+            let op = (table.get(&config.op)?.build)(&Value::Object(config.params.clone()))?;
+            Ok((format!("{column}/{place}:{}", config.op), op))
+        };
+        list.iter().enumerate().map(build).collect()
+    }
+}
+
 /// A fault for an operation that was given something it does not take.
 pub fn refused(op: &str, takes: &str, given: &str) -> Fault {
     Fault::new(Reason::WrongMedia, format!("operation \"{op}\" takes {takes}, and here it is given {given}"))
+}
+
+#[cfg(any(feature = "image", feature = "video", feature = "audio"))]
+/// The outcome for a draw that its operation cannot have made.
+fn foreign(op: &str, draw: &Draw) -> Fault {
+    Fault::new(Reason::Corrupt, format!("operation \"{op}\" was given a draw that is not its own: {draw:?}"))
 }
 
 /// One row of the operation table: a name, a version that enters the recipe's digest, and the way from configuration to behaviour.
@@ -505,7 +600,7 @@ pub struct OpEntry {
     /// One line for listings and error hints.
     pub summary: &'static str,
     /// Builds the operation from its parameters (the recipe's table without `op`), checking them.
-    pub build: fn(&serde_json::Value) -> Result<std::sync::Arc<dyn Op>>,
+    pub build: fn(&Value) -> Result<Arc<dyn Op>>,
     /// Parameters that build a sensible instance on its own; conformance tests use them.
     pub example: &'static str,
 }
@@ -523,7 +618,7 @@ impl fmt::Debug for OpEntry {
 }
 
 /// Parses an operation's parameters into its struct; unknown or missing parameters name the operation.
-pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &serde_json::Value) -> Result<T> {
+pub fn parse<T: serde::de::DeserializeOwned>(op: &str, params: &Value) -> Result<T> {
     serde_json::from_value(params.clone()).map_err(|e| {
         let example = OPS.iter().find(|entry| entry.name == op).map_or("{}", |entry| entry.example);
         crate::error::Error::config(
@@ -568,13 +663,25 @@ pub const OPS: &[OpEntry] = &[
     #[cfg(feature = "video")]
     sample_frames::ENTRY,
     #[cfg(feature = "audio")]
+    channels::ENTRY,
+    #[cfg(feature = "audio")]
+    time_crop::ENTRY,
+    #[cfg(feature = "audio")]
     resample::ENTRY,
     #[cfg(feature = "audio")]
     pad_trim::ENTRY,
     #[cfg(feature = "audio")]
     log_mel::ENTRY,
     #[cfg(feature = "text")]
+    normalize_text::ENTRY,
+    #[cfg(feature = "text")]
     bytes_to_ids::ENTRY,
+    #[cfg(feature = "text")]
+    chars_to_ids::ENTRY,
+    #[cfg(feature = "tokenizers")]
+    tokenize::ENTRY,
+    #[cfg(feature = "text")]
+    token_window::ENTRY,
 ];
 
 /// The built-in operations as a table that can be added to.

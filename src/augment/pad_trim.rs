@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::wave;
 use super::{Draw, Media, Op, OpEntry, Spec, Tools, refused};
 use crate::data::info::Info;
 use crate::data::tensor::Extent;
@@ -83,12 +84,16 @@ impl Op for PadTrim {
                 "a known rate for a length in seconds (put a \"resample\" in front)",
                 "recordings of any rate",
             )),
-            (Spec::Wave { rate, .. }, _) => {
+            (Spec::Wave { rate, channels, .. }, _) => {
                 let samples = Extent::Fixed(self.length(rate.unwrap_or(0)) as usize);
-                Ok(Spec::Wave { rate: *rate, samples })
+                Ok(Spec::Wave { rate: *rate, channels: *channels, samples })
             }
             (other, _) => Err(refused(NAME, "recordings", other.name())),
         }
+    }
+
+    fn is_random(&self) -> bool {
+        self.mode == Mode::Random
     }
 
     fn draw(&self, info: &Info, key: Key) -> Draw {
@@ -106,22 +111,22 @@ impl Op for PadTrim {
     }
 
     fn apply(&self, draw: &Draw, media: Media, _tools: &mut Tools) -> Result<Media, Fault> {
-        let Media::Wave { mut data, rate } = media else {
-            return Err(refused(NAME, "recordings", media.name()));
-        };
-        let length = self.length(rate) as usize;
-        if let Draw::Numbers(start) = draw {
-            let start = start.first().map_or(0, |s| *s as usize).min(data.len());
-            data.drain(..start);
-        }
-        data.resize(length, 0.0);
-        Ok(Media::Wave { data, rate })
+        let wave = wave::wave(NAME, media)?;
+        let length = self.length(wave.rate) as usize;
+        let start = if let Draw::Numbers(start) = draw { start.first().map_or(0, |s| *s as usize) } else { 0 };
+        wave.each(|plane| {
+            let mut plane = plane[start.min(plane.len())..].to_vec();
+            plane.resize(length, 0.0);
+            Ok(plane)
+        })
+        .map(Media::Wave)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Wave;
     use crate::data::info::Format;
 
     #[test]
@@ -129,7 +134,7 @@ mod tests {
         let op = PadTrim { samples: Some(4), seconds: None, mode: Mode::Random };
         let run = |data: Vec<f32>, key| {
             let draw = op.draw(&Info { count: data.len() as u64, rate: 8000, ..Info::of(Format::Wav) }, Key::new(key));
-            op.apply(&draw, Media::Wave { data, rate: 8000 }, &mut Tools::default()).unwrap().into_elements()
+            op.apply(&draw, Media::Wave(Wave::mono(data, 8000)), &mut Tools::default()).unwrap().into_elements()
         };
         assert_eq!(run(vec![1.0, 2.0], 1), crate::augment::Elements::F32(vec![1.0, 2.0, 0.0, 0.0]));
         let starts: std::collections::BTreeSet<u32> = (0..100)

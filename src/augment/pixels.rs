@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Draw, Elements, Geometry, Media, Raster, Spec, Tools, each, refused};
+use super::{Elements, Geometry, Media, Raster, Spec, Tools, each, refused};
 use crate::augment::scale::Scaler;
 use crate::codec::Rect;
 use crate::data::label::{Labels, Objects};
@@ -126,11 +126,6 @@ pub(super) fn outside(op: &str, rect: Rect, width: usize, height: usize) -> Faul
         Reason::Corrupt,
         format!("{op}: the region {w} x {h} at ({x}, {y}) is not inside {width} x {height} pixels"),
     )
-}
-
-/// The outcome for a draw that its operation cannot have made.
-pub(super) fn foreign(op: &str, draw: &Draw) -> Fault {
-    Fault::new(Reason::Corrupt, format!("operation \"{op}\" was given a draw that is not its own: {draw:?}"))
 }
 
 fn resize(op: &str, raster: Raster, width: usize, height: usize, scaler: &mut Scaler) -> Result<Raster, Fault> {

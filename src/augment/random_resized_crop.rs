@@ -112,6 +112,10 @@ impl Op for RandomResizedCrop {
         pixels::sized(NAME, input, height, width)
     }
 
+    fn is_random(&self) -> bool {
+        true
+    }
+
     fn draw(&self, info: &Info, key: Key) -> Draw {
         if info.width == 0 || info.height == 0 {
             return Draw::None;
@@ -134,7 +138,7 @@ impl Op for RandomResizedCrop {
     fn apply(&self, draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault> {
         match draw {
             Draw::Rect(rect) => pixels::moved(NAME, self.geometry(*rect), media, tools),
-            other => Err(pixels::foreign(NAME, other)),
+            other => Err(super::foreign(NAME, other)),
         }
     }
 

@@ -6,7 +6,8 @@ use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler, WindowFunction};
 use serde::{Deserialize, Serialize};
 
-use super::{Draw, Media, Op, OpEntry, Spec, Tools, refused};
+use super::wave::{self, Wave};
+use super::{Draw, Media, Op, OpEntry, Spec, Tools};
 use crate::data::info::{Fact, Info};
 use crate::data::tensor::Extent;
 use crate::error::{Error, Fault, Reason};
@@ -90,15 +91,13 @@ fn length(n: u64, from: u32, to: u32) -> u64 {
 
 impl Op for Resample {
     fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
-        let Spec::Wave { rate, samples } = *input else {
-            return Err(refused(NAME, "recordings", input.name()));
-        };
+        let (rate, channels, samples) = wave::spec(NAME, input)?;
         let samples = match (samples, rate) {
             (Extent::Fixed(n), Some(from)) => Extent::Fixed(length(n as u64, from, self.rate) as usize),
-            (Extent::Late, _) => Extent::Late,
+            (Extent::AtMost(_) | Extent::Late, _) => Extent::Late,
             _ => Extent::Bounded(Fact::Count),
         };
-        Ok(Spec::Wave { rate: Some(self.rate), samples })
+        Ok(Spec::Wave { rate: Some(self.rate), channels, samples })
     }
 
     fn facts(&self, info: &Info, _draw: &Draw) -> Info {
@@ -106,19 +105,18 @@ impl Op for Resample {
     }
 
     fn apply(&self, _draw: &Draw, media: Media, tools: &mut Tools) -> Result<Media, Fault> {
-        let Media::Wave { data, rate } = media else {
-            return Err(refused(NAME, "recordings", media.name()));
-        };
+        let wave = wave::wave(NAME, media)?;
+        let rate = wave.rate;
         if !RATES.contains(&rate) {
             let (least, most) = (RATES.start(), RATES.end());
             return Err(Fault::new(Reason::OverLimit, format!("{rate} Hz; {least} to {most} Hz can be resampled")));
         }
-        let data = if rate == self.rate || data.is_empty() {
-            data
-        } else {
-            tools.state::<Kept>().run(&data, rate, self.rate)?
-        };
-        Ok(Media::Wave { data, rate: self.rate })
+        if rate == self.rate || wave.data.is_empty() {
+            return Ok(Media::Wave(Wave { rate: self.rate, ..wave }));
+        }
+        let kept = tools.state::<Kept>();
+        let made = wave.each(|plane| kept.run(plane, rate, self.rate))?;
+        Ok(Media::Wave(Wave { rate: self.rate, ..made }))
     }
 }
 
@@ -127,9 +125,8 @@ mod tests {
     use super::*;
 
     fn run(tools: &mut Tools, data: Vec<f32>, from: u32, to: u32) -> Vec<f32> {
-        let media = Resample { rate: to }.apply(&Draw::None, Media::Wave { data, rate: from }, tools).unwrap();
-        let Media::Wave { data, .. } = media else { panic!() };
-        data
+        let media = Media::Wave(Wave::mono(data, from));
+        wave::wave(NAME, Resample { rate: to }.apply(&Draw::None, media, tools).unwrap()).unwrap().data
     }
 
     #[test]

@@ -12,9 +12,28 @@ pub struct SlotMut<'a> {
     pub bytes: &'a mut [u8],
     /// The padded shape of one sample, axis by axis at least the sample's own extents.
     pub shape: &'a [usize],
-    /// For clips: where the frames' presentation times go (microseconds), one for each frame of the padded shape.
-    /// Padding frames get [`NO_TIME`].
-    pub pts_us: Option<&'a mut [i64]>,
+    /// Where the numbers go that the column has beside its elements ([`Output::beside`]): so many for each place of the first
+    /// axis of the padded shape.
+    pub beside: Option<&'a mut [i64]>,
+}
+
+/// What a column has beside its elements: some numbers for each place of its first axis, delivered as a column of their
+/// own, `NAME_suffix`, `[N, T]` or `[N, T, width]` i64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// What is put behind the column's name.
+    pub suffix: &'static str,
+    /// How many numbers a place has; for 1 there is no axis.
+    pub width: usize,
+    /// What stands there for padding.
+    pub pad: i64,
+}
+
+impl Beside {
+    /// Frames of a clip: when each is shown, in microseconds.
+    pub const TIMES: Beside = Beside { suffix: "pts_us", width: 1, pad: NO_TIME };
+    /// Tokens: where each begins and ends in the text.
+    pub const OFFSETS: Beside = Beside { suffix: "offsets", width: 2, pad: 0 };
 }
 
 /// The presentation time of a frame that is padding.
@@ -24,8 +43,8 @@ impl SlotMut<'_> {
     /// Fills the slot of a sample that is not there: padding throughout.
     pub fn vacate(mut self, output: &Output) {
         fill(self.bytes, output.dtype, output.pad);
-        if let Some(times) = self.pts_us.as_deref_mut() {
-            times.fill(NO_TIME);
+        if let (Some(numbers), Some(beside)) = (self.beside.as_deref_mut(), output.beside) {
+            numbers.fill(beside.pad);
         }
     }
 
@@ -55,17 +74,18 @@ impl SlotMut<'_> {
         fill(self.bytes, dtype, value);
     }
 
-    /// Writes the presentation times.
-    pub(super) fn times(&mut self, pts_us: &[i64], frames: usize) -> Result<(), Fault> {
-        let Some(out) = self.pts_us.as_deref_mut() else { return Ok(()) };
-        if pts_us.len() != frames || frames > out.len() {
+    /// Writes the numbers beside the elements, of so many places on the first axis.
+    pub(super) fn numbers(&mut self, beside: Option<Beside>, numbers: &[i64], places: usize) -> Result<(), Fault> {
+        let (Some(out), Some(beside)) = (self.beside.as_deref_mut(), beside) else { return Ok(()) };
+        if Some(numbers.len()) != places.checked_mul(beside.width) || numbers.len() > out.len() {
             return Err(Fault::new(
                 Reason::Corrupt,
-                format!("{} presentation times for {frames} frames and room for {}", pts_us.len(), out.len()),
+                format!("{} {} for {places} places and room for {}", numbers.len(), beside.suffix, out.len()),
             ));
         }
-        out[..frames].copy_from_slice(pts_us);
-        out[frames..].fill(NO_TIME);
+        let (own, rest) = out.split_at_mut(numbers.len());
+        own.copy_from_slice(numbers);
+        rest.fill(beside.pad);
         Ok(())
     }
 }
@@ -99,9 +119,10 @@ pub(super) fn shape_of(media: &Media) -> Option<(DType, Vec<usize>)> {
             }
             Some((r.data.dtype(), shape))
         }
-        Media::Wave { data, .. } => Some((DType::F32, vec![data.len()])),
+        Media::Wave(wave) => Some((DType::F32, wave.shape())),
         Media::Text(_) => None,
         Media::Tensor { data, shape } => Some((data.dtype(), shape.clone())),
+        Media::Tokens { ids, .. } => Some((DType::I64, vec![ids.len()])),
     }
 }
 
@@ -182,7 +203,7 @@ mod tests {
     fn padding_is_written_on_every_axis() {
         let data = Elements::I64(vec![1, 2, 3, 4]);
         let mut bytes = vec![0xAA; 3 * 3 * 8];
-        let mut slot = SlotMut { bytes: &mut bytes, shape: &[3, 3], pts_us: None };
+        let mut slot = SlotMut { bytes: &mut bytes, shape: &[3, 3], beside: None };
         place(&data, &[2, 2], &mut slot, -1.0).unwrap();
         let got: Vec<i64> = bytes.as_chunks::<8>().0.iter().map(|c| i64::from_ne_bytes(*c)).collect();
         assert_eq!(got, [1, 2, -1, 3, 4, -1, -1, -1, -1]);
@@ -192,7 +213,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let mut bytes = vec![0; 8];
-        let mut slot = SlotMut { bytes: &mut bytes, shape: &[2], pts_us: None };
+        let mut slot = SlotMut { bytes: &mut bytes, shape: &[2], beside: None };
         assert!(place(&Elements::F32(vec![0.0; 3]), &[3], &mut slot, 0.0).is_err());
         assert!(place(&Elements::F32(vec![0.0; 2]), &[1], &mut slot, 0.0).is_err());
         assert!(place(&Elements::I64(vec![0; 2]), &[2], &mut slot, 0.0).is_err());

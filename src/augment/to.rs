@@ -142,18 +142,20 @@ impl Op for To {
                 dtype: self.becomes(input, *dtype)?,
                 layout: self.layout.unwrap_or(*layout),
             }),
-            Spec::Wave { samples, .. } => {
+            Spec::Wave { channels, samples, .. } => {
                 plain(input.name())?;
                 match self.becomes(input, DType::F32)? {
                     DType::F32 => Ok(input.clone()),
-                    dtype => Ok(Spec::Tensor { dtype, shape: vec![*samples] }),
+                    dtype => Ok(Spec::Tensor { dtype, shape: channels.iter().copied().chain([*samples]).collect() }),
                 }
             }
             Spec::Tensor { dtype, shape } => {
                 plain(input.name())?;
                 Ok(Spec::Tensor { dtype: self.becomes(input, *dtype)?, shape: shape.clone() })
             }
-            Spec::Text => Err(super::refused(NAME, "pictures, clips, recordings or tensors", input.name())),
+            Spec::Text { .. } | Spec::Tokens { .. } => {
+                Err(super::refused(NAME, "pictures, clips, recordings or tensors", input.name()))
+            }
         }
     }
 
@@ -169,9 +171,9 @@ impl Op for To {
                 let layout = self.layout.unwrap_or(raster.layout);
                 Ok(Media::Raster(pixels::permuted(raster, layout)))
             }
-            Media::Wave { data, rate } => match self.store().unwrap_or(Store::F32) {
-                Store::F32 => Ok(Media::Wave { data, rate }),
-                store => Ok(Media::Tensor { shape: vec![data.len()], data: store.elements(data) }),
+            Media::Wave(wave) => match self.store().unwrap_or(Store::F32) {
+                Store::F32 => Ok(Media::Wave(wave)),
+                store => Ok(Media::Tensor { shape: wave.shape(), data: store.elements(wave.data) }),
             },
             Media::Tensor { data, shape } => Ok(Media::Tensor { data: self.elements(data), shape }),
             other => Err(super::refused(NAME, "pictures, clips, recordings or tensors", other.name())),

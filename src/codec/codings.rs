@@ -46,6 +46,7 @@ pub const CODINGS: &[Coding] = codings! {
     Bmp "uncompressed": "image" true "image", "Pillow" "equal", "photo.bmp";
     Tiff "uncompressed": "image (tiff)" true "image", "Pillow (libtiff)" "equal", "photo.tif";
     Tiff "LZW": "image (tiff)" true "image", "Pillow (libtiff)" "equal", "lzw.tif";
+    Tiff "palette": "image (tiff)" true "image", "Pillow (libtiff)" "equal", "palette.tif";
     Qoi "QOI": "image (qoi)" true "image", "Pillow" "equal", "photo.qoi";
     Pnm "raw": "image" true "image", "Pillow" "equal", "photo.ppm";
     Tga "run lengths": "image" true "image", "Pillow" "equal", "photo.tga";
@@ -58,6 +59,7 @@ pub const CODINGS: &[Coding] = codings! {
     Flac "FLAC": "symphonia" true "audio", "ffmpeg" "equal", "sound.flac";
     Mp3 "MPEG-1 layer III": "symphonia" true "audio", "ffmpeg" "2^-16", "sound.mp3";
     Ogg "Vorbis": "symphonia" true "audio", "ffmpeg" "2^-16", "vorbis.ogg";
+    Ogg "Opus": "unsafe-libopus" true "opus", "ffmpeg (libopus)" "2^-16", "opus.ogg";
     Ogg "FLAC": "symphonia" true "audio", "ffmpeg" "equal", "flac.ogg";
     Aac "AAC-LC in ADTS": "symphonia" true "audio", "ffmpeg" "2^-16", "sound.aac";
     M4a "AAC-LC": "symphonia" true "audio", "ffmpeg" "2^-16", "aac.m4a";
@@ -65,8 +67,21 @@ pub const CODINGS: &[Coding] = codings! {
     Aiff "PCM, 16 bits": "symphonia" true "audio", "ffmpeg" "equal", "sound.aiff";
     Caf "ALAC": "symphonia" true "audio", "ffmpeg" "equal", "alac.caf";
     Mka "Vorbis": "symphonia" true "audio", "ffmpeg" "2^-16", "vorbis.mka";
+    Mka "Opus": "unsafe-libopus" true "opus", "ffmpeg (libopus)" "2^-16", "opus.mka";
     Mp4 "H.264": "rusty_h264-decoder" true "video", "ffmpeg" "equal planes", "h264.mp4";
+    Mp4 "H.265": "rusty_h265" true "video", "ffmpeg" "equal planes", "h265.mp4";
+    Mp4 "VP9": "rusty_vp9" true "video", "ffmpeg" "equal planes", "vp9.mp4";
+    Mp4 "AV1": "re_rav1d" true "av1", "ffmpeg" "equal planes", "av1.mp4";
+    Mp4 "Motion JPEG": "libjpeg-turbo-rs" true "video, image", "Pillow (libjpeg-turbo)" "equal", "mjpeg.mp4";
     Matroska "H.264": "rusty_h264-decoder" true "video", "ffmpeg" "equal planes", "h264.mkv";
+    Matroska "H.265": "rusty_h265" true "video", "ffmpeg" "equal planes", "h265.mkv";
+    Matroska "H.265, 10 bits": "rusty_h265" true "video", "ffmpeg" "equal planes", "h265_10.mkv";
+    Matroska "VP9": "rusty_vp9" true "video", "ffmpeg" "equal planes", "vp9.webm";
+    Matroska "AV1": "re_rav1d" true "av1", "ffmpeg" "equal planes", "av1.mkv";
+    Matroska "Motion JPEG": "libjpeg-turbo-rs" true "video, image", "Pillow (libjpeg-turbo)" "equal", "mjpeg.mkv";
+    AnimatedGif "LZW": "gif" true "image", "Pillow" "equal", "animation.gif";
+    AnimatedWebp "lossy (VP8)": "image (image-webp)" true "image", "Pillow (libwebp)" "equal", "animation.webp";
+    Apng "Deflate": "png" true "image", "Pillow" "equal", "animation.png";
 };
 
 #[cfg(test)]

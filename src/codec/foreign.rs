@@ -1,9 +1,35 @@
-//! Which containers of moving pictures there are that only FFmpeg reads, by their first bytes: known in every build, so that one
-//! without it can name what it refuses.
+//! What people have and some or all builds do not read, by its first bytes: so that it can be refused by name.
 
 use crate::data::info::Format;
 
-/// The container that the content begins as.
+/// What an ASF file begins with.
+const ASF: [u8; 16] = *b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
+
+/// The name of a format that people have and no codec of this build reads.
+pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
+    let brand = |brands: &[&[u8; 4]]| {
+        bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|b| brands.iter().any(|brand| **brand == b))
+    };
+    let known: [(&str, bool); 14] = [
+        ("AVIF", brand(&[b"avif", b"avis"])),
+        ("HEIC", brand(&[b"heic", b"heix", b"hevc", b"mif1", b"msf1"])),
+        ("JPEG XL", bytes.starts_with(b"\xff\x0a") || bytes.get(4..8) == Some(b"JXL ")),
+        ("JPEG 2000", bytes.get(4..8) == Some(b"jP  ") || bytes.starts_with(b"\xff\x4f\xff\x51")),
+        ("OpenEXR", bytes.starts_with(b"v/1\x01")),
+        ("Photoshop", bytes.starts_with(b"8BPS")),
+        ("PDF", bytes.starts_with(b"%PDF-")),
+        ("SVG", bytes.starts_with(b"<svg")),
+        ("Windows Media sound", bytes.starts_with(&ASF)),
+        ("Ogg", bytes.starts_with(b"OggS")),
+        ("AIFF", bytes.starts_with(b"FORM")),
+        ("CAF", bytes.starts_with(b"caff")),
+        ("MP3", bytes.starts_with(b"ID3") || matches!(bytes, [0xff, 0xfb | 0xf3 | 0xf2 | 0xfa, ..])),
+        ("a ZIP archive", bytes.starts_with(b"PK\x03\x04")),
+    ];
+    known.into_iter().find(|(_, is)| *is).map(|(name, _)| name)
+}
+
+/// The container of moving pictures that the content begins as, of those that only FFmpeg reads.
 pub(super) fn moving(bytes: &[u8]) -> Option<Format> {
     let is: [(Format, bool); 7] = [
         (Format::Avi, bytes.starts_with(b"RIFF") && matches!(bytes.get(8..12), Some(b"AVI " | b"AVIX"))),
@@ -21,11 +47,10 @@ pub(super) fn moving(bytes: &[u8]) -> Option<Format> {
 
 /// The identifier of ASF's header, and in the header a stream of video. One of sound alone is WMA.
 fn is_asf(bytes: &[u8]) -> bool {
-    const HEADER: [u8; 16] = *b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
     const VIDEO: [u8; 16] = *b"\xc0\xef\x19\xbc\x4d\x5b\xcf\x11\xa8\xfd\x00\x80\x5f\x5c\x44\x2b";
     let Some(size) = bytes.get(16..24).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes) else { return false };
     let header = &bytes[..usize::try_from(size).unwrap_or(usize::MAX).min(bytes.len()).min(1 << 16)];
-    bytes.starts_with(&HEADER) && header.windows(16).any(|w| w == VIDEO)
+    bytes.starts_with(&ASF) && header.windows(16).any(|w| w == VIDEO)
 }
 
 /// The key of a header partition pack (SMPTE ST 377-1, 7.1), with nothing run in front.

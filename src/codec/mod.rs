@@ -13,14 +13,18 @@ use serde::{Deserialize, Serialize};
 use crate::data::info::{Format, Info, Kind};
 use crate::error::{Fault, Reason};
 
+pub use shown::decode_shown;
+
 #[cfg(feature = "audio")]
 pub mod audio;
 pub mod codings;
 #[cfg(any(feature = "audio", feature = "video"))]
-mod container;
+pub(crate) mod container;
 mod foreign;
 #[cfg(feature = "image")]
 pub mod image;
+mod shown;
+pub mod tensor;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "video")]
@@ -99,7 +103,7 @@ pub enum Want<'a> {
     Whole,
     /// A picture's region, as RGB8. `None`: all of it.
     Image {
-        /// In pixels of the stored picture.
+        /// In pixels of the picture as it is stored; for [`decode_shown`] as it is shown.
         region: Option<Rect>,
     },
     /// A range of a recording, in samples a channel. `None`: all of it.
@@ -145,6 +149,8 @@ pub enum Decoded<'s> {
     Wave(Wave<'s>),
     /// Text.
     Text(&'s str),
+    /// The elements of a tensor, little endian.
+    Elements(&'s [u8]),
 }
 
 /// RGB8 pixels, `[frames, height, width, 3]`, rows without gaps.
@@ -229,12 +235,13 @@ pub trait Codec: Send + Sync {
             // 4:2:0 takes 3/2 bytes a pixel. A check hands over no frame, but the decoder keeps up to 16 for reference (H.264
             // A.3.1), the one before and the one under way.
             Kind::Video => pixels.saturating_mul((16 + 2) * 3 / 2),
-            // Text is borrowed from the payload.
-            Kind::Text => 0,
+            // Borrowed from the payload.
+            Kind::Text | Kind::Tensor => 0,
         }
     }
 
-    /// Decodes what is wanted, or more. Facts that disagree with `probe` are a fault, never a wrong answer.
+    /// Decodes what is wanted, or more, as it is stored: [`decode_shown`] turns it. Facts that disagree with `probe` are a fault,
+    /// never a wrong answer.
     fn decode<'s>(
         &self,
         bytes: &'s [u8],
@@ -301,6 +308,9 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::raster::TIFF,
     #[cfg(feature = "image")]
     &image::raster::QOI,
+    // In front of PNM, which it is too.
+    #[cfg(feature = "image")]
+    &image::rgb::Rgb,
     #[cfg(feature = "image")]
     &image::raster::PNM,
     #[cfg(feature = "image")]
@@ -339,6 +349,13 @@ pub const CODECS: &[&dyn Codec] = &[
     &video::MP4,
     #[cfg(feature = "video")]
     &video::MATROSKA,
+    // The same files as of pictures: pictures come first, and only where clips are wanted they are these.
+    #[cfg(feature = "image")]
+    &image::animation::GIF,
+    #[cfg(feature = "image")]
+    &image::animation::WEBP,
+    #[cfg(feature = "image")]
+    &image::animation::PNG,
     #[cfg(feature = "ffmpeg")]
     &video::ffmpeg::MPEGPS,
     #[cfg(feature = "ffmpeg")]
@@ -352,6 +369,7 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::raster::TGA,
     #[cfg(feature = "text")]
     &text::Utf8,
+    &tensor::Tensor,
 ];
 
 thread_local! {
@@ -389,19 +407,34 @@ pub fn is_guarded() -> bool {
 
 /// The codec for some content, or the reason why there is none. `kind` narrows the search to one kind of media.
 pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
-    if kind == Kind::Text {
-        return by_format(Format::Utf8);
+    match kind {
+        Kind::Text => return by_format(Format::Utf8),
+        Kind::Tensor => return by_format(Format::Tensor),
+        _ => {}
     }
     if bytes.is_empty() {
         return Err(Fault::new(Reason::Empty, "the file has no bytes"));
     }
+    // Known in every build, so that one without FFmpeg can say what it lacks.
+    if let Some(format) = foreign::moving(bytes) {
+        if kind != Kind::Video {
+            let (is, holds) = (format.name(), kind.name());
+            return Err(Fault::new(
+                Reason::WrongMedia,
+                format!("the content is {is} (video), the column holds {holds}"),
+            ));
+        }
+        return by_format(format);
+    }
+    // An animation is read by codecs of two kinds: it is what is wanted.
+    let wanted = || CODECS.iter().copied().filter(|c| c.kind() == kind).find(|c| c.sniff(bytes));
     match CODECS.iter().copied().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(bytes)) {
         Some(codec) if codec.kind() == kind => Ok(codec),
-        Some(codec) => Err(Fault::new(
-            Reason::WrongMedia,
-            format!("the content is {} ({}), the column holds {}", codec.name(), codec.kind().name(), kind.name()),
-        )),
-        None => Err(match foreign(bytes) {
+        Some(codec) => wanted().ok_or_else(|| {
+            let (is, holds) = (codec.kind().name(), kind.name());
+            Fault::new(Reason::WrongMedia, format!("the content is {} ({is}), the column holds {holds}", codec.name()))
+        }),
+        None => Err(match foreign::name(bytes) {
             Some(name) => {
                 Fault::new(Reason::Unsupported, format!("the content is {name}, which this build does not read"))
             }
@@ -413,34 +446,20 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
     }
 }
 
-/// The name of a format that people have and no codec of this build reads.
-fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    let brand = |brands: &[&[u8; 4]]| {
-        bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|b| brands.iter().any(|brand| **brand == b))
-    };
-    let riff = |kind: &[u8; 4]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(kind);
-    let known: [(&str, bool); 14] = [
-        ("AVIF", brand(&[b"avif", b"avis"])),
-        ("HEIC", brand(&[b"heic", b"heix", b"hevc", b"mif1", b"msf1"])),
-        ("JPEG XL", bytes.starts_with(b"\xff\x0a") || bytes.get(4..8) == Some(b"JXL ")),
-        ("JPEG 2000", bytes.get(4..8) == Some(b"jP  ") || bytes.starts_with(b"\xff\x4f\xff\x51")),
-        ("OpenEXR", bytes.starts_with(b"v/1\x01")),
-        ("Photoshop", bytes.starts_with(b"8BPS")),
-        ("PDF", bytes.starts_with(b"%PDF-")),
-        ("SVG", bytes.starts_with(b"<svg")),
-        ("AVI", riff(b"AVI ")),
-        ("Ogg", bytes.starts_with(b"OggS")),
-        ("AIFF", bytes.starts_with(b"FORM")),
-        ("CAF", bytes.starts_with(b"caff")),
-        ("MP3", bytes.starts_with(b"ID3") || matches!(bytes, [0xff, 0xfb | 0xf3 | 0xf2 | 0xfa, ..])),
-        ("a ZIP archive", bytes.starts_with(b"PK\x03\x04")),
-    ];
-    known.into_iter().find(|(_, is)| *is).map(|(name, _)| name)
-}
-
 /// The feature that brings a format.
 fn feature(format: Format) -> &'static str {
-    if format == Format::Exr { "exr" } else { format.kind().name() }
+    match format {
+        Format::Exr => "exr",
+        Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
+        Format::Avi
+        | Format::MpegTs
+        | Format::MpegPs
+        | Format::Flv
+        | Format::Asf
+        | Format::Ogv
+        | Format::Mxf => "ffmpeg",
+        _ => format.kind().name(),
+    }
 }
 
 /// The codec of a stored format, or the feature that would bring it.

@@ -5,7 +5,8 @@
 //! Each member looks at every header before the decoder gets it.
 //!
 //! - Times are microseconds of presentation, after the edit list, as ffprobe reports them; frames come in their order.
-//! - Pictures are cropped as the stream says. **Rotation and pixel aspect ratio are not applied.**
+//! - Pictures are cropped as the stream says. Frames come as they are stored, and the facts say how the container turns them
+//!   ([`decode_shown`](super::decode_shown)). **The pixel aspect ratio is not applied.**
 //! - What a decoder does not do (`docs/formats.md` says what it does) is refused as `unsupported` by name.
 //! - A stream with a missing reference picture is refused where ffmpeg would conceal it.
 
@@ -56,15 +57,10 @@ pub struct Container {
 impl Container {
     fn info(&self, clip: &Clip<'_>) -> Info {
         let (count, duration_us) = (clip.track.shown.len() as u64, clip.track.duration_us());
-        Info {
-            format: self.format,
-            width: clip.picture.width,
-            height: clip.picture.height,
-            channels: 3,
-            rate: mean_rate(count, duration_us),
-            count,
-            duration_us,
-        }
+        let rate = mean_rate(count, duration_us);
+        let orientation = clip.track.orientation;
+        let (width, height) = orientation.size((clip.picture.width, clip.picture.height));
+        Info { width, height, channels: 3, rate, count, duration_us, orientation, ..Info::of(self.format) }
     }
 
     /// Decodes everything and compares what came with what was announced.

@@ -86,6 +86,46 @@ impl ByteStrings {
     }
 }
 
+impl Ragged {
+    /// The i-th sample's elements, row-major; `None` if the column holds another type.
+    pub fn get<T: Element>(&self, i: usize) -> Option<Vec<T>> {
+        let bytes = &self.values[self.offsets[i]..self.offsets[i + 1]];
+        T::reads(self.dtype).then(|| bytemuck::pod_collect_to_vec(bytes))
+    }
+
+    /// A dense column of these samples, each axis padded with `pad` to its longest, with the true lengths; `None` if the column
+    /// holds another type. It is a copy, in memory that no budget counts.
+    pub fn padded<T: Element>(&self, pad: T) -> Option<Dense> {
+        if !T::reads(self.dtype) {
+            return None;
+        }
+        let (samples, axes) = (self.shapes.len(), self.shapes.iter().map(Vec::len).max().unwrap_or(1));
+        let length = |shape: &Vec<usize>, axis: usize| shape.get(axis).copied().unwrap_or(0);
+        let longest = |axis| self.shapes.iter().map(|shape| length(shape, axis)).max().unwrap_or(0);
+        let shape: Vec<usize> = std::iter::once(samples).chain((0..axes).map(longest)).collect();
+        let size = self.dtype.size();
+        let mut buffer = Buffer::zeroed(shape.iter().product::<usize>() * size);
+        let out: &mut [T] = bytemuck::cast_slice_mut(buffer.bytes_mut());
+        out.fill(pad);
+        let sample: usize = shape[1..].iter().product();
+        for (i, own) in self.shapes.iter().enumerate() {
+            let (elements, row) = (self.get::<T>(i)?, own.last().copied().unwrap_or(0));
+            for (number, elements) in elements.chunks(row.max(1)).enumerate() {
+                // The place of the row, axis by axis from the last but one on.
+                let (mut rest, mut at, mut stride) = (number, 0, shape[axes]);
+                for axis in (0..axes - 1).rev() {
+                    at += rest % own[axis] * stride;
+                    rest /= own[axis];
+                    stride *= shape[axis + 1];
+                }
+                out[i * sample + at..][..elements.len()].copy_from_slice(elements);
+            }
+        }
+        let lengths = (0..axes).map(|a| (a + 1, self.shapes.iter().map(|s| length(s, a)).collect())).collect();
+        Some(Dense { buffer, shape, dtype: self.dtype, lengths, missing: self.missing.clone() })
+    }
+}
+
 /// A dense column, typed and borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
@@ -198,5 +238,32 @@ impl Batch {
             part(id.as_bytes());
         }
         hash.digest128()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ragged_samples_are_padded_on_every_axis() {
+        let samples: [(&[usize], Vec<i64>); 4] =
+            [(&[2, 2], vec![1, 2, 3, 4]), (&[1, 3], vec![5, 6, 7]), (&[0], vec![]), (&[3, 1], vec![8, 9, 10])];
+        let values: Vec<i64> = samples.iter().flat_map(|s| s.1.clone()).collect();
+        let ragged = Ragged {
+            values: bytemuck::pod_collect_to_vec(&values),
+            offsets: vec![0, 32, 56, 56, 80],
+            shapes: samples.iter().map(|s| s.0.to_vec()).collect(),
+            dtype: DType::I64,
+            missing: vec![false, false, true, false],
+        };
+        assert_eq!((ragged.get::<i64>(1), ragged.get::<f32>(1)), (Some(vec![5, 6, 7]), None));
+        let dense = ragged.padded(-1i64).unwrap();
+        assert_eq!((&dense.shape[..], &dense.missing), (&[4, 3, 3][..], &ragged.missing));
+        assert_eq!(dense.lengths, [(1, vec![2, 1, 0, 3]), (2, vec![2, 3, 0, 1])]);
+        let p = -1;
+        let want = [1, 2, p, 3, 4, p, p, p, p, 5, 6, 7, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, 8, p, p, 9, p, p, 10, p, p];
+        assert_eq!(dense.view::<i64>().unwrap().data, want);
+        assert!(ragged.padded(0.0f32).is_none());
     }
 }

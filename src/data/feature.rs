@@ -3,7 +3,7 @@
 //! The Arrow types are the ones `datasets` 3.6 to 5.2 recognise exactly (a mismatch drops the feature silently there):
 //! media is `struct<bytes: binary, path: string>`, a class is `int64` with its names in the schema metadata.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema};
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::info::Kind;
+use super::packed::{Packed, TensorType};
+use super::storage::Storage;
 use crate::error::{Error, Result};
 
 /// Names that the shard format keeps for itself.
@@ -40,6 +42,8 @@ pub enum Feature {
     Float,
     /// A truth value.
     Bool,
+    /// Tensors of one type and number of axes, as payloads.
+    Tensor(TensorType),
 }
 
 impl Feature {
@@ -50,17 +54,19 @@ impl Feature {
             Feature::Audio => Some(Kind::Audio),
             Feature::Video => Some(Kind::Video),
             Feature::Text => Some(Kind::Text),
+            Feature::Tensor(_) => Some(Kind::Tensor),
             _ => None,
         }
     }
 
-    /// The feature of a kind of media.
+    /// The feature of a kind of media; of tensors that of bytes.
     pub fn of(kind: Kind) -> Self {
         match kind {
             Kind::Image => Feature::Image,
             Kind::Audio => Feature::Audio,
             Kind::Video => Feature::Video,
             Kind::Text => Feature::Text,
+            Kind::Tensor => Feature::Tensor(TensorType { dtype: Packed::U8, shape: vec![None], pad: 0.0 }),
         }
     }
 
@@ -85,6 +91,7 @@ impl Feature {
         match self {
             Feature::Image | Feature::Audio | Feature::Video => DataType::Struct(media_fields()),
             Feature::Text => DataType::Utf8,
+            Feature::Tensor(_) => DataType::Binary,
             Feature::ClassLabel { .. } | Feature::Int => DataType::Int64,
             Feature::Float => DataType::Float64,
             Feature::Bool => DataType::Boolean,
@@ -98,6 +105,7 @@ impl Feature {
             Feature::Audio => json!({"_type": "Audio"}),
             Feature::Video => json!({"_type": "Video"}),
             Feature::Text => json!({"dtype": "string", "_type": "Value"}),
+            Feature::Tensor(_) => json!({"dtype": "binary", "_type": "Value"}),
             Feature::ClassLabel { names } => json!({"names": names, "_type": "ClassLabel"}),
             Feature::Int => json!({"dtype": "int64", "_type": "Value"}),
             Feature::Float => json!({"dtype": "float64", "_type": "Value"}),
@@ -111,9 +119,10 @@ pub fn media_fields() -> Fields {
     Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
 }
 
-/// The fields of one media column's facts within the `info` struct, all nullable.
-pub fn info_fields() -> Fields {
-    Fields::from(vec![
+/// The fields of one media column's facts within the `info` struct, all nullable. Of what is not the source's own bytes
+/// they say of which bytes it was made.
+pub fn info_fields(column: &Column) -> Fields {
+    let mut fields = vec![
         Field::new("format", DataType::Utf8, true),
         Field::new("width", DataType::Int32, true),
         Field::new("height", DataType::Int32, true),
@@ -122,7 +131,36 @@ pub fn info_fields() -> Fields {
         Field::new("count", DataType::Int64, true),
         Field::new("duration_us", DataType::Int64, true),
         Field::new("hash", DataType::UInt64, true),
-    ])
+        Field::new("orientation", DataType::Int32, true),
+        Field::new("profile", DataType::Utf8, true),
+    ];
+    if column.stored.is_some() {
+        fields.push(Field::new(ORIGINAL_BYTES, DataType::Int64, true));
+        fields.push(Field::new(ORIGINAL_HASH, DataType::UInt64, true));
+    }
+    Fields::from(fields)
+}
+
+/// The fact that holds [`super::storage::Original::bytes`].
+pub const ORIGINAL_BYTES: &str = "original_bytes";
+/// The fact that holds [`super::storage::Original::hash`].
+pub const ORIGINAL_HASH: &str = "original_hash";
+/// The key of our metadata of an Arrow field.
+pub const FIELD_KEY: &str = "feedstock";
+
+/// How many of these fields every shard has. Those behind them came later: a shard without one says nothing there.
+pub const FIRST_FACTS: usize = 8;
+
+/// Whether the `info` struct of a shard is that of a schema, perhaps without the fields that came later.
+pub fn fits_info(found: &DataType, expected: &DataType) -> bool {
+    let (DataType::Struct(found), DataType::Struct(expected)) = (found, expected) else { return found == expected };
+    let facts = |found: &Field, expected: &Field| match (found.data_type(), expected.data_type()) {
+        (DataType::Struct(found), DataType::Struct(all)) => {
+            found.len() >= FIRST_FACTS && found.len() <= all.len() && found.iter().zip(all).all(|(f, a)| f == a)
+        }
+        _ => false,
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| f.name() == e.name() && facts(f, e))
 }
 
 /// One named feature.
@@ -132,6 +170,31 @@ pub struct Column {
     pub name: String,
     /// What it holds.
     pub feature: Feature,
+    /// What made it of the source's payloads; none: they are stored as they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Storage>,
+}
+
+impl Column {
+    /// A column that holds what its source has.
+    pub fn new(name: impl Into<String>, feature: Feature) -> Self {
+        Column { name: name.into(), feature, stored: None }
+    }
+
+    /// The field of a shard. What the Arrow type does not say is in its metadata, as JSON under one key (the order of several
+    /// would be chance): the type and shape of tensors, and what made the column.
+    fn to_arrow(&self) -> Field {
+        let field = Field::new(&self.name, self.feature.arrow_type(), true);
+        let tensor = if let Feature::Tensor(tensor) = &self.feature { Some(tensor) } else { None };
+        if tensor.is_none() && self.stored.is_none() {
+            return field;
+        }
+        let mut said = Map::new();
+        said.extend(tensor.map(|t| ("tensor".to_owned(), json!(t))));
+        said.extend(self.stored.as_ref().map(|s| ("stored".to_owned(), json!(s))));
+        let text = serde_json::Value::Object(said).to_string();
+        field.with_metadata(HashMap::from([(FIELD_KEY.to_owned(), text)]))
+    }
 }
 
 /// The features of a dataset, in order.
@@ -145,7 +208,7 @@ pub struct Schema {
 impl Schema {
     /// A schema of named features.
     pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Feature)>) -> Self {
-        Schema { columns: columns.into_iter().map(|(name, feature)| Column { name: name.into(), feature }).collect() }
+        Schema { columns: columns.into_iter().map(|(name, feature)| Column::new(name, feature)).collect() }
     }
 
     /// The position of a column.
@@ -183,6 +246,9 @@ impl Schema {
             if !seen.insert(name.as_str()) {
                 return Err(Error::config(format!("two columns are called {name:?}"), "rename one of them"));
             }
+            if let Feature::Tensor(tensor) = &column.feature {
+                tensor.validate(name)?;
+            }
             if let Feature::ClassLabel { names } = &column.feature {
                 let mut classes = HashSet::<_, xxhash_rust::xxh3::Xxh3DefaultBuilder>::default();
                 if let Some(twice) = names.iter().find(|n| !classes.insert(n.as_str())) {
@@ -200,13 +266,13 @@ impl Schema {
     /// with the `huggingface` key in the schema metadata.
     pub fn to_arrow(&self) -> ArrowSchema {
         let mut fields = vec![Field::new("id", DataType::Utf8, true)];
-        fields.extend(self.columns.iter().map(|c| Field::new(&c.name, c.feature.arrow_type(), true)));
+        fields.extend(self.columns.iter().map(Column::to_arrow));
         let infos: Vec<Field> =
-            self.payloads().map(|(_, c)| Field::new(&c.name, DataType::Struct(info_fields()), true)).collect();
+            self.payloads().map(|(_, c)| Field::new(&c.name, DataType::Struct(info_fields(c)), true)).collect();
         if !infos.is_empty() {
             fields.push(Field::new("info", DataType::Struct(Fields::from(infos)), true));
         }
-        let metadata = std::collections::HashMap::from([("huggingface".to_owned(), self.hf_metadata().to_string())]);
+        let metadata = HashMap::from([("huggingface".to_owned(), self.hf_metadata().to_string())]);
         ArrowSchema::new_with_metadata(fields.into_iter().map(Arc::new).collect::<Vec<_>>(), metadata)
     }
 
@@ -224,7 +290,7 @@ impl Schema {
         }
         let mut infos = Map::new();
         for (_, column) in self.payloads() {
-            let facts: Map<String, serde_json::Value> = info_fields()
+            let facts: Map<String, serde_json::Value> = info_fields(column)
                 .iter()
                 .map(|f| (f.name().clone(), json!({"dtype": hf_dtype(f.data_type()), "_type": "Value"})))
                 .collect();

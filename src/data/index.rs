@@ -13,7 +13,9 @@
 //! | ids | UTF-8, one after the other |
 //!
 //! A value column takes 8 bytes, a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
-//! height u32, channels u32, rate u32, 0 u32, count u64, duration u64. A segment is derived from its shards and can be
+//! height u32, channels u32, rate u32, turn u32, count u64, duration u64; one whose payloads were made of the source's 80, with the
+//! source's behind: length u64, hash u64.
+//! The lowest byte of `turn` is the [`Orientation`], the next the [`Profile`], the rest is 0. A segment is derived from its shards and can be
 //! made again from them.
 
 use std::fs::File;
@@ -24,10 +26,13 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
-use super::feature::{Feature, Schema};
+use super::feature::{Column, Feature, Schema};
 use super::info::{Format, Info};
 use super::label::Value;
 use super::manifest::ShardRef;
+use super::orientation::Orientation;
+use super::profile::Profile;
+use super::storage::Original;
 use crate::error::{Error, Result};
 use crate::spool::Spooled;
 
@@ -40,6 +45,7 @@ const FIXED: usize = 32;
 const SHARD: usize = 64;
 const VALUE: usize = 8;
 const PAYLOAD: usize = 64;
+const ORIGINAL: usize = 16;
 
 /// What a column of the Index holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,20 +59,31 @@ pub enum Stored {
     Bool,
     /// Where a payload lies, and its facts.
     Payload,
+    /// The same, and what the source's payload was that it was made of.
+    Prepared,
 }
 
 impl Stored {
-    fn of(feature: &Feature) -> Self {
-        match feature {
+    fn of(column: &Column) -> Self {
+        match &column.feature {
             Feature::ClassLabel { .. } | Feature::Int => Stored::Int,
             Feature::Float => Stored::Float,
             Feature::Bool => Stored::Bool,
+            _ if column.stored.is_some() => Stored::Prepared,
             _ => Stored::Payload,
         }
     }
 
     fn size(self) -> usize {
-        if self == Stored::Payload { PAYLOAD } else { VALUE }
+        match self {
+            Stored::Payload => PAYLOAD,
+            Stored::Prepared => PAYLOAD + ORIGINAL,
+            _ => VALUE,
+        }
+    }
+
+    fn is_payload(self) -> bool {
+        matches!(self, Stored::Payload | Stored::Prepared)
     }
 }
 
@@ -96,7 +113,7 @@ impl Header {
                 .columns
                 .iter()
                 .zip(&self.columns)
-                .all(|(c, (name, stored))| c.name == *name && Stored::of(&c.feature) == *stored)
+                .all(|(c, (name, stored))| c.name == *name && Stored::of(c) == *stored)
     }
 }
 
@@ -126,12 +143,25 @@ pub enum IndexCell {
     Bool(bool),
     /// A payload.
     Payload(Payload),
+    /// A payload, and the source's that it was made of.
+    Prepared(Payload, Original),
 }
 
 impl IndexCell {
     /// The payload, if it is one.
     pub fn payload(&self) -> Option<&Payload> {
-        if let IndexCell::Payload(payload) = self { Some(payload) } else { None }
+        match self {
+            IndexCell::Payload(payload) | IndexCell::Prepared(payload, _) => Some(payload),
+            _ => None,
+        }
+    }
+
+    /// The payload, to be changed.
+    pub fn payload_mut(&mut self) -> Option<&mut Payload> {
+        match self {
+            IndexCell::Payload(payload) | IndexCell::Prepared(payload, _) => Some(payload),
+            _ => None,
+        }
     }
 }
 
@@ -334,14 +364,15 @@ impl<'a> Row<'a> {
             Stored::Int => Value::Int(u64_at(self.bytes, at) as i64),
             Stored::Float => Value::Float(f64::from_bits(u64_at(self.bytes, at))),
             Stored::Bool => Value::Bool(u64_at(self.bytes, at) != 0),
-            Stored::Payload => Value::Null,
+            Stored::Payload | Stored::Prepared => Value::Null,
         }
     }
 
     /// A cell as it was pushed; `Null` too for a payload of a format this build does not know.
     pub fn cell(&self, column: usize) -> IndexCell {
         if let Some(payload) = self.payload(column) {
-            return IndexCell::Payload(payload);
+            let prepared = self.original(column).map(|original| IndexCell::Prepared(payload, original));
+            return prepared.unwrap_or(IndexCell::Payload(payload));
         }
         match self.value(column) {
             Value::Int(v) => IndexCell::Int(v),
@@ -353,7 +384,7 @@ impl<'a> Row<'a> {
 
     /// Where the payload of a column lies; `None` when it is absent, small, or of a format this build does not know.
     pub fn payload(&self, column: usize) -> Option<Payload> {
-        if self.segment.header.columns[column].1 != Stored::Payload || self.is_null(column) {
+        if !self.segment.header.columns[column].1.is_payload() || self.is_null(column) {
             return None;
         }
         let at = &self.bytes[self.segment.offsets[column]..];
@@ -367,10 +398,23 @@ impl<'a> Row<'a> {
                 height: u32_at(at, 32),
                 channels: u32_at(at, 36),
                 rate: u32_at(at, 40),
+                orientation: Orientation::of(u32_at(at, 44) & 0xff),
+                profile: Profile::from_code(u32_at(at, 44) >> 8 & 0xff),
                 count: u64_at(at, 48),
                 duration_us: u64_at(at, 56),
             },
         })
+    }
+}
+
+impl Row<'_> {
+    /// What the source's payload was, where the stored one was made of it.
+    pub fn original(&self, column: usize) -> Option<Original> {
+        if self.segment.header.columns[column].1 != Stored::Prepared || self.is_null(column) {
+            return None;
+        }
+        let at = self.segment.offsets[column] + PAYLOAD;
+        Some(Original { bytes: u64_at(self.bytes, at), hash: u64_at(self.bytes, at + 8) })
     }
 }
 
@@ -464,7 +508,9 @@ mod tests {
 
     fn finished(mut builder: SegmentBuilder) -> Finished {
         for (i, split) in [(0u64, "train"), (1, "train"), (2, "test")] {
-            let info = Info { width: 10 + i as u32, height: 7, count: i, ..Info::of(Format::Png) };
+            let (orientation, profile) = (Orientation::of(3 * i as u32), Profile::ALL[5 * i as usize % 8]);
+            let info =
+                Info { width: 10 + i as u32, height: 7, count: i, orientation, profile, ..Info::of(Format::Png) };
             let payload = IndexCell::Payload(Payload { offset: 4 * i, length: 9, hash: 77 + i, info });
             let score = if i == 1 { IndexCell::Null } else { IndexCell::Float(0.5) };
             builder.push(&format!("dir/é{i}.png"), &[payload, IndexCell::Int(-1), score]).unwrap();
@@ -490,6 +536,7 @@ mod tests {
         assert_eq!((segment, row.id(), row.shard(), row.row_in_shard()), (1, "dir/é1.png", 1, 0));
         let payload = row.payload(0).unwrap();
         assert_eq!((payload.offset, payload.length, payload.hash, payload.info.width), (4, 9, 78, 11));
+        assert_eq!((payload.info.orientation.code(), payload.info.profile), (3, Profile::Gray));
         assert_eq!((row.value(1), row.value(2)), (Value::Int(-1), Value::Null));
         assert_eq!(index.row(0).value(2), Value::Float(0.5));
         assert_eq!(index.ranges(None), vec![0..6]);

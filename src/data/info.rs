@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::orientation::Orientation;
+use super::profile::Profile;
+
 /// The kinds of media a feature can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -14,6 +17,8 @@ pub enum Kind {
     Video,
     /// Unicode text.
     Text,
+    /// Numbers that operations made, of the type and shape that the column says.
+    Tensor,
 }
 
 impl Kind {
@@ -24,6 +29,7 @@ impl Kind {
             Kind::Audio => "audio",
             Kind::Video => "video",
             Kind::Text => "text",
+            Kind::Tensor => "tensor",
         }
     }
 }
@@ -82,13 +88,15 @@ formats! {
     Exr = 12, Image, "exr";
     /// DirectDraw surface.
     Dds = 13, Image, "dds";
+    /// RGB pixels without compression, behind a header of 64 bytes that makes a PPM of them.
+    Rgb = 14, Image, "rgb";
     /// RIFF WAVE.
     Wav = 16, Audio, "wav";
     /// Native FLAC.
     Flac = 17, Audio, "flac";
     /// MPEG audio, layers II and III.
     Mp3 = 18, Audio, "mp3";
-    /// Vorbis or FLAC in Ogg.
+    /// Vorbis, Opus or FLAC in Ogg.
     Ogg = 19, Audio, "ogg";
     /// AAC in ADTS.
     Aac = 20, Audio, "aac";
@@ -104,6 +112,12 @@ formats! {
     Mp4 = 32, Video, "mp4";
     /// Matroska or WebM with a video track.
     Matroska = 33, Video, "matroska";
+    /// GIF as moving pictures.
+    AnimatedGif = 34, Video, "animated-gif";
+    /// WebP as moving pictures.
+    AnimatedWebp = 35, Video, "animated-webp";
+    /// PNG as moving pictures.
+    Apng = 36, Video, "apng";
     /// AVI.
     Avi = 40, Video, "avi";
     /// MPEG transport stream.
@@ -120,6 +134,8 @@ formats! {
     Mxf = 46, Video, "mxf";
     /// UTF-8 text.
     Utf8 = 48, Text, "utf8";
+    /// Little-endian elements, whose type and shape the column says.
+    Tensor = 64, Tensor, "tensor";
 }
 
 /// Facts of one payload, read from its header: what draws and buffer sizes are made from.
@@ -129,24 +145,39 @@ formats! {
 pub struct Info {
     /// The encoding.
     pub format: Format,
-    /// Pixels across (image, video).
+    /// Pixels across as shown (image, video).
     pub width: u32,
-    /// Pixels down (image, video).
+    /// Pixels down as shown (image, video).
     pub height: u32,
     /// Colour channels as stored, or audio channels.
     pub channels: u32,
     /// Audio: samples a second and channel (Hz). Video: mean frames per 1,000 seconds.
     pub rate: u32,
     /// Audio: samples per channel. Video: frames. Text: UTF-8 bytes; after tokenisation, tokens. After log-mel, frames.
+    /// Tensor: the length of the axis that differs from row to row.
     pub count: u64,
     /// Play time in microseconds (audio, video).
     pub duration_us: u64,
+    /// How what is stored is turned to be shown (image, video).
+    pub orientation: Orientation,
+    /// The colour profile that it carries (image). Noted, not applied.
+    pub profile: Profile,
 }
 
 impl Info {
     /// Nothing known but the format.
     pub fn of(format: Format) -> Self {
-        Info { format, width: 0, height: 0, channels: 0, rate: 0, count: 0, duration_us: 0 }
+        Info {
+            format,
+            width: 0,
+            height: 0,
+            channels: 0,
+            rate: 0,
+            count: 0,
+            duration_us: 0,
+            orientation: Orientation::STORED,
+            profile: Profile::Srgb,
+        }
     }
 
     /// The value of one fact, as an extent of a tensor.
@@ -155,6 +186,7 @@ impl Info {
             Fact::Width => self.width as usize,
             Fact::Height => self.height as usize,
             Fact::Count => usize::try_from(self.count).unwrap_or(usize::MAX),
+            Fact::Channels => self.channels as usize,
         }
     }
 }
@@ -168,4 +200,6 @@ pub enum Fact {
     Height,
     /// [`Info::count`].
     Count,
+    /// [`Info::channels`].
+    Channels,
 }

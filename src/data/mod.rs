@@ -7,7 +7,11 @@ pub mod index;
 pub mod info;
 pub mod label;
 pub mod manifest;
+pub mod orientation;
+pub mod profile;
+pub mod packed;
 pub mod record;
+pub mod storage;
 pub mod tensor;
 
 /// What the hand-off of buffers synchronises with; `crates/handoff-model` puts loom's in its place.

@@ -116,6 +116,8 @@ pub enum Extent {
     Fixed(usize),
     /// Follows from the Index and the draws: known when the batch is opened; padded to the batch's longest.
     Bounded(Fact),
+    /// Known only after decoding, and no longer than this: padded to it in every batch, with the true lengths beside.
+    AtMost(usize),
     /// Known only after decoding: delivered ragged.
     Late,
 }

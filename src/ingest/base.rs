@@ -52,6 +52,11 @@ impl Base {
         &self.spill
     }
 
+    /// The dataset's schema, if it has a version.
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        self.root.as_ref().map(|root| &root.manifest.schema)
+    }
+
     /// The version; 0 for none.
     pub(super) fn version(&self) -> u64 {
         self.root.as_ref().map_or(0, |r| r.manifest.version)
@@ -135,7 +140,10 @@ impl Base {
         for (i, (cell, column)) in cells.iter().zip(&dataset.schema().columns).enumerate() {
             let same = match cell {
                 Cell::Payload(bytes, hash) => {
-                    row.payload(i).is_some_and(|p| p.hash == *hash && p.length == bytes.len() as u64)
+                    // What was stored of the source's payload may be something else: its own hash is beside.
+                    let held = row.original(i).map(|o| (o.hash, o.bytes));
+                    let held = held.or_else(|| row.payload(i).map(|p| (p.hash, p.length)));
+                    held == Some((*hash, bytes.len() as u64))
                 }
                 Cell::Value(Value::Null) => row.is_null(i),
                 // Bits, so that a NaN is the same as itself.

@@ -1,23 +1,28 @@
-//! One entry becomes a row or a refusal: read, looked at by its codec, and compared with what the dataset has already.
+//! One entry becomes a row or a refusal: read, compared with what the dataset has already, looked at by its codec, and made
+//! into what is stored of it.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::base::{Base, Held};
+use super::options::InvalidUtf8;
 use super::scratches::Scratches;
 use crate::codec::{self, Check, Limits, Scratch};
 use crate::data::feature::{Feature, Schema};
-use crate::data::info::{Info, Kind};
+use crate::data::info::{Format, Kind};
 use crate::data::label::Value;
 use crate::data::record::payload_hash;
+use crate::data::storage::Original;
 use crate::error::{Error, Fault, Reason, Result};
+use crate::prepare::{self, Accepted, Prepare};
 use crate::shard::{ShardCell, ShardRow, base_name};
 use crate::source::{self, Entry, EntryCell};
 
 /// What became of an entry.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// A row for a shard.
-    Row(ShardRow),
+    /// A row for a shard, and the U+FFFD that were put into its text.
+    Row(ShardRow, u64),
     /// It is in the dataset already, byte for byte.
     Skipped,
     /// It was refused, at a column if that is known.
@@ -36,7 +41,9 @@ pub(super) enum Cell {
 pub(super) struct Checker<'a> {
     pub schema: &'a Schema,
     pub base: &'a Base,
+    pub prepare: &'a Prepare,
     pub check: Check,
+    pub invalid_utf8: InvalidUtf8,
     pub limits: &'a Limits,
     pub decodes: &'a AtomicU64,
     pub scratches: &'a Scratches,
@@ -51,9 +58,9 @@ impl Checker<'_> {
                 format!("{} cells for {} columns", entry.cells.len(), self.schema.columns.len()),
             ));
         }
-        let mut cells = Vec::with_capacity(entry.cells.len());
+        let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
         for (i, cell) in entry.cells.iter().enumerate() {
-            match self.read(cell, i) {
+            match self.read(cell, i, &mut replaced) {
                 Ok(cell) => cells.push(cell),
                 Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
             }
@@ -67,11 +74,8 @@ impl Checker<'_> {
         let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
         for (i, cell) in cells.into_iter().enumerate() {
             let cell = match cell {
-                Cell::Payload(bytes, hash) => match self.look(&bytes, i) {
-                    Ok(info) => {
-                        let path = file_name(entry, &entry.cells[i]);
-                        ShardCell::Media { bytes, path, info, hash }
-                    }
+                Cell::Payload(bytes, hash) => match self.take(bytes, hash, file_name(entry, &entry.cells[i]), i) {
+                    Ok(cell) => cell,
                     Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
                 },
                 Cell::Value(Value::Int(v)) => ShardCell::Int(v),
@@ -81,11 +85,11 @@ impl Checker<'_> {
             };
             row.cells.push(cell);
         }
-        Ok(taken.map_or(Outcome::Row(row), |fault| Outcome::Refused(fault, None)))
+        Ok(taken.map_or(Outcome::Row(row, replaced), |fault| Outcome::Refused(fault, None)))
     }
 
-    /// The bytes or the value of a cell, in the type of its column.
-    fn read(&self, cell: &EntryCell, column: usize) -> Result<Cell, Fault> {
+    /// The bytes or the value of a cell, in the type of its column. `replaced` counts the U+FFFD put in for what is no UTF-8.
+    fn read(&self, cell: &EntryCell, column: usize, replaced: &mut u64) -> Result<Cell, Fault> {
         let feature = &self.schema.columns[column].feature;
         let wrong = || Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()));
         if let EntryCell::Value(Value::Null) = cell {
@@ -102,6 +106,10 @@ impl Checker<'_> {
                 EntryCell::Inline(bytes) => bytes.clone(),
                 EntryCell::Value(Value::Text(text)) => text.clone().into_bytes(),
                 _ => return Err(wrong()),
+            };
+            let bytes = match self.invalid_utf8 {
+                InvalidUtf8::Replace if feature.kind() == Some(Kind::Text) => mended(bytes, replaced),
+                _ => bytes,
             };
             let hash = payload_hash(&bytes);
             return Ok(Cell::Payload(bytes, hash));
@@ -126,26 +134,68 @@ impl Checker<'_> {
         Ok(Cell::Value(value))
     }
 
-    /// What a payload's codec says of it. A panic in a decoder is a fault like any other.
-    fn look(&self, bytes: &[u8], column: usize) -> Result<Info, Fault> {
-        let kind = self.schema.columns[column].feature.kind().unwrap_or(Kind::Text);
-        let codec = codec::sniff(bytes, kind)?;
+    /// Looks at a payload through its codec, and makes what is stored of it. A panic in a decoder is a fault like any other.
+    fn take(&self, bytes: Vec<u8>, hash: u64, path: String, column: usize) -> Result<ShardCell, Fault> {
+        let stored = &self.schema.columns[column];
+        let source = self.prepare.source(column);
+        if let (None, Feature::Tensor(tensor)) = (source, &stored.feature) {
+            let info = tensor.info_of(bytes.len() as u64)?;
+            return Ok(ShardCell::Media { bytes, path, info, hash, original: None });
+        }
+        let kind = source.unwrap_or(&stored.feature).kind().unwrap_or(Kind::Text);
+        let codec = codec::sniff(&bytes, kind)?;
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        let needs = match self.check {
-            Check::Header => 0,
-            Check::Entropy | Check::Decode => codec::guarded(codec.name(), || {
-                let info = codec.probe(bytes, self.limits)?;
-                Ok(codec.memory(bytes, &info))
-            })?,
+        let probe = || codec::guarded(codec.name(), || codec.probe(&bytes, self.limits));
+        let (needs, level) = match (source, self.check) {
+            (None, Check::Header) => (0, Check::Header),
+            (None, level) => (codec.memory(&bytes, &probe()?), level),
+            (Some(_), level) => {
+                let info = probe()?;
+                let needs = codec.memory(&bytes, &info).saturating_add(self.prepare.memory(column, &info));
+                // All of a picture is decoded to make something of it: that is the check.
+                let once = kind == Kind::Image && self.prepare.takes(column, &info);
+                (needs, if once { Check::Header } else { level })
+            }
         };
         let mut loan = self.scratches.lend(needs);
-        let answer = codec::guarded(codec.name(), || codec.check(bytes, self.check, self.limits, &mut loan.scratch));
+        let answer = codec::guarded(codec.name(), || codec.check(&bytes, level, self.limits, &mut loan.scratch))
+            .and_then(|info| {
+                let payload = Accepted { bytes: &bytes, codec, info: &info, limits: self.limits };
+                Ok((info, self.prepare.make(column, payload, &mut loan.scratch)?))
+            });
         // After a panic the scratch may be in any state: it is dropped.
         if matches!(&answer, Err(fault) if fault.reason == Reason::DecoderPanic) {
             loan.scratch = Scratch::default();
         }
-        answer
+        drop(loan);
+        let (info, made) = answer?;
+        let original = source.map(|_| Original { bytes: bytes.len() as u64, hash });
+        Ok(match made {
+            None => ShardCell::Media { bytes, path, info, hash, original },
+            Some((bytes, info)) => {
+                let path = renamed(&path, info.format);
+                let hash = payload_hash(&bytes);
+                ShardCell::Media { bytes, path, info, hash, original }
+            }
+        })
     }
+}
+
+/// UTF-8 of what may be none: each maximal part that is none becomes one U+FFFD.
+fn mended(bytes: Vec<u8>, replaced: &mut u64) -> Vec<u8> {
+    let mended = match String::from_utf8_lossy(&bytes) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text.into_bytes()),
+    };
+    let Some(mended) = mended else { return bytes };
+    *replaced += bytes.utf8_chunks().filter(|c| !c.invalid().is_empty()).count() as u64;
+    mended
+}
+
+/// A file name with the extension of another format.
+fn renamed(name: &str, format: Format) -> String {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    format!("{stem}.{}", prepare::extension(format))
 }
 
 /// The `path` of a media cell: the name of its file, or the last part of the id.

@@ -44,6 +44,30 @@ pub(super) struct Stretch {
     pub skipped: u64,
     /// Entries that were refused: so many lines lie in front of its own.
     pub refused: u64,
+    /// What was put in for text that is no UTF-8.
+    #[serde(default)]
+    pub mended: Mended,
+}
+
+impl Stretch {
+    /// Counts a row with so many U+FFFD put into it.
+    pub(super) fn mend(&mut self, replaced: u64) {
+        self.mended.add(Mended { rows: u64::from(replaced > 0), replaced });
+    }
+}
+
+/// Rows whose text was not UTF-8, and the U+FFFD that were put into them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mended {
+    pub rows: u64,
+    pub replaced: u64,
+}
+
+impl Mended {
+    pub(super) fn add(&mut self, more: Mended) {
+        self.rows += more.rows;
+        self.replaced += more.replaced;
+    }
 }
 
 /// One line of a quarantine file.
@@ -228,7 +252,7 @@ mod tests {
     use super::*;
 
     fn stretch(from: u64, to: u64) -> Stretch {
-        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: 0 }
+        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: 0, mended: Mended::default() }
     }
 
     fn refusal(id: &str) -> Vec<u8> {

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Check, Limits};
+use crate::data::info::Kind;
 use crate::error::{Error, Result};
+use crate::prepare::{self, OpEntry, PrepareOptions};
 use crate::registry::Table;
 use crate::shard::ShardOptions;
 use crate::source::{SourceEntry, SourceOptions, sources};
@@ -25,8 +27,12 @@ pub struct IngestOptions {
     pub source: SourceOptions,
     /// How deep each payload is looked at before it is accepted.
     pub check: Check,
+    /// What becomes of text that is not UTF-8.
+    pub invalid_utf8: InvalidUtf8,
     /// What one payload may cost.
     pub limits: Limits,
+    /// What is stored of the payloads.
+    pub prepare: PrepareOptions,
     /// How many entries may be refused before nothing is committed.
     pub max_errors: MaxErrors,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
@@ -52,7 +58,9 @@ impl Default for IngestOptions {
             format: None,
             source: SourceOptions::default(),
             check: Check::default(),
+            invalid_utf8: InvalidUtf8::default(),
             limits: Limits::default(),
+            prepare: PrepareOptions::default(),
             max_errors: MaxErrors::default(),
             id_prefix: String::new(),
             shard_bytes: shards.shard_bytes,
@@ -67,6 +75,7 @@ impl Default for IngestOptions {
 impl IngestOptions {
     /// Refuses what can be seen to be wrong without looking at any file.
     pub fn validate(&self) -> Result<()> {
+        self.source.validate()?;
         let sizes = [self.shard_bytes, self.row_group_bytes, self.row_group_rows as u64];
         if sizes.contains(&0) {
             return Err(Error::config(
@@ -86,6 +95,13 @@ impl IngestOptions {
                 "leave it at its default; 1 decodes one payload at a time",
             ));
         }
+        self.prepare.check()?;
+        if self.source.kind == Some(Kind::Tensor) {
+            return Err(Error::config(
+                "source.kind = \"tensor\": no source has tensors",
+                "name what the files are; the operations of prepare.columns make tensors of them",
+            ));
+        }
         if self.id_prefix.contains(['\n', '\0']) || self.id_prefix.starts_with('/') {
             return Err(Error::config(
                 format!("the id prefix {:?} begins with '/' or holds a newline or NUL", self.id_prefix),
@@ -95,7 +111,8 @@ impl IngestOptions {
         Ok(())
     }
 
-    /// The options that a dataset's bytes follow from; the others as they are by default.
+    /// The options that a dataset's bytes follow from; the others as they are by default. What is stored of the payloads is in
+    /// the dataset's schema, in full.
     pub(super) fn shaping(&self) -> Self {
         let free = IngestOptions::default();
         IngestOptions {
@@ -103,6 +120,7 @@ impl IngestOptions {
             max_errors: free.max_errors,
             threads: free.threads,
             decode_memory: free.decode_memory,
+            prepare: free.prepare,
             ..self.clone()
         }
     }
@@ -114,6 +132,17 @@ impl IngestOptions {
             row_group_bytes: self.row_group_bytes,
         }
     }
+}
+
+/// What becomes of text that is not UTF-8. Rows of a manifest are refused either way, for paths and labels are in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidUtf8 {
+    /// The entry is refused.
+    #[default]
+    Refuse,
+    /// Each part that is none becomes U+FFFD, as the WHATWG's Encoding Standard decodes UTF-8 (Python's `errors="replace"`).
+    Replace,
 }
 
 /// How many entries may be refused: a count, a share of all entries, or whichever is more (`25`, `5%`, `10|1%`).
@@ -221,6 +250,8 @@ pub struct Progress {
 pub struct Control {
     /// The sources to choose from; add your own with [`Table::with`].
     pub sources: Table<SourceEntry>,
+    /// The operations whose results may be stored; add your own too.
+    pub ops: Table<OpEntry>,
     /// Set it to stop the listing, or at the next chunk: [`Error::Interrupted`], and a later run goes on.
     pub cancel: Arc<AtomicBool>,
     /// Called now and then while the source is listed, then after each chunk, from the ingest's thread.
@@ -238,6 +269,7 @@ impl Default for Control {
     fn default() -> Self {
         Control {
             sources: sources(),
+            ops: prepare::ops(),
             cancel: Arc::default(),
             progress: None,
             disk: None,
@@ -282,6 +314,12 @@ pub struct Summary {
     pub quarantine: Option<String>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
+    /// Of the rows added, those whose text was not UTF-8 and was mended ([`InvalidUtf8::Replace`]).
+    #[serde(default)]
+    pub mended: u64,
+    /// The U+FFFD that were put into them.
+    #[serde(default)]
+    pub replaced: u64,
     /// Shards added.
     pub shards: u64,
     /// Bytes of these shards.
@@ -320,6 +358,8 @@ mod tests {
         let back: IngestOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
         assert_eq!(back, options);
         assert!(IngestOptions { shard_bytes: 0, ..options.clone() }.validate().is_err());
+        let tensors = SourceOptions { kind: Some(Kind::Tensor), ..SourceOptions::default() };
+        assert!(IngestOptions { source: tensors, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { decode_memory: 0, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { row_group_bytes: (1 << 30) + 1, ..options.clone() }.validate().is_err());
         assert!(IngestOptions { row_group_rows: (1 << 16) + 1, ..options.clone() }.validate().is_err());

@@ -70,7 +70,7 @@ fn rebase(store: &Store, latest: &Root, ours: &Schema, is_ours: impl Fn(u64) -> 
     }
     for (theirs, ours) in merged.columns.iter_mut().zip(&ours.columns) {
         match (&mut theirs.feature, &ours.feature) {
-            _ if theirs.name != ours.name => return Err(conflict()),
+            _ if theirs.name != ours.name || theirs.stored != ours.stored => return Err(conflict()),
             (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
                 let common = names.len().min(more.len());
                 if names[..common] != more[..common] {

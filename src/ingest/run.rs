@@ -7,12 +7,13 @@ use rayon::prelude::*;
 use super::base::Base;
 use super::check::{Checker, Outcome};
 use super::freeze::Files;
-use super::journal::{Journal, Refused, Report, Stretch};
+use super::journal::{Journal, Mended, Refused, Report, Stretch};
 use super::options::{Control, IngestOptions, Progress};
 use super::scratches::Scratches;
 use super::sink::Sink;
 use crate::data::feature::Schema;
 use crate::error::{Error, Result};
+use crate::prepare::Prepare;
 use crate::source::{Entries, Entry, Listing};
 use crate::spool::Spill;
 
@@ -27,6 +28,7 @@ pub(super) struct Work<'a> {
     pub listing: &'a Listing,
     pub schema: &'a Schema,
     pub base: &'a Base,
+    pub prepare: &'a Prepare,
     pub options: &'a IngestOptions,
     pub control: &'a Control,
     pub journal: &'a Journal,
@@ -37,6 +39,7 @@ pub(super) struct Work<'a> {
 /// What a run has done.
 pub(super) struct Done {
     pub skipped: u64,
+    pub mended: Mended,
     pub refused: Report,
     pub sink: Sink,
 }
@@ -57,6 +60,7 @@ pub(super) struct Run<'a> {
     refused: Report,
     spill: Spill,
     skipped: u64,
+    mended: Mended,
     progress: Progress,
 }
 
@@ -75,8 +79,10 @@ impl<'a> Run<'a> {
             refused,
             spill: spill.clone(),
             skipped: done.iter().map(|s| s.skipped).sum(),
+            mended: Mended::default(),
             progress: Progress { total: entries.len() as u64, total_bytes: entries.bytes(), ..Progress::default() },
         };
+        done.iter().for_each(|stretch| run.mended.add(stretch.mended));
         for at in 0..run.first() {
             run.progress.bytes += entries.get(at)?.bytes();
         }
@@ -92,7 +98,7 @@ impl<'a> Run<'a> {
     pub(super) fn into_done(mut self) -> Result<Done> {
         let open = self.open.count();
         self.refused.extend(open, &self.open.finish()?)?;
-        Ok(Done { skipped: self.skipped, refused: self.refused, sink: self.sink })
+        Ok(Done { skipped: self.skipped, mended: self.mended, refused: self.refused, sink: self.sink })
     }
 
     /// Does all that is left. Ends early with [`Error::Interrupted`] or [`Error::QuarantineLimit`].
@@ -102,7 +108,9 @@ impl<'a> Run<'a> {
         let checker = Checker {
             schema: work.schema,
             base: work.base,
+            prepare: work.prepare,
             check: work.options.check,
+            invalid_utf8: work.options.invalid_utf8,
             limits: &work.options.limits,
             decodes: &work.control.decodes,
             scratches: &scratches,
@@ -163,9 +171,10 @@ impl<'a> Run<'a> {
                     let column = column.map(|c| self.work.schema.columns[c].name.clone());
                     self.open.push(&Refused::entry(entry, &fault, column))?;
                 }
-                Outcome::Row(row) => match self.sink.push(self.work.schema, &entry.split, row) {
-                    Ok(None) => {}
+                Outcome::Row(row, replaced) => match self.sink.push(self.work.schema, &entry.split, row) {
+                    Ok(None) => self.stretch.mend(replaced),
                     Ok(Some(shard)) => {
+                        self.stretch.mend(replaced);
                         self.stretch.shard = Some(shard);
                         self.end_stretch(i + 1)?;
                     }
@@ -197,13 +206,14 @@ impl<'a> Run<'a> {
             self.refused.extend(stretch.refused, &lines)?;
             self.work.journal.add(&stretch, &lines)?;
             self.skipped += stretch.skipped;
+            self.mended.add(stretch.mended);
         }
         Ok(())
     }
 }
 
 fn open_at(from: u64) -> Stretch {
-    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: 0 }
+    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: 0, mended: Mended::default() }
 }
 
 /// Entries that follow one another, each with its print.

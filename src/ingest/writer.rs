@@ -16,6 +16,7 @@ use crate::clock::Mark;
 use crate::data::feature::{Feature, Schema};
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
+use crate::prepare::{self, Prepare};
 use crate::source::{Entry, EntryCell};
 use crate::spool::{Spill, make_folder};
 use crate::store::Store;
@@ -36,12 +37,15 @@ pub struct DatasetWriter {
     schema: Schema,
     /// For each column of the dataset, which cell of a record it is.
     places: Vec<usize>,
+    prepare: Prepare,
     sink: Sink,
     keys: HashSet<u64, Xxh3DefaultBuilder>,
     options: IngestOptions,
     scratches: Scratches,
     decodes: AtomicU64,
     skipped: u64,
+    mended: u64,
+    replaced: u64,
     began: Mark,
     /// The error that lost accepted records, if there was one.
     lost: Option<String>,
@@ -49,14 +53,17 @@ pub struct DatasetWriter {
 
 impl DatasetWriter {
     /// Opens a dataset for writing, or begins one in a new or empty folder. The columns of one that is there must be those of
-    /// `schema`, in any order. Of the options `check`, `limits`, `id_prefix` and the sizes count.
+    /// `schema`, in any order. Of the options `check`, `invalid_utf8`, `limits`, `prepare`, `id_prefix` and
+    /// the sizes count; `schema` says what the records have, not what is stored of it.
     pub fn create(path: impl AsRef<Path>, schema: Schema, options: &IngestOptions) -> Result<Self> {
         options.validate()?;
         target::folder(path.as_ref())?;
         let store = Store::open(path.as_ref());
         let spill = Spill::to(store.root().join(".dsctl"));
         let mut base = Base::open(&store, &spill)?;
-        let (schema, places) = base.merge(&schema)?;
+        let (mut prepare, stored) = Prepare::new(&options.prepare, &schema, base.schema(), &prepare::ops())?;
+        let (schema, places) = base.merge(&stored)?;
+        prepare.arrange(&places);
         if schema.columns.is_empty() {
             return Err(Error::config("the schema has no columns", "name at least one feature"));
         }
@@ -71,12 +78,15 @@ impl DatasetWriter {
             base,
             schema,
             places,
+            prepare,
             sink,
             keys: HashSet::default(),
             options: options.clone(),
             scratches: Scratches::new(options.decode_memory),
             decodes: AtomicU64::new(0),
             skipped: 0,
+            mended: 0,
+            replaced: 0,
             began: Mark::now(),
             lost: None,
         })
@@ -143,7 +153,9 @@ impl DatasetWriter {
         let checker = Checker {
             schema: &self.schema,
             base: &self.base,
+            prepare: &self.prepare,
             check: self.options.check,
+            invalid_utf8: self.options.invalid_utf8,
             limits: &self.options.limits,
             decodes: &self.decodes,
             scratches: &self.scratches,
@@ -154,8 +166,10 @@ impl DatasetWriter {
                 let column = column.map(|c| self.schema.columns[c].name.clone());
                 return Err(fault.at(Origin { id: Some(entry.id.clone()), column, ..Origin::default() }));
             }
-            Outcome::Row(row) => {
+            Outcome::Row(row, replaced) => {
                 self.sink.push(&self.schema, &entry.split, row)?;
+                self.mended += u64::from(replaced > 0);
+                self.replaced += replaced;
             }
         }
         self.keys.insert(row_key(&entry.id));
@@ -186,7 +200,13 @@ impl DatasetWriter {
         for split in self.sink.open_splits() {
             self.sink.finish(&self.schema, &split)?;
         }
-        let mut summary = Summary { skipped: self.skipped, version: self.base.version(), ..Summary::default() };
+        let mut summary = Summary {
+            skipped: self.skipped,
+            mended: self.mended,
+            replaced: self.replaced,
+            version: self.base.version(),
+            ..Summary::default()
+        };
         if self.sink.tally.rows > 0 {
             publish::publish(&self.store, &self.base, &self.schema, self.sink, &mut summary)?;
         } else if self.base.version() == 0 {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use smallvec::SmallVec;
 
 use super::{Core, OutColumn, Stats, Work};
-use crate::augment::{Chain, Drawn, Late, SlotMut, Tools};
+use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
 use crate::clock::Mark;
 use crate::codec;
 use crate::collate::{self, Extents, Forming, Part};
@@ -32,8 +32,8 @@ pub(super) struct Opened {
 enum OpenColumn {
     /// Read from the Index, done.
     Values(Dense),
-    /// Decoded; with the presentation times of its frames beside it, for clips.
-    Media { forming: Forming, slot: Vec<usize>, times: Option<Forming> },
+    /// Decoded; with the numbers beside it, where they have room of their own.
+    Media { forming: Forming, slot: Vec<usize>, beside: Option<Forming> },
 }
 
 /// One slot's work, taken by the worker that claims it.
@@ -46,7 +46,7 @@ struct Sample {
 struct Job {
     cell: Option<(Payload, Option<Drawn>)>,
     region: Option<Region>,
-    times: Option<Region>,
+    beside: Option<Region>,
 }
 
 type Parts = SmallVec<[Part; 2]>;
@@ -114,12 +114,16 @@ impl Opened {
                     cell = Some((payload, drawn));
                 }
                 extents.push(own);
-                sample.jobs.push(Job { cell, region: None, times: None });
+                sample.jobs.push(Job { cell, region: None, beside: None });
             }
             let shape = work.dense().map(|output| collate::padded(output, &extents));
             if let (Some(output), Some(shape)) = (work.dense(), &shape) {
                 let size = collate::dense_bytes(n, output.dtype, shape);
                 bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
+                if let Some(beside) = output.beside {
+                    let size = collate::dense_bytes(n, DType::I64, &numbers(beside, shape));
+                    bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
+                }
             }
             shapes.push((shape, extents));
         }
@@ -179,22 +183,22 @@ impl Opened {
             let name = out.name().to_owned();
             match column {
                 OpenColumn::Values(dense) => columns.push((name, Column::Dense(dense))),
-                OpenColumn::Media { forming, times, .. } => {
-                    let mut own: Vec<Part> = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
-                    let late = match (&forming, out) {
-                        (Forming::Loose(_), OutColumn::Media { work, .. }) if work.is_clip() => {
-                            Some(late_times(&mut own))
+                OpenColumn::Media { forming, beside: open, .. } => {
+                    let mut own: Vec<Part> =
+                        parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
+                    let beside = out.beside();
+                    let named = beside.map(|b| format!("{name}_{}", b.suffix));
+                    let numbers = match (open, beside) {
+                        (Some(open), _) => {
+                            Some(open.close(self.valid.iter().map(|_| Part::Written(Extents::new())).collect())?)
                         }
-                        _ => None,
+                        (None, Some(beside)) => {
+                            Some(Forming::Loose(Some(DType::I64)).close(collate::beside(&mut own, beside))?)
+                        }
+                        (None, None) => None,
                     };
-                    columns.push((name.clone(), forming.close(own)?));
-                    if let Some(late) = late {
-                        columns.push((format!("{name}_pts_us"), Forming::Loose(Some(DType::I64)).close(late)?));
-                    }
-                    if let Some(times) = times {
-                        let written = self.valid.iter().map(|_| Part::Written).collect();
-                        columns.push((format!("{name}_pts_us"), times.close(written)?));
-                    }
+                    columns.push((name, forming.close(own)?));
+                    columns.extend(named.zip(numbers));
                 }
             }
         }
@@ -213,22 +217,25 @@ impl Core {
         media: usize,
     ) -> Result<OpenColumn> {
         let (Some(output), Some(shape)) = (work.dense(), shape) else {
-            return Ok(OpenColumn::Media { forming: Forming::Loose(work.loose()), slot: Vec::new(), times: None });
+            return Ok(OpenColumn::Media { forming: Forming::Loose(work.loose()), slot: Vec::new(), beside: None });
         };
         let (forming, regions) = collate::open(&self.pool, output, &shape, extents)?;
         for (sample, region) in samples.iter_mut().zip(regions) {
             sample.jobs[media].region = Some(region);
         }
-        let mut times = None;
-        if work.is_clip() {
-            let own = crate::augment::Output { dtype: DType::I64, shape: vec![Extent::Fixed(shape[0])], pad: 0.0 };
-            let (forming, regions) = collate::open(&self.pool, &own, &shape[..1], extents)?;
+        let mut open = None;
+        if let Some(beside) = output.beside {
+            // Its lengths are those of the column itself.
+            let shape = numbers(beside, &shape);
+            let fixed = shape.iter().map(|n| Extent::Fixed(*n)).collect();
+            let own = Output { dtype: DType::I64, shape: fixed, pad: 0.0, beside: None };
+            let (forming, regions) = collate::open(&self.pool, &own, &shape, extents)?;
             for (sample, region) in samples.iter_mut().zip(regions) {
-                sample.jobs[media].times = Some(region);
+                sample.jobs[media].beside = Some(region);
             }
-            times = Some(forming);
+            open = Some(forming);
         }
-        Ok(OpenColumn::Media { forming, slot: shape, times })
+        Ok(OpenColumn::Media { forming, slot: shape, beside: open })
     }
 
     /// Fetches, decodes and augments the media cells of one slot.
@@ -252,14 +259,14 @@ impl Core {
                 (Work::Chain(chain), Some(drawn)) => {
                     let mark = Mark::now();
                     desk.tools.decode_nanos = 0;
-                    parts.push(self.run(chain, drawn, payload, desk, slot, job.region, job.times).map_err(fault)?);
+                    parts.push(self.run(chain, drawn, payload, desk, slot, job.region, job.beside).map_err(fault)?);
                     let (all, decode) = (mark.nanos(), desk.tools.decode_nanos);
                     Stats::add(&self.stats.decode, decode);
                     Stats::add(&self.stats.augment, all.saturating_sub(decode));
                 }
                 _ => {
                     let bytes = desk.payload.clone();
-                    parts.push(Part::Loose(Late { shape: vec![bytes.len()], bytes, pts_us: Vec::new() }));
+                    parts.push(Part::Loose(Late { shape: vec![bytes.len()], bytes, beside: Vec::new() }));
                 }
             }
         }
@@ -278,38 +285,30 @@ impl Core {
         desk: &mut Desk,
         slot: &[usize],
         region: Option<Region>,
-        times: Option<Region>,
+        beside: Option<Region>,
     ) -> Result<Part, Fault> {
         let codec = codec::by_format(payload.info.format)?;
         let Some(mut region) = region else {
             return chain.run_late(drawn, &desk.payload, codec, &self.limits, &mut desk.tools).map(Part::Loose);
         };
-        let mut times = times;
-        let pts_us = times.as_mut().map(|t| bytemuck::cast_slice_mut(t.bytes_mut()));
-        let slot = SlotMut { bytes: region.bytes_mut(), shape: slot, pts_us };
-        chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot)?;
-        Ok(Part::Written)
+        let mut beside = beside;
+        let beside = beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
+        let slot = SlotMut { bytes: region.bytes_mut(), shape: slot, beside };
+        chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot).map(Part::Written)
     }
 }
 
-/// Takes the times of frames whose number was known only after decoding.
-fn late_times(parts: &mut [Part]) -> Vec<Part> {
-    let times = parts.iter_mut().map(|part| match part {
-        Part::Loose(late) => {
-            let times = std::mem::take(&mut late.pts_us);
-            let bytes = bytemuck::cast_slice(&times).to_vec();
-            Part::Loose(Late { shape: vec![times.len()], bytes, pts_us: Vec::new() })
-        }
-        _ => Part::Missing,
-    });
-    times.collect()
+/// The shape of a sample's numbers beside a column whose samples are padded to `shape`.
+fn numbers(beside: Beside, shape: &[usize]) -> Vec<usize> {
+    let places = shape.first().copied().unwrap_or(0);
+    if beside.width == 1 { vec![places] } else { vec![places, beside.width] }
 }
 
 /// Fills the slot of a null cell, or of padding.
 fn absent(work: &Work, slot: &[usize], job: &mut Job) -> Part {
     if let (Some(output), Some(region)) = (work.dense(), &mut job.region) {
-        let pts_us = job.times.as_mut().map(|t| bytemuck::cast_slice_mut(t.bytes_mut()));
-        SlotMut { bytes: region.bytes_mut(), shape: slot, pts_us }.vacate(output);
+        let beside = job.beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
+        SlotMut { bytes: region.bytes_mut(), shape: slot, beside }.vacate(output);
     }
     Part::Missing
 }

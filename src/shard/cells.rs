@@ -11,8 +11,10 @@ use arrow::datatypes::{DataType, Fields, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::writer::ShardCell;
-use crate::data::feature::{Feature, Schema, info_fields, media_fields};
+use crate::data::feature::{self, Feature, Schema, info_fields, media_fields};
 use crate::data::info::{Info, Kind};
+use crate::data::profile::Profile;
+use crate::data::storage::Original;
 
 /// The facts of one payload column, as the `info` struct holds them. What means nothing for a kind is null.
 #[derive(Debug)]
@@ -21,16 +23,25 @@ struct Facts {
     small: [Int32Builder; 4],
     large: [Int64Builder; 2],
     hash: UInt64Builder,
+    orientation: Int32Builder,
+    profile: StringBuilder,
+    /// Of a column that was made of the source's payloads: what these were.
+    original: Option<(Int64Builder, UInt64Builder)>,
+    fields: Fields,
     valid: Vec<bool>,
 }
 
 impl Facts {
-    fn new() -> Self {
+    fn new(column: &feature::Column) -> Self {
         Facts {
             format: StringBuilder::new(),
             small: std::array::from_fn(|_| Int32Builder::new()),
             large: std::array::from_fn(|_| Int64Builder::new()),
             hash: UInt64Builder::new(),
+            orientation: Int32Builder::new(),
+            profile: StringBuilder::new(),
+            original: column.stored.as_ref().map(|_| (Int64Builder::new(), UInt64Builder::new())),
+            fields: info_fields(column),
             valid: Vec::new(),
         }
     }
@@ -40,15 +51,21 @@ impl Facts {
         self.small.iter_mut().for_each(Int32Builder::append_null);
         self.large.iter_mut().for_each(Int64Builder::append_null);
         self.hash.append_null();
+        self.orientation.append_null();
+        self.profile.append_null();
+        if let Some((bytes, hash)) = &mut self.original {
+            bytes.append_null();
+            hash.append_null();
+        }
         self.valid.push(false);
     }
 
-    fn push(&mut self, info: &Info, hash: u64) -> Result<(), String> {
+    fn push(&mut self, info: &Info, hash: u64, original: Option<Original>) -> Result<(), String> {
         let (picture, sound) = match info.format.kind() {
             Kind::Image => (true, false),
             Kind::Audio => (false, true),
             Kind::Video => (true, true),
-            Kind::Text => (false, false),
+            Kind::Text | Kind::Tensor => (false, false),
         };
         self.format.append_value(info.format.name());
         let small =
@@ -63,6 +80,17 @@ impl Facts {
             builder.append_option((means || value != 0).then_some(value));
         }
         self.hash.append_value(hash);
+        let turn = info.orientation.code() as i32;
+        self.orientation.append_option((turn != 0).then_some(turn));
+        self.profile.append_option((info.profile != Profile::Srgb).then_some(info.profile.name()));
+        match (&mut self.original, original) {
+            (Some((bytes, hash)), Some(original)) => {
+                bytes.append_value(i64::try_from(original.bytes).map_err(|e| e.to_string())?);
+                hash.append_value(original.hash);
+            }
+            (None, None) => {}
+            _ => return Err("the source's payload is named where it is stored itself, or not where it is not".into()),
+        }
         self.valid.push(true);
         Ok(())
     }
@@ -70,7 +98,7 @@ impl Facts {
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let [width, height, channels, rate] = &mut self.small;
         let [count, duration] = &mut self.large;
-        let arrays: Vec<ArrayRef> = vec![
+        let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(self.format.finish()),
             Arc::new(width.finish()),
             Arc::new(height.finish()),
@@ -79,9 +107,15 @@ impl Facts {
             Arc::new(count.finish()),
             Arc::new(duration.finish()),
             Arc::new(self.hash.finish()),
+            Arc::new(self.orientation.finish()),
+            Arc::new(self.profile.finish()),
         ];
+        if let Some((bytes, hash)) = &mut self.original {
+            arrays.push(Arc::new(bytes.finish()));
+            arrays.push(Arc::new(hash.finish()));
+        }
         let valid = NullBuffer::from(std::mem::take(&mut self.valid));
-        Ok(Arc::new(StructArray::try_new(info_fields(), arrays, Some(valid))?))
+        Ok(Arc::new(StructArray::try_new(self.fields.clone(), arrays, Some(valid))?))
     }
 }
 
@@ -89,6 +123,7 @@ impl Facts {
 enum Column {
     Media { bytes: BinaryBuilder, path: StringBuilder, facts: Box<Facts> },
     Text { text: StringBuilder, facts: Box<Facts> },
+    Tensor { bytes: BinaryBuilder, facts: Box<Facts> },
     Int(Int64Builder),
     Float(Float64Builder),
     Bool(BooleanBuilder),
@@ -106,12 +141,14 @@ pub(super) struct Cells {
 impl Cells {
     pub(super) fn new(schema: &Schema, arrow: SchemaRef) -> Self {
         let columns = schema.columns.iter().map(|c| match &c.feature {
-            Feature::Text => Column::Text { text: StringBuilder::new(), facts: Box::new(Facts::new()) },
+            Feature::Text => Column::Text { text: StringBuilder::new(), facts: Box::new(Facts::new(c)) },
+            Feature::Tensor(_) => Column::Tensor { bytes: BinaryBuilder::new(), facts: Box::new(Facts::new(c)) },
             Feature::Int | Feature::ClassLabel { .. } => Column::Int(Int64Builder::new()),
             Feature::Float => Column::Float(Float64Builder::new()),
             Feature::Bool => Column::Bool(BooleanBuilder::new()),
             Feature::Image | Feature::Audio | Feature::Video => {
-                Column::Media { bytes: BinaryBuilder::new(), path: StringBuilder::new(), facts: Box::new(Facts::new()) }
+                let facts = Box::new(Facts::new(c));
+                Column::Media { bytes: BinaryBuilder::new(), path: StringBuilder::new(), facts }
             }
         });
         Cells { schema: arrow, ids: StringBuilder::new(), columns: columns.collect(), rows: 0 }
@@ -126,19 +163,30 @@ impl Cells {
         self.ids.append_value(id);
         for (column, cell) in self.columns.iter_mut().zip(cells) {
             match (column, cell) {
-                (Column::Media { bytes, path, facts }, ShardCell::Media { bytes: b, path: p, info, hash }) => {
+                (
+                    Column::Media { bytes, path, facts },
+                    ShardCell::Media { bytes: b, path: p, info, hash, original },
+                ) => {
                     bytes.append_value(b);
                     path.append_value(p);
-                    facts.push(info, *hash)?;
+                    facts.push(info, *hash, *original)?;
                 }
                 (Column::Media { bytes, path, facts }, ShardCell::Null) => {
                     bytes.append_null();
                     path.append_null();
                     facts.null();
                 }
-                (Column::Text { text, facts }, ShardCell::Media { bytes, info, hash, .. }) => {
+                (Column::Text { text, facts }, ShardCell::Media { bytes, info, hash, original, .. }) => {
                     text.append_value(std::str::from_utf8(bytes).map_err(|e| e.to_string())?);
-                    facts.push(info, *hash)?;
+                    facts.push(info, *hash, *original)?;
+                }
+                (Column::Tensor { bytes, facts }, ShardCell::Media { bytes: b, info, hash, original, .. }) => {
+                    bytes.append_value(b);
+                    facts.push(info, *hash, *original)?;
+                }
+                (Column::Tensor { bytes, facts }, ShardCell::Null) => {
+                    bytes.append_null();
+                    facts.null();
                 }
                 (Column::Text { text, facts }, ShardCell::Null) => {
                     text.append_null();
@@ -173,6 +221,10 @@ impl Cells {
                 Column::Text { text, facts } => {
                     infos.push(facts.finish()?);
                     Arc::new(text.finish())
+                }
+                Column::Tensor { bytes, facts } => {
+                    infos.push(facts.finish()?);
+                    Arc::new(bytes.finish())
                 }
                 Column::Int(builder) => Arc::new(builder.finish()),
                 Column::Float(builder) => Arc::new(builder.finish()),

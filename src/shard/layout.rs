@@ -15,7 +15,9 @@ pub(super) fn payload_leaves(metadata: &ParquetMetaData, schema: &Schema) -> Res
     let descriptor = metadata.file_metadata().schema_descr();
     let find = |path: &[&str]| descriptor.columns().iter().position(|c| c.path().parts() == path);
     let leaf = |name: &str, feature: &Feature| match feature {
-        Feature::Text => find(&[name]).map(Some).ok_or_else(|| format!("it has no column {name:?}")),
+        Feature::Text | Feature::Tensor(_) => {
+            find(&[name]).map(Some).ok_or_else(|| format!("it has no column {name:?}"))
+        }
         f if f.is_payload() => {
             find(&[name, "bytes"]).map(Some).ok_or_else(|| format!("it has no column \"{name}.bytes\""))
         }

@@ -14,11 +14,14 @@ use sha2::{Digest, Sha256};
 
 use super::layout;
 use super::writer::FinishedShard;
-use crate::data::feature::{Column, Feature, Schema};
+use crate::data::feature::{Column, Feature, ORIGINAL_BYTES, ORIGINAL_HASH, Schema, fits_info};
 use crate::data::index::{IndexCell, Payload, hex, shard_path};
 use crate::data::info::{Format, Info};
 use crate::data::manifest::ShardRef;
+use crate::data::orientation::Orientation;
+use crate::data::profile::Profile;
 use crate::data::record::payload_hash;
+use crate::data::storage::Original;
 use crate::error::{Error, Result};
 
 /// An open shard. Shared between threads: reads carry their own position.
@@ -109,7 +112,7 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
         let lengths: Vec<_> = rows.iter().map(|(_, cells)| cells[column].payload().map(|p| p.length)).collect();
         let offsets = layout::offsets(&metadata, leaf, &lengths).map_err(wrong)?;
         for ((_, cells), offset) in rows.iter_mut().zip(offsets) {
-            if let IndexCell::Payload(payload) = &mut cells[column] {
+            if let Some(payload) = cells[column].payload_mut() {
                 payload.offset = offset;
             }
         }
@@ -145,7 +148,11 @@ fn check_columns(arrow: &ArrowReaderMetadata, schema: &Schema) -> Result<(), Str
             .schema()
             .field_with_name(expected.name())
             .map_err(|_| format!("it has no column {:?}", expected.name()))?;
-        if found.data_type() != expected.data_type() {
+        let fits = match expected.name().as_str() {
+            "info" => fits_info(found.data_type(), expected.data_type()),
+            _ => found.data_type() == expected.data_type(),
+        };
+        if !fits {
             return Err(format!("column {:?} is {}, not {}", expected.name(), found.data_type(), expected.data_type()));
         }
     }
@@ -200,6 +207,7 @@ impl<'a> CellReader<'a> {
             Feature::Float => IndexCell::Float(self.array.as_primitive::<Float64Type>().value(row)),
             Feature::Bool => IndexCell::Bool(self.array.as_boolean().value(row)),
             Feature::Text => self.payload(self.array.as_string::<i32>().value(row).as_bytes(), row)?,
+            Feature::Tensor(_) => self.payload(self.array.as_binary::<i32>().value(row), row)?,
             Feature::Image | Feature::Audio | Feature::Video => {
                 let bytes = self.array.as_struct().column(0).as_binary::<i32>();
                 if bytes.is_null(row) {
@@ -223,6 +231,13 @@ impl<'a> CellReader<'a> {
         };
         let format = facts.column(0).as_string::<i32>().value(row);
         let format = Format::from_name(format).ok_or_else(|| format!("column {name:?}: unknown format {format:?}"))?;
+        // What came later is not in every shard.
+        let later = |name: &str| {
+            let array = facts.column_by_name(name).map(|column| column.as_primitive::<Int32Type>());
+            array.filter(|a| a.is_valid(row)).map_or(0, |a| u32::try_from(a.value(row)).unwrap_or(0))
+        };
+        let profile = facts.column_by_name("profile").map(|column| column.as_string::<i32>());
+        let profile = profile.filter(|a| a.is_valid(row)).map(|a| a.value(row));
         let info = Info {
             format,
             width: small(1)?,
@@ -231,11 +246,23 @@ impl<'a> CellReader<'a> {
             rate: small(4)?,
             count: large(5)?,
             duration_us: large(6)?,
+            orientation: Orientation::of(later("orientation")),
+            profile: profile.map_or(Profile::Srgb, Profile::from_name),
         };
         let hash = facts.column(7).as_primitive::<UInt64Type>().value(row);
         if payload_hash(bytes) != hash {
             return Err(format!("column {name:?}: the payload does not have its hash"));
         }
-        Ok(IndexCell::Payload(Payload { offset: 0, length: bytes.len() as u64, hash, info }))
+        let payload = Payload { offset: 0, length: bytes.len() as u64, hash, info };
+        if self.column.stored.is_none() {
+            return Ok(IndexCell::Payload(payload));
+        }
+        let whose = |name: &str| facts.column_by_name(name).filter(|a| a.is_valid(row));
+        let length = whose(ORIGINAL_BYTES).and_then(|a| u64::try_from(a.as_primitive::<Int64Type>().value(row)).ok());
+        let hash = whose(ORIGINAL_HASH).map(|a| a.as_primitive::<UInt64Type>().value(row));
+        match length.zip(hash) {
+            Some((bytes, hash)) => Ok(IndexCell::Prepared(payload, Original { bytes, hash })),
+            None => Err(format!("column {name:?} does not say what it was made of")),
+        }
     }
 }

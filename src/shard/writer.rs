@@ -19,6 +19,7 @@ use crate::data::index::{IndexCell, Payload, hex, shard_path};
 use crate::data::info::Info;
 use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
+use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::store::{Staged, Store};
 
@@ -81,6 +82,8 @@ pub enum ShardCell {
         info: Info,
         /// [`payload_hash`] of the bytes.
         hash: u64,
+        /// In a column whose payloads are made of the source's: what the source's was.
+        original: Option<Original>,
     },
 }
 
@@ -88,7 +91,7 @@ impl ShardCell {
     /// A payload with its hash.
     pub fn media(bytes: Vec<u8>, path: impl Into<String>, info: Info) -> Self {
         let hash = payload_hash(&bytes);
-        ShardCell::Media { bytes, path: path.into(), info, hash }
+        ShardCell::Media { bytes, path: path.into(), info, hash, original: None }
     }
 
     fn payload_bytes(&self) -> u64 {
@@ -281,8 +284,9 @@ impl ShardWriter {
             ShardCell::Int(v) => IndexCell::Int(v),
             ShardCell::Float(v) => IndexCell::Float(v),
             ShardCell::Bool(v) => IndexCell::Bool(v),
-            ShardCell::Media { bytes, info, hash, .. } => {
-                IndexCell::Payload(Payload { offset: 0, length: bytes.len() as u64, hash, info })
+            ShardCell::Media { bytes, info, hash, original, .. } => {
+                let payload = Payload { offset: 0, length: bytes.len() as u64, hash, info };
+                original.map_or(IndexCell::Payload(payload), |original| IndexCell::Prepared(payload, original))
             }
         });
         let cells = cells.collect();
@@ -323,13 +327,10 @@ impl ShardWriter {
             )]));
         for (i, column) in self.schema.payloads() {
             let leaf = match column.feature {
-                Feature::Text => ColumnPath::from(vec![column.name.clone()]),
+                Feature::Text | Feature::Tensor(_) => ColumnPath::from(vec![column.name.clone()]),
                 _ => ColumnPath::from(vec![column.name.clone(), "bytes".to_owned()]),
             };
-            let lengths = self.rows.iter().filter_map(|(_, cells)| match cells[i] {
-                IndexCell::Payload(p) => Some(p.length),
-                _ => None,
-            });
+            let lengths = self.rows.iter().filter_map(|(_, cells)| cells[i].payload().map(|p| p.length));
             let (count, sum) = lengths.fold((0u64, 0u64), |(count, sum), length| (count + 1, sum + length));
             builder = builder
                 .set_column_encoding(leaf.clone(), Encoding::PLAIN)
@@ -387,7 +388,7 @@ fn place(staged: &Staged, schema: &Schema, rows: &mut [(String, Vec<IndexCell>)]
         let lengths: Vec<_> = rows.iter().map(|(_, cells)| cells[column].payload().map(|p| p.length)).collect();
         let offsets = layout::offsets(&metadata, leaf, &lengths).map_err(wrong)?;
         for ((id, cells), offset) in rows.iter_mut().zip(offsets) {
-            if let IndexCell::Payload(payload) = &mut cells[column] {
+            if let Some(payload) = cells[column].payload_mut() {
                 payload.offset = offset;
                 buffer.resize(payload.length as usize, 0);
                 staged.file().read_exact_at(&mut buffer, offset).map_err(|e| Error::io(staged.path(), "read", e))?;

@@ -35,7 +35,8 @@ impl Content {
         if let Some(codec) = CODECS.iter().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(head)) {
             return Content::Media(codec.kind());
         }
-        if is_text(head) { Content::Text } else { Content::Other }
+        // UTF-16 is text, too: a text source says what to do with it.
+    if is_text(head) || utf16(head).is_some() { Content::Text } else { Content::Other }
     }
 
     /// The content of a file; what cannot be read is [`Content::Other`].
@@ -50,6 +51,24 @@ fn is_text(head: &[u8]) -> bool {
     let control = |b: &u8| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b) || *b == 0x7f;
     let invalid: usize = head.utf8_chunks().map(|c| c.invalid().len()).sum();
     !head.iter().any(control) && invalid * 3 <= head.len()
+}
+
+/// Whether bytes are UTF-16 with its mark in front, and which ("LE", "BE"): characters to be read, without control characters
+/// but white space. (An MPEG frame can begin with the same two bytes.)
+pub(super) fn utf16(head: &[u8]) -> Option<&'static str> {
+    let (mark, rest) = head.split_first_chunk::<2>()?;
+    let (order, unit): (_, fn([u8; 2]) -> u16) = match mark {
+        [0xff, 0xfe] => ("LE", u16::from_le_bytes),
+        [0xfe, 0xff] => ("BE", u16::from_be_bytes),
+        _ => return None,
+    };
+    // A pair of surrogates may be cut at the end of the head, and 4 KiB show enough.
+    let units = rest.as_chunks::<2>().0.iter().take(2046).map(|u| unit(*u));
+    let bad = |c: char| (c.is_control() && !c.is_whitespace()) || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let read: Vec<_> = char::decode_utf16(units).collect();
+    let (last, read) = read.split_last()?;
+    let fine = read.iter().all(|c| c.as_ref().is_ok_and(|c| !bad(*c))) && last.as_ref().map_or(true, |c| !bad(*c));
+    fine.then_some(order)
 }
 
 /// One file of a look.
@@ -117,12 +136,12 @@ mod tests {
 
     #[test]
     fn text_with_bad_lines_is_text_and_binaries_are_not() {
-        let text: [&[u8]; 4] =
-            [b"plain\n", "\u{feff}mark \u{1f411}".as_bytes(), b"caf\xe9 au lait\n\xff\n", b"tab\tesc\x1b[0m"];
+        let text: [&[u8]; 5] =
+            [b"\xff\xfea\0b\0", b"plain\n", "\u{feff}mark \u{1f411}".as_bytes(), b"caf\xe9 au lait\n\xff\n", b"tab\tesc\x1b[0m"];
         for bytes in text {
             assert_eq!(Content::of(bytes), Content::Text, "{bytes:?}");
         }
-        let other: [&[u8]; 3] = [b"nul\0", b"\xff\xfea\0b\0", b"\xe9\xe8a"];
+        let other: [&[u8]; 3] = [b"nul\0", b"\xff\xfe\x01\0b\0", b"\xe9\xe8a"];
         for bytes in other {
             assert_eq!(Content::of(bytes), Content::Other, "{bytes:?}");
         }

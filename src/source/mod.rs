@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::feature::Schema;
 use crate::data::info::Kind;
 use crate::data::label::Value;
-use crate::error::{Fault, Result};
+use crate::error::{Error, Fault, Result};
 use crate::registry::{Named, Table};
 
 mod choose;
@@ -28,6 +28,7 @@ mod raw;
 pub mod text;
 mod typing;
 mod walk;
+mod windows;
 
 pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use listing::order;
@@ -35,6 +36,7 @@ pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
 pub use raw::{is_stored, open_any, raw_dataset};
 pub(crate) use walk::read_range;
+pub use windows::{Count, Cut, TextWindow};
 
 /// The split of entries when the source says nothing else.
 pub const DEFAULT_SPLIT: &str = "train";
@@ -81,6 +83,8 @@ pub struct SourceOptions {
     pub path_column: Option<String>,
     /// What one row of a text file is.
     pub text_unit: TextUnit,
+    /// Its windows, where it is one.
+    pub text_window: Option<TextWindow>,
     /// The split of entries when the source says nothing else.
     pub split: String,
     /// Whether the top folders are splits.
@@ -96,6 +100,7 @@ impl Default for SourceOptions {
             label_column: None,
             path_column: None,
             text_unit: TextUnit::default(),
+            text_window: None,
             split: DEFAULT_SPLIT.to_owned(),
             split_dirs: SplitDirs::default(),
             kind: None,
@@ -114,6 +119,22 @@ pub enum TextUnit {
     Paragraph,
     /// The whole file.
     File,
+    /// A stretch of the file, for long documents ([`SourceOptions::text_window`]); those of white space are left out.
+    Window,
+}
+
+impl SourceOptions {
+    /// Refuses what can be seen to be wrong without looking at any file.
+    pub fn validate(&self) -> Result<()> {
+        match &self.text_window {
+            Some(_) if self.text_unit != TextUnit::Window => Err(Error::config(
+                "windows are described, and a row of a text file is something else",
+                "say --text-unit window (text_unit = \"window\"), or leave the windows out",
+            )),
+            Some(window) => window.validate(),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Whether the folders at the top are splits or classes.

@@ -1,12 +1,13 @@
-//! Plain text: a row a line, a paragraph or a file, from one file or a folder of them (with class folders or without).
+//! Plain text: a row a line, a paragraph, a window or a file, from one file or a folder of them (with class folders or without).
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::Layout;
-use super::look::Content;
+use super::look::{self, Content};
 use super::walk::{self, Found};
+use super::windows::{Window, windows};
 use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit};
 use super::{folder, labels};
 use crate::data::feature::{Feature, Schema};
@@ -16,7 +17,7 @@ use crate::error::{Error, Fault, Reason, Result};
 pub const ENTRY: SourceEntry = SourceEntry {
     name: "text",
     version: 1,
-    summary: "plain text files: a row a line, a blank-line paragraph or a file",
+    summary: "plain text files: a row a line, a blank-line paragraph, a window of a long document or a file",
     build: || Box::new(Text),
 };
 
@@ -50,7 +51,7 @@ impl Source for Text {
                 Error::config(format!("the name of {} is not UTF-8", root.display()), "rename the file")
             })?;
             let found = Found { relative: name.to_owned(), path: root.to_owned(), bytes };
-            file(lister, found, &labels::default_split(options)?, None, options.text_unit)?;
+            file(lister, found, &labels::default_split(options)?, None, options)?;
         } else {
             let walk = walk::walk(root, lister)?;
             if walk.files.is_empty() && walk.refused == 0 {
@@ -64,7 +65,7 @@ impl Source for Text {
             labelled = layout.labelled;
             layout.each(&walk.files, lister, text, |lister, found, split, label| {
                 let label = labelled.then(|| label.map_or(EntryCell::NULL, EntryCell::Class));
-                file(lister, found, &split, label, options.text_unit)
+                file(lister, found, &split, label, options)
             })?;
         }
         let mut columns = vec![("text", Feature::Text)];
@@ -76,14 +77,20 @@ impl Source for Text {
 }
 
 /// Adds the units of one file, or its refusal.
-fn file(lister: &mut Lister<'_>, found: Found, split: &str, label: Option<EntryCell>, unit: TextUnit) -> Result<()> {
+fn file(
+    lister: &mut Lister<'_>,
+    found: Found,
+    split: &str,
+    label: Option<EntryCell>,
+    options: &SourceOptions,
+) -> Result<()> {
     let Found { relative, path, bytes } = found;
     let path: Arc<Path> = path.into();
-    let whole = unit == TextUnit::File;
-    let read = units(&path, bytes, unit, |Unit { line, start, end }| {
+    let whole = options.text_unit == TextUnit::File;
+    let read = units(&path, bytes, options, |Unit { number, line, start, end }| {
         let slice = EntryCell::Slice { path: Arc::clone(&path), range: start..end, file_bytes: bytes };
         lister.entry(Entry {
-            id: if whole { relative.clone() } else { format!("{relative}#{line}") },
+            id: if whole { relative.clone() } else { format!("{relative}#{number}") },
             split: split.to_owned(),
             cells: std::iter::once(slice).chain(label.clone()).collect(),
             origin: relative.clone(),
@@ -96,19 +103,21 @@ fn file(lister: &mut Lister<'_>, found: Found, split: &str, label: Option<EntryC
     }
 }
 
-/// One unit: the line it begins on (from 1) and its bytes, without the line end.
+/// One unit: what its id ends in (the line it begins on, or the number of the window), the line it begins on (from 1) and its
+/// bytes, without the line end.
 #[derive(Debug, PartialEq, Eq)]
 struct Unit {
+    number: u64,
     line: u64,
     start: u64,
     end: u64,
 }
 
-/// Finds the units of a file in one pass and one line's memory. The outer error is `take`'s.
+/// Finds the units of a file in one pass, in the memory of a buffer or of one window. The outer error is `take`'s.
 fn units(
     path: &Path,
     bytes: u64,
-    unit: TextUnit,
+    options: &SourceOptions,
     mut take: impl FnMut(Unit) -> Result<()>,
 ) -> Result<Result<(), Fault>> {
     let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
@@ -126,12 +135,30 @@ fn units(
     if head.is_empty() {
         return Ok(Err(Fault::new(Reason::Empty, "the file has no bytes")));
     }
+    if let Some(order) = look::utf16(head) {
+        let way = format!("make UTF-8 of it: iconv -f UTF-16{order} -t UTF-8 (or any editor)");
+        return Ok(Err(Fault::new(Reason::InvalidUtf8, format!("the file is UTF-16{order}: {way}"))));
+    }
+    let unit = options.text_unit;
     let mut at = if head.starts_with(BOM) { BOM.len() } else { 0 } as u64;
     if unit == TextUnit::File {
-        return take(Unit { line: 1, start: at, end: bytes }).map(Ok);
+        return take(Unit { number: 1, line: 1, start: at, end: bytes }).map(Ok);
     }
     reader.consume(at as usize);
     let (mut line, mut any) = (0, false);
+    let nothing = || Ok(Err(Fault::new(Reason::Empty, "there is nothing but white space in it")));
+    if unit == TextUnit::Window {
+        let found = windows(&mut reader, at, &options.text_window.unwrap_or_default(), |window| {
+            let Window { number, line, start, end, blank } = window;
+            any |= !blank;
+            if blank { Ok(()) } else { take(Unit { number, line, start, end }) }
+        })?;
+        return match found {
+            Err(e) => Ok(Err(unreadable(e))),
+            Ok(()) if any => Ok(Ok(())),
+            Ok(()) => nothing(),
+        };
+    }
     // The unit whose end is not known yet.
     let mut open: Option<Unit> = None;
     loop {
@@ -149,7 +176,7 @@ fn units(
             }
             if !blank {
                 any = true;
-                let found = Unit { line, start: at, end: at + content };
+                let found = Unit { number: line, line, start: at, end: at + content };
                 if unit == TextUnit::Paragraph { open = Some(found) } else { take(found)? }
             }
         }
@@ -158,7 +185,7 @@ fn units(
     if let Some(unit) = open {
         take(unit)?;
     }
-    if any { Ok(Ok(())) } else { Ok(Err(Fault::new(Reason::Empty, "there is nothing but white space in it"))) }
+    if any { Ok(Ok(())) } else { nothing() }
 }
 
 /// A line: all its bytes, those before the line end, and whether these are nothing but white space.
@@ -199,7 +226,7 @@ fn next_line(reader: &mut impl std::io::BufRead) -> std::io::Result<Option<Line>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::listing;
+    use crate::source::{Cut, TextWindow, listing};
 
     fn texts(bytes: &[u8], text_unit: TextUnit) -> Vec<(String, String)> {
         let dir = tempfile::tempdir().unwrap();
@@ -232,6 +259,41 @@ mod tests {
             pairs(&[("a.txt#1", "one\r\ntwo"), ("a.txt#5", "three\r\nfour\u{fffd}")])
         );
         assert_eq!(texts(b"\xef\xbb\xbfx\n", TextUnit::File), pairs(&[("a.txt", "x\n")]));
+    }
+
+    #[test]
+    fn windows_are_numbered_from_0_and_blank_ones_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, b"\xef\xbb\xbfone two three\n      \nfour").unwrap();
+        let window = TextWindow { length: 6, cut: Cut::Space, ..Default::default() };
+        let options =
+            SourceOptions { text_unit: TextUnit::Window, text_window: Some(window), ..SourceOptions::default() };
+        let (_, entries) = listing::listed(&Text, &path, &options).unwrap();
+        let seen: Vec<_> = entries.iter().map(|e| (e.id.as_str(), e.line, e.cells[0].bytes())).collect();
+        let expected = [("a.txt#0", Some(1), 4), ("a.txt#1", Some(1), 4), ("a.txt#2", Some(1), 6), ("a.txt#4", Some(2), 5)];
+        assert_eq!(seen, expected);
+        let wrong = SourceOptions { text_unit: TextUnit::Line, ..options };
+        assert!(wrong.validate().unwrap_err().to_string().contains("--text-unit window"));
+    }
+
+    #[test]
+    fn utf_16_is_refused_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "Zw\u{f6}lf Boxk\u{e4}mpfer\n\u{1f411}\n";
+        for (name, bytes) in [
+            ("le.txt", std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>()),
+            ("be.txt", std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect()),
+            ("ok.txt", text.as_bytes().to_vec()),
+        ] {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let (listing, entries) = listing::listed(&Text, dir.path(), &SourceOptions::default()).unwrap();
+        assert_eq!(entries.len(), 2);
+        let refused: Vec<_> = listing.refused.iter().map(|r| r.unwrap()).collect();
+        let told: Vec<_> = refused.iter().map(|r| (r.id.as_str(), r.fault.reason)).collect();
+        assert_eq!(told, [("be.txt", Reason::InvalidUtf8), ("le.txt", Reason::InvalidUtf8)]);
+        assert!(refused[1].fault.message.contains("iconv -f UTF-16LE"), "{}", refused[1].fault.message);
     }
 
     #[test]

@@ -215,7 +215,7 @@ fn dataset_info(schema: &Schema, splits: &[(&str, &[ShardRef])]) -> String {
         out.push_str("  - name: \"info\"\n    struct:\n");
         for (_, column) in infos {
             let _ = writeln!(out, "    - name: {}\n      struct:", yaml(&column.name));
-            for field in &info_fields() {
+            for field in &info_fields(column) {
                 let _ = writeln!(
                     out,
                     "      - name: {}\n        dtype: {}",
@@ -245,6 +245,7 @@ fn dtype(feature: &Feature) -> &'static str {
         Feature::Audio => "audio",
         Feature::Video => "video",
         Feature::Text => "string",
+        Feature::Tensor(_) => "binary",
         Feature::ClassLabel { .. } | Feature::Int => "int64",
         Feature::Float => "float64",
         Feature::Bool => "bool",
@@ -264,9 +265,11 @@ fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
     for column in &manifest.schema.columns {
         let classes = match &column.feature {
             Feature::ClassLabel { names } => format!(" ({} classes)", names.len()),
+            Feature::Tensor(tensor) => format!(" of {}", cell(&tensor.told())),
             _ => String::new(),
         };
-        let _ = writeln!(out, "| {} | {}{classes} |", cell(&column.name), column.feature.name());
+        let made = column.stored.as_ref().map_or_else(String::new, |s| format!("; {}", cell(&s.told())));
+        let _ = writeln!(out, "| {} | {}{classes}{made} |", cell(&column.name), column.feature.name());
     }
     out.push_str("\nThe shards are Parquet. In Python: `datasets.load_dataset(\"path/to/this/folder\")`. In Rust: ");
     out.push_str("`feedstock::dataset::Dataset::open(\"path/to/this/folder\")`.\n");

@@ -137,3 +137,52 @@ fn over_the_limit_nothing_is_committed_and_a_rerun_goes_on() {
     let summary = dsctl!["ingest", source, dataset, "--max-errors", "0", "--json"].ok().json();
     assert_eq!((&summary["rows"], &summary["skipped"], &summary["version"]), (&json!(2), &json!(2), &json!(2)));
 }
+
+/// What is stored is asked by flags, the environment or a file, shown by the verbs that look, and not asked again.
+#[test]
+fn what_is_stored_is_said_once() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    let config = dir.path().join("ingest.toml");
+    std::fs::write(&config, "[prepare.image]\nmax_side = 60\nquality = 70\n").unwrap();
+    dsctl!["ingest", fixture("images"), dataset, "--config", config, "--image-max-side", "40"].ok();
+    let inspected = dsctl!["inspect", dataset, "--json"].ok().json();
+    let stored = &inspected["schema"][0]["stored"];
+    assert_eq!(stored["mode"], "encoded");
+    assert_eq!(stored["parameters"], json!({"max_side": 40, "of": "image", "quality": 70}), "the flag comes first");
+    let told = "encoded: max_side 40, of image, quality 70";
+    for args in [["schema"], ["stats"], ["ls"]] {
+        let shown = dsctl![args[0], dataset].ok().out;
+        assert!(shown.contains(told), "{args:?}: {shown}");
+    }
+    let card = std::fs::read_to_string(dataset.join("README.md")).unwrap();
+    assert!(card.contains("encoded: max\\_side 40"), "{card}");
+    let row = dsctl!["inspect", dataset, "0", "--json"].ok().json();
+    assert!(row["media"]["image"]["original"]["bytes"].as_u64() > row["media"]["image"]["bytes"].as_u64(), "{row}");
+    let again = dsctl!["ingest", fixture("images"), dataset].ok();
+    assert!(again.out.contains("nothing new"), "{}", again.out);
+    dsctl!["ingest", fixture("images"), dataset, "--image-max-side", "50"]
+        .ended(2)
+        .says(&["max_side 40", "another dataset"]);
+    for (flag, value, part) in [
+        ("--audio-rate", "16000", "recordings"),
+        ("--image-quality", "0", "quality"),
+        ("--store-ops", "image", "COLUMN="),
+        ("--store-ops", "image=[{]", "JSON"),
+        ("--store-ops", "picture=[{\"op\": \"resize\", \"size\": 3}]", "it has: image"),
+        ("--tokenize", "x.json", "texts"),
+        ("--store", "smaller", "possible values"),
+    ] {
+        dsctl!["ingest", fixture("images"), dir.path().join("never"), flag, value].ended(2).says(&[part]);
+    }
+    assert!(!dir.path().join("never").exists());
+
+    let mels = dir.path().join("mels");
+    let ops = "audio=[{\"op\": \"resample\", \"rate\": 16000}, {\"op\": \"log_mel\"}]";
+    dsctl!["ingest", fixture("digits"), mels, "--store-ops", ops].ok();
+    let first = dsctl!["head", mels, "-n", "1", "--json"].ok().json();
+    assert_eq!(first[0]["media"]["audio"]["shape"][0], 80, "{first}");
+    let fields = dsctl!["schema", mels, "--json"].ok().json();
+    assert_eq!(fields[1]["feedstock"]["tensor"]["shape"], json!([80, null]), "{fields}");
+    dsctl!["load", mels].ok();
+}

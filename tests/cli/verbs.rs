@@ -215,3 +215,26 @@ fn a_flag_comes_before_the_environment_and_that_before_the_file() {
     assert_eq!(wrong.0, Some(2));
     assert!(wrong.2.contains("many"), "{}", wrong.2);
 }
+
+#[cfg(feature = "tokenizers")]
+#[test]
+fn a_tokenizer_is_trained_and_used() {
+    let dir = folder();
+    let (file, source) = (dir.path().join("tokenizer.json"), fixture("text/shakespeare_20k.txt"));
+    let train = ["--vocab-size", "400", "--json", "--quiet"];
+    let made = dsctl!["tokenizer", "train", source, file, train[0], train[1], train[2], train[3]].ok().json();
+    assert_eq!((&made["model"], &made["vocabulary"]), (&serde_json::json!("bpe"), &serde_json::json!(400)));
+    let again = dir.path().join("again.json");
+    dsctl!["tokenizer", "train", source, again, train[0], train[1], "--threads", "1"].ok();
+    assert!(std::fs::read(&file).unwrap() == std::fs::read(&again).unwrap(), "the same texts give the same file");
+    dsctl!["tokenizer", "train", source, file].ended(2).says(&["is there already"]);
+    dsctl!["tokenizer", "train", source, dir.path().join("x.json"), "--vocab-size", "9"].ended(2).says(&["258 or more"]);
+    dsctl!["tokenizer", "train", fixture("images"), dir.path().join("x.json")].ended(2).says(&["has no text"]);
+    dsctl!["tokenizer", "train", source, dir.path().join("x.json"), "--column", "note"].ended(2).says(&["there is: text"]);
+
+    let recipe = dir.path().join("recipe.toml");
+    let ops = format!("[columns.text]\nops = [{{ op = \"tokenize\", file = {file:?}, max_length = 16, pad = true }}]\n");
+    std::fs::write(&recipe, ops).unwrap();
+    let out = dsctl!["load", source, "--recipe", recipe, "--digest", "--json"].ok();
+    assert!(out.out.contains("digest"), "{out:?}");
+}

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use feedstock::Error;
+use feedstock::data::feature::Feature;
 use feedstock::data::index::Payload;
 use feedstock::data::info::Kind;
 use feedstock::dataset::Dataset;
@@ -68,6 +69,9 @@ fn record(dataset: &Dataset, row: u64) -> Result<Value, Error> {
             None => Value::Null,
             Some(payload) => {
                 let mut facts = facts(&payload);
+                if let Feature::Tensor(tensor) = &column.feature {
+                    facts.insert("shape".into(), json!(tensor.lengths(&payload.info)));
+                }
                 if payload.info.format.kind() == Kind::Text {
                     dataset.fetch(row, i, &mut bytes)?;
                     facts.insert("text".into(), json!(String::from_utf8_lossy(&bytes)));
@@ -100,9 +104,13 @@ fn tell(record: &Value) {
 fn said(facts: &Map<String, Value>) -> String {
     let number = |name: &str| facts.get(name).and_then(Value::as_u64);
     let mut parts = vec![facts.get("format").and_then(Value::as_str).unwrap_or_default().to_owned()];
-    if let Some((width, height)) = number("width").zip(number("height")) {
+    if let Some(shape) = facts.get("shape") {
+        parts.push(shape.to_string());
+    } else if let Some((width, height)) = number("width").zip(number("height")) {
         parts.push(format!("{width} x {height}"));
     }
+    parts.extend(number("orientation").filter(|n| *n > 1).map(|n| format!("turned by orientation {n}")));
+    parts.extend(facts.get("profile").and_then(Value::as_str).map(|name| format!("profile {name}")));
     parts.extend(number("channels").map(|n| format!("{n} channels")));
     let is_clip = number("width").is_some();
     parts.extend(
@@ -123,7 +131,9 @@ pub(crate) fn facts(payload: &Payload) -> Map<String, Value> {
     let facts = json!({
         "format": info.format.name(), "bytes": payload.length, "width": info.width, "height": info.height,
         "channels": info.channels, "rate": info.rate, "count": info.count, "duration_us": info.duration_us,
+        "orientation": info.orientation.code(),
+                "profile": info.profile.name(),
     });
     let facts = facts.as_object().cloned().unwrap_or_default();
-    facts.into_iter().filter(|(name, value)| *value != 0 || name == "bytes").collect()
+    facts.into_iter().filter(|(name, value)| (*value != 0 || name == "bytes") && *value != "srgb").collect()
 }

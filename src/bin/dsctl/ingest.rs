@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::Error;
 use feedstock::codec::Check;
-use feedstock::ingest::{Control, IngestOptions, MaxErrors, Progress, Summary, ingest};
+use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, ingest};
 
+use crate::prepare::PrepareFlags;
 use crate::source::SourceFlags;
 use crate::{Done, Global, output};
 
@@ -23,12 +24,17 @@ pub(crate) struct Ingest {
     dataset: PathBuf,
     #[command(flatten)]
     flags: SourceFlags,
+    #[command(flatten)]
+    prepare: PrepareFlags,
     /// Options from a TOML file (schemas/config.schema.json); flags and the environment come first.
     #[arg(long, value_name = "FILE", env = "DSCTL_CONFIG")]
     config: Option<PathBuf>,
     /// How deep each file is looked at before it is accepted.
     #[arg(long, value_enum, env = "DSCTL_CHECK")]
     check: Option<CheckLevel>,
+    /// What becomes of text that is not UTF-8 (refuse unless told).
+    #[arg(long, value_enum, env = "DSCTL_INVALID_UTF8")]
+    invalid_utf8: Option<Utf8Policy>,
     /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%).
     #[arg(long, value_name = "N|P%", env = "DSCTL_MAX_ERRORS")]
     max_errors: Option<MaxErrors>,
@@ -50,6 +56,14 @@ enum CheckLevel {
     Header,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Utf8Policy {
+    /// The entry goes to the quarantine.
+    Refuse,
+    /// Each part that is none becomes U+FFFD.
+    Replace,
+}
+
 impl Ingest {
     fn options(&self, global: &Global) -> Result<IngestOptions, Error> {
         let mut options: IngestOptions = match &self.config {
@@ -57,6 +71,7 @@ impl Ingest {
             None => IngestOptions::default(),
         };
         self.flags.apply(&mut options);
+        self.prepare.apply(&mut options.prepare)?;
         if let Some(check) = self.check {
             options.check = match check {
                 CheckLevel::Decode => Check::Decode,
@@ -64,6 +79,11 @@ impl Ingest {
                 CheckLevel::Header => Check::Header,
             };
         }
+        options.invalid_utf8 = match self.invalid_utf8 {
+            Some(Utf8Policy::Refuse) => InvalidUtf8::Refuse,
+            Some(Utf8Policy::Replace) => InvalidUtf8::Replace,
+            None => options.invalid_utf8,
+        };
         options.max_errors = self.max_errors.unwrap_or(options.max_errors);
         options.shard_bytes = self.shard_bytes.unwrap_or(options.shard_bytes);
         options.id_prefix = self.id_prefix.clone().unwrap_or(options.id_prefix);
@@ -130,6 +150,12 @@ impl Ingest {
         }
         for (label, rows) in &summary.rows_by_label {
             output::line(format_args!("  label {label:<12} {rows} rows"));
+        }
+        if summary.mended > 0 {
+            output::line(format_args!(
+                "  {} rows were not UTF-8: {} U+FFFD put in",
+                summary.mended, summary.replaced
+            ));
         }
         if summary.skipped > 0 {
             output::line(format_args!("  {} rows were there already", summary.skipped));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use feedstock::data::feature::Feature;
 use feedstock::data::record::{payload_hash, row_key};
 use feedstock::dataset::Dataset;
 use feedstock::{Error, open};
@@ -69,10 +70,17 @@ impl Inspect {
                 "format": info.format.name(), "bytes": payload.length, "offset": payload.offset,
                 "hash": format!("{:016x}", payload.hash), "hash_ok": found == payload.hash,
                 "width": info.width, "height": info.height, "channels": info.channels, "rate": info.rate,
-                "count": info.count, "duration_us": info.duration_us,
+                "count": info.count, "duration_us": info.duration_us, "orientation": info.orientation.code(),
+                "profile": info.profile.name(),
             });
             if let Some(facts) = facts.as_object_mut() {
-                facts.retain(|name, value| value != 0 || name == "offset");
+                facts.retain(|name, value| (value != 0 || name == "offset") && value != "srgb");
+            }
+            if let Feature::Tensor(tensor) = &column.feature {
+                facts["shape"] = json!(tensor.lengths(&info));
+            }
+            if let Some(original) = entry.original(i) {
+                facts["original"] = json!({"bytes": original.bytes, "hash": format!("{:016x}", original.hash)});
             }
             if info.format.kind() == feedstock::data::info::Kind::Text {
                 facts["text"] = json!(String::from_utf8_lossy(&bytes));

@@ -125,9 +125,11 @@ impl Ls {
         for column in &dataset.schema().columns {
             let more = match &column.feature {
                 Feature::ClassLabel { names } => format!(", {} classes: {}", names.len(), shortened(names)),
+                Feature::Tensor(tensor) => format!(" {}", tensor.told()),
                 _ => String::new(),
             };
-            output::line(format_args!("  column {:<11} {}{more}", column.name, column.feature.name()));
+            let made = column.stored.as_ref().map_or_else(String::new, |stored| format!(", stored {}", stored.told()));
+            output::line(format_args!("  column {:<11} {}{more}{made}", column.name, column.feature.name()));
         }
         for shard in dataset.shards() {
             output::line(format_args!("  {}  {} rows  {}", shard.path, shard.rows, output::bytes(shard.bytes)));

@@ -18,9 +18,12 @@ mod load;
 mod ls;
 mod manual;
 mod output;
+mod prepare;
 mod schema;
 mod source;
 mod stats;
+#[cfg(feature = "tokenizers")]
+mod tokenizer;
 mod verify;
 
 /// Turns raw labeled media into Parquet datasets, and streams them, deterministically, into training.
@@ -67,6 +70,8 @@ enum Verb {
     Schema(schema::SchemaVerb),
     Stats(stats::StatsVerb),
     Verify(verify::Verify),
+    #[cfg(feature = "tokenizers")]
+    Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
     Doctor(doctor::Doctor),
     Completions(manual::Completions),
@@ -87,6 +92,8 @@ fn main() -> ExitCode {
         Verb::Schema(verb) => verb.run(global),
         Verb::Stats(verb) => verb.run(global),
         Verb::Verify(verb) => verb.run(global),
+        #[cfg(feature = "tokenizers")]
+        Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),
         Verb::Doctor(verb) => verb.run(global),
         Verb::Completions(verb) => verb.run(),

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use feedstock::data::feature::{Column, Feature, Schema};
+use feedstock::data::feature::{Column, FIELD_KEY, Feature, Schema};
 use feedstock::data::info::Format;
+use feedstock::data::profile::Profile;
 use serde_json::{Map, Value, json};
 
 use crate::{Done, Global, ls, output};
@@ -44,14 +45,24 @@ impl SchemaVerb {
                 let arrow = schema.to_arrow();
                 let fields = arrow.fields().iter();
                 if global.json {
-                    let fields = fields.map(
-                        |f| json!({"name": f.name(), "type": f.data_type().to_string(), "nullable": f.is_nullable()}),
-                    );
+                    let fields = fields.map(|f| {
+                        let mut said =
+                            json!({"name": f.name(), "type": f.data_type().to_string(), "nullable": f.is_nullable()});
+                        // What our metadata says beyond the Arrow type.
+                        let ours =
+                            f.metadata().get(FIELD_KEY).and_then(|text| serde_json::from_str::<Value>(text).ok());
+                        if let Some(ours) = ours {
+                            said[FIELD_KEY] = ours;
+                        }
+                        said
+                    });
                     output::json(&fields.collect::<Vec<Value>>())?;
                 } else {
                     for field in fields {
                         let nullable = if field.is_nullable() { "" } else { " not null" };
-                        output::line(format_args!("{}: {}{nullable}", field.name(), field.data_type()));
+                        let ours = schema.columns.iter().find(|c| c.name == *field.name());
+                        let more = ours.map_or_else(String::new, beyond);
+                        output::line(format_args!("{}: {}{nullable}{more}", field.name(), field.data_type()));
                     }
                 }
             }
@@ -60,11 +71,19 @@ impl SchemaVerb {
     }
 }
 
+/// What a column's Arrow type does not say.
+fn beyond(column: &Column) -> String {
+    let tensor = if let Feature::Tensor(tensor) = &column.feature { Some(tensor.told()) } else { None };
+    let stored = column.stored.as_ref().map(|stored| format!("stored {}", stored.told()));
+    let parts: Vec<String> = tensor.into_iter().chain(stored).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
+}
+
 /// What a row of this dataset is, in the form of `schemas/record.schema.json`.
 fn json_schema<'a>(schema: &Schema, splits: impl Iterator<Item = &'a String>) -> Value {
     let mut values = Map::new();
     let mut media = Map::new();
-    for Column { name, feature } in &schema.columns {
+    for Column { name, feature, .. } in &schema.columns {
         let described = match feature {
             Feature::ClassLabel { names } => {
                 // A class that is not known is -1 or null; one without a name is its number.
@@ -79,8 +98,12 @@ fn json_schema<'a>(schema: &Schema, splits: impl Iterator<Item = &'a String>) ->
                 let count = json!({"type": "integer", "minimum": 0});
                 let mut properties = json!({
                     "format": {"enum": formats}, "bytes": count, "width": count, "height": count, "channels": count,
-                    "rate": count, "count": count, "duration_us": count,
+                    "rate": count, "count": count, "duration_us": count, "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
+                    "profile": {"enum": Profile::ALL[1..].iter().map(|p| p.name()).collect::<Vec<_>>()},
                 });
+                if let Feature::Tensor(_) = payload {
+                    properties["shape"] = json!({"type": "array", "items": count});
+                }
                 if *payload == Feature::Text {
                     properties["text"] = json!({"type": "string"});
                 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use feedstock::data::info::Kind;
 use feedstock::ingest::IngestOptions;
-use feedstock::source::{SplitDirs, TextUnit};
+use feedstock::source::{Count, Cut, SplitDirs, TextUnit};
 
 /// How a source is read.
 #[derive(Debug, Args)]
@@ -27,6 +27,18 @@ pub(crate) struct SourceFlags {
     /// What one row of a text file is.
     #[arg(long, value_enum)]
     text_unit: Option<Unit>,
+    /// Windows of a long text: their length (4096 unless told). With it a row of a text file is a window.
+    #[arg(long, value_name = "N")]
+    text_window: Option<u64>,
+    /// From the beginning of one window to that of the next (the length unless told; less makes windows overlap).
+    #[arg(long, value_name = "N")]
+    text_stride: Option<u64>,
+    /// What windows are counted in (chars unless told).
+    #[arg(long, value_enum)]
+    text_count: Option<Units>,
+    /// Where windows may end (anywhere unless told).
+    #[arg(long, value_enum)]
+    text_cut: Option<Ends>,
     /// The split of rows that the source puts into none (train unless told).
     #[arg(long)]
     split: Option<String>,
@@ -48,6 +60,24 @@ enum Unit {
     Line,
     Paragraph,
     File,
+    /// Stretches of a long document (`--text-window`).
+    Window,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Units {
+    /// Unicode characters.
+    Chars,
+    /// Bytes of UTF-8; no character is cut in two.
+    Bytes,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Ends {
+    /// Behind any character.
+    Anywhere,
+    /// Behind white space, where there is some near the end.
+    Space,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -81,7 +111,27 @@ impl SourceFlags {
                 Unit::Line => TextUnit::Line,
                 Unit::Paragraph => TextUnit::Paragraph,
                 Unit::File => TextUnit::File,
+                Unit::Window => TextUnit::Window,
             };
+        }
+        if self.text_window.is_some() || self.text_stride.is_some() || self.text_count.is_some() || self.text_cut.is_some()
+        {
+            let window = source.text_window.get_or_insert_default();
+            window.length = self.text_window.unwrap_or(window.length);
+            window.stride = self.text_stride.or(window.stride);
+            match self.text_count {
+                Some(Units::Chars) => window.count = Count::Chars,
+                Some(Units::Bytes) => window.count = Count::Bytes,
+                None => {}
+            }
+            match self.text_cut {
+                Some(Ends::Anywhere) => window.cut = Cut::Anywhere,
+                Some(Ends::Space) => window.cut = Cut::Space,
+                None => {}
+            }
+            if self.text_unit.is_none() {
+                source.text_unit = TextUnit::Window;
+            }
         }
         if let Some(dirs) = self.split_dirs {
             source.split_dirs = match dirs {

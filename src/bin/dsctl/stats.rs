@@ -69,6 +69,9 @@ impl StatsVerb {
 fn tell(column: &ColumnStats, rows: u64) {
     let nulls = if column.nulls > 0 { format!(", {} null", column.nulls) } else { String::new() };
     output::line(format_args!("  {} ({}{nulls})", column.name, column.feature));
+    if let Some(stored) = &column.stored {
+        output::line(format_args!("    stored    {}", stored.told()));
+    }
     match &column.of {
         Measures::Classes(classes) => {
             for (name, count) in classes.iter().take(CLASSES) {
@@ -98,6 +101,13 @@ fn media_lines(media: &MediaStats) {
     }
     if !media.rates.is_empty() {
         output::line(format_args!("    rates     {}", counted(&media.rates, " Hz")));
+    }
+    if !media.turned.is_empty() {
+        output::line(format_args!("    turned    by orientation {}", counted(&media.turned, "")));
+    }
+    if !media.profiles.is_empty() {
+        let named: Vec<String> = media.profiles.iter().map(|(name, count)| format!("{name} in {count}")).collect();
+        output::line(format_args!("    profiles  {} (not sRGB, pixels are not converted)", named.join(", ")));
     }
     spread_line("bytes", &media.bytes, "");
     spread_line("width", &media.width, "");

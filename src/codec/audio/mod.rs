@@ -14,6 +14,8 @@ use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
 mod flac;
+mod ogg;
+mod opus;
 mod packed;
 mod streams;
 mod wav;
@@ -189,6 +191,9 @@ mod tests {
         let golden = safetensors::SafeTensors::deserialize(&file).unwrap();
         let (mut scratch, limits, mut far) = (Scratch::default(), Limits::default(), Vec::new());
         for (name, tensor) in golden.tensors() {
+            if name.contains("opus") && !cfg!(feature = "opus") {
+                continue;
+            }
             let bytes = fixture(&name);
             let codec = sniff(&bytes, Kind::Audio).unwrap();
             let info = codec.check(&bytes, Check::Decode, &limits, &mut scratch).unwrap();
@@ -209,7 +214,7 @@ mod tests {
             ranges_are_those_of_the_whole(codec, &bytes, &info, &whole, &name);
         }
         assert!(far.is_empty(), "{far:?}");
-        assert!(golden.len() >= 15);
+        assert!(golden.len() >= 23);
     }
 
     /// The bits of every range are those of the whole.
@@ -259,7 +264,8 @@ mod tests {
 
     #[test]
     fn what_is_not_decoded_is_named() {
-        for (name, word) in [("opus_in_ogg.opus", "opus"), ("aac_six_channels.m4a", "too complex")] {
+        let opus = if cfg!(feature = "opus") { "opus: 6 channels" } else { "feature \"opus\"" };
+        for (name, word) in [("opus_six_channels.opus", opus), ("aac_six_channels.m4a", "too complex")] {
             let bytes = fixture(&format!("audio_formats/{name}"));
             let fault = sniff(&bytes, Kind::Audio).unwrap().probe(&bytes, &Limits::default()).unwrap_err();
             assert_eq!(fault.reason, Reason::Unsupported, "{name}");
@@ -411,6 +417,10 @@ mod tests {
             // Layer II: the default decoder computes in integers, 16 bits wide.
             if path.extension().is_some_and(|e| e == "mp2") {
                 ffmpeg.args(["-c:a", "mp2float"]);
+            }
+            // ffmpeg's own decoder is up to 0.2 away from the reference in speech.
+            if path.extension().is_some_and(|e| e == "opus" || e == "webm") {
+                ffmpeg.args(["-c:a", "libopus", "-request_sample_fmt", "flt"]);
             }
             let out = ffmpeg.args(["-v", "error", "-i"]).arg(&path).args(["-f", "f32le", "-"]).output().unwrap();
             let theirs: Vec<f32> = out.stdout.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();

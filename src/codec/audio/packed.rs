@@ -14,7 +14,7 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
-use super::{append, facts, fault, finite, range_of};
+use super::{append, facts, fault, finite, opus, range_of};
 use crate::codec::{Check, Codec, Decoded, Limits, Scratch, Want, Wave, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
@@ -83,11 +83,16 @@ pub(super) fn decoder(params: &AudioCodecParameters, name: &str) -> Result<Box<d
     let frames = params.max_frames_per_packet.unwrap_or(0);
     let channels = params.channels.as_ref().map_or(1, |channels| channels.count() as u64);
     Limits::check("samples of one packet", frames.saturating_mul(channels), PACKET_SAMPLES)?;
+    if params.codec == known::CODEC_ID_OPUS {
+        // CAF has none.
+        let head = params.extra_data.as_deref().filter(|data| data.starts_with(b"OpusHead"));
+        let plain = || Ok(opus::Head::plain(u32::try_from(channels).unwrap_or(u32::MAX)));
+        return opus::decoder(&head.map_or_else(plain, opus::Head::read)?);
+    }
     let options = AudioDecoderOptions::default();
     symphonia::default::get_codecs().make_audio_decoder(params, &options).map_err(|e| match e {
         symphonia::core::errors::Error::Unsupported(what) => {
             let what = match params.codec {
-                known::CODEC_ID_OPUS => "Opus, which this build does not decode".into(),
                 known::CODEC_ID_SPEEX => "Speex, which nothing here decodes".into(),
                 codec => format!("{what} ({codec})"),
             };

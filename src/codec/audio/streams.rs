@@ -3,9 +3,9 @@
 //! - MPEG audio of layers II and III (ISO/IEC 11172-3, 13818-3). Tags in front and behind are stepped over. The frame count,
 //!   delay and padding of a Xing or LAME tag are applied, the decoder's own 529 samples counted, as ffmpeg does.
 //! - AAC in ADTS (ISO/IEC 13818-7): low complexity, mono and stereo. It states no delay, and all of it is presented.
-//! - Ogg (RFC 3533) with Vorbis or FLAC: the granule position of the last page is the end.
-//! - AIFF, AIFC and CAF with PCM or ALAC.
-//! - Sound in MP4 (AAC, ALAC, FLAC, MP3) and Matroska or WebM (Vorbis, FLAC, AAC, ALAC, MPEG audio, PCM). An edit list's
+//! - Ogg: [`super::ogg`].
+//! - AIFF, AIFC and CAF with PCM, ALAC or Opus.
+//! - Sound in MP4 (AAC, ALAC, FLAC, MP3, Opus) and Matroska or WebM (Vorbis, Opus, FLAC, AAC, ALAC, MPEG audio, PCM). An edit list's
 //!   begin and end are applied to the sample; so are `CodecDelay` and `DiscardPadding`. ffmpeg 5.1 leaves the padding of
 //!   AAC in MP4 in; a silence that an edit list puts in front is left out, as ffmpeg does.
 
@@ -19,10 +19,10 @@ use symphonia::core::codecs::registry::RegisterableAudioDecoder;
 use symphonia::core::formats::{FormatOptions, FormatReader};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions, ReadOnlySource};
 use symphonia::default::codecs::PcmDecoder;
-use symphonia::default::formats::{AdtsReader, AiffReader, CafReader, MpaReader, OggReader};
+use symphonia::default::formats::{AdtsReader, AiffReader, CafReader, MpaReader};
 
-use super::fault;
 use super::packed::{End, FROM_THE_START, Packed, Packet, Recording, decoder, parameters};
+use super::{fault, ogg, opus};
 use crate::codec::Limits;
 use crate::codec::container::{self, Coding, Medium, mkv, mp4};
 use crate::data::info::Format;
@@ -32,8 +32,12 @@ use crate::error::{Fault, Reason};
 pub const MP3: Packed = Packed { format: Format::Mp3, sniff: is_mpeg, open: open_mpeg };
 /// AAC in ADTS.
 pub const AAC: Packed = Packed { format: Format::Aac, sniff: is_adts, open: open_adts };
-/// Vorbis and FLAC in Ogg.
-pub const OGG: Packed = Packed { format: Format::Ogg, sniff: |bytes| bytes.starts_with(b"OggS"), open: open_ogg };
+/// Vorbis, Opus and FLAC in Ogg.
+pub const OGG: Packed = Packed {
+    format: Format::Ogg,
+    sniff: |bytes| bytes.starts_with(b"OggS") && crate::codec::foreign::moving(bytes).is_none(),
+    open: ogg::open,
+};
 /// AIFF and AIFC.
 pub const AIFF: Packed = Packed { format: Format::Aiff, sniff: is_aiff, open: open_aiff };
 /// Apple's Core Audio Format.
@@ -130,7 +134,7 @@ fn is_aiff(bytes: &[u8]) -> bool {
 }
 
 /// A stream that can go back.
-fn seekable(bytes: &[u8]) -> MediaSourceStream<'_> {
+pub(super) fn seekable(bytes: &[u8]) -> MediaSourceStream<'_> {
     MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default())
 }
 
@@ -143,7 +147,10 @@ fn forward(bytes: &[u8]) -> MediaSourceStream<'_> {
 }
 
 /// A reader's next packet.
-fn next(reader: &mut dyn FormatReader, name: &str) -> Result<Option<symphonia::core::packet::Packet>, Fault> {
+pub(super) fn next(
+    reader: &mut dyn FormatReader,
+    name: &str,
+) -> Result<Option<symphonia::core::packet::Packet>, Fault> {
     reader.next_packet().map_err(|e| fault(&e, name))
 }
 
@@ -223,53 +230,6 @@ fn open_adts<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     Ok(Recording { decoder, packets: Box::new(packets), delay: 0, end: End::Line, warm_up: FROM_THE_START })
 }
 
-/// Every byte belongs to a page, and the last page is whole (RFC 3533, 6): readers take what is cut for the end.
-fn pages(bytes: &[u8]) -> Result<(), Fault> {
-    let mut at = 0;
-    while at < bytes.len() {
-        let page = &bytes[at..];
-        if !page.starts_with(b"OggS") && !b"OggS".starts_with(page) {
-            return Err(corrupt(format!("ogg: no page where one should begin, at byte {at}")));
-        }
-        let segments = page.get(26).and_then(|&n| page.get(27..27 + usize::from(n)));
-        let size = segments.map(|sizes| 27 + sizes.len() + sizes.iter().map(|&n| usize::from(n)).sum::<usize>());
-        match size.filter(|&size| size <= page.len()) {
-            Some(size) => at += size,
-            None => return Err(Fault::new(Reason::Truncated, "ogg: it ends within a page")),
-        }
-    }
-    Ok(())
-}
-
-fn open_ogg<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
-    pages(bytes)?;
-    let mut reader = OggReader::try_new(seekable(bytes), FormatOptions::default()).map_err(|e| fault(&e, "ogg"))?;
-    let params = parameters(&reader, "ogg")?;
-    let decoder = decoder(&params, "ogg")?;
-    let id = reader.tracks().iter().find(|track| matches!(&track.codec_params, Some(p) if p.is_audio())).map(|t| t.id);
-    let mut expected: Option<i64> = None;
-    let packets = move || {
-        loop {
-            let Some(packet) = next(&mut reader, "ogg")? else { return Ok(None) };
-            if Some(packet.track_id) != id {
-                continue;
-            }
-            let (pts, length) = (packet.pts.get(), packet.dur.get());
-            let padding = packet.trim_end.get();
-            if expected.is_some_and(|expected| expected != pts) {
-                return Err(corrupt(format!(
-                    "ogg: damaged behind sample {}: the next whole page is that of {pts}",
-                    expected.unwrap_or(0)
-                )));
-            }
-            expected = Some(pts.saturating_add_unsigned(packet.block_dur().get()));
-            // What the first packet of Vorbis makes is half a window, which its decoder does not hand over.
-            return Ok(Some(Packet { data: packet.data.into_vec().into(), samples: Some(length + padding), padding }));
-        }
-    };
-    Ok(Recording { decoder, packets: Box::new(packets), delay: 0, end: End::Line, warm_up: 1 })
-}
-
 fn open_aiff<'b>(bytes: &'b [u8], _: &Limits) -> Result<Recording<'b>, Fault> {
     let reader = AiffReader::try_new(seekable(bytes), FormatOptions::default()).map_err(|e| fault(&e, "aiff"))?;
     open_plain(Box::new(reader), "aiff")
@@ -285,7 +245,7 @@ fn open_plain<'b>(mut reader: Box<dyn FormatReader + 'b>, name: &'static str) ->
     let params = parameters(&*reader, name)?;
     let track = reader.tracks().first();
     let delay = u64::from(track.and_then(|track| track.delay).unwrap_or(0));
-    let warm_up = if params.codec == CODEC_ID_AAC { FROM_THE_START } else { 0 };
+    let warm_up = if [CODEC_ID_AAC, CODEC_ID_OPUS].contains(&params.codec) { FROM_THE_START } else { 0 };
     let stated = is_pcm(params.codec);
     let end = match track.and_then(|track| track.num_frames) {
         Some(frames) if stated => End::Stated(frames),
@@ -341,7 +301,7 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
     // The longest memory that a decoder of the family has; MPEG audio in here does not say its lengths.
     let warm_up = match coding {
         Coding::Vorbis => 1,
-        Coding::Aac | Coding::Mp2 | Coding::Mp3 => FROM_THE_START,
+        Coding::Aac | Coding::Mp2 | Coding::Mp3 | Coding::Opus => FROM_THE_START,
         _ => 0,
     };
     match &coding {
@@ -350,6 +310,7 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
         Coding::Flac => codec(CODEC_ID_FLAC),
         Coding::Mp2 => codec(CODEC_ID_MP2),
         Coding::Mp3 => codec(CODEC_ID_MP3),
+        Coding::Opus => codec(CODEC_ID_OPUS),
         Coding::Vorbis => codec(CODEC_ID_VORBIS),
         Coding::Pcm { float } => {
             codec(match (float, bits) {
@@ -368,6 +329,7 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
         }
         _ => return Err(corrupt(format!("{name}: a sound track with the coding of pictures"))),
     }
+    let head = if coding == Coding::Opus { Some(opus::Head::read(&record)?) } else { None };
     if !record.is_empty() {
         params.with_extra_data(record.into_boxed_slice());
     }
@@ -376,6 +338,8 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
     let nanoseconds = move |ns: u64| rescaled(ns, rate, (1, 1_000_000_000));
     let delay = match edit {
         Some(edit) => rescaled(u64::try_from(edit.start).unwrap_or(0), rate, scale),
+        // The same as `CodecDelay`, where that is right: ffmpeg counts it wrong for what was not recorded at 48 kHz.
+        None if head.is_some() => head.map_or(0, |head| u64::from(head.pre_skip)),
         None => nanoseconds(delay_ns),
     };
     let end = if exact {
@@ -397,6 +361,7 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
         number += 1;
         let length = match (&coding, by_size) {
             (Coding::Aac, _) => Some(1024),
+            (Coding::Opus, _) => opus::samples(data),
             (Coding::Alac | Coding::Flac, _) if exact => Some(rescaled(sample.length, rate, scale)),
             (_, Some(size)) => Some(data.len() as u64 / size),
             _ => None,

@@ -6,6 +6,7 @@
 
 use super::{Coding, Colour, Listed, Listing, Medium, Track};
 use crate::codec::Limits;
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 const EBML: u32 = 0x1A45_DFA3;
@@ -37,6 +38,11 @@ const AUDIO: u32 = 0xE1;
 const RATE: u32 = 0xB5;
 const CHANNELS: u32 = 0x9F;
 const BITS: u32 = 0x6264;
+const PROJECTION: u32 = 0x7670;
+const PROJECTION_TYPE: u32 = 0x7671;
+const YAW: u32 = 0x7673;
+const PITCH: u32 = 0x7674;
+const ROLL: u32 = 0x7675;
 
 /// Whether the content begins as a file of this family with a track of this kind: with video, if it has any or does not
 /// say; with sound alone, if its list of tracks says so.
@@ -147,6 +153,24 @@ struct Entry<'a> {
     record: &'a [u8],
     encoded: bool,
     colour: Colour,
+    /// Degrees of yaw, pitch and roll, if the projection is flat.
+    pose: [f64; 3],
+    projection: u64,
+}
+
+impl Entry<'_> {
+    /// How the pose turns the frames (RFC 9559, 5.1.4.1.28.44 to 46): yaw by half a turn mirrors them, then they roll counterclockwise.
+    /// As ffmpeg 7 has it; what is not flat, or turns by something else than quarters, is not told.
+    fn orientation(&self) -> Orientation {
+        let [yaw, pitch, roll] = self.pose;
+        let flat = self.projection == 0 && pitch == 0.0 && (yaw == 0.0 || yaw.abs() == 180.0);
+        if !flat || (yaw == 0.0 && roll == 0.0) {
+            return Orientation::STORED;
+        }
+        let side = if yaw == 0.0 { 1.0 } else { -1.0 };
+        let (sin, cos) = (libm::sin(roll.to_radians()), libm::cos(roll.to_radians()));
+        Orientation::of_matrix([side * cos, -side * sin, sin, cos]).unwrap_or_default()
+    }
 }
 
 fn entry(data: &[u8]) -> Result<Entry<'_>, Fault> {
@@ -169,9 +193,13 @@ fn entry(data: &[u8]) -> Result<Entry<'_>, Fault> {
                 entry.colour.full_range =
                     [(1, false), (2, true)].into_iter().find_map(|(n, full)| (unsigned(body) == n).then_some(full))
             }
+            PROJECTION_TYPE => entry.projection = unsigned(body),
+            YAW => entry.pose[0] = float(body),
+            PITCH => entry.pose[1] = float(body),
+            ROLL => entry.pose[2] = float(body),
             _ => {}
         }
-        Ok(matches!(id, AUDIO | VIDEO | COLOUR))
+        Ok(matches!(id, AUDIO | VIDEO | COLOUR | PROJECTION))
     })?;
     Ok(entry)
 }
@@ -196,6 +224,7 @@ fn coding(entry: &Entry<'_>) -> (Coding, Vec<u8>) {
         b"V_AV1" => (Coding::Av1, record),
         b"V_MJPEG" => (Coding::Mjpeg, record),
         b"A_VORBIS" => (Coding::Vorbis, record),
+        b"A_OPUS" => (Coding::Opus, record),
         // Behind the marker and the header of the first block.
         b"A_FLAC" => (Coding::Flac, record.get(8..).unwrap_or_default().to_vec()),
         b"A_MPEG/L3" => (Coding::Mp3, record),
@@ -303,6 +332,7 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
         bits: u32::try_from(track.bits).unwrap_or(0),
         delay_ns: track.delay_ns,
         colour: track.colour,
+        orientation: track.orientation(),
     })
 }
 
@@ -414,6 +444,20 @@ mod tests {
         assert_eq!(kinds(&tracks(2)), [false, true]);
         assert_eq!(kinds(b"\x1A\x45\xDF\xA3\x93\x42\x82\x84blob"), [false, false]);
         assert_eq!(kinds(b""), [false, false]);
+    }
+
+    #[test]
+    fn poses_of_the_standard() {
+        let of = |yaw: f64, pitch: f64, roll: f64| {
+            Entry { pose: [yaw, pitch, roll], ..Entry::default() }.orientation().code()
+        };
+        assert_eq!(
+            [0.0, 90.0, 180.0, -180.0, -90.0, 45.0, f64::NAN].map(|roll| of(0.0, 0.0, roll)),
+            [0, 8, 3, 3, 6, 0, 0]
+        );
+        assert_eq!([0.0, 180.0].map(|roll| of(180.0, 0.0, roll)), [2, 4], "mirrored, and upside down behind it");
+        assert_eq!([90.0, -90.0].map(|roll| of(-180.0, 0.0, roll)), [5, 7]);
+        assert_eq!((of(10.0, 0.0, 90.0), of(0.0, 1.0, 90.0)), (0, 0));
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //! They know no codec: what a sample is, and which of them are presented, is for `video` and `audio` to say.
 
 use crate::codec::Limits;
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 pub(super) mod mkv;
 pub(super) mod mp4;
+#[cfg(all(feature = "video", feature = "image"))]
+pub(crate) mod mux;
 
 /// The kind of track that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(super) enum Coding {
     Flac,
     Mp2,
     Mp3,
+    /// The configuration is `OpusHead` (RFC 7845, 5.1).
+    Opus,
     /// The configuration is the three headers, in Xiph's lacing.
     Vorbis,
     /// Little-endian integers (unsigned if they have 8 bits) or floats.
@@ -166,6 +171,8 @@ pub(super) struct Track {
     pub(super) delay_ns: u64,
     /// Video: colours.
     pub(super) colour: Colour,
+    /// Video: how its frames are turned to be shown.
+    pub(super) orientation: Orientation,
 }
 
 /// The bytes of a sample, if the payload has them all.

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::{Coding, Colour, Edit, Listed, Listing, Medium, Track};
 use crate::codec::Limits;
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// Boxes that a file of this family begins with.
@@ -220,7 +221,25 @@ pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> R
         bits: 0,
         delay_ns: 0,
         colour,
+        orientation: orientation(bytes, &moov.body, &trak),
     })
+}
+
+/// How the matrices of the track and of the movie turn its frames (ISO/IEC 14496-12, 8.3.2 and 8.2.2). Turns other than by quarters
+/// are not told.
+fn orientation(bytes: &[u8], moov: &Range<usize>, trak: &Range<usize>) -> Orientation {
+    // A row vector (x, y) times the matrix of a, b and c, d; what is missing turns nothing.
+    let matrix = |range: &Range<usize>, kind: &[u8; 4], at: [usize; 2]| {
+        let parts = find(bytes, range, &[kind]).and_then(|body| {
+            let (version, _, data) = full(bytes, &body).ok()?;
+            let at = at[usize::from(version == 1)];
+            let part = |n: usize| u32_at(data, at + n * 4).map(|word| f64::from(word.cast_signed()));
+            Some([part(0)?, part(1)?, part(3)?, part(4)?])
+        });
+        parts.unwrap_or([1.0, 0.0, 0.0, 1.0])
+    };
+    let ([a, b, c, d], [e, f, g, h]) = (matrix(trak, b"tkhd", [36, 48]), matrix(moov, b"mvhd", [32, 44]));
+    Orientation::of_matrix([a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h]).unwrap_or_default()
 }
 
 /// The time scale of `mvhd` or `mdhd`: ticks a second.
@@ -347,10 +366,16 @@ fn sound(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
             about.coding = Coding::Flac;
             about.record = record.get(4..).unwrap_or_default().to_vec(); // behind the block's header
         }
+        b"Opus" => {
+            let record = found(&[b"dOps"]).and_then(|range| bytes.get(range));
+            about.record = record
+                .and_then(opus_head)
+                .ok_or_else(|| corrupt("the audio track has no Opus configuration (box dOps)"))?;
+            about.coding = Coding::Opus;
+        }
         b".mp3" | b"ms\0U" => about.coding = Coding::Mp3,
         code => {
             let name = match code {
-                b"Opus" => "Opus",
                 b"ac-3" => "AC-3",
                 b"ec-3" => "E-AC-3",
                 b"enca" => "encrypted sound",
@@ -361,6 +386,14 @@ fn sound(bytes: &[u8], tables: &Range<usize>) -> Result<About, Fault> {
         }
     }
     Ok(about)
+}
+
+/// The header that Opus has in other containers (RFC 7845, 5.1), of a box `dOps` ("Encapsulation of Opus in ISO Base Media File
+/// Format", 4.3.2), whose numbers are big-endian.
+fn opus_head(dops: &[u8]) -> Option<Vec<u8>> {
+    let [0, channels, a, b, c, d, e, f, g, h, rest @ ..] = dops else { return None };
+    let fixed = [1, *channels, *b, *a, *f, *e, *d, *c, *h, *g];
+    Some([b"OpusHead", &fixed[..], rest].concat()).filter(|head| head.len() >= 19)
 }
 
 /// The object type and the decoder's configuration of an elementary stream's descriptor (ISO/IEC 14496-1, 7.2.6).

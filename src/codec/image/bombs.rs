@@ -1,28 +1,43 @@
 //! Claims of a few bytes that a decoder takes memory for before it looks whether anything is behind them.
 
-/// Refuses a TIFF (6.0 or BigTIFF) whose first directory has an entry of more values than the file has bytes: the decoder
-/// makes room for all of them first.
-pub(super) fn tiff(bytes: &[u8]) -> Result<(), String> {
+/// An entry of a TIFF's first directory (TIFF 6.0, section 2).
+pub(super) struct Entry {
+    pub(super) tag: u64,
+    pub(super) kind: u64,
+    pub(super) count: u64,
+    /// Where the value lies, or the offset of values that are too long to lie here.
+    pub(super) value_at: usize,
+    /// What stands there, as a number.
+    pub(super) offset: u64,
+}
+
+/// The entries of the first directory of a TIFF (6.0 or BigTIFF), as far as the file has them.
+pub(super) fn tiff_entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     let little = bytes.starts_with(b"II");
     let big = matches!(bytes.get(2..4), Some([43, 0] | [0, 43]));
-    let number = |at: usize, length: usize| -> Option<u64> {
+    let number = move |at: usize, length: usize| -> Option<u64> {
         let bytes = bytes.get(at..at.checked_add(length)?)?;
         let fold = |n: u64, b: &u8| n << 8 | u64::from(*b);
         Some(if little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
     };
-    let (width, head, entry) = if big { (8, 8, 20) } else { (4, 2, 12) };
-    let Some(directory) = number(if big { 8 } else { 4 }, width).and_then(|at| usize::try_from(at).ok()) else {
-        return Ok(());
-    };
-    let entries = number(directory, head).unwrap_or(0).min(u64::from(u16::MAX)) as usize;
-    for i in 0..entries {
-        let Some(at) = directory.checked_add(head + i * entry) else { break };
-        let (Some(tag), Some(count)) = (number(at, 2), number(at + 4, width)) else { break };
-        if count > bytes.len() as u64 {
-            return Err(format!("tag {tag} says it has {count} values in {} bytes", bytes.len()));
-        }
+    let (width, head, size) = if big { (8, 8, 20) } else { (4, 2, 12) };
+    let directory = number(if big { 8 } else { 4 }, width).and_then(|at| usize::try_from(at).ok());
+    let entries = directory.and_then(|at| number(at, head)).unwrap_or(0).min(u64::from(u16::MAX)) as usize;
+    (0..entries).map_while(move |i| {
+        let at = directory?.checked_add(head + i * size)?;
+        let (tag, kind, count) = (number(at, 2)?, number(at + 2, 2)?, number(at + 4, width)?);
+        let value_at = at + 4 + width;
+        Some(Entry { tag, kind, count, value_at, offset: number(value_at, width)? })
+    })
+}
+
+/// Refuses a TIFF whose first directory has an entry of more values than the file has bytes: the decoder makes room for all of
+/// them first.
+pub(super) fn tiff(bytes: &[u8]) -> Result<(), String> {
+    match tiff_entries(bytes).find(|entry| entry.count > bytes.len() as u64) {
+        Some(Entry { tag, count, .. }) => Err(format!("tag {tag} says it has {count} values in {} bytes", bytes.len())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses a WebP (RFC 9649, 2.7) whose first coded picture is larger than the canvas: the decoder makes room for the one

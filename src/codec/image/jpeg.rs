@@ -8,7 +8,7 @@
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use super::jpeg_header::{self, Header};
-use super::{Native, check_size, region_of, sized};
+use super::{Native, check_size, icc, metadata, region_of, sized};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
@@ -46,7 +46,7 @@ impl Codec for Jpeg {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        Ok(info(&header(bytes, limits)?))
+        Ok(info(bytes, &header(bytes, limits)?))
     }
 
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
@@ -67,7 +67,7 @@ impl Codec for Jpeg {
             };
             decode(bytes, &header, limits, &mut scratch.bytes, |decoder| decoder.set_scale(scale))?;
         }
-        Ok(info(&header))
+        Ok(info(bytes, &header))
     }
 
     fn decode<'s>(
@@ -118,13 +118,11 @@ fn from_inks(inks: &[u8], rgb: &mut [u8]) {
     }
 }
 
-fn info(header: &Header) -> Info {
-    Info {
-        width: header.width,
-        height: header.height,
-        channels: u32::from(header.components),
-        ..Info::of(Format::Jpeg)
-    }
+fn info(bytes: &[u8], header: &Header) -> Info {
+    let Header { width, height, components, .. } = *header;
+    let stored = Info { width, height, channels: u32::from(components), ..Info::of(Format::Jpeg) };
+    let headers = &bytes[..header.scan_at];
+    metadata::shown(stored, metadata::jpeg(headers), icc::jpeg(headers).as_deref())
 }
 
 fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {

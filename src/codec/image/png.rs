@@ -6,26 +6,26 @@ use ::image::codecs::png::PngDecoder;
 use ::image::error::ImageError;
 use ::image::{ImageDecoder, Limits as ImageLimits};
 
-use super::{Native, check_size, region_of, sized, spread};
+use super::{Native, check_size, metadata, region_of, sized, spread};
 use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
 /// The PNG codec: every colour type and depth. Of an animated PNG the default picture is taken.
 ///
-/// A region is handed over as the whole picture. Text, colour profiles and gamma are not looked at; a wrong checksum of
+/// A region is handed over as the whole picture. Text and gamma are not looked at; a wrong checksum of
 /// pixel data is [`Reason::Corrupt`].
 #[derive(Debug, Clone, Copy)]
 pub struct Png;
 
 /// What the decoder may allocate for itself: a few rows, the palette, chunk buffers. Not the picture.
-const WORKING_BYTES: u64 = 64 << 20;
+pub(super) const WORKING_BYTES: u64 = 64 << 20;
 
 /// The eight bytes in front of every PNG (5.2).
-const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// What IHDR (11.2.2) says, within the limits.
-fn header(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
+pub(super) fn header(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
     Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
     let corrupt = |what: &str| Fault::new(Reason::Corrupt, format!("PNG: {what}"));
     if !bytes.starts_with(SIGNATURE) {
@@ -64,6 +64,21 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
         return Err(Fault::new(Reason::Truncated, what));
     }
     Ok(Info { width, height, channels, ..Info::of(Format::Png) })
+}
+
+/// The profile in iCCP (11.3.2.3), which is compressed: the decoder reads it, under its limits. What it cannot read is none.
+fn profile(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut front = metadata::png_chunks(bytes).take_while(|(name, _)| name != b"IDAT");
+    if !front.any(|(name, _)| &name == b"iCCP") {
+        return None;
+    }
+    let mut limits = ImageLimits::no_limits();
+    limits.max_alloc = Some(WORKING_BYTES);
+    let read = || {
+        let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(fault)?;
+        decoder.icc_profile().map_err(fault)
+    };
+    guarded("PNG", read).ok().flatten()
 }
 
 /// Decodes the picture as RGB8 into `out`, by way of `native` where it is stored otherwise.
@@ -123,7 +138,8 @@ impl Codec for Png {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        header(bytes, limits)
+        let stored = header(bytes, limits)?;
+        Ok(metadata::shown(stored, metadata::png(bytes), profile(bytes).as_deref()))
     }
 
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {

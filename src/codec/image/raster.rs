@@ -8,9 +8,10 @@ use std::io::Cursor;
 use ::image::error::ImageError;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits as ImageLimits};
 
-use super::{Native, bombs, check_size, region_of, sized, spread};
+use super::{Native, bombs, check_size, icc, metadata, region_of, sized, spread, tiff};
 use crate::codec::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// A format that the `image` crate decodes whole. A region is handed over as the whole picture.
@@ -65,7 +66,7 @@ pub const BMP: Raster = Raster {
     bomb: none,
 };
 
-/// TIFF 6.0: strips and tiles; uncompressed, LZW, Deflate, PackBits, fax, JPEG.
+/// TIFF 6.0: strips and tiles; uncompressed, LZW, Deflate, PackBits, fax, JPEG; gray, colour, four inks, palettes.
 pub const TIFF: Raster = Raster {
     format: Format::Tiff,
     image: ImageFormat::Tiff,
@@ -179,7 +180,7 @@ fn is_ico(bytes: &[u8]) -> bool {
 }
 
 impl Raster {
-    fn fault(self, error: ImageError) -> Fault {
+    pub(super) fn fault(self, error: ImageError) -> Fault {
         let name = self.name();
         match error {
             ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -191,15 +192,29 @@ impl Raster {
         }
     }
 
-    /// A decoder behind its header, and the facts, within the limits.
-    fn open<'b>(self, bytes: &'b [u8], limits: &Limits) -> Result<(impl ImageDecoder + 'b, Info), Fault> {
+    /// What a file says of how it is turned.
+    fn orientation(self, bytes: &[u8], decoder: &mut dyn ImageDecoder) -> Orientation {
+        match self.format {
+            Format::Webp => metadata::webp(bytes),
+            // A tag of the first directory, 1 where it is not there (TIFF 6.0, section 8).
+            Format::Tiff => decoder.orientation().map_or(Orientation::STORED, |o| Orientation::of(o.to_exif().into())),
+            _ => Orientation::STORED,
+        }
+    }
+
+    /// A decoder behind its header, and the facts as stored, within the limits.
+    fn open<'b>(self, bytes: &'b [u8], limits: &Limits) -> Result<(Box<dyn ImageDecoder + 'b>, Info), Fault> {
         Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
         if !(self.sniff)(bytes) {
             return Err(Fault::new(Reason::Corrupt, format!("{}: no header", self.name())));
         }
         (self.bomb)(bytes).map_err(|what| Fault::new(Reason::Corrupt, format!("{}: {what}", self.name())))?;
-        let reader = ImageReader::with_format(Cursor::new(bytes), self.image);
-        let mut decoder = reader.into_decoder().map_err(|e| self.fault(e))?;
+        let mut decoder: Box<dyn ImageDecoder + 'b> = if self.format == Format::Tiff && tiff::has_palette(bytes) {
+            Box::new(tiff::Palette::open(bytes).map_err(|e| self.fault(e))?)
+        } else {
+            let reader = ImageReader::with_format(Cursor::new(bytes), self.image);
+            Box::new(reader.into_decoder().map_err(|e| self.fault(e))?)
+        };
         let (width, height) = decoder.dimensions();
         if width == 0 || height == 0 || width > i32::MAX as u32 || height > i32::MAX as u32 {
             return Err(Fault::new(Reason::Corrupt, format!("{}: a size of {width}x{height}", self.name())));
@@ -224,11 +239,11 @@ impl Raster {
         let pixels = info.width as usize * info.height as usize;
         let rgb = sized(out, pixels * 3);
         if color == ColorType::Rgb8 {
-            decoder.read_image(rgb).map_err(|e| self.fault(e))?;
+            decoder.read_image_boxed(rgb).map_err(|e| self.fault(e))?;
             return Ok(info);
         }
         let stored = sized(native, pixels * usize::from(color.bytes_per_pixel()));
-        decoder.read_image(stored).map_err(|e| self.fault(e))?;
+        decoder.read_image_boxed(stored).map_err(|e| self.fault(e))?;
         let channels = usize::from(color.channel_count());
         match color {
             ColorType::L8 | ColorType::La8 | ColorType::Rgba8 => spread(stored, channels, 1, 0, rgb),
@@ -274,7 +289,15 @@ impl Codec for Raster {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        guarded(self.name(), || self.open(bytes, limits).map(|(_, info)| info))
+        guarded(self.name(), || {
+            let (mut decoder, info) = self.open(bytes, limits)?;
+            let turn = self.orientation(bytes, decoder.as_mut());
+            Ok(match self.format {
+                Format::Webp => metadata::shown(info, turn, icc::webp(bytes)),
+                Format::Tiff => metadata::shown(info, turn, icc::tiff(bytes)),
+                _ => info,
+            })
+        })
     }
 
     fn memory(&self, _bytes: &[u8], info: &Info) -> u64 {

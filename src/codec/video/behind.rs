@@ -20,20 +20,23 @@ pub(super) fn memory(bytes: &[u8], info: &Info) -> u64 {
 pub(super) fn of(container: &Container, bytes: &[u8], limits: &Limits, fault: Fault) -> Result<Muxed, Fault> {
     use crate::codec::container::{self, Medium, mp4};
     use crate::data::info::Format;
+    use crate::data::orientation::Orientation;
     if fault.reason != Reason::Unsupported {
         return Err(fault);
     }
     // FFmpeg does not mind a file that is cut, and sizes its tables by what those in the file claim.
+    let mut orientation = Orientation::STORED;
     if let Ok(track) = (container.read)(bytes, Medium::Video, limits) {
+        orientation = track.orientation;
         for (at, sample) in track.listing.samples.iter().enumerate() {
             container::data(bytes, (sample.offset, sample.size), &format!("frame {at}"))?;
         }
     }
     if container.format == Format::Mp4 {
         mp4::tables_fit(bytes)?;
-        return Ok(ffmpeg::MP4);
+        return Ok(ffmpeg::MP4.turned(orientation));
     }
-    Ok(ffmpeg::MATROSKA)
+    Ok(ffmpeg::MATROSKA.turned(orientation))
 }
 
 /// No build without the feature has one.

@@ -7,7 +7,8 @@
 //! - A payload is read from memory by the one demuxer that its content names. Nothing else is opened: no file, no address, no
 //!   other demuxer, and no decoder before its limits are set.
 //! - Times are microseconds of presentation as ffprobe reports them; in the containers that only FFmpeg reads they count from the first
-//!   frame, for their clocks begin anywhere. Edit lists are applied. **Rotation and pixel aspect ratio are not.**
+//!   frame, for their clocks begin anywhere. Edit lists are applied. Frames come as they are stored: **rotation and
+//!   pixel aspect ratio are not applied.**
 //! - One thread and `bitexact`: the same bytes on every machine with the same FFmpeg.
 //! - What is damaged is refused (`err_detect explode`), where `ffmpeg` by itself would conceal it.
 //! - Fields of interlaced pictures come as they lie in the frame, row by row.
@@ -28,6 +29,7 @@ use super::track::{keys, mean_rate, microseconds};
 use crate::codec::foreign;
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// AVI, also with OpenDML's extensions.
@@ -45,9 +47,9 @@ pub const OGV: Muxed = Muxed::alone(Format::Ogv, c"ogg");
 /// Material Exchange Format (SMPTE ST 377-1).
 pub const MXF: Muxed = Muxed::alone(Format::Mxf, c"mxf");
 /// What the decoders in Rust refuse in [`super::MP4`].
-pub(super) const MP4: Muxed = Muxed { format: Format::Mp4, demuxer: c"mov", from_first: false };
+pub(super) const MP4: Muxed = Muxed { from_first: false, ..Muxed::alone(Format::Mp4, c"mov") };
 /// What the decoders in Rust refuse in [`super::MATROSKA`].
-pub(super) const MATROSKA: Muxed = Muxed { format: Format::Matroska, demuxer: c"matroska", from_first: false };
+pub(super) const MATROSKA: Muxed = Muxed { from_first: false, ..Muxed::alone(Format::Matroska, c"matroska") };
 
 /// A container that FFmpeg reads.
 ///
@@ -61,6 +63,8 @@ pub struct Muxed {
     demuxer: &'static CStr,
     /// Whether times count from the first frame.
     from_first: bool,
+    /// How the container turns what is stored, as it was read without FFmpeg.
+    orientation: Orientation,
 }
 
 /// Frames of one size, one behind the other.
@@ -105,7 +109,12 @@ impl Out<'_> {
 
 impl Muxed {
     const fn alone(format: Format, demuxer: &'static CStr) -> Self {
-        Muxed { format, demuxer, from_first: true }
+        Muxed { format, demuxer, from_first: true, orientation: Orientation::STORED }
+    }
+
+    /// The same for a file whose pictures are turned to be shown.
+    pub(super) fn turned(self, orientation: Orientation) -> Self {
+        Muxed { orientation, ..self }
     }
 
     fn open(&self, bytes: &[u8], limits: &Limits) -> Result<Clip, Fault> {
@@ -113,10 +122,11 @@ impl Muxed {
     }
 
     fn info(&self, clip: &Clip, limits: &Limits) -> Result<Info, Fault> {
-        let (width, height) = clip.size(limits)?;
+        let orientation = self.orientation;
+        let (width, height) = orientation.size(clip.size(limits)?);
         let (count, duration_us) = (clip.packets.shown.len() as u64, clip.packets.duration_us()?);
         let rate = mean_rate(count, duration_us);
-        Ok(Info { width, height, channels: 3, rate, count, duration_us, ..Info::of(self.format) })
+        Ok(Info { width, height, channels: 3, rate, count, duration_us, orientation, ..Info::of(self.format) })
     }
 
     /// The presented frames' times in microseconds.
@@ -138,7 +148,7 @@ impl Muxed {
         let info = self.info(&clip, limits)?;
         clip.everything(limits, &mut |_, frame| {
             let facts = frame.facts();
-            if (facts.width, facts.height) == (info.width, info.height) {
+            if self.orientation.size((facts.width, facts.height)) == (info.width, info.height) {
                 return Ok(());
             }
             Err(Fault::new(Reason::Unsupported, "video whose pictures change their size"))

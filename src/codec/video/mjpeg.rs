@@ -48,7 +48,10 @@ fn probe(sample: &[u8], limits: &Limits) -> Result<Info, Fault> {
     if !Jpeg.sniff(sample) {
         return Err(Fault::new(Reason::Corrupt, "Motion JPEG: a sample is no JPEG"));
     }
-    Jpeg.probe(sample, limits)
+    let info = Jpeg.probe(sample, limits)?;
+    // An orientation within a frame is not the clip's.
+    let (width, height) = info.orientation.size((info.width, info.height));
+    Ok(Info { width, height, ..info })
 }
 
 /// Whether a second picture follows the end of the first (an end marker is never within coded data).

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::picture::{Plane, Planes};
 use super::*;
+use crate::codec::decode_shown;
 
 /// A small generator, so that every run tries the same (splitmix64).
 struct Chance(u64);
@@ -106,7 +107,8 @@ fn frames_are_those_of_ffmpeg() {
         assert_eq!(plane_digests(&bytes).into_iter().map(Value::from).collect::<Vec<_>>(), theirs, "{name}");
         let info = container(&bytes).probe(&bytes, &Limits::default()).unwrap();
         let expected = [&facts["width"], &facts["height"]].map(|v| v.as_u64().unwrap());
-        assert_eq!([u64::from(info.width), u64::from(info.height)], expected, "{name}");
+        let (width, height) = info.orientation.size((info.width, info.height));
+        assert_eq!([u64::from(width), u64::from(height)], expected, "{name}");
         assert_eq!(info.count, frames.len() as u64, "{name}");
         assert_eq!(pixels.len() as u64, info.count * expected[0] * expected[1] * 3, "{name}");
         let matroska = name.ends_with("mkv") || name.ends_with("webm");
@@ -132,6 +134,37 @@ fn facts_of_known_clips() {
     assert_eq!((cut.count, cut.rate, cut.duration_us), (21, 12_000, 1_750_000));
     let cropped = info("clips/dial/cropped_98x54.mp4");
     assert_eq!((cropped.width, cropped.height), (98, 54));
+}
+
+/// Turned by the track's matrix or pose, frames are those that ffmpeg's `autorotate` shows (within 1: the bound of `color`), in every
+/// one of the eight ways.
+#[test]
+fn turned_frames_are_those_of_ffmpeg() {
+    let golden = read("golden/video_rgb.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&golden).unwrap();
+    let shown: Vec<String> =
+        tensors.names().into_iter().filter(|n| n.starts_with("shown/")).map(str::to_owned).collect();
+    assert_eq!(shown.len(), 11);
+    for key in shown {
+        let name = key.strip_prefix("shown/").unwrap();
+        let (bytes, mut scratch) = (read(name), Scratch::default());
+        let codec = container(&bytes);
+        let info = codec.probe(&bytes, &Limits::default()).unwrap();
+        let way: u32 = name.split("shown_").nth(1).unwrap()[..1].parse().unwrap();
+        assert_eq!(info.orientation.code(), way, "{name}");
+        let wanted = tensors.tensor(&key).unwrap();
+        assert_eq!(wanted.shape(), [info.height as usize, info.width as usize, 3], "{name}");
+        let times = [0, 1, 400_000];
+        let decoded =
+            decode_shown(&codec, &bytes, Want::Video { times_us: &times }, &info, &Limits::default(), &mut scratch);
+        let Ok(Decoded::Pixels(pixels)) = decoded else { panic!("{name}") };
+        assert_eq!((pixels.frames, pixels.width, pixels.height), (3, info.width, info.height), "{name}");
+        assert_eq!(pixels.pts_us[0], 0, "{name}");
+        let (first, rest) = pixels.data.split_at(wanted.data().len());
+        assert!(first.iter().zip(wanted.data()).all(|(a, b)| a.abs_diff(*b) <= 1), "{name}");
+        assert_eq!(first, &rest[..first.len()], "{name}");
+        assert_ne!(first, &rest[first.len()..], "{name}: the dial moves");
+    }
 }
 
 /// For any times the frames and times are those of the whole decode: near key frames, between frames, and far outside.
@@ -249,8 +282,9 @@ fn damage_is_answered() {
     assert_eq!(faults.get("decoder-panic"), None);
 }
 
-/// What is not decoded says so, by the name that people know it by.
+/// What is not decoded says so, by the name that people know it by, and by the feature that would help.
 #[test]
+#[cfg(not(feature = "ffmpeg"))]
 fn other_codings_are_refused_by_name() {
     for (name, words) in [
         ("vp8_refused.webm", "VP8"),
@@ -261,7 +295,25 @@ fn other_codings_are_refused_by_name() {
         let bytes = read(&format!("clips_formats/{name}"));
         let fault = container(&bytes).probe(&bytes, &Limits::default()).unwrap_err();
         assert!(fault.reason == Reason::Unsupported && fault.message.contains(words), "{name}: {fault}");
+        assert!(fault.message.contains("feature \"ffmpeg\""), "{name}: {fault}");
     }
+}
+
+/// Clips that only FFmpeg reads are refused by the name of their format or coding, and of the feature.
+#[test]
+#[cfg(not(feature = "ffmpeg"))]
+fn what_ffmpeg_reads_is_refused_by_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/clips_ffmpeg");
+    let mut seen = 0;
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = std::fs::read(&path).unwrap();
+        let found = crate::codec::sniff(&bytes, crate::data::info::Kind::Video);
+        let fault = found.and_then(|codec| codec.probe(&bytes, &Limits::default())).unwrap_err();
+        assert_eq!(fault.reason, Reason::Unsupported, "{}: {fault}", path.display());
+        assert!(fault.message.contains("feature \"ffmpeg\""), "{}: {fault}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
 use crate::codec::container::{self, Edit, Listed};
+use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// A sample as decoding needs it.
@@ -25,6 +26,8 @@ pub(super) struct Track {
     pub(super) samples: Vec<Sample>,
     /// Indices of the presented samples, in the order of presentation.
     pub(super) shown: Vec<usize>,
+    /// How the container turns the frames.
+    pub(super) orientation: Orientation,
     /// Time on display of the last presented sample (microseconds).
     last_us: u64,
 }
@@ -78,7 +81,7 @@ fn apply(edit: Edit, samples: &mut [Listed], fragmented: bool) {
 impl Track {
     /// From a container's list.
     pub(super) fn new(track: container::Track) -> Result<Self, Fault> {
-        let container::Track { listing, scale, edit, fragmented, .. } = track;
+        let container::Track { listing, scale, edit, fragmented, orientation, .. } = track;
         let mut listed = listing.samples;
         if let Some(edit) = edit {
             apply(edit, &mut listed, fragmented);
@@ -97,7 +100,7 @@ impl Track {
             let pts_us = microseconds(s.ticks, scale)?;
             samples.push(Sample { offset: s.offset, size: s.size, pts_us, key: s.key });
         }
-        let track = Track { samples, shown, last_us: last_us.unsigned_abs() };
+        let track = Track { samples, shown, orientation, last_us: last_us.unsigned_abs() };
         track.not_empty()?;
         Ok(track)
     }
@@ -200,6 +203,7 @@ mod tests {
             bits: 0,
             delay_ns: 0,
             colour: Colour::default(),
+            orientation: Orientation::STORED,
         });
         let track = track.unwrap();
         assert_eq!(track.shown, [0, 2, 1]);
@@ -227,6 +231,7 @@ mod tests {
             bits: 0,
             delay_ns: 0,
             colour: Colour::default(),
+            orientation: Orientation::STORED,
         });
         let keys = |range, most| track.as_ref().unwrap().keys(range, most);
         assert_eq!(keys(0..90, 99), [0, 2, 4, 6, 8]);

@@ -32,7 +32,7 @@ impl SegmentBuilder {
     /// An empty segment for a schema, with a place for what outgrows memory.
     pub fn spilling(schema: &Schema, spill: &Spill) -> Self {
         SegmentBuilder {
-            columns: schema.columns.iter().map(|c| (c.name.clone(), Stored::of(&c.feature))).collect(),
+            columns: schema.columns.iter().map(|c| (c.name.clone(), Stored::of(c))).collect(),
             splits: Vec::new(),
             shards: Vec::new(),
             rows: Spool::new(spill),
@@ -75,7 +75,7 @@ impl SegmentBuilder {
                 (IndexCell::Int(v), Stored::Int) => row.extend(v.to_le_bytes()),
                 (IndexCell::Float(v), Stored::Float) => row.extend(v.to_bits().to_le_bytes()),
                 (IndexCell::Bool(v), Stored::Bool) => row.extend(u64::from(*v).to_le_bytes()),
-                (IndexCell::Payload(p), Stored::Payload) => {
+                (IndexCell::Payload(p), Stored::Payload) | (IndexCell::Prepared(p, _), Stored::Prepared) => {
                     for v in [p.offset, p.length, p.hash] {
                         row.extend(v.to_le_bytes());
                     }
@@ -84,11 +84,22 @@ impl SegmentBuilder {
                     for (most, fact) in self.largest[column].iter_mut().zip(facts) {
                         *most = fact.max(*most);
                     }
-                    for v in [i.format.code(), i.width, i.height, i.channels, i.rate, 0] {
+                    for v in [
+                        i.format.code(),
+                        i.width,
+                        i.height,
+                        i.channels,
+                        i.rate,
+                        i.orientation.code() | i.profile.code() << 8,
+                    ] {
                         row.extend(v.to_le_bytes());
                     }
                     for v in [i.count, i.duration_us] {
                         row.extend(v.to_le_bytes());
+                    }
+                    if let IndexCell::Prepared(_, original) = cell {
+                        row.extend(original.bytes.to_le_bytes());
+                        row.extend(original.hash.to_le_bytes());
                     }
                 }
                 (cell, stored) => {

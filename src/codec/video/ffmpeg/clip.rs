@@ -144,7 +144,7 @@ impl Clip {
     }
 
     /// The last packet from which a packet's frame can be decoded.
-    fn start(&self, target: usize) -> usize {
+    pub(super) fn start(&self, target: usize) -> usize {
         let samples = &self.packets.samples;
         let begins =
             |at: usize| samples[at].key && samples[at].pts <= samples[target].pts && self.may_begin(samples[at].packet.data());

@@ -1,8 +1,11 @@
 use std::path::Path;
 
 use md5::{Digest as _, Md5};
+use serde_json::Value;
 
 use super::*;
+use crate::data::info::Kind;
+use crate::error::Reason;
 
 fn hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -34,6 +37,201 @@ fn digests(bytes: &[u8]) -> Result<Vec<String>, Fault> {
         Ok(())
     })?;
     Ok(digests)
+}
+
+fn read(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap()
+}
+
+/// Every clip of a golden file, with what ffmpeg says of it.
+fn clips(golden: &str) -> Vec<(String, Vec<u8>, Value)> {
+    let all: Value = serde_json::from_slice(&read(golden)).unwrap();
+    let clips = all["clips"].as_object().unwrap();
+    assert!(clips.len() >= 20, "only {} clips", clips.len());
+    clips.iter().map(|(name, facts)| (name.clone(), read(name), facts.clone())).collect()
+}
+
+/// The codec that an ingest would take.
+fn codec(bytes: &[u8]) -> &'static dyn Codec {
+    crate::codec::sniff(bytes, Kind::Video).unwrap()
+}
+
+/// Times as ffprobe has them and samples equal to ffmpeg's, through the codec that an ingest takes.
+#[test]
+fn frames_are_those_of_ffmpeg() {
+    let mut formats = std::collections::BTreeSet::new();
+    for (name, bytes, facts) in clips("golden/ffmpeg.json") {
+        let own = muxed(&bytes);
+        let base: Vec<u64> = facts["time_base"].as_str().unwrap().split('/').map(|n| n.parse().unwrap()).collect();
+        let ticks: Vec<i64> = facts["ticks"].as_array().unwrap().iter().map(|t| t.as_i64().unwrap()).collect();
+        let zero = if own.from_first { ticks[0] } else { 0 };
+        let expected: Vec<i64> =
+            ticks.iter().map(|t| microseconds(t - zero, (base[0], base[1])).unwrap()).collect();
+        let mut scratch = Scratch::default();
+        let limits = Limits::default();
+        let info = codec(&bytes).probe(&bytes, &limits).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        for level in [Check::Header, Check::Entropy, Check::Decode] {
+            assert_eq!(codec(&bytes).check(&bytes, level, &limits, &mut scratch).as_ref(), Ok(&info), "{name}");
+        }
+        let size = [&facts["width"], &facts["height"]].map(|v| v.as_u64().unwrap() as u32);
+        assert_eq!(([info.width, info.height], info.count), (size, ticks.len() as u64), "{name}");
+        codec(&bytes).decode(&bytes, Want::Whole, &limits, &mut scratch).unwrap();
+        assert_eq!(scratch.times, expected, "{name}");
+        let md5: Vec<Value> = digests(&bytes).unwrap().into_iter().map(Value::from).collect();
+        assert_eq!(md5, *facts["md5"].as_array().unwrap(), "{name}");
+        let one = size[0] as usize * size[1] as usize * 3;
+        assert_eq!(scratch.bytes.len(), one * ticks.len(), "{name}");
+        // What no formula is for here is converted as swscale does it when it is told to be exact.
+        let pixels = facts["pixel_format"].as_str().unwrap();
+        if !pixels.starts_with("yuv4") && !pixels.starts_with("yuvj4") || pixels.contains("411") {
+            let rgb: Vec<Value> = scratch.bytes.chunks(one).map(|frame| Value::from(hex(frame))).collect();
+            assert_eq!(rgb, *facts["swscale_md5"].as_array().unwrap(), "{name}: {pixels}");
+        }
+        formats.insert(info.format.name());
+    }
+    assert_eq!(formats.len(), 9, "{formats:?}");
+}
+
+/// FFmpeg's way gives the pixels and times of the decoders in Rust, where both read a clip. (Not of Motion JPEG: how its cosine
+/// transform is rounded is left to the decoder.)
+#[test]
+fn both_ways_are_equal() {
+    let mut seen = 0;
+    for (name, bytes, facts) in clips("golden/video.json") {
+        let mut scratch = Scratch::default();
+        let ours = codec(&bytes).decode(&bytes, Want::Whole, &Limits::default(), &mut scratch);
+        if facts["codec"] == "mjpeg" || ours.is_err() {
+            continue; // a build without AV1 has no decoder for some
+        }
+        let (times, pixels) = whole(&bytes).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        assert_eq!(times, scratch.times, "{name}");
+        assert!(pixels == scratch.bytes, "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 30, "{seen}");
+}
+
+/// For any times the frames and times are those of the whole decode, which is what starting at a key must not change.
+#[test]
+fn wanted_frames_are_those_of_the_whole() {
+    for (name, bytes, _) in clips("golden/ffmpeg.json") {
+        wanted_is_whole(&bytes).unwrap_or_else(|what| panic!("{name}: {what}"));
+    }
+}
+
+/// A wanted frame in the second group of pictures is decoded from there on.
+#[test]
+fn decoding_begins_at_a_key() {
+    let bytes = read("clips_ffmpeg/h264_b_frames.flv");
+    let clip = FLV.open(&bytes, &Limits::default()).unwrap();
+    let three = Limits { pixels: 64 * 48, ..Limits::default() };
+    let starts: Vec<usize> = clip.packets.shown.iter().map(|&at| clip.start(at)).collect();
+    assert_eq!(starts.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{starts:?}");
+    assert!(clip.frames(&[clip.packets.shown[17]], &three, &mut |_, _| Ok(())).is_ok());
+    // An open group begins at a recovery point; its leading pictures begin one group further back.
+    let bytes = read("clips_ffmpeg/h264_open_gop.ts");
+    let clip = MPEGTS.open(&bytes, &Limits::default()).unwrap();
+    let starts: Vec<usize> = clip.packets.shown.iter().map(|&at| clip.start(at)).collect();
+    assert!(starts.windows(2).all(|pair| pair[0] <= pair[1]) && starts[19] > 8, "{starts:?}");
+}
+
+/// Whatever the bytes, the answer is a fault or frames; what decodes has the header's facts.
+#[test]
+fn damage_is_answered() {
+    let mut faults = std::collections::BTreeMap::new();
+    let limits = Limits { pixels: 1 << 16, frames: 1000, decoded_bytes: 1 << 24, ..Limits::default() };
+    for (name, bytes, _) in clips("golden/ffmpeg.json") {
+        let (own, mut scratch, mut good) = (muxed(&bytes), Scratch::default(), 0);
+        for bad in crate::codec::mutants(&bytes, 60) {
+            let probed = own.probe(&bad, &limits);
+            match Codec::check(&own, &bad, Check::Decode, &limits, &mut scratch) {
+                Ok(info) => {
+                    good += 1;
+                    assert_eq!(Ok(info), probed, "{name}");
+                }
+                Err(fault) => {
+                    assert!(!fault.message.contains('\n') && fault.message.len() < 500, "{fault}");
+                    *faults.entry(fault.reason.code()).or_insert(0) += 1;
+                }
+            }
+            let want = Want::Video { times_us: &[0, 500_000] };
+            if let Ok((width, height)) = Muxed::decode(&own, &bad, want, &limits, &mut scratch) {
+                assert_eq!(scratch.bytes.len(), scratch.times.len() * width as usize * height as usize * 3);
+            }
+        }
+        assert!(good < 50, "{name}: {good} of 60 damaged files are taken");
+    }
+    println!("{faults:?}");
+    assert!(faults["truncated"] > 50 && faults["corrupt"] > 100, "{faults:?}");
+    assert_eq!(faults.get("decoder-panic"), None);
+}
+
+/// A file that ends early is refused where the container tells how long it is.
+#[test]
+fn cut_files_are_refused() {
+    for (name, bytes, _) in clips("golden/ffmpeg.json") {
+        let own = codec(&bytes);
+        // These are written to be cut: what there is of them is whole.
+        if matches!(own.format(), Format::MpegTs | Format::MpegPs | Format::Ogv | Format::Asf | Format::Flv) {
+            continue;
+        }
+        for part in [bytes.len() / 2, bytes.len() * 3 / 4] {
+            let cut = own.check(&bytes[..part], Check::Decode, &Limits::default(), &mut Scratch::default());
+            assert!(cut.is_err(), "{name}: {part} of {} bytes are taken", bytes.len());
+        }
+    }
+}
+
+/// Each limit refuses by itself, and what is just within it passes.
+#[test]
+fn limits_hold() {
+    for (name, own) in [("mpeg2_b_frames.ts", MPEGTS), ("mpeg4_b_frames.avi", AVI), ("h264_10bit_422.mp4", MP4)] {
+        let bytes = read(&format!("clips_ffmpeg/{name}"));
+        let pixels = 64 * 48;
+        let exact = Limits {
+            payload_bytes: bytes.len() as u64,
+            pixels,
+            frames: 20,
+            decoded_bytes: 20 * pixels * 3,
+            ..Limits::default()
+        };
+        let mut scratch = Scratch::default();
+        // A decoder keeps up to 18 pictures, which is less than 20 frames of RGB.
+        assert!(own.decode(&bytes, Want::Whole, &exact, &mut scratch).is_ok(), "{name}");
+        let tight = [
+            Limits { payload_bytes: exact.payload_bytes - 1, ..exact },
+            Limits { pixels: exact.pixels - 1, ..exact },
+            Limits { frames: exact.frames - 1, ..exact },
+            Limits { decoded_bytes: exact.decoded_bytes - 1, ..exact },
+        ];
+        for limits in tight {
+            let fault = Muxed::decode(&own, &bytes, Want::Whole, &limits, &mut scratch).unwrap_err();
+            assert_eq!(fault.reason, Reason::OverLimit, "{name}: {limits:?}: {fault}");
+        }
+    }
+}
+
+/// Playlists and lists of files are no containers here, and a demuxer opens nothing by name.
+#[test]
+fn nothing_else_is_opened() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), read("clips_ffmpeg/mpeg4_b_frames.avi")).unwrap();
+    let path = secret.path().display();
+    let lists = [
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{path}\n#EXT-X-ENDLIST\n"),
+        format!("ffconcat version 1.0\nfile '{path}'\n"),
+        format!("file '{path}'\n"),
+    ];
+    for list in &lists {
+        assert!(crate::codec::sniff(list.as_bytes(), Kind::Video).is_err());
+        for own in [AVI, MPEGTS, MPEGPS, FLV, ASF, OGV, MXF, MP4, MATROSKA] {
+            assert!(own.probe(list.as_bytes(), &Limits::default()).is_err(), "{own:?}");
+        }
+    }
+    for name in [c"hls", c"concat", c"image2", c"dash", c"lavfi", c"sdp"] {
+        let opened = raw::Input::open(lists[1].as_bytes(), name);
+        assert!(opened.is_err(), "{name:?}");
+    }
 }
 
 /// Compares a folder of clips with the ffmpeg that is installed. `FEEDSTOCK_CLIPS=folder cargo test -- --ignored muxed_sweep`

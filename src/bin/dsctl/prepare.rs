@@ -1,0 +1,136 @@
+//! The flags that say what is stored of a source's payloads.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use feedstock::Error;
+use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, StoreAs};
+
+/// What is stored. A dataset's first ingest fixes it; later ones need not say it again.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is stored (unless told, the files as they are)")]
+pub(crate) struct PrepareFlags {
+    /// Pictures as RGB pixels and recordings as PCM, decoded once.
+    #[arg(long, value_enum, env = "DSCTL_STORE")]
+    store: Option<Store>,
+    /// Pictures whose longer side is longer are made smaller; the others keep their bytes.
+    #[arg(long, value_name = "PIXELS", env = "DSCTL_IMAGE_MAX_SIDE")]
+    image_max_side: Option<u32>,
+    /// JPEG's quality where pictures are encoded, 1 to 100 (90 unless told); alone, all are encoded anew.
+    #[arg(long, value_name = "Q", env = "DSCTL_IMAGE_QUALITY")]
+    image_quality: Option<u8>,
+    /// All pictures in this format. webp is lossless.
+    #[arg(long, value_enum, env = "DSCTL_IMAGE_FORMAT")]
+    image_format: Option<Format>,
+    /// Recordings at this sample rate.
+    #[arg(long, value_name = "HZ", env = "DSCTL_AUDIO_RATE")]
+    audio_rate: Option<u32>,
+    /// Recordings as FLAC or PCM, lossless for sources of up to 24 bits.
+    #[arg(long, value_enum, env = "DSCTL_AUDIO_CODEC")]
+    audio_codec: Option<Codec>,
+    /// Bits of a sample: 16 or 24, with wav also 32 (floats). Unless told, what the source has.
+    #[arg(long, value_name = "BITS", env = "DSCTL_AUDIO_BITS")]
+    audio_bits: Option<u8>,
+    /// Recordings as one channel, the mean of all.
+    #[arg(long, env = "DSCTL_AUDIO_MONO")]
+    audio_mono: bool,
+    /// Clips as so many frames a second, each a JPEG, in Matroska, without sound.
+    #[arg(long, value_name = "FPS", env = "DSCTL_VIDEO_FPS")]
+    video_fps: Option<f64>,
+    /// With --video-fps: frames whose longer side is longer are made smaller.
+    #[arg(long, value_name = "PIXELS", env = "DSCTL_VIDEO_MAX_SIDE")]
+    video_max_side: Option<u32>,
+    /// With --video-fps: JPEG's quality, 1 to 100 (90 unless told).
+    #[arg(long, value_name = "Q", env = "DSCTL_VIDEO_QUALITY")]
+    video_quality: Option<u8>,
+    /// A column as what operations make of it: --store-ops 'audio=[{"op": "resample", "rate": 16000}, {"op": "log_mel"}]'.
+    #[arg(long, value_name = "COLUMN=OPS")]
+    store_ops: Vec<ColumnOps>,
+    /// Texts as the token ids of this tokenizer.json, in 16 bits where the vocabulary fits.
+    #[arg(long, value_name = "FILE", env = "DSCTL_TOKENIZE")]
+    tokenize: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Store {
+    /// As they are, but for what the other options say.
+    Original,
+    /// Decoded.
+    Raw,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Jpeg,
+    Png,
+    Webp,
+    Rgb,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Codec {
+    Flac,
+    Wav,
+}
+
+/// `COLUMN=[{"op": ...}, ...]`.
+#[derive(Debug, Clone)]
+struct ColumnOps {
+    column: String,
+    ops: Vec<OpConfig>,
+}
+
+impl FromStr for ColumnOps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (column, ops) = text.split_once('=').ok_or("write COLUMN=[{\"op\": NAME, ...}, ...]")?;
+        let ops = serde_json::from_str(ops)
+            .map_err(|e| format!("the operations are no JSON list of {{\"op\": NAME, ...}}: {e}"))?;
+        Ok(ColumnOps { column: column.to_owned(), ops })
+    }
+}
+
+impl PrepareFlags {
+    /// Puts what was given in the place of what the options say.
+    pub(crate) fn apply(&self, options: &mut PrepareOptions) -> Result<(), Error> {
+        if let Some(store) = self.store {
+            options.store = match store {
+                Store::Original => StoreAs::Original,
+                Store::Raw => StoreAs::Raw,
+            };
+        }
+        let image = &mut options.image;
+        image.max_side = self.image_max_side.or(image.max_side);
+        image.quality = self.image_quality.or(image.quality);
+        if let Some(format) = self.image_format {
+            image.format = Some(match format {
+                Format::Jpeg => ImageFormat::Jpeg,
+                Format::Png => ImageFormat::Png,
+                Format::Webp => ImageFormat::Webp,
+                Format::Rgb => ImageFormat::Rgb,
+            });
+        }
+        let audio = &mut options.audio;
+        audio.rate = self.audio_rate.or(audio.rate);
+        audio.bits = self.audio_bits.or(audio.bits);
+        audio.mono |= self.audio_mono;
+        if let Some(codec) = self.audio_codec {
+            audio.codec = Some(match codec {
+                Codec::Flac => AudioCodec::Flac,
+                Codec::Wav => AudioCodec::Wav,
+            });
+        }
+        let video = &mut options.video;
+        video.fps = self.video_fps.or(video.fps);
+        video.max_side = self.video_max_side.or(video.max_side);
+        video.quality = self.video_quality.or(video.quality);
+        options.text.tokenizer = self.tokenize.clone().or(options.text.tokenizer.take());
+        for given in &self.store_ops {
+            let column = options.columns.entry(given.column.clone()).or_default();
+            column.ops.clone_from(&given.ops);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! What a caller asks for, and the ways that follow from it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::augment::OpConfig;
+use crate::data::feature::{Column, Feature, Schema};
+use crate::data::info::Kind;
+use crate::data::packed::Packed;
+use crate::data::storage::Storage;
+use crate::error::{Error, Result};
+
+/// What is stored of the source's payloads. By default they are stored as they are.
+///
+/// The options of a kind of media hold for every column of that kind, unless `columns` says something of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrepareOptions {
+    /// Encoded as the source has them, or decoded.
+    pub store: StoreAs,
+    /// Of pictures.
+    pub image: ImageOptions,
+    /// Of recordings.
+    pub audio: AudioOptions,
+    /// Of clips.
+    pub video: VideoOptions,
+    /// Of texts.
+    pub text: TextOptions,
+    /// Of single columns, by name.
+    pub columns: BTreeMap<String, ColumnOptions>,
+}
+
+/// How media are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreAs {
+    /// As they come, but for what else is asked.
+    #[default]
+    Original,
+    /// Decoded: pictures as RGB pixels, recordings as PCM that has every bit of the samples.
+    Raw,
+}
+
+/// The encoding of stored pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageFormat {
+    /// Baseline JPEG with 4:2:0 subsampling.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// Lossless WebP.
+    Webp,
+    /// Pixels without compression.
+    Rgb,
+}
+
+/// How pictures are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageOptions {
+    /// The longer side is this at the most, in pixels. A picture that is no larger keeps its bytes, unless `format` says
+    /// otherwise.
+    pub max_side: Option<u32>,
+    /// The encoding of all pictures. Unless told, JPEG for those that are encoded.
+    pub format: Option<ImageFormat>,
+    /// JPEG's quality, 1 to 100, as libjpeg counts it; 90 unless told.
+    pub quality: Option<u8>,
+}
+
+/// The encoding of stored recordings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AudioCodec {
+    /// FLAC, of 16 or 24 bits.
+    Flac,
+    /// PCM in WAVE, of 16 or 24 bits or 32-bit floats.
+    Wav,
+}
+
+/// How recordings are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AudioOptions {
+    /// Samples a second, in Hz; resampled as the operation `resample` does, each channel alone.
+    pub rate: Option<u32>,
+    /// The encoding; FLAC unless told.
+    pub codec: Option<AudioCodec>,
+    /// Bits of a sample: 16 or 24, and 32 (floats) in WAVE. Unless told, 16 where these hold every sample of the source, else
+    /// 24, else in WAVE 32.
+    pub bits: Option<u8>,
+    /// One channel, the mean of all; else the channels are kept.
+    pub mono: bool,
+}
+
+/// How clips are stored: frames at a fixed rate as JPEGs in Matroska, without sound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VideoOptions {
+    /// Frames a second: those on display at `i / fps`, as the operation `sample_frames` takes them.
+    pub fps: Option<f64>,
+    /// The longer side of a frame is this at the most, in pixels.
+    pub max_side: Option<u32>,
+    /// JPEG's quality, 1 to 100; 90 unless told.
+    pub quality: Option<u8>,
+}
+
+/// How texts are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextOptions {
+    /// Stored as the token ids of this `tokenizer.json`: short for the operation `tokenize`, with u16 where the vocabulary fits.
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// How one column is stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ColumnOptions {
+    /// Stored as what these operations make of it. None of them may be random.
+    pub ops: Vec<OpConfig>,
+    /// For whole numbers: the type that they are stored in, u8 to i64. They are delivered as i64.
+    pub dtype: Option<Packed>,
+}
+
+/// The parameters of [`Way::Ops`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct OpsOptions {
+    pub ops: Vec<OpConfig>,
+    pub dtype: Option<Packed>,
+}
+
+/// What is done to a column, in full.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Way {
+    Image(ImageOptions),
+    Audio(AudioOptions),
+    Video(VideoOptions),
+    Ops(OpsOptions),
+}
+
+/// The key under which the parameters name the kind of media.
+const OF: &str = "of";
+
+impl Way {
+    /// What [`Storage::parameters`] holds of it.
+    pub(super) fn parameters(&self) -> Result<Map<String, Value>> {
+        let (of, said) = match self {
+            Way::Image(options) => ("image", json!(options)),
+            Way::Audio(options) => ("audio", json!(options)),
+            Way::Video(options) => ("video", json!(options)),
+            Way::Ops(options) => ("ops", json!(options)),
+        };
+        let Value::Object(mut map) = said else {
+            return Err(Error::library("describing a column", "its options are no table"));
+        };
+        // What was not asked for is left out, so that an option that comes later changes no digest.
+        map.retain(|_, value| !matches!(value, Value::Null | Value::Bool(false)));
+        map.insert(OF.to_owned(), json!(of));
+        Ok(map)
+    }
+
+    /// The way that a dataset's column was made in.
+    pub(super) fn of(stored: &Storage, column: &str) -> Result<Self> {
+        let mut map = stored.parameters.clone();
+        let of = map.remove(OF);
+        let foreign = |e: &dyn std::fmt::Display| {
+            Error::config(
+                format!("column {column:?} was made in a way that this build does not know: {e}"),
+                "use the feedstock that made it, or a newer one",
+            )
+        };
+        let value = Value::Object(map);
+        let parsed = match of.as_ref().and_then(Value::as_str) {
+            Some("image") => serde_json::from_value(value).map(Way::Image),
+            Some("audio") => serde_json::from_value(value).map(Way::Audio),
+            Some("video") => serde_json::from_value(value).map(Way::Video),
+            Some("ops") => serde_json::from_value(value).map(Way::Ops),
+            _ => return Err(foreign(&"it names no kind of media")),
+        };
+        parsed.map_err(|e| foreign(&e))
+    }
+
+    /// Whether decoded media are stored.
+    pub(super) fn is_raw(&self) -> bool {
+        match self {
+            Way::Image(options) => options.format == Some(ImageFormat::Rgb),
+            Way::Audio(options) => options.codec == Some(AudioCodec::Wav),
+            Way::Video(_) | Way::Ops(_) => false,
+        }
+    }
+}
+
+impl PrepareOptions {
+    /// What is asked of a column of a source; none: nothing.
+    pub(super) fn way(&self, column: &Column) -> Result<Option<Way>> {
+        if let Some(options) = self.columns.get(&column.name) {
+            let ColumnOptions { ops, dtype } = options.clone();
+            return Ok(Some(Way::Ops(OpsOptions { ops, dtype })));
+        }
+        let raw = self.store == StoreAs::Raw;
+        Ok(match column.feature.kind() {
+            Some(Kind::Image) if raw || self.image != ImageOptions::default() => {
+                let format = if raw { Some(ImageFormat::Rgb) } else { self.image.format };
+                let lossy = matches!(format, None | Some(ImageFormat::Jpeg));
+                let quality = lossy.then_some(self.image.quality.unwrap_or(QUALITY));
+                Some(Way::Image(ImageOptions { format, quality, ..self.image }))
+            }
+            Some(Kind::Audio) if raw || self.audio != AudioOptions::default() => {
+                let codec = if raw { AudioCodec::Wav } else { self.audio.codec.unwrap_or(AudioCodec::Flac) };
+                // What was resampled lies between the steps of any integers.
+                let bits = if raw && self.audio.rate.is_some() { Some(32) } else { self.audio.bits };
+                Some(Way::Audio(AudioOptions { codec: Some(codec), bits, ..self.audio }))
+            }
+            Some(Kind::Video) if self.video != VideoOptions::default() => {
+                Some(Way::Video(VideoOptions { quality: Some(self.video.quality.unwrap_or(QUALITY)), ..self.video }))
+            }
+            Some(Kind::Text) => match &self.text.tokenizer {
+                Some(file) => {
+                    let params = Map::from_iter([("file".to_owned(), json!(file))]);
+                    let ops = vec![OpConfig { op: super::features::TOKENIZE.to_owned(), params }];
+                    Some(Way::Ops(OpsOptions { ops, dtype: Some(super::features::ids_of(file)?) }))
+                }
+                None => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// Refuses what cannot be, and what no column of a source uses.
+    pub(super) fn validate(&self, source: &Schema) -> Result<()> {
+        self.check()?;
+        let of = |kind: Kind| {
+            source.payloads().any(|(_, c)| c.feature.kind() == Some(kind) && !self.columns.contains_key(&c.name))
+        };
+        let unused = |what: &str, of: &str| {
+            Err(Error::config(
+                format!("{what}: the source has no column of {of} that it could be done to"),
+                "leave it out, or check what the source is taken for (`dsctl detect`)",
+            ))
+        };
+        for (asked, kind, what, name) in [
+            (self.image != ImageOptions::default(), Kind::Image, "image.*", "pictures"),
+            (self.audio != AudioOptions::default(), Kind::Audio, "audio.*", "recordings"),
+            (self.video != VideoOptions::default(), Kind::Video, "video.*", "clips"),
+            (self.text != TextOptions::default(), Kind::Text, "text.tokenizer", "texts"),
+        ] {
+            if asked && !of(kind) {
+                return unused(what, name);
+            }
+        }
+        if self.store == StoreAs::Raw && !of(Kind::Image) && !of(Kind::Audio) {
+            return unused("store = \"raw\"", "pictures or recordings");
+        }
+        for (name, options) in &self.columns {
+            match source.get(name) {
+                Some(feature) if feature.is_payload() && !matches!(feature, Feature::Tensor(_)) => {}
+                Some(feature) => {
+                    let what = format!("columns.{name}: operations work on media, and this is {}", feature.name());
+                    return Err(Error::config(what, "leave it out: such a column is stored as it is"));
+                }
+                None => {
+                    let names: Vec<&str> = source.columns.iter().map(|c| c.name.as_str()).collect();
+                    let what = format!("columns.{name}: the source has no such column");
+                    return Err(Error::config(what, format!("it has: {}", names.join(", "))));
+                }
+            }
+            if options.ops.is_empty() {
+                let what = format!("columns.{name} has no operations");
+                return Err(Error::config(what, "give ops, or leave the column out"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot be, whatever the source is.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: String, help: &str| Err(Error::config(what, help));
+        let raw = self.store == StoreAs::Raw;
+        let ImageOptions { max_side, format, quality } = self.image;
+        for (name, side) in [("image", max_side), ("video", self.video.max_side)] {
+            if side.is_some_and(|side| !(1..=1 << 16).contains(&side)) {
+                return wrong(format!("{name}.max_side = {}", side.unwrap_or(0)), "a side is 1 to 65536 pixels");
+            }
+        }
+        for (name, quality) in [("image", quality), ("video", self.video.quality)] {
+            if quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
+                return wrong(format!("{name}.quality = {}", quality.unwrap_or(0)), "a quality is 1 to 100");
+            }
+        }
+        if quality.is_some() && (raw || !matches!(format, None | Some(ImageFormat::Jpeg))) {
+            return wrong(
+                "image.quality is of JPEG, and none is written".into(),
+                "leave the quality or the format out",
+            );
+        }
+        if raw && !matches!(format, None | Some(ImageFormat::Rgb)) {
+            return wrong("store = \"raw\" and image.format".into(), "pixels have no format: leave one of the two out");
+        }
+        let AudioOptions { codec, bits, .. } = self.audio;
+        if raw && (codec == Some(AudioCodec::Flac) || bits.is_some()) {
+            let help = "raw recordings are PCM that has every bit: leave store, or audio.codec and audio.bits out";
+            return wrong("store = \"raw\" and audio.codec or audio.bits".into(), help);
+        }
+        let possible: &[u8] = if codec == Some(AudioCodec::Wav) { &[16, 24, 32] } else { &[16, 24] };
+        if let Some(bits) = bits.filter(|bits| !possible.contains(bits)) {
+            return wrong(format!("audio.bits = {bits}"), "16 or 24; with codec = \"wav\" also 32, for floats");
+        }
+        if self.audio.rate.is_some_and(|rate| !(100..=768_000).contains(&rate)) {
+            return wrong(format!("audio.rate = {}", self.audio.rate.unwrap_or(0)), "a rate is 100 to 768000 Hz");
+        }
+        if self.video.fps.is_some_and(|fps| !(fps > 0.0 && fps <= 1000.0)) {
+            return wrong(
+                format!("video.fps = {}", self.video.fps.unwrap_or(0.0)),
+                "a rate is above 0, at most 1000 frames a second",
+            );
+        }
+        if self.video != VideoOptions::default() && self.video.fps.is_none() {
+            return wrong(
+                "video.max_side or video.quality without video.fps".into(),
+                "clips are encoded anew at a fixed rate: give fps",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// JPEG's quality where none is told.
+const QUALITY: u8 = 90;
