@@ -83,12 +83,17 @@ fn build() -> String {
         ("exr", cfg!(feature = "exr")),
         ("audio", cfg!(feature = "audio")),
         ("video", cfg!(feature = "video")),
+        ("ffmpeg", cfg!(feature = "ffmpeg")),
         ("text", cfg!(feature = "text")),
         ("ndarray", cfg!(feature = "ndarray")),
     ];
+    #[cfg(feature = "ffmpeg")]
+    let ffmpeg = format!(", FFmpeg {}", feedstock::codec::video::ffmpeg::version());
+    #[cfg(not(feature = "ffmpeg"))]
+    let ffmpeg = "";
     let on: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     format!(
-        "feedstock {} for {}-{}, features {}",
+        "feedstock {} for {}-{}, features {}{ffmpeg}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH,
         std::env::consts::OS,

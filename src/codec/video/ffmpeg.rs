@@ -67,6 +67,11 @@ pub struct Muxed {
     orientation: Orientation,
 }
 
+/// The version of the FFmpeg that this process runs with, as its builder calls it.
+pub fn version() -> String {
+    raw::version()
+}
+
 /// Frames of one size, one behind the other.
 struct Out<'o> {
     bytes: &'o mut Vec<u8>,

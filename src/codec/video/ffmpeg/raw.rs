@@ -23,6 +23,12 @@ const READ_ANYWAY: u64 = 64 << 20;
 /// Streams that a container may have.
 const STREAMS: c_int = 256;
 
+/// FFmpeg's version.
+pub(super) fn version() -> String {
+    // SAFETY: a constant of the library that ends with a 0.
+    unsafe { CStr::from_ptr(ff::av_version_info()) }.to_string_lossy().into_owned()
+}
+
 fn no_memory(what: &str) -> Fault {
     Fault::new(Reason::OverLimit, format!("ffmpeg: no memory for {what}"))
 }
