@@ -5,6 +5,8 @@
 //! FEEDSTOCK_MEDIA=/tmp/media FEEDSTOCK_PYTHON=PYTHON cargo bench --bench codecs > docs/codecs.md
 //! ```
 //!
+//! With `--features ffmpeg` also what FFmpeg reads; without it these have dashes.
+//!
 //! Bytes are in memory, everything runs on one thread, and a cell is the median of five repeats, each of which decodes by us
 //! and right behind it by the reference.
 
@@ -64,7 +66,7 @@ fn theirs(python: &str, file: &Path) -> Option<(f64, String)> {
 /// `| speed of ours | speed of the reference |` and the reference's name.
 fn measured(coding: &Coding, file: &Path, python: &str) -> (String, String, String) {
     let dash = || "-".to_owned();
-    let (Ok(bytes), Ok(codec)) = (std::fs::read(file), by_format(coding.format)) else {
+    let (Ok(bytes), Ok(codec), true) = (std::fs::read(file), by_format(coding.format), coding.here()) else {
         return (dash(), dash(), dash());
     };
     let (mut own, mut other, mut by) = (Runs::default(), Runs::default(), dash());

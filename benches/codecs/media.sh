@@ -81,4 +81,14 @@ clip av1.mp4 -c:v libsvtav1 -crf 35 -preset 8
 clip av1.mkv -c:v libsvtav1 -crf 35 -preset 8
 clip mjpeg.mp4 -c:v mjpeg -q:v 3 -pix_fmt yuvj420p
 clip mjpeg.mkv -c:v mjpeg -q:v 3 -pix_fmt yuvj420p
+clip h264_10_422.mp4 -c:v libx264 -crf 23 -pix_fmt yuv422p10le
+clip prores.mov -c:v prores_ks -profile:v standard -pix_fmt yuv422p10le
+clip vp8.webm -c:v libvpx -crf 20 -b:v 2M -cpu-used 4
+clip mpeg4.avi -c:v mpeg4 -q:v 5 -bf 2
+clip mpeg2.ts -c:v mpeg2video -q:v 5 -bf 2 -r 25
+clip mpeg2.mpg -c:v mpeg2video -q:v 5 -bf 2 -r 25 -f vob
+clip h264.flv -c:v libx264 -crf 23
+clip wmv2.wmv -c:v wmv2 -q:v 5
+clip theora.ogv -c:v libtheora -q:v 6
+clip mpeg2_422.mxf -c:v mpeg2video -q:v 5 -bf 2 -r 25 -pix_fmt yuv422p
 rm "$out/list.txt"

@@ -13,7 +13,7 @@ pub struct Coding {
     pub coding: &'static str,
     /// The crate that decodes it; "feedstock" where that is this one.
     pub krate: &'static str,
-    /// Whether that is Rust alone; otherwise it brings C that is built with it.
+    /// Whether that is Rust alone; otherwise it brings C that is built with it, or needs the system's FFmpeg.
     pub pure_rust: bool,
     /// The crate feature that brings it.
     pub feature: &'static str,
@@ -23,6 +23,23 @@ pub struct Coding {
     pub bound: &'static str,
     /// The file of the bench's media that holds it.
     pub sample: &'static str,
+}
+
+impl Coding {
+    /// Whether this build has it.
+    pub fn here(&self) -> bool {
+        self.feature.split(", ").all(|feature| match feature {
+            "image" => cfg!(feature = "image"),
+            "exr" => cfg!(feature = "exr"),
+            "avif" => cfg!(feature = "avif"),
+            "audio" => cfg!(feature = "audio"),
+            "opus" => cfg!(feature = "opus"),
+            "video" => cfg!(feature = "video"),
+            "av1" => cfg!(feature = "av1"),
+            "ffmpeg" => cfg!(feature = "ffmpeg"),
+            _ => true,
+        })
+    }
 }
 
 macro_rules! codings {
@@ -81,6 +98,16 @@ pub const CODINGS: &[Coding] = codings! {
     Matroska "VP9": "rusty_vp9" true "video", "ffmpeg" "equal planes", "vp9.webm";
     Matroska "AV1": "re_rav1d" true "av1", "ffmpeg" "equal planes", "av1.mkv";
     Matroska "Motion JPEG": "libjpeg-turbo-rs" true "video, image", "Pillow (libjpeg-turbo)" "equal", "mjpeg.mkv";
+    Mp4 "H.264, 10 bits 4:2:2": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "h264_10_422.mp4";
+    Mp4 "ProRes": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "prores.mov";
+    Matroska "VP8": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "vp8.webm";
+    Avi "MPEG-4 part 2": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "mpeg4.avi";
+    MpegTs "MPEG-2": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "mpeg2.ts";
+    MpegPs "MPEG-2": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "mpeg2.mpg";
+    Flv "H.264": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "h264.flv";
+    Asf "WMV 2": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "wmv2.wmv";
+    Ogv "Theora": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "theora.ogv";
+    Mxf "MPEG-2, 4:2:2": "FFmpeg (ffmpeg-sys-next)" false "ffmpeg", "ffmpeg" "equal planes", "mpeg2_422.mxf";
     AnimatedGif "LZW": "gif" true "image", "Pillow" "equal", "animation.gif";
     AnimatedWebp "lossy (VP8)": "image (image-webp)" true "image", "Pillow (libwebp)" "equal", "animation.webp";
     Apng "Deflate": "png" true "image", "Pillow" "equal", "animation.png";

@@ -20,6 +20,7 @@ pub mod audio;
 pub mod codings;
 #[cfg(any(feature = "audio", feature = "video"))]
 pub(crate) mod container;
+mod foreign;
 #[cfg(feature = "image")]
 pub mod image;
 mod shown;
@@ -326,6 +327,16 @@ pub const CODECS: &[&dyn Codec] = &[
     &audio::Wav,
     #[cfg(feature = "audio")]
     &audio::Flac,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::AVI,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::FLV,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::ASF,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::MXF,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::OGV,
     #[cfg(feature = "audio")]
     &audio::OGG,
     #[cfg(feature = "audio")]
@@ -347,6 +358,10 @@ pub const CODECS: &[&dyn Codec] = &[
     &image::animation::WEBP,
     #[cfg(feature = "image")]
     &image::animation::PNG,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::MPEGPS,
+    #[cfg(feature = "ffmpeg")]
+    &video::ffmpeg::MPEGTS,
     // These have a few bits for a magic number, and TGA has none: after all that have one.
     #[cfg(feature = "audio")]
     &audio::AAC,
@@ -402,6 +417,17 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
     if bytes.is_empty() {
         return Err(Fault::new(Reason::Empty, "the file has no bytes"));
     }
+    // Known in every build, so that one without FFmpeg can say what it lacks.
+    if let Some(format) = foreign::moving(bytes) {
+        if kind != Kind::Video {
+            let (is, holds) = (format.name(), kind.name());
+            return Err(Fault::new(
+                Reason::WrongMedia,
+                format!("the content is {is} (video), the column holds {holds}"),
+            ));
+        }
+        return by_format(format);
+    }
     // An animation is read by codecs of two kinds: it is what is wanted.
     let wanted = || CODECS.iter().copied().filter(|c| c.kind() == kind).find(|c| c.sniff(bytes));
     match CODECS.iter().copied().filter(|c| c.kind() != Kind::Text).find(|c| c.sniff(bytes)) {
@@ -410,7 +436,7 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
             let (is, holds) = (codec.kind().name(), kind.name());
             Fault::new(Reason::WrongMedia, format!("the content is {} ({is}), the column holds {holds}", codec.name()))
         }),
-        None => Err(match foreign(bytes) {
+        None => Err(match foreign::name(bytes) {
             Some(name) => {
                 Fault::new(Reason::Unsupported, format!("the content is {name}, which this build does not read"))
             }
@@ -422,37 +448,19 @@ pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
     }
 }
 
-/// The name of a format that people have and no codec of this build reads.
-fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    let brand = |brands: &[&[u8; 4]]| {
-        bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|b| brands.iter().any(|brand| **brand == b))
-    };
-    let riff = |kind: &[u8; 4]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(kind);
-    let known: [(&str, bool); 14] = [
-        ("AVIF", brand(&[b"avif", b"avis"])),
-        ("HEIC", brand(&[b"heic", b"heix", b"hevc", b"mif1", b"msf1"])),
-        ("JPEG XL", bytes.starts_with(b"\xff\x0a") || bytes.get(4..8) == Some(b"JXL ")),
-        ("JPEG 2000", bytes.get(4..8) == Some(b"jP  ") || bytes.starts_with(b"\xff\x4f\xff\x51")),
-        ("OpenEXR", bytes.starts_with(b"v/1\x01")),
-        ("Photoshop", bytes.starts_with(b"8BPS")),
-        ("PDF", bytes.starts_with(b"%PDF-")),
-        ("SVG", bytes.starts_with(b"<svg")),
-        ("AVI", riff(b"AVI ")),
-        ("Ogg", bytes.starts_with(b"OggS")),
-        ("AIFF", bytes.starts_with(b"FORM")),
-        ("CAF", bytes.starts_with(b"caff")),
-        ("MP3", bytes.starts_with(b"ID3") || matches!(bytes, [0xff, 0xfb | 0xf3 | 0xf2 | 0xfa, ..])),
-        ("a ZIP archive", bytes.starts_with(b"PK\x03\x04")),
-    ];
-    known.into_iter().find(|(_, is)| *is).map(|(name, _)| name)
-}
-
 /// The feature that brings a format.
 fn feature(format: Format) -> &'static str {
     match format {
         Format::Exr => "exr",
         Format::Avif => "avif",
         Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
+        Format::Avi
+        | Format::MpegTs
+        | Format::MpegPs
+        | Format::Flv
+        | Format::Asf
+        | Format::Ogv
+        | Format::Mxf => "ffmpeg",
         _ => format.kind().name(),
     }
 }

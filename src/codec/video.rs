@@ -12,9 +12,12 @@
 
 #[cfg(feature = "av1")]
 mod av1;
+mod behind;
 mod bits;
 mod clip;
 mod color;
+#[cfg(feature = "ffmpeg")]
+pub mod ffmpeg;
 mod h264;
 mod h265;
 #[cfg(feature = "image")]
@@ -29,6 +32,7 @@ mod vp9;
 
 use self::clip::Clip;
 use self::color::{Rows, to_rgb};
+use self::track::mean_rate;
 use crate::codec::container::{Medium, mkv, mp4};
 use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
@@ -55,11 +59,50 @@ pub struct Container {
 impl Container {
     fn info(&self, clip: &Clip<'_>) -> Info {
         let (count, duration_us) = (clip.track.shown.len() as u64, clip.track.duration_us());
-        let rate = (u128::from(count) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
+        let rate = mean_rate(count, duration_us);
         let orientation = clip.track.orientation;
         let (width, height) = orientation.size((clip.picture.width, clip.picture.height));
-        let rate = u32::try_from(rate).unwrap_or(u32::MAX);
         Info { width, height, channels: 3, rate, count, duration_us, orientation, ..Info::of(self.format) }
+    }
+
+    /// Decodes everything and compares what came with what was announced.
+    fn all(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
+        let clip = Clip::open(bytes, limits, self.read)?;
+        let mut wanted = clip.track.shown.clone();
+        wanted.sort_unstable();
+        let mut decoded = 0;
+        clip.frames(&wanted, limits, &mut |_, _| {
+            decoded += 1;
+            Ok(())
+        })?;
+        let info = self.info(&clip);
+        if decoded != info.count {
+            return Err(Fault::new(Reason::Corrupt, format!("{decoded} of {} frames decode", info.count)));
+        }
+        Ok(info)
+    }
+
+    /// Decodes what is wanted into the scratch; width and height.
+    fn wanted(
+        &self,
+        bytes: &[u8],
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> Result<(u32, u32), Fault> {
+        let clip = Clip::open(bytes, limits, self.read)?;
+        let frames = match want {
+            Want::Video { times_us } => {
+                Limits::check("frames", times_us.len() as u64, limits.frames)?;
+                times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
+            }
+            Want::Keys { from_us, to_us, most } => clip.track.keys(from_us..to_us, most),
+            _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
+        };
+        rgb(&clip, &frames, limits, &mut scratch.bytes)?;
+        scratch.times.clear();
+        scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
+        Ok((clip.picture.width, clip.picture.height))
     }
 }
 
@@ -73,14 +116,17 @@ impl Codec for Container {
     }
 
     fn probe(&self, bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
-        guarded(self.name(), || Ok(self.info(&Clip::open(bytes, limits, self.read)?)))
+        guarded(self.name(), || {
+            let info = Clip::open(bytes, limits, self.read).map(|clip| self.info(&clip));
+            info.or_else(|fault| behind::of(self, bytes, limits, fault)?.probe(bytes, limits))
+        })
     }
 
     /// What the decoder of this stream keeps. A check hands over no frame.
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
         let clip = guarded(self.name(), || Clip::open(bytes, &Limits::default(), self.read).map(|clip| clip.memory()));
-        // What cannot be opened is refused before it is decoded.
-        clip.unwrap_or(u64::from(info.width) * u64::from(info.height) * 3)
+        // What cannot be opened is refused before it is decoded, or decoded by what stands behind.
+        clip.unwrap_or_else(|_| behind::memory(bytes, info))
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, _: &mut Scratch) -> Result<Info, Fault> {
@@ -88,19 +134,8 @@ impl Codec for Container {
             return self.probe(bytes, limits);
         }
         guarded(self.name(), || {
-            let clip = Clip::open(bytes, limits, self.read)?;
-            let mut wanted = clip.track.shown.clone();
-            wanted.sort_unstable();
-            let mut decoded = 0;
-            clip.frames(&wanted, limits, &mut |_, _| {
-                decoded += 1;
-                Ok(())
-            })?;
-            let info = self.info(&clip);
-            if decoded != info.count {
-                return Err(Fault::new(Reason::Corrupt, format!("{decoded} of {} frames decode", info.count)));
-            }
-            Ok(info)
+            let all = self.all(bytes, limits);
+            all.or_else(|fault| behind::of(self, bytes, limits, fault)?.check(bytes, limits))
         })
     }
 
@@ -112,19 +147,8 @@ impl Codec for Container {
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
         let (width, height) = guarded(self.name(), || {
-            let clip = Clip::open(bytes, limits, self.read)?;
-            let frames = match want {
-                Want::Video { times_us } => {
-                    Limits::check("frames", times_us.len() as u64, limits.frames)?;
-                    times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
-                }
-                Want::Keys { from_us, to_us, most } => clip.track.keys(from_us..to_us, most),
-                _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
-            };
-            rgb(&clip, &frames, limits, &mut scratch.bytes)?;
-            scratch.times.clear();
-            scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
-            Ok((clip.picture.width, clip.picture.height))
+            let size = self.wanted(bytes, want, limits, scratch);
+            size.or_else(|fault| behind::of(self, bytes, limits, fault)?.decode(bytes, want, limits, scratch))
         })?;
         Ok(Decoded::Pixels(Pixels {
             data: &scratch.bytes,

@@ -120,6 +120,20 @@ formats! {
     AnimatedWebp = 35, Video, "animated-webp";
     /// PNG as moving pictures.
     Apng = 36, Video, "apng";
+    /// AVI.
+    Avi = 40, Video, "avi";
+    /// MPEG transport stream.
+    MpegTs = 41, Video, "mpegts";
+    /// MPEG program stream.
+    MpegPs = 42, Video, "mpegps";
+    /// Flash video.
+    Flv = 43, Video, "flv";
+    /// Advanced Systems Format (WMV).
+    Asf = 44, Video, "asf";
+    /// Ogg with pictures.
+    Ogv = 45, Video, "ogv";
+    /// Material Exchange Format.
+    Mxf = 46, Video, "mxf";
     /// UTF-8 text.
     Utf8 = 48, Text, "utf8";
     /// Little-endian elements, whose type and shape the column says.

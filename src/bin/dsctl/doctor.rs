@@ -81,14 +81,24 @@ fn build() -> String {
     let features = [
         ("image", cfg!(feature = "image")),
         ("exr", cfg!(feature = "exr")),
+        ("avif", cfg!(feature = "avif")),
+        ("libwebp", cfg!(feature = "libwebp")),
         ("audio", cfg!(feature = "audio")),
+        ("opus", cfg!(feature = "opus")),
         ("video", cfg!(feature = "video")),
+        ("av1", cfg!(feature = "av1")),
+        ("ffmpeg", cfg!(feature = "ffmpeg")),
         ("text", cfg!(feature = "text")),
+        ("tokenizers", cfg!(feature = "tokenizers")),
         ("ndarray", cfg!(feature = "ndarray")),
     ];
+    #[cfg(feature = "ffmpeg")]
+    let ffmpeg = format!(", FFmpeg {}", feedstock::codec::video::ffmpeg::version());
+    #[cfg(not(feature = "ffmpeg"))]
+    let ffmpeg = "";
     let on: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     format!(
-        "feedstock {} for {}-{}, features {}",
+        "feedstock {} for {}-{}, features {}{ffmpeg}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH,
         std::env::consts::OS,

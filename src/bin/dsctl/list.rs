@@ -51,7 +51,7 @@ impl Table {
             Table::Codecs => CODECS
                 .iter()
                 .map(|c| {
-                    let of = CODINGS.iter().filter(|coding| coding.format == c.format());
+                    let of = CODINGS.iter().filter(|coding| coding.format == c.format() && coding.here());
                     let codings: Vec<Value> =
                         of.map(|c| json!({"coding": c.coding, "crate": c.krate, "pure_rust": c.pure_rust})).collect();
                     json!({"name": c.name(), "kind": c.kind(), "codings": codings})

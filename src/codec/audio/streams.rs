@@ -33,7 +33,11 @@ pub const MP3: Packed = Packed { format: Format::Mp3, sniff: is_mpeg, open: open
 /// AAC in ADTS.
 pub const AAC: Packed = Packed { format: Format::Aac, sniff: is_adts, open: open_adts };
 /// Vorbis, Opus and FLAC in Ogg.
-pub const OGG: Packed = Packed { format: Format::Ogg, sniff: |bytes| bytes.starts_with(b"OggS"), open: ogg::open };
+pub const OGG: Packed = Packed {
+    format: Format::Ogg,
+    sniff: |bytes| bytes.starts_with(b"OggS") && crate::codec::foreign::moving(bytes).is_none(),
+    open: ogg::open,
+};
 /// AIFF and AIFC.
 pub const AIFF: Packed = Packed { format: Format::Aiff, sniff: is_aiff, open: open_aiff };
 /// Apple's Core Audio Format.

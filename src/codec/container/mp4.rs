@@ -139,6 +139,38 @@ fn word(entry: &[u8], n: usize) -> u32 {
     u32_at(entry, n * 4).unwrap_or(0)
 }
 
+/// Refuses tables of any track, in the index or in fragments, that claim more samples than the file has bytes: for readers that size
+/// memory by them.
+#[cfg(feature = "ffmpeg")]
+pub(in crate::codec) fn tables_fit(bytes: &[u8]) -> Result<(), Fault> {
+    // Where the boxes lie that have a count, and where it stands behind version and flags.
+    const COUNTS: [(&[&[u8; 4]], &[u8; 4], usize); 9] = [
+        (&[b"mdia", b"minf", b"stbl"], b"stsz", 4),
+        (&[b"mdia", b"minf", b"stbl"], b"stz2", 4),
+        (&[b"mdia", b"minf", b"stbl"], b"stts", 0),
+        (&[b"mdia", b"minf", b"stbl"], b"ctts", 0),
+        (&[b"mdia", b"minf", b"stbl"], b"stsc", 0),
+        (&[b"mdia", b"minf", b"stbl"], b"stss", 0),
+        (&[b"mdia", b"minf", b"stbl"], b"stco", 0),
+        (&[b"mdia", b"minf", b"stbl"], b"co64", 0),
+        (&[], b"trun", 0),
+    ];
+    let mut claimed = 0u64;
+    for top in atoms(bytes, 0..bytes.len()).filter(|top| matches!(&top.kind, b"moov" | b"moof")) {
+        for track in atoms(bytes, top.body).filter(|track| matches!(&track.kind, b"trak" | b"traf")) {
+            for (path, kind, at) in COUNTS {
+                let Some(range) = find(bytes, &track.body, path) else { continue };
+                for table in atoms(bytes, range).filter(|table| table.kind == *kind) {
+                    let (_, _, data) = full(bytes, &table.body)?;
+                    claimed = claimed.saturating_add(u64::from(u32_at(data, at).unwrap_or(0)));
+                }
+            }
+        }
+    }
+    // Each entry has a byte at least, in the tables or as a sample; the sizes of samples of one size are in no table.
+    Limits::check("entries of the tables", claimed, (bytes.len() as u64).saturating_mul(2))
+}
+
 /// Reads the tables of the first track of a kind.
 pub(in crate::codec) fn read(bytes: &[u8], medium: Medium, limits: &Limits) -> Result<Track, Fault> {
     let mut top = atoms(bytes, 0..bytes.len());

@@ -14,7 +14,7 @@ use crate::error::{Fault, Reason};
 
 /// What one call may decode, as a multiple of [`Limits::pixels`]: 2,048 pictures of the largest admitted size, which is at
 /// the default more than 170,000 of 1920 x 1080. It counts what is decoded, not what is handed over.
-const WORK: u64 = 2048;
+pub(super) const WORK: u64 = 2048;
 
 /// Reads a container's tables.
 pub(super) type Read = fn(&[u8], Medium, &Limits) -> Result<container::Track, Fault>;

@@ -385,7 +385,7 @@ fn holds_start_code(nal: &[u8]) -> bool {
 }
 
 /// Whether a supplemental message says that decoding may begin here: `recovery_frame_cnt` 0 and an exact match (D.1.8).
-fn recovery_point(nal: &[u8]) -> Result<bool, Fault> {
+pub(super) fn recovery_point(nal: &[u8]) -> Result<bool, Fault> {
     let raw = unescape(nal, 4096);
     let mut rest = &raw[..];
     while rest.len() > 2 {

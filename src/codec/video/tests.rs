@@ -331,8 +331,9 @@ fn damage_is_answered() {
     assert_eq!(faults.get("decoder-panic"), None);
 }
 
-/// What is not decoded says so, by the name that people know it by.
+/// What is not decoded says so, by the name that people know it by, and by the feature that would help.
 #[test]
+#[cfg(not(feature = "ffmpeg"))]
 fn other_codings_are_refused_by_name() {
     for (name, words) in [
         ("vp8_refused.webm", "VP8"),
@@ -343,7 +344,25 @@ fn other_codings_are_refused_by_name() {
         let bytes = read(&format!("clips_formats/{name}"));
         let fault = container(&bytes).probe(&bytes, &Limits::default()).unwrap_err();
         assert!(fault.reason == Reason::Unsupported && fault.message.contains(words), "{name}: {fault}");
+        assert!(fault.message.contains("feature \"ffmpeg\""), "{name}: {fault}");
     }
+}
+
+/// Clips that only FFmpeg reads are refused by the name of their format or coding, and of the feature.
+#[test]
+#[cfg(not(feature = "ffmpeg"))]
+fn what_ffmpeg_reads_is_refused_by_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/clips_ffmpeg");
+    let mut seen = 0;
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = std::fs::read(&path).unwrap();
+        let found = crate::codec::sniff(&bytes, crate::data::info::Kind::Video);
+        let fault = found.and_then(|codec| codec.probe(&bytes, &Limits::default())).unwrap_err();
+        assert_eq!(fault.reason, Reason::Unsupported, "{}: {fault}", path.display());
+        assert!(fault.message.contains("feature \"ffmpeg\""), "{}: {fault}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
 }
 
 #[test]

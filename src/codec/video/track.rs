@@ -33,12 +33,38 @@ pub(super) struct Track {
 }
 
 /// `ticks * 1,000,000 * num / den`, to the nearest, halves up.
-fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fault> {
+pub(super) fn microseconds(ticks: i64, (num, den): (u64, u64)) -> Result<i64, Fault> {
     let (n, d) = (i128::from(ticks) * i128::from(num) * 2_000_000, i128::from(den.max(1)));
     i64::try_from((n + d).div_euclid(2 * d))
         .ok()
         .filter(|us| us.unsigned_abs() < 1 << 62)
         .ok_or_else(|| Fault::new(Reason::Corrupt, "a frame's time is beyond all bounds"))
+}
+
+/// Chooses keys as [`Track::keys`] does, of `frames` frames of which `facts` says whether they are keys, and their times.
+pub(super) fn keys(
+    frames: usize,
+    facts: &dyn Fn(usize) -> (bool, i64),
+    range: std::ops::Range<i64>,
+    most: u64,
+) -> Vec<usize> {
+    let is_key = |frame: &usize| facts(*frame).0;
+    let keys: Vec<usize> = (0..frames).filter(|frame| is_key(frame) && range.contains(&facts(*frame).1)).collect();
+    if keys.is_empty() {
+        let before = (0..frames).rev().find(|frame| is_key(frame) && facts(*frame).1 <= range.start);
+        return vec![before.unwrap_or(0)];
+    }
+    let (all, most) = (keys.len(), usize::try_from(most).unwrap_or(usize::MAX).max(1));
+    if all <= most {
+        return keys;
+    }
+    (0..most).map(|i| keys[(2 * i + 1) * all / (2 * most)]).collect()
+}
+
+/// Mean frames per 1,000 seconds.
+pub(super) fn mean_rate(frames: u64, duration_us: u64) -> u32 {
+    let rate = (u128::from(frames) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
+    u32::try_from(rate).unwrap_or(u32::MAX)
 }
 
 /// Hides what is outside an edit and moves the rest.
@@ -113,17 +139,7 @@ impl Track {
     /// The frames of a range of time that the container calls keys, at most `most` of them, evenly; the last one before it if
     /// there are none, or the first frame.
     pub(super) fn keys(&self, range: std::ops::Range<i64>, most: u64) -> Vec<usize> {
-        let is_key = |&frame: &usize| self.samples[self.shown[frame]].key;
-        let keys: Vec<usize> =
-            (0..self.shown.len()).filter(|frame| is_key(frame) && range.contains(&self.pts(*frame))).collect();
-        if keys.is_empty() {
-            return vec![(0..=self.frame_at(range.start)).rev().find(is_key).unwrap_or(0)];
-        }
-        let (all, most) = (keys.len(), usize::try_from(most).unwrap_or(usize::MAX).max(1));
-        if all <= most {
-            return keys;
-        }
-        (0..most).map(|i| keys[(2 * i + 1) * all / (2 * most)]).collect()
+        keys(self.shown.len(), &|frame| (self.samples[self.shown[frame]].key, self.pts(frame)), range, most)
     }
 
     /// From the first frame's beginning to the last one's end, in microseconds.
