@@ -254,6 +254,8 @@ reasons! {
     BadLabel = "bad-label",
     /// A path that leaves the source, or a name that cannot be written.
     BadPath = "bad-path",
+    /// A part of a recording that is none: negative, reversed, empty, or behind its end.
+    BadRange = "bad-range",
     /// Another content has the id in the dataset already.
     IdTaken = "id-taken",
     /// A decoder panicked; the panic was caught.

@@ -22,6 +22,7 @@ mod journal;
 mod keys;
 mod options;
 mod publish;
+mod recordings;
 mod run;
 mod scratches;
 mod sink;
@@ -33,9 +34,11 @@ pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summ
 pub use writer::DatasetWriter;
 
 use crate::clock::Mark;
+use crate::data::excerpt::{AudioChunks, Excerpts};
+use crate::data::feature::Feature;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::prepare::Prepare;
+use crate::prepare::{self, Prepare};
 use crate::shard::read_finished;
 use crate::source::{self, Listing};
 use crate::spool::Spill;
@@ -66,9 +69,12 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         spill = spill.beyond(bytes);
     }
     let watch = |entries| control.listed(entries);
-    let mut listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
+    let listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
     let mut base = Base::open(&store, &spill)?;
-    let (mut prepare, stored) = Prepare::new(&options.prepare, &listing.schema, base.schema(), &control.ops)?;
+    let chunks = chunks(options, &base, &listing);
+    let mut listing = listing.cut(chunks.as_ref(), &options.limits, options.threads, &spill, &watch)?;
+    let (mut prepare, stored) =
+        Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;
     prepare.arrange(&places);
     arrange(&mut listing, &places, options, source)?;
@@ -138,6 +144,18 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     journal.remove()?;
     summary.seconds = began.elapsed().as_secs_f64();
     Ok(summary)
+}
+
+/// The chunks that recordings are cut into: as asked, or as those in the dataset were.
+fn chunks(options: &IngestOptions, base: &Base, listing: &Listing) -> Option<AudioChunks> {
+    let there = || match base.schema().and_then(prepare::excerpts) {
+        // Other columns are said to be other ones where the schemas are compared.
+        Some(Excerpts::Chunks(chunks)) if listing.schema.columns.iter().any(|c| c.feature == Feature::Audio) => {
+            Some(chunks)
+        }
+        _ => None,
+    };
+    options.source.audio_chunks.or_else(there)
 }
 
 /// Brings a listing into the dataset's terms: its columns in their order, ids with their prefix.

@@ -68,6 +68,13 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// The limits of a recording that parts are cut from: each part has the limit of samples, and all of it may decode to
+    /// `decoded_bytes`.
+    #[must_use]
+    pub fn cut(&self) -> Limits {
+        Limits { samples: self.samples.max(self.decoded_bytes / 4), ..*self }
+    }
 }
 
 /// How much of a payload ingest looks at before it accepts it.
@@ -221,6 +228,16 @@ pub trait Codec: Send + Sync {
             self.decode(bytes, Want::Whole, limits, scratch)?;
         }
         Ok(info)
+    }
+
+    /// Decodes all of it and compares what a check at [`Check::Decode`] does: for who needs both and decodes once.
+    fn decode_checked<'s>(
+        &self,
+        bytes: &'s [u8],
+        limits: &Limits,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        self.decode(bytes, Want::Whole, limits, scratch)
     }
 
     /// About how many bytes a check that decodes holds at once, beside the payload: what it decodes to, and what the decoder
@@ -454,13 +471,9 @@ fn feature(format: Format) -> &'static str {
         Format::Exr => "exr",
         Format::Avif => "avif",
         Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
-        Format::Avi
-        | Format::MpegTs
-        | Format::MpegPs
-        | Format::Flv
-        | Format::Asf
-        | Format::Ogv
-        | Format::Mxf => "ffmpeg",
+        Format::Avi | Format::MpegTs | Format::MpegPs | Format::Flv | Format::Asf | Format::Ogv | Format::Mxf => {
+            "ffmpeg"
+        }
         _ => format.kind().name(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod buffer;
+pub mod excerpt;
 pub mod feature;
 pub mod index;
 pub mod info;

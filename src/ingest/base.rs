@@ -145,6 +145,7 @@ impl Base {
                     let held = held.or_else(|| row.payload(i).map(|p| (p.hash, p.length)));
                     held == Some((*hash, bytes.len() as u64))
                 }
+                Cell::Excerpt(original) => row.original(i) == Some(*original),
                 Cell::Value(Value::Null) => row.is_null(i),
                 // Bits, so that a NaN is the same as itself.
                 Cell::Value(Value::Float(v)) => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::base::{Base, Held};
 use super::options::InvalidUtf8;
+use super::recordings::Recordings;
 use super::scratches::Scratches;
 use crate::codec::{self, Check, Limits, Scratch};
 use crate::data::feature::{Feature, Schema};
@@ -33,6 +34,8 @@ pub(super) enum Outcome {
 pub(super) enum Cell {
     /// A payload with its hash.
     Payload(Vec<u8>, u64),
+    /// A part of a recording, by what it is known again.
+    Excerpt(Original),
     /// Everything else.
     Value(Value),
 }
@@ -51,7 +54,7 @@ pub(super) struct Checker<'a> {
 
 impl Checker<'_> {
     /// What becomes of an entry. An error is for what ends the ingest: a listing that is none, ids with one key.
-    pub(super) fn entry(&self, entry: &Entry) -> Result<Outcome> {
+    pub(super) fn entry(&self, entry: &Entry, recordings: &Recordings) -> Result<Outcome> {
         if entry.cells.len() != self.schema.columns.len() {
             return Err(Error::library(
                 format!("listing {:?}", entry.id),
@@ -60,7 +63,7 @@ impl Checker<'_> {
         }
         let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
         for (i, cell) in entry.cells.iter().enumerate() {
-            match self.read(cell, i, &mut replaced) {
+            match self.read(cell, i, recordings, &mut replaced) {
                 Ok(cell) => cells.push(cell),
                 Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
             }
@@ -68,6 +71,10 @@ impl Checker<'_> {
         let taken = match self.base.holds(&entry.id, &entry.split, &cells)? {
             Held::Same => return Ok(Outcome::Skipped),
             Held::Not => None,
+            // Recordings are not decoded for rows that are there under this id.
+            Held::Other(fault) if cells.iter().any(|cell| matches!(cell, Cell::Excerpt(_))) => {
+                return Ok(Outcome::Refused(fault, None));
+            }
             // What is wrong with the payload itself is said first.
             Held::Other(fault) => Some(fault),
         };
@@ -75,6 +82,10 @@ impl Checker<'_> {
         for (i, cell) in cells.into_iter().enumerate() {
             let cell = match cell {
                 Cell::Payload(bytes, hash) => match self.take(bytes, hash, file_name(entry, &entry.cells[i]), i) {
+                    Ok(cell) => cell,
+                    Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+                },
+                Cell::Excerpt(original) => match self.cut(entry, original, i, recordings) {
                     Ok(cell) => cell,
                     Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
                 },
@@ -89,11 +100,20 @@ impl Checker<'_> {
     }
 
     /// The bytes or the value of a cell, in the type of its column. `replaced` counts the U+FFFD put in for what is no UTF-8.
-    fn read(&self, cell: &EntryCell, column: usize, replaced: &mut u64) -> Result<Cell, Fault> {
+    fn read(
+        &self,
+        cell: &EntryCell,
+        column: usize,
+        recordings: &Recordings,
+        replaced: &mut u64,
+    ) -> Result<Cell, Fault> {
         let feature = &self.schema.columns[column].feature;
         let wrong = || Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()));
         if let EntryCell::Value(Value::Null) = cell {
             return Ok(Cell::Value(Value::Null));
+        }
+        if let EntryCell::Excerpt { path, file_bytes, part } = cell {
+            return recordings.original(path, *file_bytes, part).map(Cell::Excerpt);
         }
         if feature.is_payload() {
             Limits::check("payload bytes", cell.bytes(), self.limits.payload_bytes)?;
@@ -132,6 +152,29 @@ impl Checker<'_> {
             _ => return Err(wrong()),
         };
         Ok(Cell::Value(value))
+    }
+
+    /// Cuts a part out of its recording, and makes what is stored of it.
+    fn cut(&self, entry: &Entry, original: Original, column: usize, from: &Recordings) -> Result<ShardCell, Fault> {
+        let EntryCell::Excerpt { path, part, .. } = &entry.cells[column] else {
+            return Err(Fault::new(Reason::BadLabel, "the cell is no part of a recording"));
+        };
+        let bytes = from.cut(path, part, self.limits)?;
+        let codec = codec::sniff(&bytes, Kind::Audio)?;
+        let info = codec.probe(&bytes, self.limits)?;
+        let needs = codec.memory(&bytes, &info).saturating_add(self.prepare.memory(column, &info));
+        let mut loan = self.scratches.lend(needs);
+        let payload = Accepted { bytes: &bytes, codec, info: &info, limits: self.limits };
+        let made = self.prepare.make(column, payload, &mut loan.scratch);
+        if matches!(&made, Err(fault) if fault.reason == Reason::DecoderPanic) {
+            loan.scratch = Scratch::default();
+        }
+        drop(loan);
+        let (bytes, info) = made?.unwrap_or((bytes, info));
+        // The id says which part it is; the name of the file alone would be that of all of them.
+        let path = format!("{}.{}", base_name(&entry.id), prepare::extension(info.format));
+        let hash = payload_hash(&bytes);
+        Ok(ShardCell::Media { bytes, path, info, hash, original: Some(original) })
     }
 
     /// Looks at a payload through its codec, and makes what is stored of it. A panic in a decoder is a fault like any other.

@@ -8,7 +8,7 @@ use crate::data::feature::Schema;
 use crate::data::index::hex;
 use crate::data::label::Value;
 use crate::error::{Error, Result};
-use crate::source::{EntryCell, Listing, SourceEntry};
+use crate::source::{EntryCell, Listing, Part, SourceEntry};
 
 /// Raised whenever the same listing and options give other shards.
 const WRITER: &str = concat!("feedstock ingest 3, ", env!("CARGO_PKG_VERSION"));
@@ -73,6 +73,13 @@ fn cell_digest(digest: &mut Sha256, cell: &EntryCell) {
         EntryCell::Slice { range, file_bytes, .. } => {
             let numbers = [range.start, range.end, *file_bytes].map(u64::to_le_bytes);
             tagged(digest, b's', numbers.as_flattened());
+        }
+        EntryCell::Excerpt { file_bytes, part, .. } => {
+            let numbers = match part {
+                Part::Samples { range, of, .. } => [range.start, range.end, *of, *file_bytes],
+                Part::Seconds { start, end } => [start.to_bits(), end.to_bits(), 0, *file_bytes],
+            };
+            tagged(digest, b'e', numbers.map(u64::to_le_bytes).as_flattened());
         }
         EntryCell::Inline(bytes) => tagged(digest, b'b', bytes),
         EntryCell::Class(name) => tagged(digest, b'c', name.as_bytes()),

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::base::Base;
 use super::check::{Checker, Outcome};
 use super::freeze::Files;
 use super::journal::{Journal, Mended, Refused, Report, Stretch};
 use super::options::{Control, IngestOptions, Progress};
+use super::recordings::Recordings;
 use super::scratches::Scratches;
 use super::sink::Sink;
 use crate::data::feature::Schema;
@@ -118,10 +117,11 @@ impl<'a> Run<'a> {
             scratches: &scratches,
         };
         let entries = &work.listing.entries;
-        let check = |chunk: &Chunk| -> Vec<Result<Outcome>> {
-            chunk.entries.par_iter().map(|(entry, _)| checker.entry(entry)).collect()
-        };
-        let most = if work.prepare.grows() { GROWING_BYTES } else { CHUNK_BYTES };
+        let mut recordings = Recordings::default();
+        let mut check = |chunk: &Chunk| recordings.check(&checker, &chunk.entries);
+        // What is stored of a part of a recording is about what it is listed as.
+        let grows = work.prepare.grows() && work.listing.excerpts.is_none();
+        let most = if grows { GROWING_BYTES } else { CHUNK_BYTES };
         let mut now = chunk(entries, self.first(), most)?;
         self.tell(now.from)?;
         let mut outcomes = check(&now);

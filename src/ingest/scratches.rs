@@ -20,6 +20,8 @@ pub(super) struct Scratches {
 struct State {
     /// Bytes of the budget that are on loan.
     lent: u64,
+    /// Bytes that are held beside the loans ([`Scratches::hold`]).
+    held: u64,
     /// Scratches that no thread uses now.
     idle: Vec<Scratch>,
 }
@@ -32,6 +34,8 @@ pub(super) struct Loan<'a> {
     from: &'a Scratches,
     /// What the decode was said to need.
     needs: u64,
+    /// What it takes of the budget.
+    part: u64,
 }
 
 impl Scratches {
@@ -49,17 +53,34 @@ impl Scratches {
     pub(super) fn lend(&self, needs: u64) -> Loan<'_> {
         let wait = |state: &mut State| !self.fits(state, needs);
         let mut state = self.returned.wait_while(self.lock(), wait).unwrap_or_else(PoisonError::into_inner);
-        state.lent += self.part(needs);
-        Loan { scratch: state.idle.pop().unwrap_or_default(), from: self, needs }
+        let part = self.part(&state, needs);
+        state.lent += part;
+        Loan { scratch: state.idle.pop().unwrap_or_default(), from: self, needs, part }
+    }
+
+    /// The budget in bytes.
+    pub(super) fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    /// Says how many bytes are held beside the loans from now on: loans have what that leaves of the budget, or, where it
+    /// leaves nothing, come one after the other. To be called while nothing is on loan.
+    pub(super) fn hold(&self, bytes: u64) {
+        self.lock().held = bytes;
     }
 
     fn fits(&self, state: &State, needs: u64) -> bool {
-        self.part(needs) <= self.budget - state.lent
+        self.part(state, needs) <= self.left(state).saturating_sub(state.lent)
     }
 
-    /// What a need takes of the budget: all of it at the most.
-    fn part(&self, needs: u64) -> u64 {
-        needs.min(self.budget)
+    /// What a need takes of the budget: all that is not held at the most.
+    fn part(&self, state: &State, needs: u64) -> u64 {
+        needs.min(self.left(state))
+    }
+
+    /// The budget without what is held.
+    fn left(&self, state: &State) -> u64 {
+        self.budget.saturating_sub(state.held).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,7 +97,7 @@ impl Drop for Loan<'_> {
         let kept = keep.then_some(scratch);
         let mut state = self.from.lock();
         state.idle.extend(kept);
-        state.lent -= self.from.part(self.needs);
+        state.lent -= self.part;
         drop(state);
         self.from.returned.notify_all();
     }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 use super::base::Base;
 use super::check::{Checker, Outcome};
 use super::options::{IngestOptions, Summary};
+use super::recordings::Recordings;
 use super::scratches::Scratches;
 use super::sink::Sink;
 use super::{publish, target};
@@ -160,7 +161,7 @@ impl DatasetWriter {
             decodes: &self.decodes,
             scratches: &self.scratches,
         };
-        match checker.entry(entry)? {
+        match checker.entry(entry, &Recordings::default())? {
             Outcome::Skipped => self.skipped += 1,
             Outcome::Refused(fault, column) => {
                 let column = column.map(|c| self.schema.columns[c].name.clone());

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::augment::Tools;
 use crate::codec::{Codec, Limits, Scratch};
+use crate::data::excerpt::{AudioChunks, Excerpts};
 use crate::data::feature::{Column, Feature, Schema};
 use crate::data::info::{Format, Info};
 use crate::data::storage::{Mode, Storage};
@@ -101,6 +102,21 @@ impl Prepare {
         dataset: Option<&Schema>,
         ops: &Table<OpEntry>,
     ) -> Result<(Self, Schema)> {
+        Prepare::of_excerpts(options, source, None, dataset, ops)
+    }
+
+    /// As [`Prepare::new`], of a source whose recordings are parts of recordings if `excerpts` says so: unless something is asked
+    /// of recordings, they are stored lossless ([`AudioCodec::Lossless`]).
+    ///
+    /// # Errors
+    /// As [`Prepare::new`].
+    pub fn of_excerpts(
+        options: &PrepareOptions,
+        source: &Schema,
+        excerpts: Option<Excerpts>,
+        dataset: Option<&Schema>,
+        ops: &Table<OpEntry>,
+    ) -> Result<(Self, Schema)> {
         options.validate(source)?;
         let mut prepare = Prepare::default();
         let mut schema = Schema::default();
@@ -112,17 +128,18 @@ impl Prepare {
                 ));
             }
             let there = dataset.and_then(|schema| schema.columns.iter().find(|c| c.name == column.name));
+            let excerpts = excerpts.filter(|_| column.feature == Feature::Audio);
             let asked = options.way(column)?;
             let way = match (&asked, there.and_then(|c| c.stored.as_ref())) {
                 (None, Some(stored)) => Some(Way::of(stored, &column.name)?),
-                _ => asked.clone(),
+                _ => asked.clone().or(excerpts.map(|_| Way::LOSSLESS)),
             };
             let Some(way) = way else {
                 prepare.columns.push(None);
                 schema.columns.push(column.clone());
                 continue;
             };
-            let (making, stored) = making(&way, column, ops)?;
+            let (making, stored) = making(&way, excerpts, column, ops)?;
             let made = Column { name: column.name.clone(), feature: making.maker.feature(), stored: Some(stored) };
             if let Some(there) = there {
                 agree(there, &made, asked.is_some())?;
@@ -196,7 +213,7 @@ impl Prepare {
     not(all(feature = "image", feature = "audio", feature = "video")),
     allow(unused_variables, reason = "a build without a kind of media has no use for its options")
 )]
-fn making(way: &Way, column: &Column, ops: &Table<OpEntry>) -> Result<(Making, Storage)> {
+fn making(way: &Way, excerpts: Option<Excerpts>, column: &Column, ops: &Table<OpEntry>) -> Result<(Making, Storage)> {
     let missing = |feature: &str| {
         Error::config(
             format!("column {:?} cannot be made by this build", column.name),
@@ -212,28 +229,28 @@ fn making(way: &Way, column: &Column, ops: &Table<OpEntry>) -> Result<(Making, S
     let (maker, parameters): (Box<dyn Maker>, Map<String, Value>) = match way {
         Way::Image(options) => match &column.feature {
             #[cfg(feature = "image")]
-            Feature::Image => (Box::new(picture::Pictures::new(*options)), way.parameters()?),
+            Feature::Image => (Box::new(picture::Pictures::new(*options)), way.parameters(excerpts)?),
             #[cfg(not(feature = "image"))]
             Feature::Image => return Err(missing("image")),
             _ => return Err(wrong("pictures")),
         },
         Way::Audio(options) => match &column.feature {
             #[cfg(feature = "audio")]
-            Feature::Audio => (Box::new(sound::Sounds::new(*options)?), way.parameters()?),
+            Feature::Audio => (Box::new(sound::Sounds::new(*options)?), way.parameters(excerpts)?),
             #[cfg(not(feature = "audio"))]
             Feature::Audio => return Err(missing("audio")),
             _ => return Err(wrong("recordings")),
         },
         Way::Video(options) => match &column.feature {
             #[cfg(all(feature = "video", feature = "image"))]
-            Feature::Video => (Box::new(clip::Clips::new(*options)?), way.parameters()?),
+            Feature::Video => (Box::new(clip::Clips::new(*options)?), way.parameters(excerpts)?),
             #[cfg(not(all(feature = "video", feature = "image")))]
             Feature::Video => return Err(missing("video\" and \"image")),
             _ => return Err(wrong("clips")),
         },
         Way::Ops(options) => {
             let maker = features::Features::new(options, column, ops)?;
-            let parameters = maker.parameters(way.parameters()?);
+            let parameters = maker.parameters(way.parameters(excerpts)?);
             (Box::new(maker), parameters)
         }
     };
@@ -243,8 +260,30 @@ fn making(way: &Way, column: &Column, ops: &Table<OpEntry>) -> Result<(Making, S
         way if way.is_raw() => Mode::Raw,
         _ => Mode::Encoded,
     };
-    let stored = Storage::new(mode, &parameters, maker.made_by());
+    // In front of what is made of the parts.
+    let cut = excerpts.map(|_| EXCERPT.to_owned());
+    let stored = Storage::new(mode, &parameters, cut.into_iter().chain(maker.made_by()).collect());
     Ok((Making { source: column.feature.clone(), maker }, stored))
+}
+
+/// What cuts parts of recordings, with its version: raised when the same times or chunks give other samples.
+const EXCERPT: &str = "excerpt 1";
+
+/// Which parts of recordings a dataset holds, if it holds parts: a source that is added to it is cut in the same way.
+pub fn excerpts(dataset: &Schema) -> Option<Excerpts> {
+    dataset.columns.iter().find_map(|column| options::excerpts_of(column.stored.as_ref()?))
+}
+
+/// A part of a recording as a recording of its own: WAVE with every bit of its samples (interleaved).
+///
+/// # Errors
+/// [`Reason::OverLimit`]; [`Reason::Unsupported`] in a build without audio.
+#[cfg_attr(not(feature = "audio"), allow(unused_variables, reason = "a build without audio makes none"))]
+pub fn excerpt(samples: &[f32], channels: u32, rate: u32, limits: &Limits) -> Result<Vec<u8>, Fault> {
+    #[cfg(feature = "audio")]
+    return sound::exact_wav(samples, channels, rate, limits).map(|(bytes, _)| bytes);
+    #[cfg(not(feature = "audio"))]
+    Err(Fault::new(Reason::Unsupported, "recordings need the crate feature \"audio\""))
 }
 
 /// Refuses to add to a column that is made otherwise.
@@ -259,6 +298,22 @@ fn agree(there: &Column, made: &Column, asked: bool) -> Result<()> {
     };
     if theirs.digest == ours.digest {
         return Ok(());
+    }
+    let parts = [options::excerpts_of(theirs), options::excerpts_of(ours)];
+    if parts[0] != parts[1] {
+        let [has, source] = parts.map(|parts| match parts {
+            None => "whole recordings".to_owned(),
+            Some(Excerpts::Rows) => "parts of recordings that rows name".to_owned(),
+            Some(Excerpts::Chunks(AudioChunks { seconds, .. })) => format!("chunks of {seconds} s"),
+        });
+        return Err(Error::config(
+            format!(
+                "the dataset's column {name:?} holds {has} ({}); the source gives {source} ({})",
+                theirs.told(),
+                ours.told()
+            ),
+            "a column is made in one way: leave --chunk-seconds and its like out, or ingest into another dataset",
+        ));
     }
     if asked && (theirs.mode != ours.mode || theirs.parameters != ours.parameters) {
         return Err(Error::config(

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::augment::OpConfig;
+use crate::data::excerpt::Excerpts;
 use crate::data::feature::{Column, Feature, Schema};
 use crate::data::info::Kind;
 use crate::data::packed::Packed;
@@ -79,6 +80,8 @@ pub enum AudioCodec {
     Flac,
     /// PCM in WAVE, of 16 or 24 bits or 32-bit floats.
     Wav,
+    /// FLAC where 16 or 24 bits hold every sample, else 32-bit floats in WAVE: what is decoded is what the source decodes to.
+    Lossless,
 }
 
 /// How recordings are stored.
@@ -87,7 +90,7 @@ pub enum AudioCodec {
 pub struct AudioOptions {
     /// Samples a second, in Hz; resampled as the operation `resample` does, each channel alone.
     pub rate: Option<u32>,
-    /// The encoding; FLAC unless told.
+    /// The encoding; FLAC unless told. Parts of recordings are lossless unless something is told of recordings.
     pub codec: Option<AudioCodec>,
     /// Bits of a sample: 16 or 24, and 32 (floats) in WAVE. Unless told, 16 where these hold every sample of the source, else
     /// 24, else in WAVE 32.
@@ -144,10 +147,21 @@ pub(super) enum Way {
 
 /// The key under which the parameters name the kind of media.
 const OF: &str = "of";
+/// The key under which they say which parts of recordings there are.
+const EXCERPTS: &str = "excerpts";
+
+/// Which parts of recordings a column holds, if it holds parts.
+pub(super) fn excerpts_of(stored: &Storage) -> Option<Excerpts> {
+    stored.parameters.get(EXCERPTS).and_then(|said| serde_json::from_value(said.clone()).ok())
+}
 
 impl Way {
-    /// What [`Storage::parameters`] holds of it.
-    pub(super) fn parameters(&self) -> Result<Map<String, Value>> {
+    /// The way of parts of recordings of which nothing else is asked: they have no bytes of their own to be stored as they are.
+    pub(super) const LOSSLESS: Way =
+        Way::Audio(AudioOptions { rate: None, codec: Some(AudioCodec::Lossless), bits: None, mono: false });
+
+    /// What [`Storage::parameters`] holds of it, and of the parts of recordings that it is done to.
+    pub(super) fn parameters(&self, excerpts: Option<Excerpts>) -> Result<Map<String, Value>> {
         let (of, said) = match self {
             Way::Image(options) => ("image", json!(options)),
             Way::Audio(options) => ("audio", json!(options)),
@@ -160,6 +174,9 @@ impl Way {
         // What was not asked for is left out, so that an option that comes later changes no digest.
         map.retain(|_, value| !matches!(value, Value::Null | Value::Bool(false)));
         map.insert(OF.to_owned(), json!(of));
+        if let Some(excerpts) = excerpts {
+            map.insert(EXCERPTS.to_owned(), json!(excerpts));
+        }
         Ok(map)
     }
 
@@ -167,6 +184,7 @@ impl Way {
     pub(super) fn of(stored: &Storage, column: &str) -> Result<Self> {
         let mut map = stored.parameters.clone();
         let of = map.remove(OF);
+        map.remove(EXCERPTS);
         let foreign = |e: &dyn std::fmt::Display| {
             Error::config(
                 format!("column {column:?} was made in a way that this build does not know: {e}"),
@@ -301,9 +319,14 @@ impl PrepareOptions {
             return wrong("store = \"raw\" and image.format".into(), "pixels have no format: leave one of the two out");
         }
         let AudioOptions { codec, bits, .. } = self.audio;
-        if raw && (codec == Some(AudioCodec::Flac) || bits.is_some()) {
+        if raw && (matches!(codec, Some(AudioCodec::Flac | AudioCodec::Lossless)) || bits.is_some()) {
             let help = "raw recordings are PCM that has every bit: leave store, or audio.codec and audio.bits out";
             return wrong("store = \"raw\" and audio.codec or audio.bits".into(), help);
+        }
+        if codec == Some(AudioCodec::Lossless) && bits.is_some() {
+            let help =
+                "lossless keeps the bits that there are: leave audio.bits out, or say codec = \"flac\" or \"wav\"";
+            return wrong("audio.codec = \"lossless\" and audio.bits".into(), help);
         }
         let possible: &[u8] = if codec == Some(AudioCodec::Wav) { &[16, 24, 32] } else { &[16, 24] };
         if let Some(bits) = bits.filter(|bits| !possible.contains(bits)) {

@@ -54,6 +54,7 @@ impl Maker for Sounds {
         }
         by.push(match self.options.codec {
             Some(AudioCodec::Wav) => "wav 1".to_owned(),
+            Some(AudioCodec::Lossless) => "lossless 1 (flac 1, wav 1)".to_owned(),
             _ => "flac 1".to_owned(),
         });
         by
@@ -96,6 +97,16 @@ impl Maker for Sounds {
             // FLAC writes a length of 0 for one that is not known.
             _ if samples.is_empty() => wav(&samples, channels, rate, Some(16), limits),
             Some(AudioCodec::Wav) => wav(&samples, channels, rate, bits.or(Some(32)), limits),
+            Some(AudioCodec::Lossless) => {
+                let Some(bits) = exact(&samples) else { return wav(&samples, channels, rate, Some(32), limits) };
+                match self.flac(&samples, channels, rate, bits, limits, &mut tools.scratch) {
+                    // FLAC has 8 channels and some rates; WAVE has the others.
+                    Err(fault) if fault.reason == Reason::Unsupported => {
+                        wav(&samples, channels, rate, Some(bits), limits)
+                    }
+                    made => made,
+                }
+            }
             _ => self.flac(&samples, channels, rate, bits.unwrap_or(24), limits, &mut tools.scratch),
         }
     }
@@ -123,6 +134,17 @@ fn depth(samples: &[f32]) -> Option<u8> {
         samples.iter().all(|s| (s * scale).fract() == 0.0 && (-1.0..1.0).contains(s))
     };
     [16, 24].into_iter().find(|bits| exact(*bits))
+}
+
+/// The same where the sign of zero is a bit, too, as decoders of floats give it.
+fn exact(samples: &[f32]) -> Option<u8> {
+    let signed = samples.iter().any(|s| *s == 0.0 && s.is_sign_negative());
+    depth(samples).filter(|_| !signed)
+}
+
+/// A WAVE file that has every bit of the samples.
+pub(super) fn exact_wav(samples: &[f32], channels: u32, rate: u32, limits: &Limits) -> Result<(Vec<u8>, Info), Fault> {
+    wav(samples, channels, rate, Some(exact(samples).unwrap_or(32)), limits)
 }
 
 /// The steps from 0 to 1.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::layout::{Layout, Place};
 use super::look::{Content, sample};
 use super::walk::{self, Files, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Source, SourceEntry, SourceOptions};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Source, SourceEntry, SourceOptions, labels};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::Kind;
 use crate::error::{Error, Result};
@@ -52,10 +52,7 @@ impl Source for Folder {
                 "give the folder above it, or say --format manifest or --format text",
             ));
         }
-        super::labels::unused(
-            "a folder of media",
-            &[("--label-column", &options.label_column), ("--path-column", &options.path_column)],
-        )?;
+        labels::unused("a folder of media", &labels::of_manifests(options))?;
         let walk = walk::walk(root, lister)?;
         if walk.files.is_empty() && walk.refused == 0 {
             return Err(empty(root));

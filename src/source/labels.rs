@@ -64,6 +64,17 @@ pub(super) fn unused(source: &str, options: &[(&str, &Option<String>)]) -> Resul
     }
 }
 
+/// The options that name a column of a manifest.
+pub(super) fn of_manifests(options: &SourceOptions) -> [(&'static str, &Option<String>); 5] {
+    [
+        ("--label-column", &options.label_column),
+        ("--path-column", &options.path_column),
+        ("--start-column", &options.start_column),
+        ("--end-column", &options.end_column),
+        ("--duration-column", &options.duration_column),
+    ]
+}
+
 /// `--label-regex`.
 #[derive(Debug)]
 pub(super) struct LabelRegex(Regex);

@@ -4,17 +4,19 @@
 //! when it is asked for, so a listing of a billion lines takes no more memory than one of a thousand.
 
 use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::{Entry, EntryCell, Refusal, Source, SourceOptions, labels};
+use crate::data::excerpt::Excerpts;
 use crate::data::feature::{Feature, Schema};
-use crate::data::label::Value;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Sorted, Sorter, Spill};
+
+mod stored;
+
+pub(crate) use stored::order;
+use stored::{Stored, StoredCell, StoredRefusal, put_key, read_key};
 
 /// How often a listing asks whether to go on, in entries or files.
 const STEP: u64 = 1024;
@@ -31,6 +33,8 @@ pub struct Lister<'a> {
     notes: Vec<String>,
     /// The class names of each column.
     classes: Vec<BTreeSet<String>>,
+    /// Whether an entry is a part of a recording.
+    excerpts: bool,
     bytes: u64,
     entries: u64,
     steps: u64,
@@ -55,6 +59,7 @@ impl<'a> Lister<'a> {
             refused: Sorter::new(spill),
             notes: Vec::new(),
             classes: Vec::new(),
+            excerpts: false,
             bytes: 0,
             entries: 0,
             steps: 0,
@@ -90,6 +95,11 @@ impl<'a> Lister<'a> {
             let path: &Path = match cell {
                 EntryCell::File { path, .. } => path,
                 EntryCell::Slice { path, .. } => path,
+                EntryCell::Excerpt { path, file_bytes, .. } => {
+                    self.excerpts = true;
+                    print.update(&file_bytes.to_le_bytes());
+                    path
+                }
                 EntryCell::Inline(_) | EntryCell::Class(_) | EntryCell::Value(_) => continue,
             };
             print.update(&cell.bytes().to_le_bytes());
@@ -173,7 +183,8 @@ impl<'a> Lister<'a> {
         }
         let entries = Entries { sorted: self.sorter.finish()?, places: None, prefix: String::new(), bytes: self.bytes };
         let refused = Refusals { sorted: self.refused.finish()?, prefix: String::new() };
-        Ok(Listing { schema, entries, refused, notes: self.notes })
+        let excerpts = self.excerpts.then_some(Excerpts::Rows);
+        Ok(Listing { schema, entries, refused, notes: self.notes, excerpts })
     }
 }
 
@@ -188,6 +199,8 @@ pub struct Listing {
     pub refused: Refusals,
     /// What a person should know: one line each.
     pub notes: Vec<String>,
+    /// Which parts of recordings the entries are, if they are parts.
+    pub excerpts: Option<Excerpts>,
 }
 
 impl Listing {
@@ -315,137 +328,6 @@ impl Refusals {
     }
 }
 
-/// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
-pub(crate) fn order(id: &str) -> (&str, u64, &str) {
-    let part = id.rsplit_once('#').and_then(|(base, n)| Some((base, n.parse().ok()?)));
-    let (base, n) = part.unwrap_or((id, 0));
-    (base, n, &id[base.len()..])
-}
-
-/// A key whose bytes are ordered like (split, [`order`] of the id).
-fn put_key(key: &mut Vec<u8>, split: &str, id: &str) {
-    let (base, n, rest) = order(id);
-    for part in [split, base] {
-        // A part ends in two zeros, so one that is the beginning of another comes first; a zero within is marked.
-        for byte in part.bytes() {
-            key.push(byte);
-            if byte == 0 {
-                key.push(0xff);
-            }
-        }
-        key.extend([0, 0]);
-    }
-    key.extend(n.to_be_bytes());
-    key.extend(rest.as_bytes());
-}
-
-/// Split and id of a key.
-fn read_key(key: &[u8]) -> Option<(String, String)> {
-    let mut bytes = key.iter().copied();
-    let mut part = || {
-        let mut part = Vec::new();
-        loop {
-            match bytes.next()? {
-                0 => match bytes.next()? {
-                    0 => return Some(part),
-                    _ => part.push(0),
-                },
-                byte => part.push(byte),
-            }
-        }
-    };
-    let (split, mut id) = (part()?, part()?);
-    id.extend(bytes.skip(8));
-    Some((String::from_utf8(split).ok()?, String::from_utf8(id).ok()?))
-}
-
-/// An entry without what its key says.
-#[derive(Serialize, Deserialize)]
-struct Stored<'a> {
-    /// Absent if it is the id.
-    #[serde(borrow)]
-    origin: Option<&'a str>,
-    line: Option<u64>,
-    print: u64,
-    cells: Vec<StoredCell<'a>>,
-}
-
-/// A refusal; its key gives the order and no more.
-#[derive(Serialize, Deserialize)]
-struct StoredRefusal<'a> {
-    id: &'a str,
-    /// Absent if it is the id.
-    #[serde(borrow)]
-    origin: Option<&'a str>,
-    line: Option<u64>,
-    reason: &'a str,
-    message: &'a str,
-}
-
-#[derive(Serialize, Deserialize)]
-enum StoredCell<'a> {
-    File(#[serde(borrow)] Bytes<'a>, u64),
-    Slice(#[serde(borrow)] Bytes<'a>, u64, u64, u64),
-    Inline(#[serde(borrow)] Bytes<'a>),
-    Class(&'a str),
-    Null,
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    Text(&'a str),
-}
-
-impl<'a> StoredCell<'a> {
-    fn of(cell: &'a EntryCell) -> Self {
-        let path = |path: &'a Path| Bytes(path.as_os_str().as_bytes());
-        match cell {
-            EntryCell::File { path: at, bytes } => StoredCell::File(path(at), *bytes),
-            EntryCell::Slice { path: at, range, file_bytes } => {
-                StoredCell::Slice(path(at), range.start, range.end, *file_bytes)
-            }
-            EntryCell::Inline(bytes) => StoredCell::Inline(Bytes(bytes)),
-            EntryCell::Class(name) => StoredCell::Class(name),
-            EntryCell::Value(Value::Null) => StoredCell::Null,
-            EntryCell::Value(Value::Int(v)) => StoredCell::Int(*v),
-            EntryCell::Value(Value::Float(v)) => StoredCell::Float(*v),
-            EntryCell::Value(Value::Bool(v)) => StoredCell::Bool(*v),
-            EntryCell::Value(Value::Text(v)) => StoredCell::Text(v),
-        }
-    }
-
-    fn cell(self) -> EntryCell {
-        let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
-        match self {
-            StoredCell::File(at, bytes) => EntryCell::File { path: path(at.0), bytes },
-            StoredCell::Slice(at, start, end, file_bytes) => {
-                EntryCell::Slice { path: path(at.0).into(), range: start..end, file_bytes }
-            }
-            StoredCell::Inline(bytes) => EntryCell::Inline(bytes.0.to_vec()),
-            StoredCell::Class(name) => EntryCell::Class(name.to_owned()),
-            StoredCell::Null => EntryCell::NULL,
-            StoredCell::Int(v) => EntryCell::Value(Value::Int(v)),
-            StoredCell::Float(v) => EntryCell::Value(Value::Float(v)),
-            StoredCell::Bool(v) => EntryCell::Value(Value::Bool(v)),
-            StoredCell::Text(v) => EntryCell::Value(Value::Text(v.to_owned())),
-        }
-    }
-}
-
-/// Bytes as one piece, where serde would write numbers.
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&[u8]>::deserialize(deserializer).map(Bytes)
-    }
-}
-
 /// A listing of a test with its entries.
 #[cfg(test)]
 pub(super) fn listed(source: &dyn Source, root: &Path, options: &SourceOptions) -> Result<(Listing, Vec<Entry>)> {
@@ -456,7 +338,11 @@ pub(super) fn listed(source: &dyn Source, root: &Path, options: &SourceOptions) 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
+    use crate::data::label::Value;
+    use crate::source::Part;
 
     fn quiet(_: u64) -> Result<()> {
         Ok(())
@@ -489,7 +375,17 @@ mod tests {
         let odd = PathBuf::from(std::ffi::OsStr::from_bytes(b"/caf\xe9/x"));
         let cells = vec![
             EntryCell::File { path: odd.clone(), bytes: 7 },
-            EntryCell::Slice { path: odd.into(), range: 3..u64::MAX, file_bytes: u64::MAX },
+            EntryCell::Slice { path: odd.clone().into(), range: 3..u64::MAX, file_bytes: u64::MAX },
+            EntryCell::Excerpt {
+                path: odd.clone().into(),
+                file_bytes: 9,
+                part: Part::Seconds { start: 0.5, end: f64::MAX },
+            },
+            EntryCell::Excerpt {
+                path: odd.into(),
+                file_bytes: u64::MAX,
+                part: Part::Samples { range: 7..u64::MAX, of: u64::MAX, channels: u32::MAX },
+            },
             EntryCell::Inline(vec![0, 255]),
             EntryCell::Class("b".into()),
             EntryCell::NULL,

@@ -12,8 +12,10 @@ use crate::data::info::Kind;
 use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
+mod ranges;
 mod read;
 
+use ranges::Ranges;
 use read::{Columns, Row, Table};
 
 /// The table's row.
@@ -87,7 +89,9 @@ impl Source for Manifest {
             return Err(nothing());
         }
         let (schema, order) = reading.schema(&survey, options.kind, lister)?;
-        reading.enter(&order, survey.named, lister)?;
+        let is_audio = schema.get(Kind::Audio.name()) == Some(&Feature::Audio) && reading.roles.path.is_some();
+        let ranges = Ranges::of(options, &reading.columns, &survey.types, is_audio, lister)?;
+        reading.enter(&order, ranges, survey.named, lister)?;
         reading.table.check_unchanged()?;
         Ok(schema)
     }
@@ -287,7 +291,13 @@ impl Reading<'_> {
     }
 
     /// The second reading: every row becomes an entry or a refusal.
-    fn enter(&self, order: &[(usize, Feature)], mut named: Named, lister: &mut Lister<'_>) -> Result<()> {
+    fn enter(
+        &self,
+        order: &[(usize, Feature)],
+        ranges: Option<Ranges>,
+        mut named: Named,
+        lister: &mut Lister<'_>,
+    ) -> Result<()> {
         self.table.rows(&self.columns, &mut |row| {
             let row = match row {
                 Ok(row) => row,
@@ -297,12 +307,19 @@ impl Reading<'_> {
                 Ok(placed) => placed,
                 Err(fault) => return lister.refuse(self.refusal(&row, fault)),
             };
+            let part = match ranges.map(|ranges| ranges.part(&row, &self.columns)).transpose() {
+                Ok(part) => part,
+                Err(fault) => return lister.refuse(self.refusal(&row, fault)),
+            };
             let Row { line, mut cells } = row;
             let id = match &found {
                 None => format!("{}#{line}", self.name),
-                Some(found) => id(&found.relative, &mut named),
+                Some(found) => id(&found.relative, part.is_some(), &mut named),
             };
-            let media = found.map(|f| EntryCell::File { path: f.path, bytes: f.bytes });
+            let media = found.map(|Found { path, bytes, .. }| match part {
+                None => EntryCell::File { path, bytes },
+                Some(part) => EntryCell::Excerpt { path: path.into(), file_bytes: bytes, part },
+            });
             let others = order.iter().map(|(i, feature)| {
                 let cell = std::mem::replace(&mut cells[*i], Cell::Null);
                 match feature {
@@ -316,15 +333,15 @@ impl Reading<'_> {
     }
 }
 
-/// The id of the next row of a file: its path, then its path with `#2`, `#3`. A file may be called like the second row of
-/// another: that id is its own.
-fn id(relative: &str, named: &mut Named) -> String {
+/// The id of the next row of a file: its path, then its path with `#2`, `#3`; of rows that are parts of it, with `#1` before
+/// these. A file may be called like the second row of another: that id is its own.
+fn id(relative: &str, is_part: bool, named: &mut Named) -> String {
     let key = row_key(relative);
     let mut n = named.get(&key).copied().unwrap_or_default();
     let id = loop {
         n += 1;
-        let id = if n == 1 { relative.to_owned() } else { format!("{relative}#{n}") };
-        if n == 1 || !named.contains_key(&row_key(&id)) {
+        let id = if n == 1 && !is_part { relative.to_owned() } else { format!("{relative}#{n}") };
+        if (n == 1 && !is_part) || !named.contains_key(&row_key(&id)) {
             break id;
         }
     };

@@ -18,6 +18,7 @@ use crate::error::{Error, Fault, Result};
 use crate::registry::{Named, Table};
 
 mod choose;
+mod excerpts;
 pub mod folder;
 mod labels;
 mod layout;
@@ -30,6 +31,7 @@ mod typing;
 mod walk;
 mod windows;
 
+pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use listing::order;
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
@@ -72,7 +74,7 @@ impl Evidence {
 }
 
 /// What the caller says about the source. Each source uses what it knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceOptions {
     /// A regular expression on file names with a group named `label`, and perhaps one named `split`.
@@ -81,6 +83,22 @@ pub struct SourceOptions {
     pub label_column: Option<String>,
     /// The manifest column that holds the relative path (`file_name`, `path`, `file`, `image`, `audio` or `video` unless told).
     pub path_column: Option<String>,
+    /// The manifest column that holds where in its recording a row begins, in seconds (`start` or `offset` unless told).
+    // What was not asked for is left out, so that journals begun before these fields came keep their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_column: Option<String>,
+    /// The manifest column that holds where it ends (`end` unless told).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_column: Option<String>,
+    /// In place of an end, the manifest column that holds how long it is (`duration` unless told).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_column: Option<String>,
+    /// Rows of a manifest are whole recordings, whatever its columns are called.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub whole_files: bool,
+    /// Recordings are cut into rows of one length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_chunks: Option<AudioChunks>,
     /// What one row of a text file is.
     pub text_unit: TextUnit,
     /// Its windows, where it is one.
@@ -99,6 +117,11 @@ impl Default for SourceOptions {
             label_regex: None,
             label_column: None,
             path_column: None,
+            start_column: None,
+            end_column: None,
+            duration_column: None,
+            whole_files: false,
+            audio_chunks: None,
             text_unit: TextUnit::default(),
             text_window: None,
             split: DEFAULT_SPLIT.to_owned(),
@@ -126,6 +149,22 @@ pub enum TextUnit {
 impl SourceOptions {
     /// Refuses what can be seen to be wrong without looking at any file.
     pub fn validate(&self) -> Result<()> {
+        if let Some(chunks) = &self.audio_chunks {
+            chunks.validate()?;
+        }
+        let [start, end, duration] = [&self.start_column, &self.end_column, &self.duration_column].map(Option::is_some);
+        if self.whole_files && (start || end || duration) {
+            return Err(Error::config(
+                "rows are whole files, and a column says where they begin or end",
+                "leave --whole-files (whole_files) or the columns away",
+            ));
+        }
+        if end && duration {
+            return Err(Error::config(
+                "both an end and a duration of the rows",
+                "leave --end-column or --duration-column away: one of them says it",
+            ));
+        }
         match &self.text_window {
             Some(_) if self.text_unit != TextUnit::Window => Err(Error::config(
                 "windows are described, and a row of a text file is something else",
@@ -192,6 +231,15 @@ pub enum EntryCell {
         /// The file's size when it was listed.
         file_bytes: u64,
     },
+    /// A part of a recording: decoded with all of it and cut, it is a payload of its own.
+    Excerpt {
+        /// Where the recording is.
+        path: Arc<Path>,
+        /// The file's size when it was listed.
+        file_bytes: u64,
+        /// Which part.
+        part: Part,
+    },
     /// A payload that is already here.
     Inline(Vec<u8>),
     /// A class by name.
@@ -200,15 +248,40 @@ pub enum EntryCell {
     Value(Value),
 }
 
+/// A part of a recording.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// As a source names it: seconds from the beginning. [`Listing::cut`] makes samples of them.
+    Seconds {
+        /// Where it begins.
+        start: f64,
+        /// Where it ends.
+        end: f64,
+    },
+    /// As an ingest takes it.
+    Samples {
+        /// Samples a channel.
+        range: Range<u64>,
+        /// How many of them the recording has.
+        of: u64,
+        /// Its channels.
+        channels: u32,
+    },
+}
+
 impl EntryCell {
     /// An absent cell.
     pub const NULL: EntryCell = EntryCell::Value(Value::Null);
 
-    /// Bytes of its payload; 0 for what is no payload.
+    /// Bytes of its payload; 0 for what is no payload. A part of a recording counts as PCM of 16 bits.
     pub fn bytes(&self) -> u64 {
         match self {
             EntryCell::File { bytes, .. } => *bytes,
             EntryCell::Slice { range, .. } => range.end.saturating_sub(range.start),
+            EntryCell::Excerpt { part: Part::Samples { range, channels, .. }, .. } => {
+                range.end.saturating_sub(range.start).saturating_mul(2 * u64::from(*channels))
+            }
+            EntryCell::Excerpt { file_bytes, part: Part::Seconds { .. }, .. } => *file_bytes,
             EntryCell::Inline(bytes) => bytes.len() as u64,
             EntryCell::Class(_) | EntryCell::Value(_) => 0,
         }

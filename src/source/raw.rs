@@ -57,7 +57,13 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     let spill = Spill::temporary();
     let options = SourceOptions::default();
     let listing = Listing::of(choice.source.as_ref(), root, &options, &spill, &|_| Ok(()))?;
-    let Listing { schema, entries, refused, notes } = listing;
+    let Listing { schema, entries, refused, notes, excerpts } = listing;
+    if excerpts.is_some() {
+        return Err(Error::config(
+            format!("{}: its rows are parts of recordings, which lie in no file of their own", root.display()),
+            "run `dsctl ingest` and open the dataset",
+        ));
+    }
     let Some((column, feature)) = schema.payloads().next().map(|(i, c)| (i, c.feature.clone())) else {
         return Err(Error::config(format!("{} has no payload column", root.display()), "ingest it first"));
     };

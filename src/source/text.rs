@@ -43,7 +43,7 @@ impl Source for Text {
 
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         let mut labelled = false;
-        labels::unused("text", &[("--label-column", &options.label_column), ("--path-column", &options.path_column)])?;
+        labels::unused("text", &labels::of_manifests(options))?;
         if root.is_file() {
             labels::unused("a text file", &[("--label-regex", &options.label_regex)])?;
             let bytes = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?.len();

@@ -61,7 +61,7 @@ impl Cell {
         }
     }
 
-    fn as_float(&self) -> Option<f64> {
+    pub(super) fn as_float(&self) -> Option<f64> {
         match self {
             // Beyond 2^53 a float is another integer.
             Cell::Int(i) if i.unsigned_abs() <= 1 << 53 => Some(*i as f64),

@@ -23,7 +23,8 @@ use crate::{Done, Global, output};
 pub(crate) struct Detect {
     /// A folder, a manifest or a text file.
     source: PathBuf,
-    /// List it all, too: splits, columns, classes, and what the listing refuses. Headers and payloads are not read.
+    /// List it all, too: splits, columns, classes, and what the listing refuses. Headers and payloads are not read, but for
+    /// the headers of recordings whose rows are parts of them.
     #[arg(long)]
     list: bool,
     #[command(flatten)]
@@ -134,7 +135,11 @@ impl Detect {
             meter.count(entries, "entries listed");
             if cancel.load(std::sync::atomic::Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
         };
-        let listing = Listing::of(source, &self.source, &options.source, &Spill::temporary(), &watch);
+        options.source.validate()?;
+        let (spill, threads) = (Spill::temporary(), global.threads.unwrap_or(0));
+        let listing = Listing::of(source, &self.source, &options.source, &spill, &watch).and_then(|listing| {
+            listing.cut(options.source.audio_chunks.as_ref(), &options.limits, threads, &spill, &watch)
+        });
         meter.finish();
         let listing = listing?;
         let (mut splits, mut classes) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());

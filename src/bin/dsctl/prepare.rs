@@ -72,6 +72,8 @@ enum Format {
 enum Codec {
     Flac,
     Wav,
+    /// FLAC where 24 bits hold every sample, else floats: MP3 and the like.
+    Lossless,
 }
 
 /// `COLUMN=[{"op": ...}, ...]`.
@@ -120,6 +122,7 @@ impl PrepareFlags {
             audio.codec = Some(match codec {
                 Codec::Flac => AudioCodec::Flac,
                 Codec::Wav => AudioCodec::Wav,
+                Codec::Lossless => AudioCodec::Lossless,
             });
         }
         let video = &mut options.video;

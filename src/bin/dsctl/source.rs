@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use feedstock::data::info::Kind;
 use feedstock::ingest::IngestOptions;
-use feedstock::source::{Count, Cut, SplitDirs, TextUnit};
+use feedstock::source::{ChunkTail, Count, Cut, SourceOptions, SplitDirs, TextUnit};
 
 /// How a source is read.
 #[derive(Debug, Args)]
@@ -21,6 +21,30 @@ pub(crate) struct SourceFlags {
     /// The manifest column that holds the relative path.
     #[arg(long, value_name = "COLUMN")]
     path_column: Option<String>,
+    /// The manifest column that says where in its recording a row begins, in seconds (start or offset unless told).
+    #[arg(long, value_name = "COLUMN")]
+    start_column: Option<String>,
+    /// The manifest column that says where it ends (end unless told).
+    #[arg(long, value_name = "COLUMN")]
+    end_column: Option<String>,
+    /// In place of an end, the manifest column that says how long it is (duration unless told).
+    #[arg(long, value_name = "COLUMN")]
+    duration_column: Option<String>,
+    /// Rows of a manifest are whole recordings, though columns are called start and end, or offset and duration.
+    #[arg(long)]
+    whole_files: bool,
+    /// Cut recordings into rows of so many seconds. Labels and split are the recording's.
+    #[arg(long, value_name = "S")]
+    chunk_seconds: Option<f64>,
+    /// From the beginning of one chunk to that of the next, in seconds (the length unless told; less makes chunks overlap).
+    #[arg(long, value_name = "S")]
+    chunk_stride: Option<f64>,
+    /// What becomes of the rest behind the last whole chunk (keep unless told).
+    #[arg(long, value_enum)]
+    chunk_tail: Option<Tail>,
+    /// A rest that is shorter, in seconds, is dropped (0 unless told).
+    #[arg(long, value_name = "S")]
+    chunk_min_seconds: Option<f64>,
     /// The kind of media, where the files do not make it plain.
     #[arg(long, value_enum)]
     kind: Option<MediaKind>,
@@ -81,6 +105,14 @@ enum Ends {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum Tail {
+    /// It is a row, shorter than the others, if it has samples that no other row has.
+    Keep,
+    /// It is left out.
+    Drop,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Dirs {
     Auto,
     Yes,
@@ -88,6 +120,21 @@ enum Dirs {
 }
 
 impl SourceFlags {
+    fn apply_chunks(&self, source: &mut SourceOptions) {
+        let SourceFlags { chunk_seconds, chunk_stride, chunk_tail, chunk_min_seconds, .. } = self;
+        if chunk_seconds.is_some() || chunk_stride.is_some() || chunk_tail.is_some() || chunk_min_seconds.is_some() {
+            let chunks = source.audio_chunks.get_or_insert_default();
+            chunks.seconds = chunk_seconds.unwrap_or(chunks.seconds);
+            chunks.stride = chunk_stride.or(chunks.stride);
+            chunks.min_seconds = chunk_min_seconds.unwrap_or(chunks.min_seconds);
+            match chunk_tail {
+                Some(Tail::Keep) => chunks.tail = ChunkTail::Keep,
+                Some(Tail::Drop) => chunks.tail = ChunkTail::Drop,
+                None => {}
+            }
+        }
+    }
+
     /// Puts what was given in the place of what the options say.
     pub(crate) fn apply(&self, options: &mut IngestOptions) {
         options.format = self.format.clone().or(options.format.take());
@@ -95,6 +142,11 @@ impl SourceFlags {
         source.label_regex = self.label_regex.clone().or(source.label_regex.take());
         source.label_column = self.label_column.clone().or(source.label_column.take());
         source.path_column = self.path_column.clone().or(source.path_column.take());
+        source.start_column = self.start_column.clone().or(source.start_column.take());
+        source.end_column = self.end_column.clone().or(source.end_column.take());
+        source.duration_column = self.duration_column.clone().or(source.duration_column.take());
+        source.whole_files |= self.whole_files;
+        self.apply_chunks(source);
         if let Some(split) = &self.split {
             source.split.clone_from(split);
         }

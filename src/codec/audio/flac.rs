@@ -130,6 +130,18 @@ impl Codec for Flac {
         Ok(info)
     }
 
+    fn decode_checked<'s>(
+        &self,
+        bytes: &'s [u8],
+        limits: &Limits,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        let parsed = counted(bytes, limits)?;
+        let info = parsed.info;
+        let start = decode(bytes, &parsed, (0, info.count), true, &mut scratch.floats)?;
+        Ok(Decoded::Wave(Wave { data: &scratch.floats, channels: info.channels, rate: info.rate, start }))
+    }
+
     fn decode<'s>(
         &self,
         bytes: &'s [u8],

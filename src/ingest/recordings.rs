@@ -1,0 +1,197 @@
+//! Recordings that rows are parts of: each is read and decoded once for all its rows that follow one another.
+//!
+//! A recording is decoded whole, so that what becomes of a part hangs on nothing but the recording: not on the parts beside
+//! it, on threads, or on where a run goes on. Damage anywhere refuses all of its parts.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+
+use super::check::{Checker, Outcome};
+use crate::codec::{self, Check, Decoded, Limits, Scratch, Want};
+use crate::data::info::Kind;
+use crate::data::record::payload_hash;
+use crate::data::storage::Original;
+use crate::error::{Fault, Reason, Result};
+use crate::prepare;
+use crate::source::{self, Entry, EntryCell, Part};
+
+/// The recordings that the entries under way are parts of.
+#[derive(Debug, Default)]
+pub(super) struct Recordings {
+    held: HashMap<Arc<Path>, Result<Recording, Fault>>,
+}
+
+/// A recording that was read.
+#[derive(Debug)]
+struct Recording {
+    /// Of the file's bytes.
+    hash: u64,
+    /// None if every part of it was in the dataset already.
+    sound: Option<Result<Sound, Fault>>,
+}
+
+/// A recording that was decoded.
+#[derive(Debug)]
+struct Sound {
+    samples: Vec<f32>,
+    channels: u32,
+    rate: u32,
+}
+
+/// A recording that parts are wanted of.
+struct Wanted<'e> {
+    path: &'e Arc<Path>,
+    file_bytes: u64,
+    /// Bytes that it decodes to.
+    decoded: u64,
+    /// Whether a part of it is new.
+    is_new: bool,
+}
+
+/// The parts of recordings among an entry's cells, each with what its recording decodes to.
+fn parts(entry: &Entry) -> impl Iterator<Item = (&Arc<Path>, u64, u64)> {
+    entry.cells.iter().filter_map(|cell| match cell {
+        EntryCell::Excerpt { path, file_bytes, part: Part::Samples { of, channels, .. } } => {
+            Some((path, *file_bytes, of.saturating_mul(4 * u64::from(*channels))))
+        }
+        _ => None,
+    })
+}
+
+impl Recordings {
+    /// What becomes of entries that follow one another; as [`Checker::entry`] says, with the recordings that they are parts of.
+    ///
+    /// As many recordings are decoded at once as half the budget of the decoders holds; one that is larger is held alone. The
+    /// last one stays for the entries that come next.
+    pub(super) fn check(&mut self, checker: &Checker<'_>, entries: &[(Entry, u64)]) -> Vec<Result<Outcome>> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fitting(rest, checker.scratches.budget() / 2));
+            self.hold(checker, now);
+            let held = &*self;
+            outcomes.par_extend(now.par_iter().map(|(entry, _)| checker.entry(entry, held)));
+            rest = later;
+        }
+        outcomes
+    }
+
+    /// Reads, and decodes where needed, what these entries are parts of; what no entry is a part of is let go.
+    fn hold(&mut self, checker: &Checker<'_>, entries: &[(Entry, u64)]) {
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
+        for (entry, _) in entries {
+            for (path, file_bytes, decoded) in parts(entry) {
+                let is_new = !checker.base.has(&entry.id);
+                match wanted.iter_mut().rev().find(|w| *w.path == *path) {
+                    Some(known) => known.is_new |= is_new,
+                    None => wanted.push(Wanted { path, file_bytes, decoded, is_new }),
+                }
+            }
+        }
+        self.held.retain(|path, recording| {
+            let wanted = wanted.iter().find(|w| **w.path == **path);
+            wanted.is_some_and(|w| !w.is_new || !matches!(recording, Ok(Recording { sound: None, .. })))
+        });
+        checker.scratches.hold(wanted.iter().filter(|w| w.is_new).map(|w| w.decoded).fold(0, u64::saturating_add));
+        wanted.retain(|w| !self.held.contains_key(w.path));
+        self.held.par_extend(wanted.into_par_iter().map(|w| (Arc::clone(w.path), read(checker, &w))));
+    }
+
+    fn get(&self, path: &Path) -> Result<&Recording, Fault> {
+        let unread = || Err(Fault::new(Reason::Unreadable, "the recording was not read"));
+        self.held.get(path).map_or_else(unread, |held| held.as_ref().map_err(Clone::clone))
+    }
+
+    /// By what a part is known again: the length of its file, and a hash of the file's hash and the part's samples.
+    pub(super) fn original(&self, path: &Path, file_bytes: u64, part: &Part) -> Result<Original, Fault> {
+        let Part::Samples { range, .. } = part else { return Err(no_samples()) };
+        let hash = self.get(path)?.hash;
+        let hash = payload_hash([hash, range.start, range.end].map(u64::to_le_bytes).as_flattened());
+        Ok(Original { bytes: file_bytes, hash })
+    }
+
+    /// A part as a recording of its own.
+    pub(super) fn cut(&self, path: &Path, part: &Part, limits: &Limits) -> Result<Vec<u8>, Fault> {
+        let Part::Samples { range, of, channels } = part else { return Err(no_samples()) };
+        let Some(sound) = &self.get(path)?.sound else {
+            return Err(Fault::new(Reason::Unreadable, "the recording was not decoded"));
+        };
+        let Sound { samples, channels: found, rate } = sound.as_ref().map_err(Clone::clone)?;
+        let has = samples.len() as u64 / u64::from(*found).max(1);
+        if (has, *found) != (*of, *channels) {
+            let what = format!("{found} x {has} samples, and {channels} x {of} when it was listed");
+            return Err(Fault::new(Reason::Changed, format!("the recording has {what}")));
+        }
+        let places = [range.start, range.end].map(|at| usize::try_from(at.saturating_mul(u64::from(*found))));
+        let [Ok(start), Ok(end)] = places else { return Err(no_samples()) };
+        let part = samples.get(start..end).ok_or_else(no_samples)?;
+        prepare::excerpt(part, *found, *rate, limits)
+    }
+}
+
+fn no_samples() -> Fault {
+    Fault::new(Reason::BadRange, "the part is none of its recording's samples")
+}
+
+/// How many entries from the first on are parts of recordings that decode to so many bytes together: those of one recording
+/// at least.
+fn fitting(entries: &[(Entry, u64)], budget: u64) -> usize {
+    let (mut sum, mut seen): (u64, Vec<&Arc<Path>>) = (0, Vec::new());
+    for (at, (entry, _)) in entries.iter().enumerate() {
+        let alone = seen.is_empty();
+        for (path, _, decoded) in parts(entry) {
+            if !seen.iter().rev().any(|known| *known == path) {
+                sum = sum.saturating_add(decoded);
+                seen.push(path);
+            }
+        }
+        if sum > budget && !alone {
+            return at;
+        }
+    }
+    entries.len()
+}
+
+fn read(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Result<Recording, Fault> {
+    let Wanted { path, file_bytes, .. } = *wanted;
+    Limits::check("payload bytes", file_bytes, checker.limits.payload_bytes)?;
+    let bytes = source::read_range(path, 0, file_bytes, file_bytes)?;
+    let sound = wanted.is_new.then(|| decode(checker, &bytes));
+    Ok(Recording { hash: payload_hash(&bytes), sound })
+}
+
+fn decode(checker: &Checker<'_>, bytes: &[u8]) -> Result<Sound, Fault> {
+    let limits = checker.limits.cut();
+    let codec = codec::sniff(bytes, Kind::Audio)?;
+    checker.decodes.fetch_add(1, Ordering::Relaxed);
+    // What a reader keeps of the payload; the samples are held, and counted, by who holds the recording.
+    let mut loan = checker.scratches.lend(2 * bytes.len() as u64 + (1 << 20));
+    let decoded = codec::guarded(codec.name(), || {
+        let decoded = match checker.check {
+            Check::Decode => codec.decode_checked(bytes, &limits, &mut loan.scratch)?,
+            Check::Header | Check::Entropy => codec.decode(bytes, Want::Whole, &limits, &mut loan.scratch)?,
+        };
+        match decoded {
+            Decoded::Wave(wave) => Ok((wave.channels, wave.rate, wave.data.as_ptr(), wave.data.len())),
+            _ => Err(Fault::new(Reason::WrongMedia, "the payload holds no samples")),
+        }
+    });
+    if matches!(&decoded, Err(fault) if fault.reason == Reason::DecoderPanic) {
+        loan.scratch = Scratch::default();
+    }
+    let (channels, rate, data, length) = decoded?;
+    // The buffer itself, as a copy would need the memory twice.
+    let mut samples = std::mem::take(&mut loan.scratch.floats);
+    if (samples.as_ptr(), samples.len()) != (data, length) {
+        return Err(Fault::new(
+            Reason::Unsupported,
+            format!("{} decodes to other memory than the scratch's", codec.name()),
+        ));
+    }
+    samples.shrink_to_fit();
+    Ok(Sound { samples, channels, rate })
+}
