@@ -7,8 +7,9 @@ use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::ingest::InvalidUtf8;
 use feedstock::plan::{Order, Tail};
+use feedstock::prepare::AudioCodec;
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
-use feedstock::source::{SplitDirs, TextUnit};
+use feedstock::source::{ChunkTail, SplitDirs, TextUnit};
 use serde_json::{Value, json};
 
 fn schema(name: &str) -> Value {
@@ -129,6 +130,10 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
 fn the_config_schema_is_what_an_ingest_takes() {
     let mut options = feedstock::ingest::IngestOptions::default();
     options.source.text_window = Some(feedstock::source::TextWindow::default());
+    options.source.audio_chunks = Some(feedstock::source::AudioChunks::default());
+    let source = &mut options.source;
+    [source.start_column, source.end_column, source.duration_column] = ["a", "b", "c"].map(|name| Some(name.into()));
+    source.whole_files = true;
     let value = json!(options);
     assert!(hold(&value, &schema("config"), "config") >= 3);
     complete(&value, &schema("config"), "config");
@@ -138,13 +143,14 @@ fn the_config_schema_is_what_an_ingest_takes() {
         ("max_errors", json!(["10|1%", 25])),
         ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File, TextUnit::Window])),
         ("invalid_utf8", json!([InvalidUtf8::Refuse, InvalidUtf8::Replace])),
+        ("/source/audio_chunks/tail", json!([ChunkTail::Keep, ChunkTail::Drop])),
+        ("/prepare/audio/codec", json!([AudioCodec::Flac, AudioCodec::Wav, AudioCodec::Lossless, null])),
         ("/source/split_dirs", json!([SplitDirs::Auto, SplitDirs::Yes, SplitDirs::No])),
         ("/source/kind", json!([Kind::Image, Kind::Audio, Kind::Video, Kind::Text, null])),
     ] {
-        let schema = match at.strip_prefix("/source/") {
-            Some(name) => &properties["source"]["properties"][name],
-            None => &properties[at],
-        };
+        // A path of properties below each other, as in a pointer.
+        let path = at.strip_prefix('/').map_or_else(|| at.to_owned(), |path| path.replace('/', "/properties/"));
+        let schema = properties.pointer(&format!("/{path}")).unwrap_or_else(|| panic!("{at}"));
         for value in values.as_array().unwrap() {
             hold(value, schema, at);
         }

@@ -71,9 +71,10 @@ impl Storage {
 /// The source's payload that a stored one was made of: by it a later ingest knows the row again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Original {
-    /// Its bytes.
+    /// Its bytes; of a part of a recording, those of the recording's file.
     pub bytes: u64,
-    /// Its [`super::record::payload_hash`].
+    /// Its [`super::record::payload_hash`]; of a part of a recording, that of three little-endian u64: the hash of the file, and
+    /// the part's first sample and the one behind its last.
     pub hash: u64,
 }
 

@@ -150,6 +150,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_leaves_the_rest_and_one_at_a_time_at_the_least() {
+        let scratches = Scratches::new(100);
+        let fits = |needs| scratches.fits(&scratches.lock(), needs);
+        scratches.hold(60);
+        let first = scratches.lend(30);
+        assert_eq!([10, 11, 1_000].map(fits), [true, false, false]);
+        drop(first);
+        scratches.hold(1_000);
+        let alone = scratches.lend(50);
+        assert_eq!([0, 1, 1_000].map(fits), [true, false, false]);
+        drop(alone);
+        assert!(fits(1_000));
+        scratches.hold(0);
+        let _all = scratches.lend(90);
+        assert_eq!([10, 11].map(fits), [true, false]);
+    }
+
+    #[test]
     fn who_waits_is_woken() {
         let (scratches, order) = (Scratches::new(100), Mutex::new(Vec::new()));
         let (first, second) = (scratches.lend(60), scratches.lend(40));

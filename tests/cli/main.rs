@@ -7,6 +7,7 @@ mod common;
 mod run;
 
 mod append;
+mod excerpts;
 mod ingest;
 mod interrupt;
 mod load;
