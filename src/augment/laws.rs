@@ -567,7 +567,7 @@ fn what_draws_says_so() {
     let mut random = Vec::new();
     for entry in ops().iter() {
         let (info, _) = setting(entry.name);
-        let op = build(entry.name, entry.example);
+        let op = build(entry.name, &example(entry));
         let first = op.draw(&info, Key::new(0));
         let differs = (1..200).any(|key| op.draw(&info, Key::new(key)) != first);
         assert!(!differs || op.is_random(), "{} draws from its key and does not say so", entry.name);
