@@ -454,13 +454,9 @@ fn feature(format: Format) -> &'static str {
         Format::Exr => "exr",
         Format::Avif => "avif",
         Format::AnimatedGif | Format::AnimatedWebp | Format::Apng => "image",
-        Format::Avi
-        | Format::MpegTs
-        | Format::MpegPs
-        | Format::Flv
-        | Format::Asf
-        | Format::Ogv
-        | Format::Mxf => "ffmpeg",
+        Format::Avi | Format::MpegTs | Format::MpegPs | Format::Flv | Format::Asf | Format::Ogv | Format::Mxf => {
+            "ffmpeg"
+        }
         _ => format.kind().name(),
     }
 }
