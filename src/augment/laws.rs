@@ -438,10 +438,10 @@ fn padding_of_memory_is_all_that_it_changes() {
         let fake = Fake { info, margin: 1 };
         let (drawn, key) = (padded.draw(&info, Key::new(seed)), Key::new(seed));
         let (output, extents) = (padded.output().unwrap(), padded.extents(&drawn));
-        let shape = output.padded(&[extents.clone()]);
+        let shape = output.padded(std::slice::from_ref(&extents));
         let free = output.shape.iter().zip(&extents).zip(&shape).enumerate();
         for (axis, ((extent, own), padded)) in free {
-            let frames = kind == Kind::Video && axis == 0 || kind == Kind::Audio && axis == 0;
+            let frames = axis == 0 && matches!(kind, Kind::Video | Kind::Audio);
             let fixed = frames || matches!(extent, Extent::Fixed(_));
             let expected = if fixed { *own } else { own.next_multiple_of(multiple as usize) };
             assert_eq!(*padded, expected, "axis {axis} of {list:?}");

@@ -195,12 +195,12 @@ fn operating_points(bits: &mut Bits<'_>) -> Result<(), Fault> {
         if bits.take(5)? > 7 {
             bits.flag()?;
         }
-        if let Some(delay_bits) = delay_bits {
-            if bits.flag()? {
-                bits.take(delay_bits)?;
-                bits.take(delay_bits)?;
-                bits.flag()?;
-            }
+        if let Some(delay_bits) = delay_bits
+            && bits.flag()?
+        {
+            bits.take(delay_bits)?;
+            bits.take(delay_bits)?;
+            bits.flag()?;
         }
         if display_delays && bits.flag()? {
             bits.take(4)?;
