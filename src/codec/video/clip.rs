@@ -79,10 +79,10 @@ impl<'a> Clip<'a> {
             let right = session.as_ref().is_some_and(|s| s.right_for(sample));
             let floor = session.as_ref().filter(|_| right).map_or(0, |s| s.next);
             let start = self.start(sample, floor)?;
-            if !right || start.is_some_and(|start| start != floor) {
-                if let Some(mut before) = session.take() {
-                    before.decoder.drain(&mut emit)?;
-                }
+            if (!right || start.is_some_and(|start| start != floor))
+                && let Some(mut before) = session.take()
+            {
+                before.decoder.drain(&mut emit)?;
             }
             let mut now = match session.take() {
                 Some(going) => going,
