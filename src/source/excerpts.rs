@@ -57,6 +57,7 @@ impl Listing {
         }
         let (mut facts, mut rowless) = (Facts::new(), 0u64);
         for from in (0..self.entries.len()).step_by(AT_ONCE) {
+            watch(from as u64)?;
             let to = self.entries.len().min(from + AT_ONCE);
             let entries: Vec<Entry> = (from..to).map(|at| self.entries.get(at)).collect::<Result<_>>()?;
             facts = pool.install(|| look(&entries, chunked.map(|(column, _)| column), facts, limits));

@@ -27,7 +27,7 @@ pub const ENTRY: SourceEntry = SourceEntry {
 };
 
 /// Columns that hold the path, unless told.
-const PATHS: &[&str] = &["file_name", "path", "file", "image", "audio", "video"];
+const PATHS: &[&str] = &["file_name", "path", "file", "image", "audio", "video", "audio_filepath"];
 /// Columns that hold the class, unless told.
 const LABELS: &[&str] = &["label", "class", "category"];
 /// The column that holds the split.

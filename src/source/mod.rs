@@ -81,7 +81,8 @@ pub struct SourceOptions {
     pub label_regex: Option<String>,
     /// The manifest column that holds the class (`label`, `class` or `category` unless told).
     pub label_column: Option<String>,
-    /// The manifest column that holds the relative path (`file_name`, `path`, `file`, `image`, `audio` or `video` unless told).
+    /// The manifest column that holds the relative path (`file_name`, `path`, `file`, `image`, `audio`, `video`
+    /// or NeMo's `audio_filepath` unless told).
     pub path_column: Option<String>,
     /// The manifest column that holds where in its recording a row begins, in seconds (`start` or `offset` unless told).
     // What was not asked for is left out, so that journals begun before these fields came keep their names.
