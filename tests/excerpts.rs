@@ -154,7 +154,7 @@ fn labels_and_splits_are_the_recordings() {
     let stored = dataset.schema().columns[0].stored.clone().unwrap();
     let expected = serde_json::json!({
         "of": "audio", "codec": "lossless",
-        "excerpts": {"chunks": {"seconds": 0.1, "stride": null, "tail": "keep", "min_seconds": 0.0}},
+        "excerpts": {"chunks": {"seconds": 0.1, "stride": 0.1, "tail": "keep", "min_seconds": 0.0}},
     });
     assert_eq!(serde_json::Value::Object(stored.parameters), expected);
     assert_eq!(stored.made_by, ["excerpt 1", "lossless 1 (flac 1, wav 1)"]);
@@ -223,7 +223,8 @@ fn a_second_ingest_adds_nothing_and_decodes_nothing() {
     let target = dir.path().join("d");
     let (first, _) = take(source.path(), &target, &options(Some(every(0.1)))).unwrap();
     // What the dataset is made of need not be said again.
-    for again in [options(Some(every(0.1))), options(None)] {
+    let said = AudioChunks { stride: Some(0.1), ..every(0.1) };
+    for again in [options(Some(every(0.1))), options(Some(said)), options(None)] {
         let (summary, decodes) = take(source.path(), &target, &again).unwrap();
         assert_eq!((summary.rows, summary.skipped, summary.version, decodes), (0, first.rows, 1, 0));
     }

@@ -91,6 +91,12 @@ impl AudioChunks {
         Ok(())
     }
 
+    /// The same with the stride said: who says it and who does not ask for one thing.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        AudioChunks { stride: Some(self.stride.unwrap_or(self.seconds)), ..self }
+    }
+
     /// The chunks of so many samples a channel at a rate, in order. Chunk `k` begins at `k` strides.
     pub fn ranges(&self, rate: u32, count: u64) -> impl Iterator<Item = Range<u64>> + use<> {
         let length = place(self.seconds, rate).max(1);

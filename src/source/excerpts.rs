@@ -89,7 +89,7 @@ impl Listing {
             lister.note(format!("{rowless} recordings are shorter than a chunk and were dropped with their tails"));
         }
         let listing = lister.finish(self.schema)?;
-        Ok(Listing { excerpts: chunks.map(|c| Excerpts::Chunks(*c)).or(self.excerpts), ..listing })
+        Ok(Listing { excerpts: chunks.map(|c| Excerpts::Chunks(c.settled())).or(self.excerpts), ..listing })
     }
 }
 
