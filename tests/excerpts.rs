@@ -439,6 +439,25 @@ fn damage_refuses_every_part_and_a_damaged_header_the_recording() {
 }
 
 #[test]
+fn a_part_has_the_limit_of_samples_and_all_of_it_that_of_decoded_bytes() {
+    let source = folder(&[("x/a.wav", "digits/0_ada_0.wav")]);
+    let count = decoded(&fs::read(fixture("digits/0_ada_0.wav")).unwrap()).0.len() as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let take = |name: &str, samples: u64, decoded_bytes: u64| {
+        let mut options = options(Some(every(0.1)));
+        (options.limits.samples, options.limits.decoded_bytes) = (samples, decoded_bytes);
+        let done = take(source.path(), &dir.path().join(name), &options);
+        done.map(|(summary, _)| summary.rows).map_err(|e| e.to_string())
+    };
+    let all = count.div_ceil(800);
+    assert!(count > 2000 && count % 800 != 0);
+    assert_eq!(take("enough", 800, count * 4), Ok(all));
+    // The tail has fewer.
+    assert_eq!(take("parts", 799, count * 4), Ok(1));
+    assert!(take("whole", 800, count * 4 - 4).is_err());
+}
+
+#[test]
 fn a_run_that_was_stopped_goes_on_to_the_same_shards() {
     let (source, dir) = (digits(), tempfile::tempdir().unwrap());
     fs::write(source.path().join("train/ada/long.wav"), long()).unwrap();

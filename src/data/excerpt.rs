@@ -134,7 +134,8 @@ pub fn between(start: f64, end: f64, rate: u32, count: u64) -> Result<Range<u64>
     }
     let length = count as f64 / f64::from(rate.max(1));
     if end - length >= TOLERANCE {
-        return Err(bad(format!("ends behind the recording, which has {length} s")));
+        let way = "if the files are cut already, take them whole (--whole-files)";
+        return Err(bad(format!("ends behind the recording, which has {length} s: {way}")));
     }
     let range = place(start, rate).min(count)..place(end, rate).min(count);
     if range.is_empty() { Err(bad(format!("holds no sample at {rate} Hz"))) } else { Ok(range) }

@@ -142,14 +142,15 @@ fn no_samples() -> Fault {
 fn fitting(entries: &[(Entry, u64)], budget: u64) -> usize {
     let (mut sum, mut seen): (u64, Vec<&Arc<Path>>) = (0, Vec::new());
     for (at, (entry, _)) in entries.iter().enumerate() {
-        let alone = seen.is_empty();
+        let before = seen.len();
         for (path, _, decoded) in parts(entry) {
             if !seen.iter().rev().any(|known| *known == path) {
                 sum = sum.saturating_add(decoded);
                 seen.push(path);
             }
         }
-        if sum > budget && !alone {
+        // A further row of a recording that is larger than all of it goes with the rows before.
+        if sum > budget && before > 0 && seen.len() > before {
             return at;
         }
     }
@@ -194,4 +195,27 @@ fn decode(checker: &Checker<'_>, bytes: &[u8]) -> Result<Sound, Fault> {
     }
     samples.shrink_to_fit();
     Ok(Sound { samples, channels, rate })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of a recording that decodes to so many bytes.
+    fn row(path: &str, decoded: u64) -> (Entry, u64) {
+        let part = Part::Samples { range: 0..1, of: decoded / 4, channels: 1 };
+        let cell = EntryCell::Excerpt { path: Path::new(path).into(), file_bytes: 1, part };
+        let (id, split) = (path.to_owned(), "train".to_owned());
+        (Entry { origin: id.clone(), id, split, cells: vec![cell, EntryCell::NULL], line: None }, 0)
+    }
+
+    #[test]
+    fn rows_go_together_as_long_as_their_recordings_fit() {
+        let whole = (Entry { cells: vec![EntryCell::NULL], ..row("x", 0).0 }, 0);
+        let rows = [row("a", 40), row("a", 40), row("b", 40), whole.clone(), row("c", 40), row("a", 40), row("d", 400)];
+        let fits = |from: usize, budget| fitting(&rows[from..], budget);
+        assert_eq!([80, 119, 120, 520, 519].map(|budget| fits(0, budget)), [4, 4, 6, 7, 6]);
+        assert_eq!([fits(0, 0), fits(2, 0), fits(6, 0)], [2, 2, 1], "one recording at the least");
+        assert_eq!(fitting(&[whole.clone(), whole], 0), 2);
+    }
 }
