@@ -450,7 +450,7 @@ fn a_part_has_the_limit_of_samples_and_all_of_it_that_of_decoded_bytes() {
         done.map(|(summary, _)| summary.rows).map_err(|e| e.to_string())
     };
     let all = count.div_ceil(800);
-    assert!(count > 2000 && count % 800 != 0);
+    assert!(count > 2000 && !count.is_multiple_of(800));
     assert_eq!(take("enough", 800, count * 4), Ok(all));
     // The tail has fewer.
     assert_eq!(take("parts", 799, count * 4), Ok(1));
