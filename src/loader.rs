@@ -93,7 +93,7 @@ pub enum OutColumn {
 #[derive(Debug, Clone)]
 pub enum Work {
     /// Decode and run the chain.
-    Chain(Chain),
+    Chain(Box<Chain>),
     /// Deliver the encoded bytes.
     Bytes,
 }

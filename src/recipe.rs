@@ -203,7 +203,7 @@ impl Recipe {
         let work = if recipe.raw {
             Work::Bytes
         } else {
-            Work::Chain(Chain::stored(feature, self.ops(&name, recipe, registry)?, self.fuse)?)
+            Work::Chain(Box::new(Chain::stored(feature, self.ops(&name, recipe, registry)?, self.fuse)?))
         };
         Ok(OutColumn::Media { name, index, work })
     }

@@ -438,10 +438,10 @@ fn padding_of_memory_is_all_that_it_changes() {
         let fake = Fake { info, margin: 1 };
         let (drawn, key) = (padded.draw(&info, Key::new(seed)), Key::new(seed));
         let (output, extents) = (padded.output().unwrap(), padded.extents(&drawn));
-        let shape = output.padded(&[extents.clone()]);
+        let shape = output.padded(std::slice::from_ref(&extents));
         let free = output.shape.iter().zip(&extents).zip(&shape).enumerate();
         for (axis, ((extent, own), padded)) in free {
-            let frames = kind == Kind::Video && axis == 0 || kind == Kind::Audio && axis == 0;
+            let frames = axis == 0 && matches!(kind, Kind::Video | Kind::Audio);
             let fixed = frames || matches!(extent, Extent::Fixed(_));
             let expected = if fixed { *own } else { own.next_multiple_of(multiple as usize) };
             assert_eq!(*padded, expected, "axis {axis} of {list:?}");
@@ -567,7 +567,7 @@ fn what_draws_says_so() {
     let mut random = Vec::new();
     for entry in ops().iter() {
         let (info, _) = setting(entry.name);
-        let op = build(entry.name, entry.example);
+        let op = build(entry.name, &example(entry));
         let first = op.draw(&info, Key::new(0));
         let differs = (1..200).any(|key| op.draw(&info, Key::new(key)) != first);
         assert!(!differs || op.is_random(), "{} draws from its key and does not say so", entry.name);

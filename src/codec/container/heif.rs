@@ -38,6 +38,9 @@ pub(in crate::codec) fn sniff(bytes: &[u8]) -> bool {
 const MOST_ITEMS: u64 = 4096;
 const MOST_PROPERTIES: usize = 64;
 
+/// Version, flags and data of a full box.
+type Full<'b> = (u8, u32, &'b [u8]);
+
 /// A number of `size` bytes at a place, which moves on; 0 for no bytes.
 fn take(data: &mut &[u8], size: usize) -> Result<u64, Fault> {
     let (number, rest) = data.split_at_checked(size).ok_or_else(|| corrupt("a table of items ends early"))?;
@@ -83,12 +86,12 @@ impl<'b> Items<'b> {
     }
 
     /// The content of a full box of the meta box: version, flags and data.
-    fn table(&self, path: &[&[u8; 4]]) -> Result<Option<(u8, u32, &'b [u8])>, Fault> {
+    fn table(&self, path: &[&[u8; 4]]) -> Result<Option<Full<'b>>, Fault> {
         let Some(body) = find(self.bytes, &self.meta, path) else { return Ok(None) };
         full(self.bytes, &body).map(Some)
     }
 
-    fn need(&self, kind: &[u8; 4]) -> Result<(u8, u32, &'b [u8]), Fault> {
+    fn need(&self, kind: &[u8; 4]) -> Result<Full<'b>, Fault> {
         let name = || corrupt(format!("there is no box {}", String::from_utf8_lossy(kind)));
         self.table(&[kind])?.ok_or_else(name)
     }

@@ -47,6 +47,9 @@ pub const PNG: Animation = Animation {
     facts: |bytes, info| metadata::shown(info, metadata::png(bytes), None),
 };
 
+/// Begins to compose a file's frames.
+type Open = for<'b> fn(&'b [u8], &Limits) -> Result<Box<dyn Frames + 'b>, Fault>;
+
 /// A format of animations; the codec of [`GIF`], [`WEBP`] and [`PNG`].
 ///
 /// [`Codec::decode`] takes [`Want::Video`] (a frame for each time) or anything else (all frames), and gives
@@ -56,7 +59,7 @@ pub struct Animation {
     format: Format,
     sniff: fn(&[u8]) -> bool,
     timeline: fn(&[u8], &Limits) -> Result<Timeline, Fault>,
-    frames: for<'b> fn(&'b [u8], &Limits) -> Result<Box<dyn Frames + 'b>, Fault>,
+    frames: Open,
     /// Adds what the format says beside the frames.
     facts: fn(&[u8], Info) -> Info,
 }

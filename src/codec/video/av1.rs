@@ -195,12 +195,12 @@ fn operating_points(bits: &mut Bits<'_>) -> Result<(), Fault> {
         if bits.take(5)? > 7 {
             bits.flag()?;
         }
-        if let Some(delay_bits) = delay_bits {
-            if bits.flag()? {
-                bits.take(delay_bits)?;
-                bits.take(delay_bits)?;
-                bits.flag()?;
-            }
+        if let Some(delay_bits) = delay_bits
+            && bits.flag()?
+        {
+            bits.take(delay_bits)?;
+            bits.take(delay_bits)?;
+            bits.flag()?;
         }
         if display_delays && bits.flag()? {
             bits.take(4)?;
@@ -374,7 +374,7 @@ impl Decoder for Running {
                 return emit(at, Planes::Bytes([0, 1, 2].map(|n| Plane { samples: bytes(n).0, stride: bytes(n).1 })));
             }
             let mut words = [Plane { samples: &[][..], stride: 0 }; 3];
-            for (n, plane) in words.iter_mut().enumerate() {
+            for (n, plane) in words.iter_mut().enumerate().take(count) {
                 let (bytes, stride) = bytes(n);
                 let samples = bytemuck::try_cast_slice(bytes).map_err(|error| corrupt(format!("planes: {error}")))?;
                 *plane = Plane { samples, stride: stride / 2 };

@@ -156,7 +156,7 @@ impl Surface {
         // The nearer sample, and the farther one on the other side, which at an edge is the same.
         let near = |at: usize, shift: u32, count: usize| match shift {
             0 => (at, at),
-            _ if at % 2 == 0 => (at / 2, (at / 2).saturating_sub(1)),
+            _ if at.is_multiple_of(2) => (at / 2, (at / 2).saturating_sub(1)),
             _ => (at / 2, (at / 2 + 1).min(count - 1)),
         };
         let (y0, y1) = near(y, y_shift, down);

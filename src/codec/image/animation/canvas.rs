@@ -123,9 +123,9 @@ fn over(from: [u8; 4], below: [u8; 4]) -> [u8; 4] {
 /// The same as libwebp has it: factors rounded down.
 fn webp_over(from: [u8; 4], below: [u8; 4]) -> [u8; 4] {
     let above = u32::from(from[3]);
-    let rest = u32::from(below[3]) * (256 - above) >> 8;
+    let rest = (u32::from(below[3]) * (256 - above)) >> 8;
     let scale = (1 << 24) / (above + rest);
-    let mix = |c: usize| ((u32::from(from[c]) * above + u32::from(below[c]) * rest) * scale >> 24) as u8;
+    let mix = |c: usize| (((u32::from(from[c]) * above + u32::from(below[c]) * rest) * scale) >> 24) as u8;
     [mix(0), mix(1), mix(2), (above + rest) as u8]
 }
 

@@ -25,7 +25,7 @@ fn fault(error: DecodingError) -> Fault {
     }
 }
 
-fn open<'b>(bytes: &'b [u8], skip: bool) -> Result<Decoder<Cursor<&'b [u8]>>, Fault> {
+fn open(bytes: &[u8], skip: bool) -> Result<Decoder<Cursor<&[u8]>>, Fault> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::RGBA);
     // Of extensions; pixels go into memory of ours.

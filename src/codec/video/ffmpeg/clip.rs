@@ -146,8 +146,9 @@ impl Clip {
     /// The last packet from which a packet's frame can be decoded.
     pub(super) fn start(&self, target: usize) -> usize {
         let samples = &self.packets.samples;
-        let begins =
-            |at: usize| samples[at].key && samples[at].pts <= samples[target].pts && self.may_begin(samples[at].packet.data());
+        let begins = |at: usize| {
+            samples[at].key && samples[at].pts <= samples[target].pts && self.may_begin(samples[at].packet.data())
+        };
         let first = self.first.min(target);
         if self.packets.changes { first } else { (first + 1..=target).rev().find(|&at| begins(at)).unwrap_or(first) }
     }
@@ -172,7 +173,8 @@ fn may_begin(record: &[u8], data: &[u8]) -> bool {
         [1, _, _, _, lengths, ..] => nals(data, usize::from(lengths & 3) + 1).flatten().any(begins),
         // Annex B: units behind start codes.
         _ => {
-            let behind = data.windows(3).enumerate().filter(|(_, code)| *code == [0, 0, 1]).map(|(at, _)| &data[at + 3..]);
+            let behind =
+                data.windows(3).enumerate().filter(|(_, code)| *code == [0, 0, 1]).map(|(at, _)| &data[at + 3..]);
             behind.take(64).any(begins)
         }
     }

@@ -56,10 +56,8 @@ impl Converter {
             (_, (0, 0)) => Some(Chroma::Full),
             _ => None,
         });
-        if let Some((chroma, (_, depth, _), planes)) = chroma
-            .zip(layout.planar)
-            .zip(frame.planes())
-            .map(|((chroma, planar), planes)| (chroma, planar, planes))
+        if let Some((chroma, (_, depth, _), planes)) =
+            chroma.zip(layout.planar).zip(frame.planes()).map(|((chroma, planar), planes)| (chroma, planar, planes))
         {
             (picture.chroma, picture.depth) = (chroma, depth);
             let matrix = Matrix::of(&picture, colour)?;

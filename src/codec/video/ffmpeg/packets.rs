@@ -139,7 +139,10 @@ impl Packets {
 
     /// Whether the coding has a place where the range of its samples is stated.
     pub(super) fn says_range(&self) -> bool {
-        is(self.stream.parameters.coding(), &[Id::AV_CODEC_ID_H264, Id::AV_CODEC_ID_HEVC, Id::AV_CODEC_ID_AV1, Id::AV_CODEC_ID_VP9])
+        is(
+            self.stream.parameters.coding(),
+            &[Id::AV_CODEC_ID_H264, Id::AV_CODEC_ID_HEVC, Id::AV_CODEC_ID_AV1, Id::AV_CODEC_ID_VP9],
+        )
     }
 
     /// From the first frame's beginning to the last one's end, in microseconds.

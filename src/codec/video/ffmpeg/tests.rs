@@ -65,8 +65,7 @@ fn frames_are_those_of_ffmpeg() {
         let base: Vec<u64> = facts["time_base"].as_str().unwrap().split('/').map(|n| n.parse().unwrap()).collect();
         let ticks: Vec<i64> = facts["ticks"].as_array().unwrap().iter().map(|t| t.as_i64().unwrap()).collect();
         let zero = if own.from_first { ticks[0] } else { 0 };
-        let expected: Vec<i64> =
-            ticks.iter().map(|t| microseconds(t - zero, (base[0], base[1])).unwrap()).collect();
+        let expected: Vec<i64> = ticks.iter().map(|t| microseconds(t - zero, (base[0], base[1])).unwrap()).collect();
         let mut scratch = Scratch::default();
         let limits = Limits::default();
         let info = codec(&bytes).probe(&bytes, &limits).unwrap_or_else(|fault| panic!("{name}: {fault}"));
@@ -241,7 +240,11 @@ fn muxed_sweep() {
     let run = |program: &str, args: &str, file: &Path| {
         let mut command = std::process::Command::new(program);
         for arg in args.split(' ') {
-            if arg == "FILE" { command.arg(file) } else { command.arg(arg) };
+            if arg == "FILE" {
+                command.arg(file)
+            } else {
+                command.arg(arg)
+            };
         }
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     };
@@ -276,11 +279,8 @@ fn muxed_sweep() {
         let same_times = times.len() == theirs.len() && times.iter().zip(&theirs).all(|(a, b)| a.abs_diff(*b) <= 1);
         let arguments = "-v error -noautorotate -flags unaligned+bitexact -threads 1 -i FILE -map 0:v:0 -fps_mode passthrough -f framemd5 -c:v rawvideo -";
         let listed = run("ffmpeg", arguments, &path);
-        let theirs_md5: Vec<&str> = listed
-            .lines()
-            .filter(|l| !l.starts_with('#'))
-            .map(|l| l.rsplit(',').next().unwrap().trim())
-            .collect();
+        let theirs_md5: Vec<&str> =
+            listed.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit(',').next().unwrap().trim()).collect();
         let same = planes.iter().zip(&theirs_md5).filter(|(a, b)| a == b).count();
         println!("{name}: {info:?}, times {same_times}, planes {same} of {} and {}", planes.len(), theirs_md5.len());
         if !same_times {
