@@ -228,6 +228,7 @@ impl Codec for Container {
         let size = guarded(self.name(), || match from_parts(table, source, want, limits, scratch) {
             // A form of a later build, or a coding that this one has only behind the decoders in Rust.
             Err(fault) if fault.reason == Reason::Unsupported => {
+                Limits::check("encoded bytes", source.bytes(), limits.payload_bytes)?;
                 self.or_behind(&parts::all(source)?, want, limits, scratch)
             }
             outcome => outcome,

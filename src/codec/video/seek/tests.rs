@@ -193,6 +193,9 @@ fn tables_of_others_are_not_taken() {
     let got = owned(codec.decode_parts(&table, &source, Want::Whole, &limits, &mut scratch)).unwrap();
     assert_eq!(got, owned(codec.decode(&bytes, Want::Whole, &limits, &mut scratch)).unwrap());
     assert_eq!(source.read(), bytes.len() as u64);
+    let tight = Limits { payload_bytes: bytes.len() as u64 - 1, ..limits };
+    let fault = codec.decode_parts(&table, &Noted::new(&bytes), Want::Whole, &tight, &mut scratch).unwrap_err();
+    assert_eq!(fault.reason, Reason::OverLimit);
     assert_eq!(
         codec.decode_parts(&[], &source, Want::Whole, &limits, &mut scratch).unwrap_err().reason,
         Reason::Corrupt
