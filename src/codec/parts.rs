@@ -162,12 +162,14 @@ fn joined(mut wanted: Vec<Range<u64>>, bytes: u64) -> Result<Vec<Range<u64>>, Fa
     }
     let all: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     if ranges.len() > 1 && all > bytes / 4 * 3 {
-        return Ok([0..bytes].to_vec());
+        ranges.clear();
+        ranges.push(0..bytes);
     }
     Ok(ranges)
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "ranges are what is meant")]
 pub(crate) mod tests {
     use std::cell::RefCell;
 

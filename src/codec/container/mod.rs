@@ -180,7 +180,7 @@ pub(super) struct Track {
 }
 
 /// The bytes of a sample, if the payload has them all.
-pub(super) fn data<'b>(payload: &'b [u8], (offset, size): (u64, u64), what: impl Display) -> Result<&'b [u8], Fault> {
+pub(super) fn data(payload: &[u8], (offset, size): (u64, u64), what: impl Display) -> Result<&[u8], Fault> {
     let range = usize::try_from(offset).ok().zip(offset.checked_add(size).and_then(|e| e.try_into().ok()));
     range.and_then(|(start, end): (usize, usize)| payload.get(start..end)).ok_or_else(|| {
         Fault::new(Reason::Truncated, format!("{what} lies beyond the end of the file ({} bytes)", payload.len()))
