@@ -1,7 +1,15 @@
-use super::super::tests::{Chance, clips, container, read};
+use super::super::tests::{self as video, Chance, container, read};
 use super::*;
 use crate::codec::parts::tests::Noted;
 use crate::codec::{Codec, Decoded, Scratch, Want};
+
+/// The clips of all codings, and one whose parameter sets change twice on the way.
+fn clips() -> Vec<(String, Vec<u8>, serde_json::Value)> {
+    let name = "clips_seek/changing_sets.mp4";
+    let mut clips = video::clips();
+    clips.push((name.to_owned(), read(name), serde_json::json!({"codec": "h264"})));
+    clips
+}
 
 /// What was decoded: frames, size, pixels, times.
 type Frames = (usize, (u32, u32), Vec<u8>, Vec<i64>);
@@ -112,6 +120,25 @@ fn a_frame_costs_its_own_group() {
     }
     println!("{inside} frames within, {fallen} with all of the payload");
     assert!(inside > 300 && fallen == 0, "{inside} frames within, {fallen} with all of the payload");
+}
+
+/// Where the parameter sets in force are neither the configuration's nor those of its group, what brought them is read, too.
+#[test]
+fn parameter_sets_that_changed_are_read() {
+    let (bytes, limits) = (read("clips_seek/changing_sets.mp4"), Limits::default());
+    let codec = container(&bytes);
+    let table = codec.seek_table(&bytes, &limits).unwrap();
+    // The second of the second second's two groups, and its sets stand in the first.
+    let want = Want::Video { times_us: &[1_700_000] };
+    let decoded =
+        |table: &[u8]| owned(codec.decode_parts(table, &Noted::new(&bytes), want, &limits, &mut Scratch::default()));
+    let right = owned(codec.decode(&bytes, want, &limits, &mut Scratch::default())).unwrap();
+    assert_eq!(decoded(&table).unwrap(), right);
+    let body = &table[1..table.len() - SUM];
+    let mut columns = postcard::from_bytes::<Columns>(body).unwrap();
+    assert_eq!(columns.changes, steps([0, 12, 24]));
+    columns.changes.clear();
+    assert!(decoded(&sealed(&columns).unwrap()) != Ok(right), "they are needed");
 }
 
 /// Whatever a table says, the answer is a fault or frames, and no more is read than there is. With the sum set right, so that what
