@@ -4,7 +4,7 @@
 //! padding that a file asks for are not done: a recipe says what is done.
 //!
 //! Two versions of the library are at work. The released one reads every file, knows offsets and trains, and its ids are the
-//! ones that count. The next one gives ids at many times its speed ([`fast`]), where it reads the file and agrees.
+//! ones that count. The next one gives ids at many times its speed (`fast`), where it reads the file and agrees.
 
 use std::path::{Path, PathBuf};
 

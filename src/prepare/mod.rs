@@ -6,7 +6,7 @@
 //! it. The same payload and options give the same bytes, on any number of threads; where they hang on the machine (float
 //! arithmetic of an FFT), the storage names the tier.
 //!
-//! A way of making payloads is a [`Maker`] in a file of its own, and a [`Way`] that describes it.
+//! A way of making payloads is a `Maker` in a file of its own, and a `Way` that describes it.
 
 use std::fmt::Debug;
 

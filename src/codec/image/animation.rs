@@ -1,7 +1,7 @@
 //! Animations as clips: GIF, WebP and APNG in a column of video, as RGB8 frames with presentation times.
 //!
 //! In a column of pictures the same files are their first frames. Frames are composed on the canvas as their formats say
-//! ([`canvas`]), and come as they are then; what nothing has painted is black, and alpha is dropped as it is of pictures.
+//! (`canvas`), and come as they are then; what nothing has painted is black, and alpha is dropped as it is of pictures.
 //!
 //! A frame is on display for its delay; one of 10 ms or less counts as 100 ms, as all browsers have it (and ffmpeg for GIF).
 //! Times begin at 0; how often it is repeated is not looked at.
