@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
-use crate::codec;
+use crate::codec::{self, Ranged};
 use crate::data::feature::Schema;
 use crate::data::index::{Index, Payload, Segment, hex};
 use crate::data::info::{Info, Kind};
@@ -50,13 +50,18 @@ impl ShardSet {
         ShardSet { files, kept: AtomicUsize::new(0), limit: descriptor_limit() / 2 }
     }
 
-    /// A fetch from a shard. Beyond half of the process's file descriptors a shard is opened for this fetch only.
-    fn fetch(&self, shard: usize, path: impl Fn() -> PathBuf, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
+    /// Reads from a shard. Beyond half of the process's file descriptors a shard is opened for this read only.
+    fn with(
+        &self,
+        shard: usize,
+        path: impl Fn() -> PathBuf,
+        read: &mut dyn FnMut(&ShardFile) -> Result<()>,
+    ) -> Result<()> {
         let Some(slot) = self.files.get(shard) else {
             return Err(Error::library("fetching a payload", format!("shard {shard} of {}", self.files.len())));
         };
         if let Some(file) = slot.get() {
-            return file.fetch(payload, out);
+            return read(file);
         }
         let file = ShardFile::open(path())?;
         let mut file = Some(file);
@@ -64,13 +69,43 @@ impl ShardSet {
             file = file.and_then(|file| slot.set(file).err());
         }
         match file {
-            None => self.fetch(shard, path, payload, out),
+            None => self.with(shard, path, read),
             Some(file) => {
                 // Not kept: another thread was first, or enough are.
                 self.kept.fetch_sub(1, Ordering::Relaxed);
-                file.fetch(payload, out)
+                read(&file)
             }
         }
+    }
+}
+
+/// A payload of a shard, read in parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Apart<'a> {
+    dataset: &'a Dataset,
+    set: &'a ShardSet,
+    shard: usize,
+    payload: Payload,
+}
+
+impl Ranged for Apart<'_> {
+    fn bytes(&self) -> u64 {
+        self.payload.length
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        let path = || self.dataset.root.join(&self.dataset.shards[self.shard].path);
+        let read = self.set.with(self.shard, path, &mut |file| file.fetch_part(&self.payload, offset, out));
+        read.map_err(|error| unread(error).unwrap_or_else(|other| Fault::new(Reason::Unreadable, other)))
+    }
+}
+
+/// What keeps a payload from being read, as a fault of the payload; other errors stay what they are.
+fn unread(error: Error) -> Result<Fault, Error> {
+    match error {
+        Error::Io { action, source, .. } => Ok(Fault::new(Reason::Unreadable, format!("cannot {action}: {source}"))),
+        Error::Damaged { what, .. } => Ok(Fault::new(Reason::Truncated, what)),
+        other => Err(other),
     }
 }
 
@@ -269,20 +304,27 @@ impl Dataset {
         let answer = match &self.backing {
             Backing::Shards(set) => {
                 let shard = self.bases[segment] + entry.shard();
-                set.fetch(shard, || self.root.join(&self.shards[shard].path), &payload, out)
+                set.with(shard, || self.root.join(&self.shards[shard].path), &mut |file| file.fetch(&payload, out))
             }
             Backing::Files { paths } => fetch_file(&paths[row as usize], &payload, out),
             Backing::Custom(custom) => custom.fetch(row, column, &payload, out),
         };
-        let fault = match answer {
-            Ok(()) => return Ok(Some(payload)),
-            Err(Error::Io { action, source, .. }) => {
-                Fault::new(Reason::Unreadable, format!("cannot {action}: {source}"))
-            }
-            Err(Error::Damaged { what, .. }) => Fault::new(Reason::Truncated, what),
-            Err(other) => return Err(other),
-        };
-        Err(fault.at(self.origin(row, column)))
+        match answer.map_err(unread) {
+            Ok(()) => Ok(Some(payload)),
+            Err(Ok(fault)) => Err(fault.at(self.origin(row, column))),
+            Err(Err(other)) => Err(other),
+        }
+    }
+
+    /// A payload that is to be read in parts, with its seek table; `None` if it has no table.
+    pub fn apart(&self, row: u64, column: usize) -> Option<(&[u8], Apart<'_>)> {
+        let Backing::Shards(set) = &self.backing else { return None };
+        if row >= self.rows() || column >= self.schema.columns.len() {
+            return None;
+        }
+        let (segment, entry) = self.index.locate(row);
+        let (table, payload) = entry.table(column).zip(entry.payload(column))?;
+        Some((table, Apart { dataset: self, set, shard: self.bases[segment] + entry.shard(), payload }))
     }
 
     /// As [`Dataset::fetch`], and compares the payload's hash.

@@ -359,7 +359,7 @@ fn sum(dataset: &Dataset, row: u64, column: usize, tools: &mut (Scratch, Vec<u8>
     };
     let decoded = codec::by_format(payload.info.format).and_then(|codec| {
         codec::guarded(codec.name(), || {
-            Ok(match codec::decode_shown(codec, bytes, want, &payload.info, &Limits::default(), scratch)? {
+            Ok(match codec::decode_shown(codec, &*bytes, want, &payload.info, &Limits::default(), scratch)? {
                 Decoded::Pixels(pixels) => Some(of_pixels(pixels.data)),
                 Decoded::Wave(wave) => Some(of_samples(wave.data)),
                 Decoded::Text(_) | Decoded::Elements(_) => None,

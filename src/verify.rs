@@ -8,12 +8,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
+use crate::codec::{self, Limits};
 use crate::data::index::{IndexCell, Segment, hex};
 use crate::data::manifest::{SegmentRef, ShardRef};
 use crate::data::record::{payload_hash, row_key};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
-use crate::shard::{read_finished, reader};
+use crate::error::{Error, Reason, Result};
+use crate::shard::{FinishedShard, read_finished, reader};
 use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::commit::{self, Root};
 use crate::store::{Store, card};
@@ -34,7 +35,7 @@ pub struct Finding {
     /// What is wrong, in a sentence.
     pub what: String,
     /// A stable code: `root`, `parent`, `segment`, `shard-missing`, `shard-size`, `shard-digest`, `shard-content`,
-    /// `index`, `split-count`, `duplicate-key`, `payload`; among the notes `orphan`, `card`, `old-version`.
+    /// `index`, `split-count`, `duplicate-key`, `payload`, `table`; among the notes `orphan`, `card`, `old-version`.
     pub code: &'static str,
 }
 
@@ -294,6 +295,36 @@ fn check_shard(
             if !same(&stored, cell) {
                 found.push(at(format!("column {:?}: the Index says {stored:?}, the shard {cell:?}", column.name)));
             }
+            if row.table(c) != finished.tables.get(&(i, c)).map(Vec::as_slice) {
+                found.push(at(format!("column {:?}: the seek table is not the shard's", column.name)));
+            }
+        }
+    }
+    found.extend(check_tables(&path, &finished, shard));
+    found
+}
+
+/// Seek tables against the payloads that they were made of.
+fn check_tables(path: &Path, finished: &FinishedShard, shard: &ShardRef) -> Vec<Finding> {
+    let Ok(file) = reader::ShardFile::open(path) else { return Vec::new() };
+    let (mut buffer, limits) = (Vec::new(), Limits::default());
+    let mut found = Vec::new();
+    for ((row, column), table) in &finished.tables {
+        let Some((id, cells)) = finished.rows.get(*row as usize) else { continue };
+        let Some(payload) = cells[*column].payload() else { continue };
+        let Ok(codec) = codec::by_format(payload.info.format) else { continue };
+        // A payload that cannot be read has its finding elsewhere; what this build does not decode it makes no table of.
+        if file.fetch(payload, &mut buffer).is_err()
+            || codec.probe(&buffer, &limits).is_err_and(|fault| fault.reason == Reason::Unsupported)
+        {
+            continue;
+        }
+        let made = codec.seek_table(&buffer, &limits);
+        // One of another form was made by another build.
+        if made.as_ref().is_some_and(|made| made != table && made.first() == table.first()) || made.is_none() {
+            let what = "the seek table is not the one that its payload gives".to_owned();
+            let id = Some(id.clone());
+            found.push(Finding { row: Some(*row), id, ..finding("table", &shard.path, what) });
         }
     }
     found

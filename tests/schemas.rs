@@ -165,6 +165,11 @@ fn the_index_schema_is_the_header_of_a_segment() {
     let made = made("images", &feedstock::ingest::IngestOptions::default());
     let header = json!(made.dataset.index().segments()[0].header());
     assert_eq!(hold(&header, &schema("index"), "index"), 1);
+    // Pictures have no seek tables, clips have all there is.
+    assert!(header.get("tables").is_none());
+    let clips = common::made("clips", &feedstock::ingest::IngestOptions::default());
+    let header = json!(clips.dataset.index().segments()[0].header());
+    hold(&header, &schema("index"), "index");
     complete(&header, &schema("index"), "index");
 }
 

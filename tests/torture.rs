@@ -288,12 +288,13 @@ fn a_full_disk_is_an_error_and_not_a_damage() {
     }
 }
 
-/// What is stored of a payload is made again the same: log-mels and smaller pictures, killed and run again on other threads.
+/// What is stored of a payload is made again the same: log-mels, smaller pictures and the seek tables of clips, killed and run again on other threads.
 #[test]
 fn what_is_made_of_payloads_is_killed_too() {
     let dir = tempfile::tempdir().unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     for (name, source, prepare) in [
+        ("clips", "clips", "{}"),
         ("small", "images", r#"{"image": {"max_side": 40}}"#),
         (
             "mels",

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::slot::{self, Beside, SlotMut};
 use super::{Draw, Elements, Lowered, Op, Placement, Spec, Tools};
-use crate::codec::{Codec, Limits};
+use crate::codec::{Codec, Encoded, Limits};
 use crate::data::feature::Feature;
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::Labels;
@@ -108,7 +108,7 @@ impl Made {
 /// One payload and how to decode it.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
-    pub(super) payload: &'a [u8],
+    pub(super) payload: Encoded<'a>,
     pub(super) codec: &'a dyn Codec,
     pub(super) limits: &'a Limits,
 }
@@ -307,15 +307,16 @@ impl Chain {
     /// # Errors
     /// A payload that is not what its facts say, an operation that refuses the sample, or a slot too small for
     /// [`Chain::extents`]. The slot's content is then unspecified.
-    pub fn run(
+    pub fn run<'p>(
         &self,
         drawn: &Drawn,
-        payload: &[u8],
+        payload: impl Into<Encoded<'p>>,
         codec: &dyn Codec,
         limits: &Limits,
         tools: &mut Tools,
         mut slot: SlotMut<'_>,
     ) -> Result<SmallVec<[usize; 4]>, Fault> {
+        let payload = payload.into();
         let Some(output) = self.output.as_ref().filter(|o| !o.is_late()) else {
             return Err(Fault::new(
                 Reason::WrongMedia,
@@ -353,16 +354,16 @@ impl Chain {
     ///
     /// # Errors
     /// As [`Chain::run`].
-    pub fn run_late(
+    pub fn run_late<'p>(
         &self,
         drawn: &Drawn,
-        payload: &[u8],
+        payload: impl Into<Encoded<'p>>,
         codec: &dyn Codec,
         limits: &Limits,
         tools: &mut Tools,
     ) -> Result<Late, Fault> {
         self.admit(drawn, limits)?;
-        let (media, pts_us) = self.media(drawn, Job { payload, codec, limits }, tools)?;
+        let (media, pts_us) = self.media(drawn, Job { payload: payload.into(), codec, limits }, tools)?;
         if let super::Media::Text(text) = media {
             let bytes = text.into_bytes();
             self.promised(drawn, bytes.len())?;

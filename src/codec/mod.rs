@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::info::{Format, Info, Kind};
 use crate::error::{Fault, Reason};
 
+pub use parts::{Encoded, Parts, Ranged};
 pub use shown::decode_shown;
 
 #[cfg(feature = "audio")]
@@ -23,6 +24,7 @@ pub(crate) mod container;
 mod foreign;
 #[cfg(feature = "image")]
 pub mod image;
+mod parts;
 mod shown;
 pub mod tensor;
 #[cfg(feature = "text")]
@@ -266,6 +268,27 @@ pub trait Codec: Send + Sync {
         limits: &Limits,
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault>;
+
+    /// What [`Codec::decode_parts`] needs to know of a payload to decode some of it from less than all of its bytes: compact, the
+    /// same for the same bytes, and in a form whose version is its first byte. `None`: such a table would be of no use, or there is
+    /// something about the payload that it could not say.
+    fn seek_table(&self, _bytes: &[u8], _limits: &Limits) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Decodes what [`Codec::decode`] does of the whole payload, byte for byte, from its table and what is read of it. Neither is to be
+    /// trusted: the limits hold as they do there, and a table that contradicts itself or the payload is a fault. One of a form that
+    /// is not known has the payload read whole.
+    fn decode_parts<'s>(
+        &self,
+        _table: &[u8],
+        _source: &dyn Ranged,
+        _want: Want<'_>,
+        _limits: &Limits,
+        _scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        Err(Fault::new(Reason::Corrupt, format!("{} has no seek tables", self.name())))
+    }
 }
 
 /// A thread's reusable memory for decoding: plain buffers, and whatever decoder state a codec wants to keep.

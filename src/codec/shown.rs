@@ -3,7 +3,7 @@
 //! The caller says by the facts how: an [`Info`] without an orientation gets the pixels as they are stored, also where the
 //! payload says one.
 
-use super::{Codec, Decoded, Limits, Pixels, Rect, Scratch, Want};
+use super::{Codec, Decoded, Encoded, Limits, Pixels, Rect, Scratch, Want};
 use crate::data::info::Info;
 use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
@@ -15,15 +15,16 @@ use crate::error::{Fault, Reason};
 /// Those of the codec; a region outside the picture.
 pub fn decode_shown<'s>(
     codec: &dyn Codec,
-    bytes: &'s [u8],
+    payload: impl Into<Encoded<'s>>,
     want: Want<'_>,
     info: &Info,
     limits: &Limits,
     scratch: &'s mut Scratch,
 ) -> Result<Decoded<'s>, Fault> {
+    let payload: Encoded<'s> = payload.into();
     let turn = info.orientation;
     if turn.is_stored() {
-        return codec.decode(bytes, want, limits, scratch);
+        return payload.decode(codec, want, limits, scratch);
     }
     let stored = turn.size((info.width, info.height));
     let want = match want {
@@ -32,7 +33,7 @@ pub fn decode_shown<'s>(
     };
     // The decoded pixels lie in the scratch, so they are turned into a buffer that is taken out of it for that long.
     let Turned(mut turned) = std::mem::take(scratch.state::<Turned>());
-    let Decoded::Pixels(pixels) = codec.decode(bytes, want, limits, scratch)? else {
+    let Decoded::Pixels(pixels) = payload.decode(codec, want, limits, scratch)? else {
         return Err(Fault::new(Reason::WrongMedia, format!("{} has no pixels that could be turned", codec.name())));
     };
     let Pixels { frames, width, height, origin: (x, y), pts_us, .. } = pixels;

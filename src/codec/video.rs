@@ -24,6 +24,7 @@ mod h265;
 mod mjpeg;
 mod nal;
 mod picture;
+mod seek;
 #[cfg(feature = "avif")]
 pub(in crate::codec) mod still;
 mod stream;
@@ -32,9 +33,9 @@ mod vp9;
 
 use self::clip::Clip;
 use self::color::{Rows, to_rgb};
-use self::track::mean_rate;
+use self::track::{Track, mean_rate};
 use crate::codec::container::{Medium, mkv, mp4};
-use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Scratch, Want, guarded};
+use crate::codec::{Check, Codec, Decoded, Limits, Parts, Pixels, Ranged, Scratch, Want, guarded, parts};
 use crate::data::info::{Format, Info};
 use crate::error::{Fault, Reason};
 
@@ -91,19 +92,77 @@ impl Container {
         scratch: &mut Scratch,
     ) -> Result<(u32, u32), Fault> {
         let clip = Clip::open(bytes, limits, self.read)?;
-        let frames = match want {
-            Want::Video { times_us } => {
-                Limits::check("frames", times_us.len() as u64, limits.frames)?;
-                times_us.iter().map(|&time| clip.track.frame_at(time)).collect()
-            }
-            Want::Keys { from_us, to_us, most } => clip.track.keys(from_us..to_us, most),
-            _ => (0..clip.track.shown.len()).collect::<Vec<usize>>(),
-        };
-        rgb(&clip, &frames, limits, &mut scratch.bytes)?;
-        scratch.times.clear();
-        scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
-        Ok((clip.picture.width, clip.picture.height))
+        let frames = chosen(&clip.track, want, limits)?;
+        frames_of(&clip, &frames, limits, scratch)
     }
+
+    /// The same, of what stands behind for a stream that the decoders in Rust do not support.
+    fn or_behind(
+        &self,
+        bytes: &[u8],
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> Result<(u32, u32), Fault> {
+        let size = self.wanted(bytes, want, limits, scratch);
+        size.or_else(|fault| behind::of(self, bytes, limits, fault)?.decode(bytes, want, limits, scratch))
+    }
+}
+
+/// The frames that are wanted, by their places in the order of presentation.
+fn chosen(track: &Track, want: Want<'_>, limits: &Limits) -> Result<Vec<usize>, Fault> {
+    Ok(match want {
+        Want::Video { times_us } => {
+            Limits::check("frames", times_us.len() as u64, limits.frames)?;
+            times_us.iter().map(|&time| track.frame_at(time)).collect()
+        }
+        Want::Keys { from_us, to_us, most } => track.keys(from_us..to_us, most),
+        _ => (0..track.shown.len()).collect(),
+    })
+}
+
+/// Decodes frames into the scratch; width and height.
+fn frames_of(clip: &Clip<'_>, frames: &[usize], limits: &Limits, scratch: &mut Scratch) -> Result<(u32, u32), Fault> {
+    rgb(clip, frames, limits, &mut scratch.bytes)?;
+    scratch.times.clear();
+    scratch.times.extend(frames.iter().map(|&frame| clip.track.pts(frame)));
+    Ok((clip.picture.width, clip.picture.height))
+}
+
+/// Decodes from a table and what is read for it.
+fn from_parts(
+    table: &[u8],
+    source: &dyn Ranged,
+    want: Want<'_>,
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<(u32, u32), Fault> {
+    let clip = seek::open(table, source.bytes(), limits)?;
+    let frames = chosen(&clip.track, want, limits)?;
+    let mut samples: Vec<usize> = frames.iter().map(|&frame| clip.track.shown[frame]).collect();
+    samples.sort_unstable();
+    samples.dedup();
+    let room = std::mem::take(&mut scratch.state::<Room>().0);
+    let parts = Parts::read(source, clip.ranges(&samples)?, room)?;
+    let size = frames_of(&clip.of_parts(&parts), &frames, limits, scratch);
+    scratch.state::<Room>().0 = parts.into_room();
+    size
+}
+
+/// Where parts of payloads are read, kept between calls for its memory.
+#[derive(Default)]
+struct Room(Vec<u8>);
+
+/// What was decoded into the scratch.
+fn pixels(scratch: &Scratch, (width, height): (u32, u32)) -> Decoded<'_> {
+    Decoded::Pixels(Pixels {
+        data: &scratch.bytes,
+        frames: scratch.times.len(),
+        width,
+        height,
+        origin: (0, 0),
+        pts_us: &scratch.times,
+    })
 }
 
 impl Codec for Container {
@@ -146,18 +205,35 @@ impl Codec for Container {
         limits: &Limits,
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
-        let (width, height) = guarded(self.name(), || {
-            let size = self.wanted(bytes, want, limits, scratch);
-            size.or_else(|fault| behind::of(self, bytes, limits, fault)?.decode(bytes, want, limits, scratch))
+        let size = guarded(self.name(), || self.or_behind(bytes, want, limits, scratch))?;
+        Ok(pixels(scratch, size))
+    }
+
+    fn seek_table(&self, bytes: &[u8], limits: &Limits) -> Option<Vec<u8>> {
+        let table = || {
+            let clip = Clip::open(bytes, limits, self.read)?;
+            Ok(seek::table(&clip, bytes, limits))
+        };
+        guarded(self.name(), table).ok().flatten()
+    }
+
+    fn decode_parts<'s>(
+        &self,
+        table: &[u8],
+        source: &dyn Ranged,
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        let size = guarded(self.name(), || match from_parts(table, source, want, limits, scratch) {
+            // A form of a later build, or a coding that this one has only behind the decoders in Rust.
+            Err(fault) if fault.reason == Reason::Unsupported => {
+                Limits::check("encoded bytes", source.bytes(), limits.payload_bytes)?;
+                self.or_behind(&parts::all(source)?, want, limits, scratch)
+            }
+            outcome => outcome,
         })?;
-        Ok(Decoded::Pixels(Pixels {
-            data: &scratch.bytes,
-            frames: scratch.times.len(),
-            width,
-            height,
-            origin: (0, 0),
-            pts_us: &scratch.times,
-        }))
+        Ok(pixels(scratch, size))
     }
 }
 

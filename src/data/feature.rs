@@ -75,6 +75,11 @@ impl Feature {
         self.kind().is_some()
     }
 
+    /// Whether payloads of it may have seek tables, by which parts of them are decoded from parts of their bytes.
+    pub fn is_seekable(&self) -> bool {
+        matches!(self, Feature::Video)
+    }
+
     /// The name used in messages.
     pub fn name(&self) -> &'static str {
         match self {
@@ -138,6 +143,9 @@ pub fn info_fields(column: &Column) -> Fields {
         fields.push(Field::new(ORIGINAL_BYTES, DataType::Int64, true));
         fields.push(Field::new(ORIGINAL_HASH, DataType::UInt64, true));
     }
+    if column.feature.is_seekable() {
+        fields.push(Field::new(SEEK, DataType::Binary, true));
+    }
     Fields::from(fields)
 }
 
@@ -145,6 +153,8 @@ pub fn info_fields(column: &Column) -> Fields {
 pub const ORIGINAL_BYTES: &str = "original_bytes";
 /// The fact that holds [`super::storage::Original::hash`].
 pub const ORIGINAL_HASH: &str = "original_hash";
+/// The fact that holds the seek table.
+pub const SEEK: &str = "seek";
 /// The key of our metadata of an Arrow field.
 pub const FIELD_KEY: &str = "feedstock";
 

@@ -11,6 +11,12 @@
 //! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, 0 u32, SHA-256 |
 //! | rows | `stride` each: key u64, id offset u64, id length u32, shard u32, row in shard u32, 0 u32, null bits, then the columns |
 //! | ids | UTF-8, one after the other |
+//! | ends of seek tables | 8 for each row and column of [`Tables::columns`]: where its table ends among them; it begins where the one before ends |
+//! | seek tables | one after the other |
+//!
+//! The last two parts are there if the header has `tables`, which it has if a row has one: segments from before there were any, and those of
+//! payloads that have none, are of the same form. A table is what a payload's codec needs to decode a part of it from a part of its
+//! bytes; none is a table of no bytes.
 //!
 //! A value column takes 8 bytes, a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
 //! height u32, channels u32, rate u32, turn u32, count u64, duration u64; one whose payloads were made of the source's 80, with the
@@ -21,7 +27,6 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -37,8 +42,12 @@ use crate::error::{Error, Result};
 use crate::spool::Spooled;
 
 mod builder;
+mod joined;
+#[cfg(test)]
+mod tests;
 
 pub use builder::{Finished, SegmentBuilder};
+pub use joined::Index;
 
 const MAGIC: &[u8; 8] = b"FSINDEX1";
 const FIXED: usize = 32;
@@ -46,6 +55,7 @@ const SHARD: usize = 64;
 const VALUE: usize = 8;
 const PAYLOAD: usize = 64;
 const ORIGINAL: usize = 16;
+const END: usize = 8;
 
 /// What a column of the Index holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +113,19 @@ pub struct Header {
     pub id_bytes: u64,
     /// For every column the greatest payload length, width, height and count; zeros for value columns. Memory is planned with them.
     pub largest: Vec<[u64; 4]>,
+    /// Where the seek tables are, if a row has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Tables>,
+}
+
+/// What a header says of seek tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tables {
+    /// The columns that may have one, by their places, ascending.
+    pub columns: Vec<usize>,
+    /// Bytes of all of them.
+    pub bytes: u64,
 }
 
 impl Header {
@@ -194,6 +217,8 @@ pub struct Segment {
     shards_at: usize,
     rows_at: usize,
     ids_at: usize,
+    /// Where the ends of seek tables are.
+    ends_at: usize,
 }
 
 impl std::fmt::Debug for Segment {
@@ -235,12 +260,19 @@ impl Segment {
             stride += stored.size();
         }
         let shards_at = (16 + length).next_multiple_of(64);
-        let place = || -> Option<(usize, usize, usize)> {
+        let place = || -> Option<(usize, usize, usize, usize)> {
+            let rows = usize::try_from(header.rows).ok()?;
             let rows_at = shards_at.checked_add(usize::try_from(header.shards).ok()?.checked_mul(SHARD)?)?;
-            let ids_at = rows_at.checked_add(usize::try_from(header.rows).ok()?.checked_mul(stride)?)?;
-            Some((rows_at, ids_at, ids_at.checked_add(usize::try_from(header.id_bytes).ok()?)?))
+            let ids_at = rows_at.checked_add(rows.checked_mul(stride)?)?;
+            let ends_at = ids_at.checked_add(usize::try_from(header.id_bytes).ok()?)?;
+            let mut end = ends_at;
+            if let Some(tables) = &header.tables {
+                end = end.checked_add(rows.checked_mul(tables.columns.len())?.checked_mul(END)?)?;
+                end = end.checked_add(usize::try_from(tables.bytes).ok()?)?;
+            }
+            Some((rows_at, ids_at, ends_at, end))
         };
-        let (rows_at, ids_at, end) = place().ok_or("its header names impossible sizes")?;
+        let (rows_at, ids_at, ends_at, end) = place().ok_or("its header names impossible sizes")?;
         if end != bytes.len() {
             return Err(format!("it has {} bytes, its header says {end}", bytes.len()));
         }
@@ -253,7 +285,7 @@ impl Segment {
         if rows != header.rows {
             return Err(format!("its shards have {rows} rows, its header says {}", header.rows));
         }
-        Ok(Segment { header, offsets, stride, shards_at, rows_at, ids_at, backing })
+        Ok(Segment { header, offsets, stride, shards_at, rows_at, ids_at, ends_at, backing })
     }
 
     /// The header.
@@ -284,7 +316,18 @@ impl Segment {
     pub fn row(&self, row: u64) -> Row<'_> {
         assert!(row < self.header.rows, "row {row} of {}", self.header.rows);
         let at = self.rows_at + row as usize * self.stride;
-        Row { segment: self, bytes: &self.backing.bytes()[at..at + self.stride] }
+        Row { segment: self, number: row, bytes: &self.backing.bytes()[at..at + self.stride] }
+    }
+
+    /// The seek table of a row's column, by its place among all.
+    fn table(&self, row: u64, column: usize) -> Option<&[u8]> {
+        let columns = &self.header.tables.as_ref()?.columns;
+        let number = usize::try_from(row).ok()? * columns.len() + columns.binary_search(&column).ok()?;
+        let ends = &self.backing.bytes()[self.ends_at..];
+        let heap = &ends[self.header.rows as usize * columns.len() * END..];
+        let end = |number: usize| usize::try_from(u64_at(ends, number * END)).ok();
+        let start = number.checked_sub(1).map_or(Some(0), end)?;
+        heap.get(start..end(number)?).filter(|table| !table.is_empty())
     }
 }
 
@@ -318,6 +361,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
     segment: &'a Segment,
+    number: u64,
     bytes: &'a [u8],
 }
 
@@ -407,7 +451,12 @@ impl<'a> Row<'a> {
     }
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// The seek table of a column's payload, if it has one.
+    pub fn table(&self, column: usize) -> Option<&'a [u8]> {
+        self.segment.table(self.number, column).filter(|_| !self.is_null(column))
+    }
+
     /// What the source's payload was, where the stored one was made of it.
     pub fn original(&self, column: usize) -> Option<Original> {
         if self.segment.header.columns[column].1 != Stored::Prepared || self.is_null(column) {
@@ -415,145 +464,5 @@ impl Row<'_> {
         }
         let at = self.segment.offsets[column] + PAYLOAD;
         Some(Original { bytes: u64_at(self.bytes, at), hash: u64_at(self.bytes, at + 8) })
-    }
-}
-
-/// The segments of a version, one behind the other.
-#[derive(Debug, Clone, Default)]
-pub struct Index {
-    segments: Vec<Arc<Segment>>,
-    starts: Vec<u64>,
-    rows: u64,
-}
-
-impl Index {
-    /// Joins segments; all must have the same columns.
-    pub fn new(segments: Vec<Arc<Segment>>) -> Result<Self> {
-        let mut index = Index::default();
-        for segment in segments {
-            if let Some(first) = index.segments.first()
-                && first.header.columns != segment.header.columns
-            {
-                return Err(damaged(Path::new("(index)"), "two segments have different columns"));
-            }
-            index.starts.push(index.rows);
-            index.rows += segment.header.rows;
-            index.segments.push(segment);
-        }
-        Ok(index)
-    }
-
-    /// Rows over all segments.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// The segments.
-    pub fn segments(&self) -> &[Arc<Segment>] {
-        &self.segments
-    }
-
-    /// The segment that holds a row, and the row.
-    pub fn locate(&self, row: u64) -> (usize, Row<'_>) {
-        let segment = self.starts.partition_point(|start| *start <= row) - 1;
-        (segment, self.segments[segment].row(row - self.starts[segment]))
-    }
-
-    /// A row.
-    pub fn row(&self, row: u64) -> Row<'_> {
-        self.locate(row).1
-    }
-
-    /// The greatest payload length, width, height and count of a column over all segments.
-    pub fn largest(&self, column: usize) -> [u64; 4] {
-        let of = |s: &Arc<Segment>| s.header.largest.get(column).copied().unwrap_or_default();
-        self.segments.iter().map(of).fold([0; 4], |a, b| std::array::from_fn(|i| a[i].max(b[i])))
-    }
-
-    /// The rows of a split as ascending ranges, adjacent ones joined. `None`: all rows.
-    pub fn ranges(&self, split: Option<&str>) -> Vec<Range<u64>> {
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for (segment, start) in self.segments.iter().zip(&self.starts) {
-            for shard in 0..segment.header.shards as usize {
-                let Some((rows, shard)) = segment.shard(shard) else { continue };
-                if rows.is_empty() || split.is_some_and(|s| s != shard.split) {
-                    continue;
-                }
-                let rows = start + rows.start..start + rows.end;
-                match ranges.last_mut() {
-                    Some(last) if last.end == rows.start => last.end = rows.end,
-                    _ => ranges.push(rows),
-                }
-            }
-        }
-        ranges
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn schema() -> Schema {
-        Schema::new([
-            ("image", Feature::Image),
-            ("label", Feature::ClassLabel { names: vec!["a".into()] }),
-            ("score", Feature::Float),
-        ])
-    }
-
-    fn sample() -> Vec<u8> {
-        finished(SegmentBuilder::new(&schema())).to_vec()
-    }
-
-    fn finished(mut builder: SegmentBuilder) -> Finished {
-        for (i, split) in [(0u64, "train"), (1, "train"), (2, "test")] {
-            let (orientation, profile) = (Orientation::of(3 * i as u32), Profile::ALL[5 * i as usize % 8]);
-            let info =
-                Info { width: 10 + i as u32, height: 7, count: i, orientation, profile, ..Info::of(Format::Png) };
-            let payload = IndexCell::Payload(Payload { offset: 4 * i, length: 9, hash: 77 + i, info });
-            let score = if i == 1 { IndexCell::Null } else { IndexCell::Float(0.5) };
-            builder.push(&format!("dir/é{i}.png"), &[payload, IndexCell::Int(-1), score]).unwrap();
-            builder.end_shard(split, 100 + i, [i as u8; 32]);
-        }
-        builder.finish().unwrap()
-    }
-
-    #[test]
-    fn a_segment_that_outgrew_memory_has_the_same_bytes() {
-        let spill = crate::spool::Spill::temporary().beyond(0);
-        let spilled = finished(SegmentBuilder::spilling(&schema(), &spill));
-        assert_eq!(spilled.to_vec(), sample());
-        assert_eq!(spilled.open().unwrap().bytes(), sample());
-    }
-
-    #[test]
-    fn rows_come_back_as_pushed() {
-        let segment = Arc::new(Segment::from_bytes(sample()).unwrap());
-        let index = Index::new(vec![segment.clone(), segment]).unwrap();
-        assert_eq!(index.rows(), 6);
-        let (segment, row) = index.locate(4);
-        assert_eq!((segment, row.id(), row.shard(), row.row_in_shard()), (1, "dir/é1.png", 1, 0));
-        let payload = row.payload(0).unwrap();
-        assert_eq!((payload.offset, payload.length, payload.hash, payload.info.width), (4, 9, 78, 11));
-        assert_eq!((payload.info.orientation.code(), payload.info.profile), (3, Profile::Gray));
-        assert_eq!((row.value(1), row.value(2)), (Value::Int(-1), Value::Null));
-        assert_eq!(index.row(0).value(2), Value::Float(0.5));
-        assert_eq!(index.ranges(None), vec![0..6]);
-        assert_eq!(index.ranges(Some("train")), [0..2, 3..5]);
-        assert_eq!(index.ranges(Some("test")), [2..3, 5..6]);
-        let (rows, shard) = index.segments()[0].shard(2).unwrap();
-        assert_eq!((rows, shard.bytes, shard.path.as_str()), (2..3, 102, "data/test/0202020202020202.parquet"));
-    }
-
-    #[test]
-    fn a_cut_or_foreign_segment_is_refused() {
-        let whole = sample();
-        for cut in 0..whole.len() {
-            assert!(Segment::from_bytes(whole[..cut].to_vec()).is_err(), "cut at {cut}");
-        }
-        let mut foreign = whole;
-        foreign[0] = b'X';
-        assert!(Segment::from_bytes(foreign).is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::feature::Schema;
 
 /// The newest manifest format that this build reads and the one it writes. 2: facts have an orientation and a colour profile (a shard of 1
 /// has neither, and its pictures are shown as they are stored); columns may be made of the source's payloads
-/// ([`super::storage::Storage`]), and may hold tensors.
+/// ([`super::storage::Storage`]), and may hold tensors; clips may have seek tables (in `info` and in segments, both of which are as before without).
 pub const FORMAT_VERSION: u64 = 2;
 
 /// The root of one version, at `.dsctl/versions/%020d.json`. Nothing of time, host, chance or absolute path is in it.

@@ -183,7 +183,7 @@ impl Checker<'_> {
         let source = self.prepare.source(column);
         if let (None, Feature::Tensor(tensor)) = (source, &stored.feature) {
             let info = tensor.info_of(bytes.len() as u64)?;
-            return Ok(ShardCell::Media { bytes, path, info, hash, original: None });
+            return Ok(ShardCell::Media { bytes, path, info, hash, original: None, seek: None });
         }
         let kind = source.unwrap_or(&stored.feature).kind().unwrap_or(Kind::Text);
         let codec = codec::sniff(&bytes, kind)?;
@@ -213,14 +213,18 @@ impl Checker<'_> {
         drop(loan);
         let (info, made) = answer?;
         let original = source.map(|_| Original { bytes: bytes.len() as u64, hash });
-        Ok(match made {
-            None => ShardCell::Media { bytes, path, info, hash, original },
+        let (bytes, info, path, hash) = match made {
+            None => (bytes, info, path, hash),
             Some((bytes, info)) => {
-                let path = renamed(&path, info.format);
-                let hash = payload_hash(&bytes);
-                ShardCell::Media { bytes, path, info, hash, original }
+                let (path, hash) = (renamed(&path, info.format), payload_hash(&bytes));
+                (bytes, info, path, hash)
             }
-        })
+        };
+        let seek = match stored.feature.is_seekable() {
+            true => codec::by_format(info.format)?.seek_table(&bytes, self.limits),
+            false => None,
+        };
+        Ok(ShardCell::Media { bytes, path, info, hash, original, seek })
     }
 }
 

@@ -73,14 +73,13 @@ impl Sink {
     pub(super) fn adopt(&mut self, schema: &Schema, finished: FinishedShard) -> Result<()> {
         let class = schema.columns.iter().position(|c| matches!(c.feature, Feature::ClassLabel { .. }));
         let tally = &mut self.tally;
-        for (id, cells) in &finished.rows {
-            self.segment.push(id, cells)?;
+        finished.enter(&mut self.segment)?;
+        for (_, cells) in &finished.rows {
             if let Some(IndexCell::Int(index)) = class.and_then(|c| cells.get(c)) {
                 *tally.by_class.entry(*index).or_default() += 1;
             }
         }
         let shard = finished.shard;
-        self.segment.end_shard(&shard.split, shard.bytes, finished.sha256);
         tally.rows += shard.rows;
         tally.shards += 1;
         tally.bytes += shard.bytes;

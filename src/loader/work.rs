@@ -1,5 +1,6 @@
 //! What workers do: open a batch from the plan, fill its slots, close it.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,13 +9,15 @@ use smallvec::SmallVec;
 use super::{Core, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
 use crate::clock::Mark;
-use crate::codec;
+use crate::codec::{self, Encoded, Ranged};
 use crate::collate::{self, Extents, Forming, Part};
 use crate::data::batch::{Batch, BatchPlace, Column, Dense};
 use crate::data::buffer::Region;
 use crate::data::index::Payload;
+use crate::data::info::Format;
 use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
+use crate::dataset::Apart;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::plan::Plan;
 
@@ -63,6 +66,27 @@ type Parts = SmallVec<[Part; 2]>;
 pub(super) struct Desk {
     tools: Tools,
     payload: Vec<u8>,
+}
+
+/// A payload that is read in parts, counted.
+struct Metered<'a> {
+    source: Apart<'a>,
+    stats: &'a Stats,
+    nanos: Cell<u64>,
+}
+
+impl Ranged for Metered<'_> {
+    fn bytes(&self) -> u64 {
+        self.source.bytes()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        let mark = Mark::now();
+        self.source.read(offset, out)?;
+        self.nanos.set(self.nanos.get().saturating_add(mark.nanos()));
+        Stats::add(&self.stats.bytes, out.len() as u64);
+        Ok(())
+    }
 }
 
 impl Opened {
@@ -263,22 +287,38 @@ impl Core {
                 parts.push(absent(work, slot, &mut job));
                 continue;
             };
-            let mark = Mark::now();
-            self.dataset.fetch(row, index, &mut desk.payload)?;
-            Stats::add(&self.stats.fetch, mark.nanos());
-            Stats::add(&self.stats.bytes, desk.payload.len() as u64);
+            let Desk { tools, payload: held } = &mut *desk;
+            // What has a seek table is read as its codec asks for it, and all else before.
+            let apart = drawn.as_ref().and_then(|_| self.dataset.apart(row, index));
+            let apart =
+                apart.map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: Cell::new(0) }));
+            if apart.is_none() {
+                let mark = Mark::now();
+                self.dataset.fetch(row, index, held)?;
+                Stats::add(&self.stats.fetch, mark.nanos());
+                Stats::add(&self.stats.bytes, held.len() as u64);
+            }
             let fault = |fault: Fault| fault.at(self.dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
                     let mark = Mark::now();
-                    desk.tools.decode_nanos = 0;
-                    parts.push(self.run(chain, drawn, payload, desk, slot, job.region, job.beside).map_err(fault)?);
-                    let (all, decode) = (mark.nanos(), desk.tools.decode_nanos);
-                    Stats::add(&self.stats.decode, decode);
+                    tools.decode_nanos = 0;
+                    let encoded = match &apart {
+                        Some((table, source)) => Encoded::Apart { table, source },
+                        None => Encoded::Whole(held),
+                    };
+                    let format = payload.info.format;
+                    let (region, beside) = (job.region, job.beside);
+                    parts.push(self.run(chain, drawn, (format, encoded), tools, slot, region, beside).map_err(fault)?);
+                    // Reading was within decoding.
+                    let read = apart.map_or(0, |(_, source)| source.nanos.get());
+                    let (all, decode) = (mark.nanos(), tools.decode_nanos);
+                    Stats::add(&self.stats.fetch, read);
+                    Stats::add(&self.stats.decode, decode.saturating_sub(read));
                     Stats::add(&self.stats.augment, all.saturating_sub(decode));
                 }
                 _ => {
-                    let bytes = desk.payload.clone();
+                    let bytes = held.clone();
                     parts.push(Part::Loose(Late { shape: vec![bytes.len()], bytes, beside: Vec::new() }));
                 }
             }
@@ -294,20 +334,20 @@ impl Core {
         &self,
         chain: &Chain,
         drawn: &Drawn,
-        payload: &Payload,
-        desk: &mut Desk,
+        (format, payload): (Format, Encoded<'_>),
+        tools: &mut Tools,
         slot: &Place,
         region: Option<Region>,
         beside: Option<Region>,
     ) -> Result<Part, Fault> {
-        let codec = codec::by_format(payload.info.format)?;
+        let codec = codec::by_format(format)?;
         let Some(mut region) = region else {
-            return chain.run_late(drawn, &desk.payload, codec, &self.limits, &mut desk.tools).map(Part::Loose);
+            return chain.run_late(drawn, payload, codec, &self.limits, tools).map(Part::Loose);
         };
         let mut beside = beside;
         let beside = beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
         let slot = SlotMut { bytes: region.bytes_mut(), shape: &slot.shape, strides: &slot.strides, beside };
-        chain.run(drawn, &desk.payload, codec, &self.limits, &mut desk.tools, slot).map(Part::Written)
+        chain.run(drawn, payload, codec, &self.limits, tools, slot).map(Part::Written)
     }
 }
 

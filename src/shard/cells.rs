@@ -27,6 +27,8 @@ struct Facts {
     profile: StringBuilder,
     /// Of a column that was made of the source's payloads: what these were.
     original: Option<(Int64Builder, UInt64Builder)>,
+    /// Of a column whose payloads may have one: their seek tables.
+    seek: Option<BinaryBuilder>,
     fields: Fields,
     valid: Vec<bool>,
 }
@@ -41,6 +43,7 @@ impl Facts {
             orientation: Int32Builder::new(),
             profile: StringBuilder::new(),
             original: column.stored.as_ref().map(|_| (Int64Builder::new(), UInt64Builder::new())),
+            seek: column.feature.is_seekable().then(BinaryBuilder::new),
             fields: info_fields(column),
             valid: Vec::new(),
         }
@@ -57,10 +60,17 @@ impl Facts {
             bytes.append_null();
             hash.append_null();
         }
+        self.seek.iter_mut().for_each(BinaryBuilder::append_null);
         self.valid.push(false);
     }
 
-    fn push(&mut self, info: &Info, hash: u64, original: Option<Original>) -> Result<(), String> {
+    fn push(
+        &mut self,
+        info: &Info,
+        hash: u64,
+        original: Option<Original>,
+        seek: Option<&Vec<u8>>,
+    ) -> Result<(), String> {
         let (picture, sound) = match info.format.kind() {
             Kind::Image => (true, false),
             Kind::Audio => (false, true),
@@ -91,6 +101,11 @@ impl Facts {
             (None, None) => {}
             _ => return Err("the source's payload is named where it is stored itself, or not where it is not".into()),
         }
+        match (&mut self.seek, seek) {
+            (Some(builder), seek) => builder.append_option(seek),
+            (None, None) => {}
+            (None, Some(_)) => return Err("a payload has a seek table in a column without any".into()),
+        }
         self.valid.push(true);
         Ok(())
     }
@@ -113,6 +128,9 @@ impl Facts {
         if let Some((bytes, hash)) = &mut self.original {
             arrays.push(Arc::new(bytes.finish()));
             arrays.push(Arc::new(hash.finish()));
+        }
+        if let Some(seek) = &mut self.seek {
+            arrays.push(Arc::new(seek.finish()));
         }
         let valid = NullBuffer::from(std::mem::take(&mut self.valid));
         Ok(Arc::new(StructArray::try_new(self.fields.clone(), arrays, Some(valid))?))
@@ -165,24 +183,24 @@ impl Cells {
             match (column, cell) {
                 (
                     Column::Media { bytes, path, facts },
-                    ShardCell::Media { bytes: b, path: p, info, hash, original },
+                    ShardCell::Media { bytes: b, path: p, info, hash, original, seek },
                 ) => {
                     bytes.append_value(b);
                     path.append_value(p);
-                    facts.push(info, *hash, *original)?;
+                    facts.push(info, *hash, *original, seek.as_ref())?;
                 }
                 (Column::Media { bytes, path, facts }, ShardCell::Null) => {
                     bytes.append_null();
                     path.append_null();
                     facts.null();
                 }
-                (Column::Text { text, facts }, ShardCell::Media { bytes, info, hash, original, .. }) => {
+                (Column::Text { text, facts }, ShardCell::Media { bytes, info, hash, original, seek, .. }) => {
                     text.append_value(std::str::from_utf8(bytes).map_err(|e| e.to_string())?);
-                    facts.push(info, *hash, *original)?;
+                    facts.push(info, *hash, *original, seek.as_ref())?;
                 }
-                (Column::Tensor { bytes, facts }, ShardCell::Media { bytes: b, info, hash, original, .. }) => {
+                (Column::Tensor { bytes, facts }, ShardCell::Media { bytes: b, info, hash, original, seek, .. }) => {
                     bytes.append_value(b);
-                    facts.push(info, *hash, *original)?;
+                    facts.push(info, *hash, *original, seek.as_ref())?;
                 }
                 (Column::Tensor { bytes, facts }, ShardCell::Null) => {
                     bytes.append_null();

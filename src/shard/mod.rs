@@ -16,7 +16,7 @@ pub(crate) mod tests;
 pub mod writer;
 
 pub use reader::{ShardFile, read_finished};
-pub use writer::{FinishedShard, SHARD_ROWS, ShardCell, ShardOptions, ShardRow, ShardWriter};
+pub use writer::{FinishedShard, SHARD_ROWS, ShardCell, ShardOptions, ShardRow, ShardWriter, Tables};
 
 use std::fmt::Debug;
 

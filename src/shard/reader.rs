@@ -13,8 +13,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use sha2::{Digest, Sha256};
 
 use super::layout;
-use super::writer::FinishedShard;
-use crate::data::feature::{Column, Feature, ORIGINAL_BYTES, ORIGINAL_HASH, Schema, fits_info};
+use super::writer::{FinishedShard, Tables};
+use crate::data::feature::{Column, Feature, ORIGINAL_BYTES, ORIGINAL_HASH, SEEK, Schema, fits_info};
 use crate::data::index::{IndexCell, Payload, hex, shard_path};
 use crate::data::info::{Format, Info};
 use crate::data::manifest::ShardRef;
@@ -46,6 +46,15 @@ impl ShardFile {
         &self.path
     }
 
+    /// Reads some of a payload, as many bytes as `out` has, from its byte `at` on.
+    pub fn fetch_part(&self, payload: &Payload, at: u64, out: &mut [u8]) -> Result<()> {
+        let end = at.checked_add(out.len() as u64).filter(|end| *end <= payload.length);
+        let offset = end.and_then(|_| payload.offset.checked_add(at)).ok_or_else(|| {
+            Error::library("fetching a part of a payload", format!("{} bytes at {at} of {}", out.len(), payload.length))
+        })?;
+        fill(&self.file, &self.path, offset, out)
+    }
+
     /// Reads a payload into `out`, replacing what was there. A shard shorter than its Index is [`Error::Damaged`].
     pub fn fetch(&self, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
         read_at(&self.file, &self.path, payload.offset, payload.length, out)
@@ -54,25 +63,31 @@ impl ShardFile {
 
 /// Reads a range of a file; the length is compared with the file's before memory is asked for.
 pub(crate) fn read_at(file: &File, path: &Path, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<()> {
-    let short = || {
-        Error::damaged(
-            path,
-            format!("it ends before byte {} of a payload", offset.saturating_add(length)),
-            "restore the file, or open an earlier version; `dsctl verify` lists all that is damaged",
-        )
-    };
-    let size = usize::try_from(length).map_err(|_| short())?;
+    let size = usize::try_from(length).map_err(|_| short(path, offset, length))?;
     if size > out.capacity() {
         let there = file.metadata().map_err(|e| Error::io(path, "look at", e))?.len();
         if offset.checked_add(length).is_none_or(|end| end > there) {
-            return Err(short());
+            return Err(short(path, offset, length));
         }
     }
     out.resize(size, 0);
+    fill(file, path, offset, out)
+}
+
+/// Reads as many bytes of a file as `out` has.
+fn fill(file: &File, path: &Path, offset: u64, out: &mut [u8]) -> Result<()> {
     file.read_exact_at(out, offset).map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => short(),
+        std::io::ErrorKind::UnexpectedEof => short(path, offset, out.len() as u64),
         _ => Error::io(path, "read", e),
     })
+}
+
+fn short(path: &Path, offset: u64, length: u64) -> Error {
+    Error::damaged(
+        path,
+        format!("it ends before byte {} of a payload", offset.saturating_add(length)),
+        "restore the file, or open an earlier version; `dsctl verify` lists all that is damaged",
+    )
 }
 
 /// The footer with the offset index.
@@ -102,10 +117,10 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
         .with_batch_size(16)
         .build()
         .map_err(|e| wrong(format!("it is not a readable Parquet file: {e}")))?;
-    let mut rows = Vec::new();
+    let (mut rows, mut tables) = (Vec::new(), Tables::new());
     for batch in reader {
         let batch = batch.map_err(|e| wrong(format!("it cannot be decoded: {e}")))?;
-        rows_of(&batch, schema, &mut rows).map_err(wrong)?;
+        rows_of(&batch, schema, &mut rows, &mut tables).map_err(wrong)?;
     }
     for (column, leaf) in leaves.into_iter().enumerate() {
         let Some(leaf) = leaf else { continue };
@@ -120,7 +135,7 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
     let split = path.parent().and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or("train").to_owned();
     let digest = hex(&sha256);
     let shard = ShardRef { path: shard_path(&split, &digest), split, rows: rows.len() as u64, bytes, sha256: digest };
-    Ok(FinishedShard { shard, sha256, rows })
+    Ok(FinishedShard { shard, sha256, rows, tables })
 }
 
 /// SHA-256 and length of a file from its beginning.
@@ -159,7 +174,12 @@ fn check_columns(arrow: &ArrowReaderMetadata, schema: &Schema) -> Result<(), Str
     Ok(())
 }
 
-fn rows_of(batch: &RecordBatch, schema: &Schema, rows: &mut Vec<(String, Vec<IndexCell>)>) -> Result<(), String> {
+fn rows_of(
+    batch: &RecordBatch,
+    schema: &Schema,
+    rows: &mut Vec<(String, Vec<IndexCell>)>,
+    tables: &mut Tables,
+) -> Result<(), String> {
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("it has no column {name:?}"));
     let ids = column("id")?.as_string::<i32>();
     let info = batch.column_by_name("info").map(|c| c.as_struct());
@@ -173,6 +193,8 @@ fn rows_of(batch: &RecordBatch, schema: &Schema, rows: &mut Vec<(String, Vec<Ind
             return Err(format!("row {} has no id", rows.len()));
         }
         let id = ids.value(row);
+        let found = readers.iter().enumerate().filter_map(|(column, reader)| Some((column, reader.seek(row)?)));
+        tables.extend(found.map(|(column, table)| ((rows.len() as u64, column), table.to_vec())));
         let cells = readers.iter().map(|reader| reader.cell(row)).collect::<Result<Vec<_>, _>>();
         rows.push((id.to_owned(), cells.map_err(|e| format!("row {}, id {id:?}: {e}", rows.len()))?));
     }
@@ -216,6 +238,14 @@ impl<'a> CellReader<'a> {
                 self.payload(bytes.value(row), row)?
             }
         })
+    }
+
+    /// The seek table, where the shard has one.
+    fn seek(&self, row: usize) -> Option<&'a [u8]> {
+        let facts = self.facts.filter(|_| self.column.feature.is_seekable())?;
+        let tables = facts.column_by_name(SEEK)?.as_binary_opt::<i32>()?;
+        let there = facts.is_valid(row) && tables.is_valid(row) && self.array.is_valid(row);
+        there.then(|| tables.value(row)).filter(|table| !table.is_empty())
     }
 
     fn payload(&self, bytes: &[u8], row: usize) -> Result<IndexCell, String> {

@@ -1,5 +1,6 @@
 //! Writes one shard.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::cells::Cells;
 use super::{check_split, layout, reader};
-use crate::data::feature::{Feature, Schema};
-use crate::data::index::{IndexCell, Payload, hex, shard_path};
+use crate::data::feature::{Feature, SEEK, Schema};
+use crate::data::index::{IndexCell, Payload, SegmentBuilder, hex, shard_path};
 use crate::data::info::Info;
 use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
@@ -84,6 +85,8 @@ pub enum ShardCell {
         hash: u64,
         /// In a column whose payloads are made of the source's: what the source's was.
         original: Option<Original>,
+        /// Its seek table ([`Codec::seek_table`](crate::codec::Codec::seek_table)), if it has one.
+        seek: Option<Vec<u8>>,
     },
 }
 
@@ -91,7 +94,7 @@ impl ShardCell {
     /// A payload with its hash.
     pub fn media(bytes: Vec<u8>, path: impl Into<String>, info: Info) -> Self {
         let hash = payload_hash(&bytes);
-        ShardCell::Media { bytes, path: path.into(), info, hash, original: None }
+        ShardCell::Media { bytes, path: path.into(), info, hash, original: None, seek: None }
     }
 
     fn payload_bytes(&self) -> u64 {
@@ -118,6 +121,25 @@ pub struct FinishedShard {
     pub sha256: [u8; 32],
     /// Id and Index cells of every row, in order.
     pub rows: Vec<(String, Vec<IndexCell>)>,
+    /// The seek tables.
+    pub tables: Tables,
+}
+
+/// Seek tables by row of the shard and column.
+pub type Tables = BTreeMap<(u64, usize), Vec<u8>>;
+
+impl FinishedShard {
+    /// Adds its rows to a segment, and closes the shard there.
+    ///
+    /// # Errors
+    /// Those of [`SegmentBuilder::push`].
+    pub fn enter(&self, segment: &mut SegmentBuilder) -> Result<()> {
+        for (row, (id, cells)) in (0..).zip(&self.rows) {
+            segment.push_with(id, cells, &|column| self.tables.get(&(row, column)).map(Vec::as_slice))?;
+        }
+        segment.end_shard(&self.shard.split, self.shard.bytes, self.sha256);
+        Ok(())
+    }
 }
 
 /// The staged file and the digest of what went into it.
@@ -176,6 +198,7 @@ pub struct ShardWriter {
     group_bytes: u64,
     payload_bytes: u64,
     rows: Vec<(String, Vec<IndexCell>)>,
+    tables: Tables,
     output: Output,
     file: Shared,
 }
@@ -206,6 +229,7 @@ impl ShardWriter {
             group_bytes: 0,
             payload_bytes: 0,
             rows: Vec::new(),
+            tables: Tables::new(),
             output: Output::Waiting,
             file: Shared(Arc::new(Mutex::new(Digesting { staged, sha256: Sha256::new(), bytes: 0 }))),
         })
@@ -279,12 +303,15 @@ impl ShardWriter {
         self.group_bytes += bytes;
         self.payload_bytes += bytes;
         // Offsets are filled in when the file is finished.
-        let cells = row.cells.into_iter().map(|cell| match cell {
+        let number = self.rows();
+        let tables = &mut self.tables;
+        let cells = row.cells.into_iter().enumerate().map(|(column, cell)| match cell {
             ShardCell::Null => IndexCell::Null,
             ShardCell::Int(v) => IndexCell::Int(v),
             ShardCell::Float(v) => IndexCell::Float(v),
             ShardCell::Bool(v) => IndexCell::Bool(v),
-            ShardCell::Media { bytes, info, hash, original, .. } => {
+            ShardCell::Media { bytes, info, hash, original, seek, .. } => {
+                tables.extend(seek.map(|table| ((number, column), table)));
                 let payload = Payload { offset: 0, length: bytes.len() as u64, hash, info };
                 original.map_or(IndexCell::Payload(payload), |original| IndexCell::Prepared(payload, original))
             }
@@ -330,6 +357,14 @@ impl ShardWriter {
                 Feature::Text | Feature::Tensor(_) => ColumnPath::from(vec![column.name.clone()]),
                 _ => ColumnPath::from(vec![column.name.clone(), "bytes".to_owned()]),
             };
+            if column.feature.is_seekable() {
+                // Long values, each its own: nothing is gained by a dictionary or by their least and greatest.
+                let seek = ColumnPath::from(vec!["info".to_owned(), column.name.clone(), SEEK.to_owned()]);
+                builder = builder
+                    .set_column_dictionary_enabled(seek.clone(), false)
+                    .set_column_encoding(seek.clone(), Encoding::PLAIN)
+                    .set_column_statistics_enabled(seek, EnabledStatistics::None);
+            }
             let lengths = self.rows.iter().filter_map(|(_, cells)| cells[i].payload().map(|p| p.length));
             let (count, sum) = lengths.fold((0u64, 0u64), |(count, sum), length| (count + 1, sum + length));
             builder = builder
@@ -363,7 +398,7 @@ impl ShardWriter {
         staged.publish(&path)?;
         let rows = self.rows.len() as u64;
         let shard = ShardRef { path, split: self.split, rows, bytes, sha256: digest };
-        Ok(FinishedShard { shard, sha256, rows: self.rows })
+        Ok(FinishedShard { shard, sha256, rows: self.rows, tables: self.tables })
     }
 }
 

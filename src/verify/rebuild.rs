@@ -93,10 +93,7 @@ fn made_by_listing(
 fn joined(schema: &Schema, entry: &SegmentRef, shards: &[FinishedShard]) -> Result<Option<Vec<u8>>> {
     let mut builder = SegmentBuilder::new(schema);
     for shard in shards {
-        for (id, cells) in &shard.rows {
-            builder.push(id, cells)?;
-        }
-        builder.end_shard(&shard.shard.split, shard.shard.bytes, shard.sha256);
+        shard.enter(&mut builder)?;
     }
     let bytes = builder.finish()?.to_vec();
     Ok((sha256_hex(&bytes) == entry.sha256).then_some(bytes))

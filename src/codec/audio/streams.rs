@@ -357,7 +357,7 @@ fn open_track<'b>(bytes: &'b [u8], track: container::Track, name: &'static str) 
     let mut number = 0;
     let packets = move || {
         let Some(sample) = samples.get(number) else { return Ok(None) };
-        let data = container::data(bytes, (sample.offset, sample.size), &format!("{name}: packet {number}"))?;
+        let data = container::data(bytes, (sample.offset, sample.size), format_args!("{name}: packet {number}"))?;
         number += 1;
         let length = match (&coding, by_size) {
             (Coding::Aac, _) => Some(1024),

@@ -2,6 +2,8 @@
 //!
 //! They know no codec: what a sample is, and which of them are presented, is for `video` and `audio` to say.
 
+use std::fmt::Display;
+
 use crate::codec::Limits;
 use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
@@ -178,7 +180,7 @@ pub(super) struct Track {
 }
 
 /// The bytes of a sample, if the payload has them all.
-pub(super) fn data<'b>(payload: &'b [u8], (offset, size): (u64, u64), what: &str) -> Result<&'b [u8], Fault> {
+pub(super) fn data(payload: &[u8], (offset, size): (u64, u64), what: impl Display) -> Result<&[u8], Fault> {
     let range = usize::try_from(offset).ok().zip(offset.checked_add(size).and_then(|e| e.try_into().ok()));
     range.and_then(|(start, end): (usize, usize)| payload.get(start..end)).ok_or_else(|| {
         Fault::new(Reason::Truncated, format!("{what} lies beyond the end of the file ({} bytes)", payload.len()))

@@ -125,6 +125,19 @@ fn info(bytes: &[u8], header: &Header) -> Info {
     metadata::shown(stored, metadata::jpeg(headers), icc::jpeg(headers).as_deref())
 }
 
+/// A JPEG of the headers of another's frame and first scan alone: it has the same size and sampling, and no data.
+#[cfg(feature = "video")]
+pub(in crate::codec) fn frame_headers(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+    let header = jpeg_header::read(bytes)?;
+    // The frame header: two bytes of marker, two of length, one of precision, then the height.
+    let mut out = vec![0xff, 0xd8];
+    for at in [header.height_at - 5, header.scan_at] {
+        let length = 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+        out.extend_from_slice(&bytes[at..at + length]);
+    }
+    Ok(out)
+}
+
 fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {
     Limits::check("payload bytes", bytes.len() as u64, limits.payload_bytes)?;
     let header = jpeg_header::read(bytes)?;

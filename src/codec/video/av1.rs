@@ -266,6 +266,20 @@ impl stream::Stream for Stream {
         Ok(Entry::None)
     }
 
+    /// The sequence headers, each with a size.
+    fn opening(&self, first: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut out = Vec::new();
+        for unit in units(first) {
+            let (kind, unit) = unit?;
+            // Sizes of one byte are below 128, which no sequence header comes near.
+            if let (SEQUENCE, Ok(size @ ..128)) = (kind, u8::try_from(unit.len())) {
+                out.extend([SEQUENCE << 3 | 2, size]);
+                out.extend_from_slice(unit);
+            }
+        }
+        Ok(out)
+    }
+
     fn decoder(&self) -> Result<Box<dyn Decoder>, Fault> {
         let mut settings = Settings::new();
         // One thread, so that a temporal unit's picture comes at once.

@@ -29,7 +29,7 @@ pub(super) fn of(container: &Container, bytes: &[u8], limits: &Limits, fault: Fa
     if let Ok(track) = (container.read)(bytes, Medium::Video, limits) {
         orientation = track.orientation;
         for (at, sample) in track.listing.samples.iter().enumerate() {
-            container::data(bytes, (sample.offset, sample.size), &format!("frame {at}"))?;
+            container::data(bytes, (sample.offset, sample.size), format_args!("frame {at}"))?;
         }
     }
     if container.format == Format::Mp4 {

@@ -4,12 +4,14 @@
 //! open group, presented before it, begin one such place further back. In between, pictures that nothing refers to are passed
 //! over and the others are decoded but not converted. What a coding calls an entry is for its [`Stream`] to say.
 
+use std::ops::Range;
+
 use super::color::Matrix;
 use super::picture::Picture;
 use super::stream::{self, Decoder, Emit, Entry, Samples, Setup, Stream};
-use super::track::Track;
-use crate::codec::Limits;
-use crate::codec::container::{self, Medium};
+use super::track::{Sample, Track};
+use crate::codec::container::{self, Coding, Colour, Medium};
+use crate::codec::{Limits, Parts};
 use crate::error::{Fault, Reason};
 
 /// What one call may decode, as a multiple of [`Limits::pixels`]: 2,048 pictures of the largest admitted size, which is at
@@ -19,13 +21,33 @@ pub(super) const WORK: u64 = 2048;
 /// Reads a container's tables.
 pub(super) type Read = fn(&[u8], Medium, &Limits) -> Result<container::Track, Fault>;
 
+/// Where the samples' data is.
+#[derive(Clone, Copy)]
+pub(super) enum Bytes<'a> {
+    /// In the payload.
+    Whole(&'a [u8]),
+    /// In what was read of it.
+    Parts(&'a Parts<'a>),
+}
+
+/// What a stream is opened by, as the container has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) coding: Coding,
+    pub(super) record: Vec<u8>,
+    pub(super) colour: Colour,
+}
+
 /// A payload whose headers have been read and held against the limits.
 pub(super) struct Clip<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: Bytes<'a>,
+    pub(super) head: Head,
     pub(super) track: Track,
-    stream: Box<dyn Stream>,
+    pub(super) stream: Box<dyn Stream>,
     pub(super) picture: Picture,
     pub(super) matrix: Matrix,
+    /// The samples that bring other parameter sets than those before, where a table says so.
+    pub(super) changes: Option<Vec<usize>>,
 }
 
 fn corrupt(message: impl std::fmt::Display) -> Fault {
@@ -40,20 +62,35 @@ impl<'a> Clip<'a> {
         }
         Limits::check("encoded bytes", bytes.len() as u64, limits.payload_bytes)?;
         let mut read = read(bytes, Medium::Video, limits)?;
-        let (coding, record, colour) = (read.coding.clone(), std::mem::take(&mut read.record), read.colour);
+        let record = std::mem::take(&mut read.record);
+        let head = Head { coding: read.coding.clone(), record, colour: read.colour };
         let mut track = Track::new(read)?;
         let first = track.data(bytes, 0).ok();
-        let stream = stream::open(&coding, Setup { record: &record, first, limits })?;
-        let picture = stream.picture();
-        Limits::check("pixels of a coded frame", picture.coded, limits.pixels)?;
-        Limits::check("bytes of the frames kept for reference", stream.memory(), limits.decoded_bytes)?;
+        let stream = stream::open(&head.coding, Setup { record: &head.record, first, limits })?;
+        let picture = admitted(&*stream, limits)?;
         if first.map(|first| stream.entry(first)).transpose()? == Some(Entry::None) {
             return Err(corrupt("the clip does not begin with a key frame"));
         }
         let hidden = stream.hidden(Samples { track: &track, bytes })?; // if frames are cut off, decoding will say so
         track.hide(&hidden)?;
-        let matrix = Matrix::of(&picture, picture.colour.or(colour))?;
-        Ok(Clip { bytes, track, stream, picture, matrix })
+        let matrix = Matrix::of(&picture, picture.colour.or(head.colour))?;
+        Ok(Clip { bytes: Bytes::Whole(bytes), head, track, stream, picture, matrix, changes: None })
+    }
+
+    /// The bytes of a sample, if they are there.
+    pub(super) fn data(&self, sample: usize) -> Result<&'a [u8], Fault> {
+        match self.bytes {
+            Bytes::Whole(bytes) => self.track.data(bytes, sample),
+            Bytes::Parts(parts) => parts.get(self.track.samples[sample].range()),
+        }
+    }
+
+    /// How decoding may begin at a sample: the first, or one that the container calls a key.
+    fn entry(&self, sample: usize) -> Result<Entry, Fault> {
+        match self.track.samples[sample].entry {
+            Some(entry) => Ok(entry),
+            None => self.stream.entry(self.data(sample)?),
+        }
     }
 
     /// About how many bytes decoding it holds at once.
@@ -76,17 +113,14 @@ impl<'a> Clip<'a> {
         };
         let mut session: Option<Session<'_, 'a>> = None;
         for &sample in wanted {
-            let right = session.as_ref().is_some_and(|s| s.right_for(sample));
-            let floor = session.as_ref().filter(|_| right).map_or(0, |s| s.next);
-            let start = self.start(sample, floor)?;
-            if (!right || start.is_some_and(|start| start != floor))
-                && let Some(mut before) = session.take()
-            {
-                before.decoder.drain(&mut emit)?;
-            }
-            let mut now = match session.take() {
-                Some(going) => going,
-                None => Session::new(self, start.unwrap_or(0), &mut sets)?,
+            let mut now = match (self.begin(session.as_ref().map(|s| s.stand), sample)?, session.take()) {
+                (None, Some(going)) => going,
+                (start, before) => {
+                    if let Some(mut before) = before {
+                        before.decoder.drain(&mut emit)?;
+                    }
+                    Session::new(self, start.unwrap_or(0), &mut sets)?
+                }
             };
             if !now.run_to(sample, &mut work, &mut emit)? {
                 // A leading picture could not be decoded from an open start: begin where nothing is missing.
@@ -107,6 +141,34 @@ impl<'a> Clip<'a> {
         }
     }
 
+    /// The byte ranges that [`Clip::frames`] reads for samples, unless an open group of pictures turns out to need what is before it.
+    pub(super) fn ranges(&self, wanted: &[usize]) -> Result<Vec<Range<u64>>, Fault> {
+        let mut sets = Sets::default();
+        let (mut stand, mut last_start) = (None, 0);
+        let mut ranges = Vec::new();
+        for &sample in wanted {
+            let mut now = match (self.begin(stand, sample)?, stand) {
+                (None, Some(going)) => going,
+                (start, _) => Stand::new(self, start.unwrap_or(0))?,
+            };
+            last_start = now.start.max(last_start);
+            ranges.extend(self.track.samples[now.next.min(sample)..=sample].iter().map(Sample::range));
+            now.next = sample + 1;
+            stand = Some(now);
+        }
+        ranges.extend(sets.before(self, last_start)?.iter().map(|&at| self.track.samples[at].range()));
+        Ok(ranges)
+    }
+
+    /// Where a decoder has to begin for a sample; `None`: the one that stands there goes on.
+    fn begin(&self, stand: Option<Stand>, sample: usize) -> Result<Option<usize>, Fault> {
+        let right = stand.filter(|stand| stand.right_for(self, sample));
+        let floor = right.map_or(0, |stand| stand.next);
+        let start = self.start(sample, floor)?;
+        let goes_on = right.is_some() && start.is_none_or(|start| start == floor);
+        Ok(if goes_on { None } else { Some(start.unwrap_or(0)) })
+    }
+
     /// The last sample from which `sample` can be decoded, not before `floor`; `None` if there is none.
     fn start(&self, sample: usize, floor: usize) -> Result<Option<usize>, Fault> {
         for at in (floor..=sample).rev() {
@@ -114,7 +176,7 @@ impl<'a> Clip<'a> {
                 return Ok(Some(0));
             }
             if self.track.samples[at].key {
-                match self.stream.entry(self.track.data(self.bytes, at)?)? {
+                match self.entry(at)? {
                     Entry::Clean => return Ok(Some(at)),
                     Entry::Open if self.track.samples[sample].pts_us >= self.track.samples[at].pts_us => {
                         return Ok(Some(at));
@@ -129,7 +191,7 @@ impl<'a> Clip<'a> {
     /// The last clean entry up to a sample, or the first sample of all.
     fn clean_before(&self, sample: usize) -> Result<usize, Fault> {
         for at in (1..=sample).rev().filter(|&at| self.track.samples[at].key) {
-            if self.stream.entry(self.track.data(self.bytes, at)?)? == Entry::Clean {
+            if self.entry(at)? == Entry::Clean {
                 return Ok(at);
             }
         }
@@ -137,9 +199,17 @@ impl<'a> Clip<'a> {
     }
 }
 
+/// What a clip's headers must say before memory is taken for it.
+pub(super) fn admitted(stream: &dyn Stream, limits: &Limits) -> Result<Picture, Fault> {
+    let picture = stream.picture();
+    Limits::check("pixels of a coded frame", picture.coded, limits.pixels)?;
+    Limits::check("bytes of the frames kept for reference", stream.memory(), limits.decoded_bytes)?;
+    Ok(picture)
+}
+
 /// The parameter sets that come with samples, where they change.
 #[derive(Default)]
-struct Sets {
+pub(super) struct Sets {
     last: Vec<u8>,
     /// Samples seen.
     seen: usize,
@@ -149,14 +219,18 @@ struct Sets {
 
 impl Sets {
     /// Changes of parameter sets in one clip.
-    const MOST: usize = 256;
+    pub(super) const MOST: usize = 256;
 
     /// The samples in front of one whose sets a decoder must know for it.
-    fn before(&mut self, clip: &Clip<'_>, sample: usize) -> Result<&[usize], Fault> {
+    pub(super) fn before<'s>(&'s mut self, clip: &'s Clip<'_>, sample: usize) -> Result<&'s [usize], Fault> {
+        let up_to = |changes: &'s [usize]| &changes[..changes.partition_point(|&at| at < sample)];
+        if let Some(changes) = &clip.changes {
+            return Ok(up_to(changes));
+        }
         let mut unit = Vec::new();
         while self.seen < sample {
             unit.clear();
-            clip.stream.sets(clip.track.data(clip.bytes, self.seen)?, &mut unit)?;
+            clip.stream.sets(clip.data(self.seen)?, &mut unit)?;
             if !unit.is_empty() && unit != self.last {
                 if self.changes.len() == Self::MOST {
                     let message = format!("video whose parameter sets change more than {} times", Self::MOST);
@@ -167,14 +241,13 @@ impl Sets {
             }
             self.seen += 1;
         }
-        Ok(&self.changes[..self.changes.partition_point(|&at| at < sample)])
+        Ok(up_to(&self.changes))
     }
 }
 
-/// A decoder under way.
-struct Session<'c, 'a> {
-    clip: &'c Clip<'a>,
-    decoder: Box<dyn Decoder>,
+/// Where a decoder stands.
+#[derive(Debug, Clone, Copy)]
+struct Stand {
     start: usize,
     /// Whether pictures presented before the start may lack references.
     open: bool,
@@ -182,36 +255,49 @@ struct Session<'c, 'a> {
     next: usize,
 }
 
+impl Stand {
+    fn new(clip: &Clip<'_>, start: usize) -> Result<Self, Fault> {
+        let open = clip.entry(start)? != Entry::Clean;
+        Ok(Stand { start, open, next: start })
+    }
+
+    /// Whether a sample is presented before an open start.
+    fn leading(&self, clip: &Clip<'_>, sample: usize) -> bool {
+        let samples = &clip.track.samples;
+        self.open && samples[sample].pts_us < samples[self.start].pts_us
+    }
+
+    /// Whether going on from here gives a sample's picture exactly.
+    fn right_for(&self, clip: &Clip<'_>, sample: usize) -> bool {
+        self.next <= sample && !self.leading(clip, sample)
+    }
+}
+
+/// A decoder under way.
+struct Session<'c, 'a> {
+    clip: &'c Clip<'a>,
+    decoder: Box<dyn Decoder>,
+    stand: Stand,
+}
+
 impl<'c, 'a> Session<'c, 'a> {
     /// At a sample, knowing the parameter sets of the samples before it.
     fn new(clip: &'c Clip<'a>, start: usize, sets: &mut Sets) -> Result<Self, Fault> {
         let mut decoder = clip.stream.decoder()?;
         for &at in sets.before(clip, start)? {
-            decoder.prime(clip.track.data(clip.bytes, at)?)?;
+            decoder.prime(clip.data(at)?)?;
         }
-        let open = clip.stream.entry(clip.track.data(clip.bytes, start)?)? != Entry::Clean;
-        Ok(Session { clip, decoder, start, open, next: start })
-    }
-
-    /// Whether a sample is presented before an open start.
-    fn leading(&self, sample: usize) -> bool {
-        let samples = &self.clip.track.samples;
-        self.open && samples[sample].pts_us < samples[self.start].pts_us
-    }
-
-    /// Whether going on from here gives a sample's picture exactly.
-    fn right_for(&self, sample: usize) -> bool {
-        self.next <= sample && !self.leading(sample)
+        Ok(Session { clip, decoder, stand: Stand::new(clip, start)? })
     }
 
     /// Decodes up to and with a sample. `false` if a leading picture before it failed.
     fn run_to(&mut self, sample: usize, work: &mut u64, emit: Emit<'_>) -> Result<bool, Fault> {
-        while self.next <= sample {
-            let at = self.next;
+        while self.stand.next <= sample {
+            let at = self.stand.next;
             match self.step(at, at == sample, work, emit) {
                 // What follows the leading pictures of the file's beginning does not need them, and nothing lies further back.
-                Err(fault) if fault.reason == Reason::Corrupt && at != sample && self.leading(at) => {
-                    if self.start > 0 {
+                Err(fault) if fault.reason == Reason::Corrupt && at != sample && self.stand.leading(self.clip, at) => {
+                    if self.stand.start > 0 {
                         return Ok(false);
                     }
                 }
@@ -222,8 +308,8 @@ impl<'c, 'a> Session<'c, 'a> {
     }
 
     fn step(&mut self, at: usize, wanted: bool, work: &mut u64, emit: Emit<'_>) -> Result<(), Fault> {
-        self.next = at + 1;
-        let sample = self.clip.track.data(self.clip.bytes, at)?;
+        self.stand.next = at + 1;
+        let sample = self.clip.data(at)?;
         let unit = self.decoder.read(at, sample)?;
         if unit.disposable && !wanted {
             return Ok(());

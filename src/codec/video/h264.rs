@@ -26,6 +26,9 @@ struct Set {
     redundant: bool,
 }
 
+/// Bytes of a slice that are looked at: more than a header has, as far as it is read here.
+const SLICE_HEADER: usize = 64;
+
 /// An access unit, ready for the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unit {
@@ -202,7 +205,7 @@ impl Stream {
     fn slice(&mut self, nal: &[u8], unit: &mut Option<Unit>) -> Result<(), Fault> {
         let idr = nal[0] & 31 == 5;
         let reference = nal[0] >> 5 & 3 != 0;
-        let raw = unescape(nal, 64);
+        let raw = unescape(nal, SLICE_HEADER);
         let mut bits = Bits::new(&raw);
         let first = bits.ue()?;
         let kind = bits.ue_to("slice_type", 9)? % 5;
@@ -286,6 +289,23 @@ impl stream::Stream for Stream {
             }
         }
         Ok(entry)
+    }
+
+    /// The parameter sets, and the headers of the slices.
+    fn opening(&self, first: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut out = Vec::new();
+        for nal in nals(first, self.length_size) {
+            let nal = nal?;
+            let kept = match kind(nal) {
+                7 | 8 => nal,
+                1..=5 => &nal[..nal.len().min(2 * SLICE_HEADER)], // with what is escaped
+                _ => continue,
+            };
+            let length = (kept.len() as u64).to_be_bytes();
+            out.extend_from_slice(&length[8 - self.length_size..]);
+            out.extend_from_slice(kept);
+        }
+        Ok(out)
     }
 
     fn sets(&self, sample: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {

@@ -259,6 +259,12 @@ impl stream::Stream for Stream {
         Ok(hidden)
     }
 
+    fn opening(&self, first: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut out = Vec::new();
+        self.sets(first, &mut out)?;
+        Ok(out)
+    }
+
     fn sets(&self, sample: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         for nal in nals(sample, self.length_size) {
             let nal = nal?;

@@ -76,6 +76,14 @@ impl Stream for Pictures {
         Ok(Entry::Clean)
     }
 
+    /// The headers of the frame and its first scan, and zeros in place of data: as many as a picture of that size cannot do without.
+    fn opening(&self, first: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut out = crate::codec::image::jpeg::frame_headers(first)?;
+        let least = self.picture.coded / 2048 + 1;
+        out.resize(out.len() + usize::try_from(least).unwrap_or(0), 0);
+        Ok(out)
+    }
+
     fn decoder(&self) -> Result<Box<dyn Decoder>, Fault> {
         Ok(Box::new(Running { stream: *self, scratch: Scratch::default() }))
     }

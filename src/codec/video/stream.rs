@@ -139,6 +139,12 @@ pub(super) trait Stream {
         Ok((0..track.samples.len()).filter(before).collect())
     }
 
+    /// What stands in a seek table for the first sample, where the configuration alone opens no stream: a short sample that opens the
+    /// same. Where none is given, or another opens, the clip has no table.
+    fn opening(&self, _first: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(Vec::new())
+    }
+
     /// Appends the parameter sets of a sample, if they stay in force and may be absent where decoding begins later.
     fn sets(&self, _sample: &[u8], _out: &mut Vec<u8>) -> Result<(), Fault> {
         Ok(())

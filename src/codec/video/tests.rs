@@ -8,10 +8,10 @@ use super::*;
 use crate::codec::decode_shown;
 
 /// A small generator, so that every run tries the same (splitmix64).
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -19,12 +19,12 @@ impl Chance {
     }
 }
 
-fn read(name: &str) -> Vec<u8> {
+pub(super) fn read(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap()
 }
 
 /// Every clip of the fixtures that this build decodes, with what ffmpeg says of it.
-fn clips() -> Vec<(String, Vec<u8>, Value)> {
+pub(super) fn clips() -> Vec<(String, Vec<u8>, Value)> {
     let all: Value = serde_json::from_slice(&read("golden/video.json")).unwrap();
     let clips = all["clips"].as_object().unwrap();
     assert!(clips.len() >= 51, "only {} clips", clips.len());
@@ -37,7 +37,7 @@ fn clips() -> Vec<(String, Vec<u8>, Value)> {
     here.map(|(name, facts)| (name.clone(), read(name), facts.clone())).collect()
 }
 
-fn container(bytes: &[u8]) -> Container {
+pub(super) fn container(bytes: &[u8]) -> Container {
     [MP4, MATROSKA].into_iter().find(|c| c.sniff(bytes)).unwrap()
 }
 

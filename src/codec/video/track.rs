@@ -4,23 +4,34 @@
 //! presented; the first presented frame is at the sum of the empty edits. In fragmented files an edit only moves the times;
 //! where such a file has negative composition offsets and no edit, ffmpeg 5.1 adds the largest of them, and this does not.
 
+use super::stream::Entry;
 use crate::codec::container::{self, Edit, Listed};
 use crate::data::orientation::Orientation;
 use crate::error::{Fault, Reason};
 
 /// A sample as decoding needs it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sample {
-    offset: u64,
-    size: u64,
+    /// Where its data lies in the payload, and how long it is. Not checked: the payload may be cut.
+    pub(super) offset: u64,
+    pub(super) size: u64,
     /// Presentation time in microseconds.
     pub(super) pts_us: i64,
     /// Whether the container calls it a place to begin.
     pub(super) key: bool,
+    /// How decoding may begin here; `None`: its headers say so and were not asked.
+    pub(super) entry: Option<Entry>,
+}
+
+impl Sample {
+    /// Where its data lies.
+    pub(super) fn range(&self) -> std::ops::Range<u64> {
+        self.offset..self.offset.saturating_add(self.size)
+    }
 }
 
 /// The first video track of a payload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Track {
     /// In the order of decoding.
     pub(super) samples: Vec<Sample>,
@@ -29,7 +40,7 @@ pub(super) struct Track {
     /// How the container turns the frames.
     pub(super) orientation: Orientation,
     /// Time on display of the last presented sample (microseconds).
-    last_us: u64,
+    pub(super) last_us: u64,
 }
 
 /// `ticks * 1,000,000 * num / den`, to the nearest, halves up.
@@ -98,9 +109,23 @@ impl Track {
         let mut samples = Vec::with_capacity(listed.len());
         for s in listed {
             let pts_us = microseconds(s.ticks, scale)?;
-            samples.push(Sample { offset: s.offset, size: s.size, pts_us, key: s.key });
+            samples.push(Sample { offset: s.offset, size: s.size, pts_us, key: s.key, entry: None });
         }
         let track = Track { samples, shown, orientation, last_us: last_us.unsigned_abs() };
+        track.not_empty()?;
+        Ok(track)
+    }
+
+    /// From samples with their times: those that `hidden` does not name, in ascending order, are presented in the order of times.
+    pub(super) fn of_samples(
+        samples: Vec<Sample>,
+        hidden: &[usize],
+        orientation: Orientation,
+        last_us: u64,
+    ) -> Result<Self, Fault> {
+        let mut shown: Vec<usize> = (0..samples.len()).filter(|at| hidden.binary_search(at).is_err()).collect();
+        shown.sort_by_key(|&at| samples[at].pts_us); // stable: equal times stay in the order of decoding
+        let track = Track { samples, shown, orientation, last_us };
         track.not_empty()?;
         Ok(track)
     }
@@ -114,8 +139,8 @@ impl Track {
 
     /// The bytes of a sample, if the payload has them all.
     pub(super) fn data<'a>(&self, payload: &'a [u8], sample: usize) -> Result<&'a [u8], Fault> {
-        let s = &self.samples[sample];
-        container::data(payload, (s.offset, s.size), &format!("frame {sample}"))
+        let Sample { offset, size, .. } = self.samples[sample];
+        container::data(payload, (offset, size), format_args!("frame {sample}"))
     }
 
     /// Leaves out samples, given in the order of decoding.

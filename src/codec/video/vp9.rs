@@ -24,6 +24,9 @@ fn unsupported(message: impl std::fmt::Display) -> Fault {
     Fault::new(Reason::Unsupported, format!("VP9: {message}"))
 }
 
+/// Bytes that a key frame's header has at the most, as far as it is read here.
+const HEADER: usize = 16;
+
 /// The headers of a VP9 stream: those of its first frame.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
@@ -236,6 +239,11 @@ impl stream::Stream for Stream {
         let reads = |sample| frames(sample).is_ok_and(|mut f| f.all(|f| header(f).is_ok()));
         let hidden = samples.whole().filter(|&(_, sample)| reads(sample) && !shows(sample));
         Ok(hidden.map(|(at, _)| at).collect())
+    }
+
+    /// The beginning of the first frame has all of its uncompressed header; a byte of 0 behind it is no index of a superframe.
+    fn opening(&self, first: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok([&first[..first.len().min(HEADER)], &[0]].concat())
     }
 
     fn decoder(&self) -> Result<Box<dyn Decoder>, Fault> {

@@ -1,6 +1,6 @@
 //! Writing a segment.
 
-use super::{Backing, Header, IndexCell, MAGIC, Segment, Stored, damaged, null_bytes};
+use super::{Backing, Header, IndexCell, MAGIC, Segment, Stored, Tables, damaged, null_bytes};
 use crate::data::feature::Schema;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
@@ -14,6 +14,10 @@ pub struct SegmentBuilder {
     shards: Vec<u8>,
     rows: Spool,
     ids: Spool,
+    /// The columns that may have seek tables, by their places.
+    seekable: Vec<usize>,
+    ends: Spool,
+    tables: Spool,
     /// The row being added.
     row: Vec<u8>,
     spill: Spill,
@@ -37,6 +41,9 @@ impl SegmentBuilder {
             shards: Vec::new(),
             rows: Spool::new(spill),
             ids: Spool::new(spill),
+            seekable: (0..schema.columns.len()).filter(|c| schema.columns[*c].feature.is_seekable()).collect(),
+            ends: Spool::new(spill),
+            tables: Spool::new(spill),
             row: Vec::new(),
             spill: spill.clone(),
             count: 0,
@@ -48,6 +55,16 @@ impl SegmentBuilder {
 
     /// Adds a row to the shard that the next [`SegmentBuilder::end_shard`] closes. One cell a column, of the column's kind.
     pub fn push(&mut self, id: &str, cells: &[IndexCell]) -> Result<()> {
+        self.push_with(id, cells, &|_| None)
+    }
+
+    /// The same, with the seek table of each column that has one.
+    pub fn push_with<'t>(
+        &mut self,
+        id: &str,
+        cells: &[IndexCell],
+        table: &dyn Fn(usize) -> Option<&'t [u8]>,
+    ) -> Result<()> {
         if cells.len() != self.columns.len() {
             return Err(Error::library(
                 "building an index segment",
@@ -112,6 +129,10 @@ impl SegmentBuilder {
         }
         self.rows.push(row)?;
         self.ids.push(id.as_bytes())?;
+        for column in &self.seekable {
+            self.tables.push(table(*column).unwrap_or_default())?;
+            self.ends.push(&self.tables.len().to_le_bytes())?;
+        }
         self.count += 1;
         self.shard_rows += 1;
         Ok(())
@@ -143,6 +164,12 @@ impl SegmentBuilder {
         if self.shard_rows > 0 {
             return Err(Error::library("building an index segment", "the last shard was not closed"));
         }
+        let (mut ends, mut tables) = (self.ends.finish()?, self.tables.finish()?);
+        let said = Tables { columns: self.seekable, bytes: tables.len() as u64 };
+        let said = Some(said).filter(|tables| tables.bytes > 0);
+        if said.is_none() {
+            (ends, tables) = (Spooled::Owned(Vec::new()), Spooled::Owned(Vec::new()));
+        }
         let header = Header {
             columns: self.columns,
             splits: self.splits,
@@ -150,6 +177,7 @@ impl SegmentBuilder {
             rows: self.count,
             id_bytes: self.ids.len(),
             largest: self.largest,
+            tables: said,
         };
         let json = serde_json::to_vec(&header).map_err(|e| Error::library("writing an index header", e))?;
         let mut head = Vec::with_capacity(128 + json.len() + self.shards.len());
@@ -158,7 +186,7 @@ impl SegmentBuilder {
         head.extend(json);
         head.resize(head.len().next_multiple_of(64), 0);
         head.extend(self.shards);
-        Ok(Finished { head, rows: self.rows.finish()?, ids: self.ids.finish()?, spill: self.spill })
+        Ok(Finished { head, rows: self.rows.finish()?, ids: self.ids.finish()?, ends, tables, spill: self.spill })
     }
 }
 
@@ -168,13 +196,15 @@ pub struct Finished {
     head: Vec<u8>,
     rows: Spooled,
     ids: Spooled,
+    ends: Spooled,
+    tables: Spooled,
     spill: Spill,
 }
 
 impl Finished {
     /// Its bytes: these parts, one behind the other.
-    pub fn parts(&self) -> [&[u8]; 3] {
-        [&self.head, &self.rows, &self.ids]
+    pub fn parts(&self) -> [&[u8]; 5] {
+        [&self.head, &self.rows, &self.ids, &self.ends, &self.tables]
     }
 
     /// Its bytes in one piece.
