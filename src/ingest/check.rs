@@ -174,7 +174,7 @@ impl Checker<'_> {
         // The id says which part it is; the name of the file alone would be that of all of them.
         let path = format!("{}.{}", base_name(&entry.id), prepare::extension(info.format));
         let hash = payload_hash(&bytes);
-        Ok(ShardCell::Media { bytes, path, info, hash, original: Some(original) })
+        Ok(ShardCell::Media { bytes, path, info, hash, original: Some(original), seek: None })
     }
 
     /// Looks at a payload through its codec, and makes what is stored of it. A panic in a decoder is a fault like any other.
