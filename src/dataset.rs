@@ -93,9 +93,19 @@ impl Ranged for Apart<'_> {
         self.payload.length
     }
 
+    fn stands(&self) -> Result<(), Fault> {
+        self.with(&mut |file| file.holds(&self.payload))
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        self.with(&mut |file| file.fetch_part(&self.payload, offset, out))
+    }
+}
+
+impl Apart<'_> {
+    fn with(&self, read: &mut dyn FnMut(&ShardFile) -> Result<()>) -> Result<(), Fault> {
         let path = || self.dataset.root.join(&self.dataset.shards[self.shard].path);
-        let read = self.set.with(self.shard, path, &mut |file| file.fetch_part(&self.payload, offset, out));
+        let read = self.set.with(self.shard, path, read);
         read.map_err(|error| unread(error).unwrap_or_else(|other| Fault::new(Reason::Unreadable, other)))
     }
 }

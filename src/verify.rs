@@ -10,10 +10,11 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::codec::{self, Limits};
 use crate::data::index::{IndexCell, Segment, hex};
+use crate::data::info::Info;
 use crate::data::manifest::{SegmentRef, ShardRef};
 use crate::data::record::{payload_hash, row_key};
 use crate::dataset::Dataset;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::shard::{FinishedShard, read_finished, reader};
 use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::commit::{self, Root};
@@ -307,19 +308,17 @@ fn check_shard(
 /// Seek tables against the payloads that they were made of.
 fn check_tables(path: &Path, finished: &FinishedShard, shard: &ShardRef) -> Vec<Finding> {
     let Ok(file) = reader::ShardFile::open(path) else { return Vec::new() };
-    let (mut buffer, limits) = (Vec::new(), Limits::default());
+    let mut buffer = Vec::new();
     let mut found = Vec::new();
     for ((row, column), table) in &finished.tables {
         let Some((id, cells)) = finished.rows.get(*row as usize) else { continue };
         let Some(payload) = cells[*column].payload() else { continue };
         let Ok(codec) = codec::by_format(payload.info.format) else { continue };
-        // A payload that cannot be read has its finding elsewhere; what this build does not decode it makes no table of.
-        if file.fetch(payload, &mut buffer).is_err()
-            || codec.probe(&buffer, &limits).is_err_and(|fault| fault.reason == Reason::Unsupported)
-        {
+        // A payload that cannot be read has its finding elsewhere; what this build cannot open it makes no table of.
+        if file.fetch(payload, &mut buffer).is_err() {
             continue;
         }
-        let made = codec.seek_table(&buffer, &limits);
+        let Ok(made) = codec.seek_table(&buffer, &limits_of(&payload.info)) else { continue };
         // One of another form was made by another build.
         if made.as_ref().is_some_and(|made| made != table && made.first() == table.first()) || made.is_none() {
             let what = "the seek table is not the one that its payload gives".to_owned();
@@ -328,6 +327,19 @@ fn check_tables(path: &Path, finished: &FinishedShard, shard: &ShardRef) -> Vec<
         }
     }
     found
+}
+
+/// Limits that admit what the facts of a clip say, which was admitted when it was ingested: samples that are not presented are
+/// among its frames, and what is coded is larger than what is shown.
+fn limits_of(info: &Info) -> Limits {
+    let usual = Limits::default();
+    let pixels = u64::from(info.width).saturating_mul(u64::from(info.height)).saturating_mul(2);
+    Limits {
+        payload_bytes: u64::MAX,
+        pixels: usual.pixels.max(pixels),
+        frames: usual.frames.max(info.count.saturating_mul(2)),
+        ..usual
+    }
 }
 
 /// Equality of cells bit by bit (a NaN equals itself).

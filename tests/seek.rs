@@ -205,7 +205,7 @@ fn with_table(root: &Path, clip: &[u8], seek: Vec<u8>) {
 fn a_table_that_lies_is_found() {
     let clip = std::fs::read(common::fixture("clips/dial/no_b_frames.mp4")).unwrap();
     let other = std::fs::read(common::fixture("clips/chart/b_frames.mp4")).unwrap();
-    let table = |bytes: &[u8]| video::MP4.seek_table(bytes, &Limits::default()).unwrap();
+    let table = |bytes: &[u8]| video::MP4.seek_table(bytes, &Limits::default()).unwrap().unwrap();
     let mut damaged = table(&clip);
     damaged[20] ^= 4;
     for (table, right) in [(table(&clip), true), (table(&other), false), (damaged, false), (vec![1], false)] {

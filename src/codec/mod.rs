@@ -272,8 +272,17 @@ pub trait Codec: Send + Sync {
     /// What [`Codec::decode_parts`] needs to know of a payload to decode some of it from less than all of its bytes: compact, the
     /// same for the same bytes, and in a form whose version is its first byte. `None`: such a table would be of no use, or there is
     /// something about the payload that it could not say.
-    fn seek_table(&self, _bytes: &[u8], _limits: &Limits) -> Option<Vec<u8>> {
-        None
+    ///
+    /// # Errors
+    /// A payload that the codec cannot open by itself, under these limits.
+    fn seek_table(&self, _bytes: &[u8], _limits: &Limits) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    /// Whether [`Codec::decode_parts`] does anything. Where it does not, a table (a later build may have made one) is passed over and
+    /// the payload read whole.
+    fn seeks(&self) -> bool {
+        false
     }
 
     /// Decodes what [`Codec::decode`] does of the whole payload, byte for byte, from its table and what is read of it. Neither is to be

@@ -17,6 +17,14 @@ pub trait Ranged {
     /// How many bytes it has.
     fn bytes(&self) -> u64;
 
+    /// Whether they are there at all, as far as that can be told without reading: asked before memory is taken for them.
+    ///
+    /// # Errors
+    /// What ends before its last byte.
+    fn stands(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Reads as many bytes as `out` has, from `offset` on.
     ///
     /// # Errors
@@ -94,7 +102,11 @@ impl<'a> Parts<'a> {
     pub fn read(source: &'a dyn Ranged, wanted: Vec<Range<u64>>, mut room: Vec<u8>) -> Result<Self, Fault> {
         let ranges = joined(wanted, source.bytes())?;
         let all: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        room.resize(usize::try_from(all).map_err(|_| beyond(0..all))?, 0);
+        let all = usize::try_from(all).map_err(|_| beyond(0..all))?;
+        if all > room.capacity() {
+            source.stands()?;
+        }
+        room.resize(all, 0);
         let mut runs = Vec::with_capacity(ranges.len());
         let mut at = 0;
         for range in ranges {
@@ -138,6 +150,7 @@ impl<'a> Parts<'a> {
 /// # Errors
 /// What cannot be read.
 pub(super) fn all(source: &dyn Ranged) -> Result<Vec<u8>, Fault> {
+    source.stands()?;
     let mut whole = vec![0; usize::try_from(source.bytes()).map_err(|_| beyond(0..source.bytes()))?];
     source.read(0, &mut whole)?;
     Ok(whole)

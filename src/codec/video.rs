@@ -209,12 +209,15 @@ impl Codec for Container {
         Ok(pixels(scratch, size))
     }
 
-    fn seek_table(&self, bytes: &[u8], limits: &Limits) -> Option<Vec<u8>> {
-        let table = || {
+    fn seek_table(&self, bytes: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Fault> {
+        guarded(self.name(), || {
             let clip = Clip::open(bytes, limits, self.read)?;
             Ok(seek::table(&clip, bytes, limits))
-        };
-        guarded(self.name(), table).ok().flatten()
+        })
+    }
+
+    fn seeks(&self) -> bool {
+        true
     }
 
     fn decode_parts<'s>(

@@ -221,7 +221,8 @@ impl Checker<'_> {
             }
         };
         let seek = match stored.feature.is_seekable() {
-            true => codec::by_format(info.format)?.seek_table(&bytes, self.limits),
+            // What cannot be opened was accepted by what stands behind the codec: it has no table.
+            true => codec::by_format(info.format)?.seek_table(&bytes, self.limits).ok().flatten(),
             false => None,
         };
         Ok(ShardCell::Media { bytes, path, info, hash, original, seek })

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::source::{EntryCell, Listing, Part, SourceEntry};
 
 /// Raised whenever the same listing and options give other shards.
-const WRITER: &str = concat!("feedstock ingest 3, ", env!("CARGO_PKG_VERSION"));
+const WRITER: &str = concat!("feedstock ingest 4, ", env!("CARGO_PKG_VERSION"));
 
 /// What an ingest is going to do, as digests (hex).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -80,6 +80,10 @@ impl Ranged for Metered<'_> {
         self.source.bytes()
     }
 
+    fn stands(&self) -> Result<(), Fault> {
+        self.source.stands()
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
         let mark = Mark::now();
         self.source.read(offset, out)?;
@@ -289,7 +293,8 @@ impl Core {
             };
             let Desk { tools, payload: held } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
-            let apart = drawn.as_ref().and_then(|_| self.dataset.apart(row, index));
+            let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
+            let apart = if seeks { self.dataset.apart(row, index) } else { None };
             let apart =
                 apart.map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: Cell::new(0) }));
             if apart.is_none() {

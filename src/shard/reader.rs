@@ -46,6 +46,11 @@ impl ShardFile {
         &self.path
     }
 
+    /// Whether the file is long enough for a payload. A shard shorter than its Index is [`Error::Damaged`].
+    pub fn holds(&self, payload: &Payload) -> Result<()> {
+        holds(&self.file, &self.path, payload.offset, payload.length)
+    }
+
     /// Reads some of a payload, as many bytes as `out` has, from its byte `at` on.
     pub fn fetch_part(&self, payload: &Payload, at: u64, out: &mut [u8]) -> Result<()> {
         let end = at.checked_add(out.len() as u64).filter(|end| *end <= payload.length);
@@ -61,14 +66,19 @@ impl ShardFile {
     }
 }
 
+fn holds(file: &File, path: &Path, offset: u64, length: u64) -> Result<()> {
+    let there = file.metadata().map_err(|e| Error::io(path, "look at", e))?.len();
+    if offset.checked_add(length).is_none_or(|end| end > there) {
+        return Err(short(path, offset, length));
+    }
+    Ok(())
+}
+
 /// Reads a range of a file; the length is compared with the file's before memory is asked for.
 pub(crate) fn read_at(file: &File, path: &Path, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<()> {
     let size = usize::try_from(length).map_err(|_| short(path, offset, length))?;
     if size > out.capacity() {
-        let there = file.metadata().map_err(|e| Error::io(path, "look at", e))?.len();
-        if offset.checked_add(length).is_none_or(|end| end > there) {
-            return Err(short(path, offset, length));
-        }
+        holds(file, path, offset, length)?;
     }
     out.resize(size, 0);
     fill(file, path, offset, out)

@@ -97,8 +97,10 @@ impl ShardCell {
         ShardCell::Media { bytes, path: path.into(), info, hash, original: None, seek: None }
     }
 
+    /// The bytes by which row groups and shards are measured: the payload's, and its table's, which lies in the same file.
     fn payload_bytes(&self) -> u64 {
-        if let ShardCell::Media { bytes, .. } = self { bytes.len() as u64 } else { 0 }
+        let ShardCell::Media { bytes, seek, .. } = self else { return 0 };
+        bytes.len() as u64 + seek.as_ref().map_or(0, |table| table.len() as u64)
     }
 
     fn fits(&self, feature: &Feature) -> bool {

@@ -145,16 +145,24 @@ impl<'a> Clip<'a> {
     pub(super) fn ranges(&self, wanted: &[usize]) -> Result<Vec<Range<u64>>, Fault> {
         let mut sets = Sets::default();
         let (mut stand, mut last_start) = (None, 0);
-        let mut ranges = Vec::new();
+        // Samples, from one to another: a group may be gone through more than once, and is read once.
+        let mut spans: Vec<Range<usize>> = Vec::with_capacity(wanted.len());
         for &sample in wanted {
             let mut now = match (self.begin(stand, sample)?, stand) {
                 (None, Some(going)) => going,
                 (start, _) => Stand::new(self, start.unwrap_or(0))?,
             };
             last_start = now.start.max(last_start);
-            ranges.extend(self.track.samples[now.next.min(sample)..=sample].iter().map(Sample::range));
+            spans.push(now.next.min(sample)..sample + 1);
             now.next = sample + 1;
             stand = Some(now);
+        }
+        spans.sort_unstable_by_key(|span| span.start);
+        let (mut ranges, mut behind) = (Vec::new(), 0);
+        for span in spans {
+            let fresh = span.start.max(behind)..span.end.max(behind);
+            behind = fresh.end;
+            ranges.extend(self.track.samples[fresh].iter().map(Sample::range));
         }
         ranges.extend(sets.before(self, last_start)?.iter().map(|&at| self.track.samples[at].range()));
         Ok(ranges)

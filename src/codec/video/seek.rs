@@ -23,8 +23,15 @@ use crate::error::{Fault, Reason};
 /// The form that is written here. A table of another is not understood.
 const VERSION: u8 = 1;
 
+/// A table that is larger than its payload is worth having up to these bytes.
+const SMALL: usize = 64 << 10;
+
 /// Bytes of the sum at the end.
 const SUM: usize = 8;
+
+/// A frame takes no more bytes than these in any table, and all else no more than those.
+const FRAME_BYTES: u64 = 64;
+const HEAD_BYTES: u64 = 1 << 20;
 
 /// Codings by their numbers in tables, which are never used again for others.
 const CODINGS: &[Coding] = &[Coding::H264, Coding::H265, Coding::Vp9, Coding::Av1, Coding::Mjpeg];
@@ -142,6 +149,10 @@ pub(super) fn table(clip: &Clip<'_>, bytes: &[u8], limits: &Limits) -> Option<Ve
         changes: steps(Sets::default().before(clip, count).ok()?.iter().copied()),
     };
     let table = sealed(&columns)?;
+    // Frames that share their bytes: a small file that claims many must not have a large table.
+    if table.len() > bytes.len().max(SMALL) {
+        return None;
+    }
     let again = open(&table, bytes.len() as u64, limits).ok()?;
     let same = (&again.track, &again.picture, &again.matrix, again.stream.memory())
         == (&noted, &clip.picture, &clip.matrix, clip.stream.memory());
@@ -172,7 +183,9 @@ pub(super) fn open(table: &[u8], bytes: u64, limits: &Limits) -> Result<Clip<'st
         }
         None => return Err(corrupt("is empty")),
     }
-    Limits::check("bytes of a seek table", table.len() as u64, limits.payload_bytes)?;
+    // One byte of a table may take eight in memory.
+    let most = limits.frames.saturating_mul(FRAME_BYTES).saturating_add(HEAD_BYTES).min(limits.payload_bytes);
+    Limits::check("bytes of a seek table", table.len() as u64, most)?;
     let body = table.len().checked_sub(SUM).filter(|&body| body > 0).ok_or_else(|| corrupt("is cut off"))?;
     if xxh3_64(&table[..body]).to_le_bytes() != table[body..] {
         return Err(corrupt("is damaged: `dsctl verify` compares it with the payload"));
@@ -196,6 +209,12 @@ pub(super) fn open(table: &[u8], bytes: u64, limits: &Limits) -> Result<Clip<'st
     let picture = admitted(&*stream, limits)?;
     if track.samples[0].entry.is_none_or(|entry| entry == Entry::None) {
         return Err(corrupt("does not begin with a key frame"));
+    }
+    // What is presented before an open beginning cannot be decoded, and is hidden in the container's own list.
+    let first_us = track.samples[0].pts_us;
+    if track.samples[0].entry == Some(Entry::Open) && track.shown.iter().any(|&at| track.samples[at].pts_us < first_us)
+    {
+        return Err(corrupt("presents frames before those that they refer to"));
     }
     let matrix = Matrix::of(&picture, picture.colour.or(head.colour))?;
     Ok(Clip { bytes: Bytes::Whole(&[]), head, track, stream, picture, matrix, changes: Some(changes) })
