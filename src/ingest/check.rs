@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Skipped,
     /// It was refused, at a column if that is known.
     Refused(Fault, Option<usize>),
+    /// The same, for a fault of the recording that it is a part of: all parts of that are refused.
+    RecordingRefused(Fault, Option<usize>),
 }
 
 /// A cell that is read and not yet looked at.
@@ -65,7 +67,7 @@ impl Checker<'_> {
         for (i, cell) in entry.cells.iter().enumerate() {
             match self.read(cell, i, recordings, &mut replaced) {
                 Ok(cell) => cells.push(cell),
-                Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+                Err(fault) => return Ok(refused(fault, cell, i, recordings)),
             }
         }
         let taken = match self.base.holds(&entry.id, &entry.split, &cells)? {
@@ -87,7 +89,7 @@ impl Checker<'_> {
                 },
                 Cell::Excerpt(original) => match self.cut(entry, original, i, recordings) {
                     Ok(cell) => cell,
-                    Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
+                    Err(fault) => return Ok(refused(fault, &entry.cells[i], i, recordings)),
                 },
                 Cell::Value(Value::Int(v)) => ShardCell::Int(v),
                 Cell::Value(Value::Float(v)) => ShardCell::Float(v),
@@ -226,6 +228,16 @@ impl Checker<'_> {
             false => None,
         };
         Ok(ShardCell::Media { bytes, path, info, hash, original, seek })
+    }
+}
+
+/// The refusal of a cell, which may be that of its recording.
+fn refused(fault: Fault, cell: &EntryCell, column: usize, recordings: &Recordings) -> Outcome {
+    match cell {
+        EntryCell::Excerpt { path, part, .. } if recordings.is_at_fault(path, part) => {
+            Outcome::RecordingRefused(fault, Some(column))
+        }
+        _ => Outcome::Refused(fault, Some(column)),
     }
 }
 

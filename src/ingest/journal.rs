@@ -42,8 +42,11 @@ pub(super) struct Stretch {
     pub shard: Option<ShardRef>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
-    /// Entries that were refused: so many lines lie in front of its own.
+    /// Lines of what was refused, in front of its own.
     pub refused: u64,
+    /// Entries that were refused beside these, in the line of another part of their recording.
+    #[serde(default)]
+    pub sharing: u64,
     /// What was put in for text that is no UTF-8.
     #[serde(default)]
     pub mended: Mended,
@@ -252,7 +255,8 @@ mod tests {
     use super::*;
 
     fn stretch(from: u64, to: u64) -> Stretch {
-        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: 0, mended: Mended::default() }
+        let mended = Mended::default();
+        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: 0, sharing: 0, mended }
     }
 
     fn refusal(id: &str) -> Vec<u8> {

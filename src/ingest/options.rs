@@ -147,6 +147,9 @@ pub enum InvalidUtf8 {
 
 /// How many entries may be refused: a count, a share of all entries, or whichever is more (`25`, `5%`, `10|1%`).
 ///
+/// A recording that is damaged is one refusal for the count, as it is in the quarantine, however many rows are parts of it;
+/// of the percentage it is so many rows.
+///
 /// The default is `10|1%`: a few bad files in a small set or one in a hundred of a large one pass into the quarantine;
 /// more than that is a wrong folder, a wrong format or a broken copy, and wants a person.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -162,6 +165,11 @@ impl MaxErrors {
     pub const NONE: MaxErrors = MaxErrors { count: 0, percent: 0.0 };
     /// Any number, as long as one entry is good.
     pub const ALL: MaxErrors = MaxErrors { count: 0, percent: 100.0 };
+
+    /// Whether so many refusals, of so many of `total` entries, are too many.
+    pub fn is_exceeded(&self, refusals: u64, entries: u64, total: u64) -> bool {
+        refusals > self.count && entries > MaxErrors { count: 0, ..*self }.allowed(total)
+    }
 
     /// How many of `total` entries may be refused.
     pub fn allowed(&self, total: u64) -> u64 {
@@ -242,7 +250,7 @@ pub struct Progress {
     pub bytes: u64,
     /// Payload bytes in all, as listed.
     pub total_bytes: u64,
-    /// Entries refused so far.
+    /// Refusals so far ([`Summary::quarantined`]).
     pub refused: u64,
 }
 
@@ -308,7 +316,7 @@ pub struct Summary {
     pub rows_by_split: BTreeMap<String, u64>,
     /// Rows added of each class of the first class column.
     pub rows_by_label: BTreeMap<String, u64>,
-    /// Entries refused.
+    /// Refusals: entries, and recordings that are damaged, whatever the number of their rows.
     pub quarantined: u64,
     /// The file within the dataset that lists them.
     pub quarantine: Option<String>,
@@ -341,6 +349,10 @@ mod tests {
         let allowed = |text: &str, total| text.parse::<MaxErrors>().unwrap().allowed(total);
         assert_eq!((allowed("0", 9), allowed("25", 9), allowed("5%", 100), allowed("5%", 19)), (0, 25, 5, 0));
         assert_eq!((allowed("10|1%", 50), allowed("10|1%", 5000)), (10, 50));
+        let exceeded =
+            |text: &str, refusals, rows, total| text.parse::<MaxErrors>().unwrap().is_exceeded(refusals, rows, total);
+        assert!(!exceeded("10|1%", 1, 60, 1200) && !exceeded("10|1%", 11, 12, 1200) && exceeded("10|1%", 11, 13, 1200));
+        assert!(exceeded("0", 1, 60, 1200) && exceeded("4%", 1, 60, 1200) && !exceeded("5%", 1, 60, 1200));
         for bad in ["", "x", "-1", "101%", "nan%", "5%%"] {
             assert_eq!(bad.parse::<MaxErrors>().unwrap_err().exit_code(), 2, "{bad}");
         }

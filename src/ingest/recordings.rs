@@ -96,9 +96,16 @@ impl Recordings {
             let wanted = wanted.iter().find(|w| **w.path == **path);
             wanted.is_some_and(|w| !w.is_new || !matches!(recording, Ok(Recording { sound: None, .. })))
         });
-        checker.scratches.hold(wanted.iter().filter(|w| w.is_new).map(|w| w.decoded).fold(0, u64::saturating_add));
+        checker.scratches.hold(self.decoded(&wanted));
         wanted.retain(|w| !self.held.contains_key(w.path));
         self.held.par_extend(wanted.into_par_iter().map(|w| (Arc::clone(w.path), read(checker, &w))));
+    }
+
+    /// Bytes of samples that are held while these are: of those that are to be decoded, and of those that were decoded for
+    /// rows before, though the rows now may be known.
+    fn decoded(&self, wanted: &[Wanted<'_>]) -> u64 {
+        let is_held = |w: &Wanted<'_>| matches!(self.held.get(&**w.path), Some(Ok(Recording { sound: Some(_), .. })));
+        wanted.iter().filter(|w| w.is_new || is_held(w)).map(|w| w.decoded).fold(0, u64::saturating_add)
     }
 
     fn get(&self, path: &Path) -> Result<&Recording, Fault> {
@@ -114,18 +121,31 @@ impl Recordings {
         Ok(Original { bytes: file_bytes, hash })
     }
 
-    /// A part as a recording of its own.
-    pub(super) fn cut(&self, path: &Path, part: &Part, limits: &Limits) -> Result<Vec<u8>, Fault> {
-        let Part::Samples { range, of, channels } = part else { return Err(no_samples()) };
+    /// What the recording of a part was decoded to. A fault is the recording's own, and so every part's.
+    fn sound(&self, path: &Path, part: &Part) -> Result<&Sound, Fault> {
+        let Part::Samples { of, channels, .. } = part else { return Err(no_samples()) };
         let Some(sound) = &self.get(path)?.sound else {
             return Err(Fault::new(Reason::Unreadable, "the recording was not decoded"));
         };
-        let Sound { samples, channels: found, rate } = sound.as_ref().map_err(Clone::clone)?;
+        let sound = sound.as_ref().map_err(Clone::clone)?;
+        let Sound { samples, channels: found, .. } = sound;
         let has = samples.len() as u64 / u64::from(*found).max(1);
         if (has, *found) != (*of, *channels) {
             let what = format!("{found} x {has} samples, and {channels} x {of} when it was listed");
             return Err(Fault::new(Reason::Changed, format!("the recording has {what}")));
         }
+        Ok(sound)
+    }
+
+    /// Whether a part was refused for a fault of its recording, not one of its own.
+    pub(super) fn is_at_fault(&self, path: &Path, part: &Part) -> bool {
+        self.sound(path, part).is_err()
+    }
+
+    /// A part as a recording of its own.
+    pub(super) fn cut(&self, path: &Path, part: &Part, limits: &Limits) -> Result<Vec<u8>, Fault> {
+        let Part::Samples { range, .. } = part else { return Err(no_samples()) };
+        let Sound { samples, channels: found, rate } = self.sound(path, part)?;
         let places = [range.start, range.end].map(|at| usize::try_from(at.saturating_mul(u64::from(*found))));
         let [Ok(start), Ok(end)] = places else { return Err(no_samples()) };
         let part = samples.get(start..end).ok_or_else(no_samples)?;
@@ -160,21 +180,22 @@ fn fitting(entries: &[(Entry, u64)], budget: u64) -> usize {
 fn read(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Result<Recording, Fault> {
     let Wanted { path, file_bytes, .. } = *wanted;
     Limits::check("payload bytes", file_bytes, checker.limits.payload_bytes)?;
+    // The file, and what a reader keeps of it; the samples are held, and counted, by who holds the recording.
+    let reader = if wanted.is_new { file_bytes.saturating_mul(2).saturating_add(1 << 20) } else { 0 };
+    let mut loan = checker.scratches.lend(file_bytes.saturating_add(reader));
     let bytes = source::read_range(path, 0, file_bytes, file_bytes)?;
-    let sound = wanted.is_new.then(|| decode(checker, &bytes));
+    let sound = wanted.is_new.then(|| decode(checker, &bytes, &mut loan.scratch));
     Ok(Recording { hash: payload_hash(&bytes), sound })
 }
 
-fn decode(checker: &Checker<'_>, bytes: &[u8]) -> Result<Sound, Fault> {
+fn decode(checker: &Checker<'_>, bytes: &[u8], scratch: &mut Scratch) -> Result<Sound, Fault> {
     let limits = checker.limits.cut();
     let codec = codec::sniff(bytes, Kind::Audio)?;
     checker.decodes.fetch_add(1, Ordering::Relaxed);
-    // What a reader keeps of the payload; the samples are held, and counted, by who holds the recording.
-    let mut loan = checker.scratches.lend(2 * bytes.len() as u64 + (1 << 20));
     let decoded = codec::guarded(codec.name(), || {
         let decoded = match checker.check {
-            Check::Decode => codec.decode_checked(bytes, &limits, &mut loan.scratch)?,
-            Check::Header | Check::Entropy => codec.decode(bytes, Want::Whole, &limits, &mut loan.scratch)?,
+            Check::Decode => codec.decode_checked(bytes, &limits, scratch)?,
+            Check::Header | Check::Entropy => codec.decode(bytes, Want::Whole, &limits, scratch)?,
         };
         match decoded {
             Decoded::Wave(wave) => Ok((wave.channels, wave.rate, wave.data.as_ptr(), wave.data.len())),
@@ -182,11 +203,11 @@ fn decode(checker: &Checker<'_>, bytes: &[u8]) -> Result<Sound, Fault> {
         }
     });
     if matches!(&decoded, Err(fault) if fault.reason == Reason::DecoderPanic) {
-        loan.scratch = Scratch::default();
+        *scratch = Scratch::default();
     }
     let (channels, rate, data, length) = decoded?;
     // The buffer itself, as a copy would need the memory twice.
-    let mut samples = std::mem::take(&mut loan.scratch.floats);
+    let mut samples = std::mem::take(&mut scratch.floats);
     if (samples.as_ptr(), samples.len()) != (data, length) {
         return Err(Fault::new(
             Reason::Unsupported,
@@ -217,5 +238,20 @@ mod tests {
         assert_eq!([80, 119, 120, 520, 519].map(|budget| fits(0, budget)), [4, 4, 6, 7, 6]);
         assert_eq!([fits(0, 0), fits(2, 0), fits(6, 0)], [2, 2, 1], "one recording at the least");
         assert_eq!(fitting(&[whole.clone(), whole], 0), 2);
+    }
+
+    /// A recording that was decoded for rows before stays, and stays counted, where the rows now are known.
+    #[test]
+    fn samples_that_are_held_are_counted() {
+        let paths: Vec<Arc<Path>> = ["held", "known", "new", "gone"].iter().map(|p| Path::new(p).into()).collect();
+        let sound = || Some(Ok(Sound { samples: vec![0.0; 10], channels: 1, rate: 8000 }));
+        let mut recordings = Recordings::default();
+        for (path, sound) in [(&paths[0], sound()), (&paths[1], None), (&paths[3], sound())] {
+            recordings.held.insert(Arc::clone(path), Ok(Recording { hash: 0, sound }));
+        }
+        let wanted = |at: usize, is_new| Wanted { path: &paths[at], file_bytes: 1, decoded: 40, is_new };
+        assert_eq!(recordings.decoded(&[wanted(0, false), wanted(1, false)]), 40);
+        assert_eq!(recordings.decoded(&[wanted(0, true), wanted(1, true), wanted(2, true)]), 120);
+        assert_eq!(recordings.decoded(&[wanted(1, false), wanted(2, false)]), 0);
     }
 }

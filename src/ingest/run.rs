@@ -1,6 +1,7 @@
 //! The work itself: chunks of entries are read and checked on all cores while the chunk before them is written.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::base::Base;
 use super::check::{Checker, Outcome};
@@ -13,7 +14,7 @@ use super::sink::Sink;
 use crate::data::feature::Schema;
 use crate::error::{Error, Result};
 use crate::prepare::Prepare;
-use crate::source::{Entries, Entry, Listing};
+use crate::source::{Entries, Entry, EntryCell, Listing};
 use crate::spool::Spill;
 
 /// Entries of a chunk at the most.
@@ -57,6 +58,10 @@ pub(super) struct Run<'a> {
     split: Option<String>,
     /// What was refused in the open stretch.
     open: Report,
+    /// The recording whose parts are being refused for a fault of its own: the line of all of them is not written yet.
+    damaged: Option<Damaged>,
+    /// Entries of closed stretches and of the open one that share the line of another.
+    sharing: u64,
     /// What was refused in closed stretches and by the listing.
     refused: Report,
     spill: Spill,
@@ -77,6 +82,8 @@ impl<'a> Run<'a> {
             files: Files::default(),
             split: None,
             open: Report::new(spill),
+            damaged: None,
+            sharing: done.iter().map(|s| s.sharing).sum(),
             refused,
             spill: spill.clone(),
             skipped: done.iter().map(|s| s.skipped).sum(),
@@ -97,6 +104,7 @@ impl<'a> Run<'a> {
 
     /// What it has done, whether it came to its end or not.
     pub(super) fn into_done(mut self) -> Result<Done> {
+        self.tell_damaged()?;
         let open = self.open.count();
         self.refused.extend(open, &self.open.finish()?)?;
         Ok(Done { skipped: self.skipped, mended: self.mended, refused: self.refused, sink: self.sink })
@@ -141,12 +149,13 @@ impl<'a> Run<'a> {
     fn tell(&mut self, done: usize) -> Result<()> {
         let Work { control, options, listing, report, .. } = self.work;
         self.progress.done = done as u64;
-        self.progress.refused = self.refused.count() + self.open.count();
+        self.progress.refused = self.refused.count() + self.open.count() + u64::from(self.damaged.is_some());
         if let Some(progress) = &control.progress {
             progress(self.progress);
         }
         let before = listing.refused.len() as u64;
-        if self.progress.refused > options.max_errors.allowed(self.progress.total + before) {
+        let rows = self.progress.refused + self.sharing;
+        if options.max_errors.is_exceeded(self.progress.refused, rows, self.progress.total + before) {
             return Err(Error::QuarantineLimit {
                 refused: self.progress.refused,
                 seen: self.progress.done + before,
@@ -168,7 +177,14 @@ impl<'a> Run<'a> {
             }
             self.progress.bytes += entry.bytes();
             self.files.add(&entry.id, *print);
+            if self.damaged.as_ref().is_some_and(|damaged| recording(entry) != Some(&damaged.path)) {
+                self.tell_damaged()?;
+            }
             match outcome? {
+                Outcome::RecordingRefused(fault, column) => {
+                    let column = column.map(|c| self.work.schema.columns[c].name.clone());
+                    self.refuse_recording(entry, Refused::entry(entry, &fault, column))?;
+                }
                 Outcome::Skipped => self.stretch.skipped += 1,
                 Outcome::Refused(fault, column) => {
                     let column = column.map(|c| self.work.schema.columns[c].name.clone());
@@ -192,6 +208,31 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Refuses a part for its recording's fault. One line says it of all parts that follow one another, and none of them is in
+    /// a shard, so that they are in one stretch: what a later run goes on with has all of the line or nothing.
+    fn refuse_recording(&mut self, entry: &Entry, refused: Refused) -> Result<()> {
+        if let Some(damaged) = &mut self.damaged {
+            damaged.rows += 1;
+            self.sharing += 1;
+            self.stretch.sharing += 1;
+            return Ok(());
+        }
+        match recording(entry) {
+            Some(path) => self.damaged = Some(Damaged { path: Arc::clone(path), refused, rows: 1 }),
+            None => self.open.push(&refused)?,
+        }
+        Ok(())
+    }
+
+    /// Writes the line of a recording that was refused.
+    fn tell_damaged(&mut self) -> Result<()> {
+        let Some(Damaged { mut refused, rows, .. }) = self.damaged.take() else { return Ok(()) };
+        if rows > 1 {
+            refused.message = format!("{} ({rows} rows are parts of this recording)", refused.message);
+        }
+        self.open.push(&refused)
+    }
+
     /// Closes the open shard and writes the stretch before `to` into the journal, if there is anything in it.
     fn end_stretch(&mut self, to: usize) -> Result<()> {
         if self.stretch.shard.is_none() {
@@ -199,6 +240,7 @@ impl<'a> Run<'a> {
                 self.stretch.shard = self.sink.finish(self.work.schema, &split)?;
             }
         }
+        self.tell_damaged()?;
         self.stretch.to = to as u64;
         if self.stretch.to > self.stretch.from {
             let mut stretch = std::mem::replace(&mut self.stretch, open_at(to as u64));
@@ -216,7 +258,25 @@ impl<'a> Run<'a> {
 }
 
 fn open_at(from: u64) -> Stretch {
-    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: 0, mended: Mended::default() }
+    let mended = Mended::default();
+    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: 0, sharing: 0, mended }
+}
+
+/// A recording whose parts are being refused.
+struct Damaged {
+    path: Arc<Path>,
+    /// The refusal of its first part.
+    refused: Refused,
+    /// How many parts were refused with it.
+    rows: u64,
+}
+
+/// The recording that an entry is a part of.
+fn recording(entry: &Entry) -> Option<&Arc<Path>> {
+    entry.cells.iter().find_map(|cell| match cell {
+        EntryCell::Excerpt { path, .. } => Some(path),
+        _ => None,
+    })
 }
 
 /// Entries that follow one another, each with its print.

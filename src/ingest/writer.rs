@@ -163,7 +163,7 @@ impl DatasetWriter {
         };
         match checker.entry(entry, &Recordings::default())? {
             Outcome::Skipped => self.skipped += 1,
-            Outcome::Refused(fault, column) => {
+            Outcome::Refused(fault, column) | Outcome::RecordingRefused(fault, column) => {
                 let column = column.map(|c| self.schema.columns[c].name.clone());
                 return Err(fault.at(Origin { id: Some(entry.id.clone()), column, ..Origin::default() }));
             }

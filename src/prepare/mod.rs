@@ -290,17 +290,20 @@ pub fn excerpt(samples: &[f32], channels: u32, rate: u32, limits: &Limits) -> Re
 fn agree(there: &Column, made: &Column, asked: bool) -> Result<()> {
     let Some(ours) = &made.stored else { return Ok(()) };
     let name = &made.name;
-    let Some(theirs) = &there.stored else {
-        return Err(Error::config(
-            format!("the dataset's column {name:?} holds the source's own bytes, not {}", ours.told()),
-            "a column is made in one way: leave these options out, or ingest into another dataset",
-        ));
-    };
-    if theirs.digest == ours.digest {
+    let theirs = there.stored.as_ref();
+    if theirs.is_some_and(|theirs| theirs.digest == ours.digest) {
         return Ok(());
     }
-    let parts = [options::excerpts_of(theirs), options::excerpts_of(ours)];
+    let parts = [theirs.and_then(options::excerpts_of), options::excerpts_of(ours)];
     if parts[0] != parts[1] {
+        // Parts may come of columns that are called so, with no option given: what to say is said for each case.
+        let way = match parts {
+            [None, Some(Excerpts::Rows)] => "--whole-files takes the recordings of the rows whole",
+            [Some(Excerpts::Rows), None] => {
+                "say which columns hold the range (--start-column, --end-column), without --whole-files"
+            }
+            _ => "leave --chunk-seconds and its like out",
+        };
         let [has, source] = parts.map(|parts| match parts {
             None => "whole recordings".to_owned(),
             Some(Excerpts::Rows) => "parts of recordings that rows name".to_owned(),
@@ -309,12 +312,18 @@ fn agree(there: &Column, made: &Column, asked: bool) -> Result<()> {
         return Err(Error::config(
             format!(
                 "the dataset's column {name:?} holds {has} ({}); the source gives {source} ({})",
-                theirs.told(),
+                theirs.map_or_else(|| "the source's own bytes".to_owned(), Storage::told),
                 ours.told()
             ),
-            "a column is made in one way: leave --chunk-seconds and its like out, or ingest into another dataset",
+            format!("a column is made in one way: {way}, or ingest into another dataset"),
         ));
     }
+    let Some(theirs) = theirs else {
+        return Err(Error::config(
+            format!("the dataset's column {name:?} holds the source's own bytes, not {}", ours.told()),
+            "a column is made in one way: leave these options out, or ingest into another dataset",
+        ));
+    };
     if asked && (theirs.mode != ours.mode || theirs.parameters != ours.parameters) {
         return Err(Error::config(
             format!("the dataset's column {name:?} is {}; asked for is {}", theirs.told(), ours.told()),

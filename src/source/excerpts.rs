@@ -1,8 +1,8 @@
 //! Rows that are parts of recordings: times become samples, and recordings are cut into chunks.
 //!
-//! A source names times and reads no payload. Here each recording is read once for its header, by which it is known what
-//! rate its times are counted in, where it ends, and how many chunks it has; nothing is decoded but what tells its length in
-//! no other way (Matroska). So the listing that an ingest freezes has every row, and each row its samples.
+//! A source names times and reads no payload. Here each recording is read once, all of its bytes, as the facts of some codecs
+//! lie anywhere in them: what rate its times are counted in, where it ends, and how many chunks it has. Nothing is decoded but
+//! what tells its length in no other way (Matroska). So the listing that an ingest freezes has every row, and each row its samples.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,6 +22,9 @@ use crate::spool::Spill;
 
 /// Entries whose recordings are looked at between two looks at whether to go on.
 const AT_ONCE: usize = 64;
+
+/// Bytes of recordings that are in memory at once; a larger one is alone.
+const BYTES_AT_ONCE: u64 = 64 << 20;
 
 /// What is known of recordings by their paths.
 type Facts = HashMap<Box<Path>, Result<Info, Fault>>;
@@ -131,8 +134,23 @@ fn look(entries: &[Entry], cut: Option<usize>, mut known: Facts, limits: &Limits
     wanted.dedup();
     known.retain(|path, _| wanted.iter().any(|(wanted, _)| **wanted == **path));
     wanted.retain(|(path, _)| !known.contains_key(*path));
-    known.par_extend(wanted.into_par_iter().map(|(path, bytes)| (path.into(), probe(path, bytes, limits))));
+    let mut rest = wanted.as_slice();
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(together(rest.iter().map(|(_, bytes)| *bytes), BYTES_AT_ONCE));
+        known.par_extend(now.par_iter().map(|(path, bytes)| ((*path).into(), probe(path, *bytes, limits))));
+        rest = later;
+    }
     known
+}
+
+/// How many of these sizes, from the first on, are no more than `most` together; one at the least.
+fn together(sizes: impl Iterator<Item = u64>, most: u64) -> usize {
+    let mut sum = 0u64;
+    let fits = sizes.take_while(|bytes| {
+        sum = sum.saturating_add(*bytes);
+        sum <= most
+    });
+    fits.count().max(1)
 }
 
 fn probe(path: &Path, bytes: u64, limits: &Limits) -> Result<Info, Fault> {
@@ -175,4 +193,18 @@ fn resolved(entry: &Entry, cut: Option<usize>, facts: &Facts) -> Result<Resolved
         cells.push(EntryCell::Excerpt { path: path.into(), file_bytes, part });
     }
     Ok((cells, whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_are_read_together_while_they_are_small() {
+        let fits = |sizes: &[u64]| together(sizes.iter().copied(), 100);
+        assert_eq!(
+            [fits(&[60, 40, 0, 1]), fits(&[60, 41]), fits(&[101, 1]), fits(&[u64::MAX, 1]), fits(&[7])],
+            [3, 1, 1, 1, 1]
+        );
+    }
 }

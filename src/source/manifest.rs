@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::look::{Content, SAMPLE};
 use super::typing::{Cell, Typing};
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Part, Refusal, Source, SourceEntry, SourceOptions, labels};
 use crate::data::feature::{Feature, RESERVED, Schema};
 use crate::data::info::Kind;
 use crate::data::record::row_key;
@@ -176,7 +176,7 @@ struct Survey {
     rows: u64,
     /// What the cells of each column are.
     types: Vec<Typing>,
-    /// How many rows of each file were entered: none yet.
+    /// The files of the rows, none of which was entered yet.
     named: Named,
     /// Files spread over all rows.
     sample: Vec<PathBuf>,
@@ -184,7 +184,8 @@ struct Survey {
     reasons: BTreeMap<&'static str, (u64, Refusal)>,
 }
 
-/// Rows entered by [`row_key`] of their file's relative path: sixteen bytes a file, not its name.
+/// Rows entered by [`row_key`] of their file's relative path, or, of parts, of that and their place: sixteen bytes a file or
+/// part, not its name.
 type Named = HashMap<u64, u64, xxhash_rust::xxh3::Xxh3DefaultBuilder>;
 
 impl Reading<'_> {
@@ -314,7 +315,10 @@ impl Reading<'_> {
             let Row { line, mut cells } = row;
             let id = match &found {
                 None => format!("{}#{line}", self.name),
-                Some(found) => id(&found.relative, part.is_some(), &mut named),
+                Some(found) => match &part {
+                    None => id(&found.relative, &mut named),
+                    Some(part) => part_id(&found.relative, part, &mut named),
+                },
             };
             let media = found.map(|Found { path, bytes, .. }| match part {
                 None => EntryCell::File { path, bytes },
@@ -333,20 +337,42 @@ impl Reading<'_> {
     }
 }
 
-/// The id of the next row of a file: its path, then its path with `#2`, `#3`; of rows that are parts of it, with `#1` before
-/// these. A file may be called like the second row of another: that id is its own.
-fn id(relative: &str, is_part: bool, named: &mut Named) -> String {
+/// The id of the next row of a file: its path, then its path with `#2`, `#3`. A file may be called like the second row of
+/// another: that id is its own.
+fn id(relative: &str, named: &mut Named) -> String {
     let key = row_key(relative);
     let mut n = named.get(&key).copied().unwrap_or_default();
     let id = loop {
         n += 1;
-        let id = if n == 1 && !is_part { relative.to_owned() } else { format!("{relative}#{n}") };
-        if (n == 1 && !is_part) || !named.contains_key(&row_key(&id)) {
+        let id = if n == 1 { relative.to_owned() } else { format!("{relative}#{n}") };
+        if n == 1 || !named.contains_key(&row_key(&id)) {
             break id;
         }
     };
     named.insert(key, n);
     id
+}
+
+/// The id of a row that is a part of a file: its path and its place, so that it is the same wherever in the manifest the row
+/// stands. A place that is named again goes on with `#2`, `#3`; no place is such a number, as each has a dash.
+fn part_id(relative: &str, part: &Part, named: &mut Named) -> String {
+    let place = match part {
+        Part::Seconds { start, end } => format!("{relative}#{}-{}", seconds(*start), seconds(*end)),
+        Part::Samples { range, .. } => format!("{relative}#{}-{}", range.start, range.end),
+    };
+    let n = named.entry(row_key(&place)).or_default();
+    *n += 1;
+    if *n == 1 { place } else { format!("{place}#{n}") }
+}
+
+/// A time in an id: seconds to the microsecond, less than a sample of any rate, without zeros at the end.
+fn seconds(time: f64) -> String {
+    // No recording is as long: a number without hundreds of digits.
+    if time.abs() >= 1e12 {
+        return format!("{time:e}");
+    }
+    let text = format!("{time:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The file that a row names, if it is one within the manifest's folder.

@@ -281,7 +281,7 @@ fn what_is_stored_of_a_part_is_what_is_asked() {
 }
 
 #[test]
-fn damage_refuses_every_part_and_a_damaged_header_the_recording() {
+fn damage_refuses_the_recording_with_every_part() {
     let source = digits();
     let flac = fs::read(fixture("audio/mono_16bit_44100.flac")).unwrap();
     let mut damaged = flac.clone();
@@ -296,17 +296,61 @@ fn damage_refuses_every_part_and_a_damaged_header_the_recording() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d");
     let (summary, _) = take(source.path(), &target, &options(Some(every(0.01)))).unwrap();
-    let mut reasons: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    for r in quarantine(&target, &summary) {
-        let name = r.id.split('#').next().unwrap().to_owned();
-        reasons.entry(name).or_insert((0, r.reason)).0 += 1;
-    }
+    let refused = quarantine(&target, &summary);
+    let told: Vec<_> = refused.iter().map(|r| (r.id.as_str(), r.reason.as_str())).collect();
     let count = (decoded(&flac).0.len() as u64).div_ceil(441);
     assert!(count > 3);
-    assert_eq!(reasons["train/ada/damaged.flac"], (count, "corrupt".to_owned()));
-    assert_eq!(reasons["train/ada/other.flac"], (count, "corrupt".to_owned()));
-    assert_eq!(reasons["train/ada/none.wav"], (1, "truncated".to_owned()));
-    assert_eq!(reasons.len(), 3);
+    let expected = [
+        ("train/ada/none.wav", "truncated"),
+        ("train/ada/damaged.flac#0", "corrupt"),
+        ("train/ada/other.flac#0", "corrupt"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(summary.quarantined, 3);
+    let parts = format!("({count} rows are parts of this recording)");
+    assert!(refused[1..].iter().all(|r| r.message.ends_with(&parts)), "{refused:?}");
+    assert!(rows(&target).iter().all(|(id, ..)| !id.contains(".flac")));
+}
+
+/// One damaged recording of many is no reason to stop, however many rows it would have had; a share is one of rows.
+#[test]
+fn a_damaged_recording_is_one_error_and_a_share_of_the_rows() {
+    let source = tempfile::tempdir().unwrap();
+    fs::create_dir_all(source.path().join("x")).unwrap();
+    let flac = fs::read(fixture("audio/mono_16bit_44100.flac")).unwrap();
+    let (rows, whole) = ((decoded(&flac).0.len() as u64).div_ceil(441), 20);
+    assert!(rows > 10);
+    for at in 0..whole {
+        let mut bytes = flac.clone();
+        if at == 7 {
+            bytes[flac.len() - flac.len() / 4] ^= 0x55;
+        }
+        fs::write(source.path().join(format!("x/{at}.flac")), bytes).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = |name: &str| dir.path().join(name.replace(['|', '%'], "_"));
+    let take = |limit: &str, stop: Option<u64>| {
+        let mut options = IngestOptions { max_errors: limit.parse().unwrap(), ..options(Some(every(0.01))) };
+        options.shard_bytes = 8_000;
+        let mut control = Control::default();
+        let cancel = Arc::clone(&control.cancel);
+        control.progress = Some(Box::new(move |p| cancel.store(stop.is_some_and(|s| p.done >= s), Ordering::Relaxed)));
+        ingest(source.path(), &target(limit), &options, &control)
+    };
+    let summary = take("10|1%", None).unwrap();
+    assert_eq!((summary.rows, summary.quarantined), (rows * (whole - 1), 1), "{summary:?}");
+    let refused = quarantine(&target("10|1%"), &summary);
+    // Stopped behind it and gone on with: the same line once, and the same shards.
+    let all = rows * whole;
+    assert!(all > 400, "{all} rows: more than one stretch of work");
+    assert!(matches!(take("1", Some(256)), Err(Error::Interrupted)));
+    let again = take("1", None).unwrap();
+    assert_eq!(quarantine(&target("1"), &again), refused);
+    assert!(files(&target("1").join("data")) == files(&target("10|1%").join("data")));
+    assert_eq!(take("5%", None).unwrap().quarantined, 1, "one of twenty");
+    for limit in ["0", "4%"] {
+        assert!(matches!(take(limit, None), Err(Error::QuarantineLimit { refused: 1, .. })), "{limit}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn a_row_is_the_part_that_it_names() {
     let a = decoded(&fs::read(fixture("digits/0_ada_0.wav")).unwrap());
     let b = decoded(&fs::read(fixture("audio_formats/mp3_variable.mp3")).unwrap());
     let seconds = |sound: &Sound| sound.0.len() as f64 / f64::from(sound.1) / f64::from(sound.2);
+    let micros = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let (long, rate) = (seconds(&b), f64::from(b.2));
     let csv = format!(
         "path,start,end,label,speaker\na.wav,0.1,0.2,x,7\nb.mp3,0.0101,{long},y,8\na.wav,0.05,0.3,y,9\na.wav,0.1,0.2,x,7\n\
@@ -34,11 +35,11 @@ fn a_row_is_the_part_that_it_names() {
     assert!(summary.notes.iter().any(|n| n.contains("\"start\"") && n.contains("--whole-files")), "{summary:?}");
     let all = b.0.len() / b.1 as usize;
     let expected = [
-        ("a.wav#1", slice(&a, 800, 1600), 0, 0.1, 7),
-        ("a.wav#2", slice(&a, 400, 2400), 1, 0.05, 9),
-        ("a.wav#3", slice(&a, 800, 1600), 0, 0.1, 7),
-        ("b.mp3#1", slice(&b, (0.0101 * rate).round() as usize, all), 1, 0.0101, 8),
-        ("b.mp3#2", slice(&b, 0, all), 1, 0.0, 1),
+        ("a.wav#0.05-0.3".to_owned(), slice(&a, 400, 2400), 1, 0.05, 9),
+        ("a.wav#0.1-0.2".to_owned(), slice(&a, 800, 1600), 0, 0.1, 7),
+        ("a.wav#0.1-0.2#2".to_owned(), slice(&a, 800, 1600), 0, 0.1, 7),
+        (format!("b.mp3#0-{}", micros(long + 0.0499)), slice(&b, 0, all), 1, 0.0, 1),
+        (format!("b.mp3#0.0101-{}", micros(long)), slice(&b, (0.0101 * rate).round() as usize, all), 1, 0.0101, 8),
     ];
     let found = rows(&target);
     assert_eq!(found.len(), expected.len());
@@ -55,13 +56,15 @@ fn a_row_is_the_part_that_it_names() {
     let target = dir.path().join("jsonl");
     take(&source.path().join("m.jsonl"), &target, &options(None)).unwrap();
     let found: Vec<_> = rows(&target).into_iter().map(|(id, sound, _)| (id, sound)).collect();
-    assert!(found == [("a.wav#1".into(), slice(&a, 800, 1800)), ("a.wav#2".into(), slice(&a, 0, 2000))]);
-    // Rows are cut into chunks, too: chunk k of row n.
+    assert!(found == [("a.wav#0-0.25".into(), slice(&a, 0, 2000)), ("a.wav#0.1-0.225".into(), slice(&a, 800, 1800))]);
+    // Rows are cut into chunks, too: chunk k of a range.
     let target = dir.path().join("chunks");
     take(&source.path().join("m.jsonl"), &target, &options(Some(every(0.1)))).unwrap();
     let found: Vec<_> = rows(&target).into_iter().map(|(id, sound, _)| (id, sound)).collect();
-    let expected = [("1#0", 800, 1600), ("1#1", 1600, 1800), ("2#0", 0, 800), ("2#1", 800, 1600), ("2#2", 1600, 2000)];
-    assert!(found == expected.map(|(id, from, to)| (format!("a.wav#{id}"), slice(&a, from, to))));
+    let first = [("0-0.25#0", 0, 800), ("0-0.25#1", 800, 1600), ("0-0.25#2", 1600, 2000)];
+    let expected = first.into_iter().chain([("0.1-0.225#0", 800, 1600), ("0.1-0.225#1", 1600, 1800)]);
+    let expected: Vec<_> = expected.map(|(id, from, to)| (format!("a.wav#{id}"), slice(&a, from, to))).collect();
+    assert!(found == expected);
     // And a dataset of rows' parts takes no whole recordings.
     let csv = manifest("w.csv", "path,offset,duration\na.wav,0,0.1\n");
     let target = dir.path().join("csv2");
@@ -70,6 +73,43 @@ fn a_row_is_the_part_that_it_names() {
     whole.source.whole_files = true;
     let other = refused(take(&csv.path().join("w.csv"), &target, &whole));
     assert!(other.contains("whole recordings") && other.contains("that rows name"), "{other}");
+    assert!(other.contains("without --whole-files"), "{other}");
+}
+
+/// A dataset of whole recordings, made when such columns were only values: what goes on is told.
+#[test]
+fn ranges_that_nobody_asked_for_are_told_how_to_leave_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut whole = options(None);
+    whole.source.whole_files = true;
+    let more = manifest("m.csv", "path,start,end\nb.mp3,0,0.01\n");
+    let encoded = r#"{"audio": {"codec": "flac"}}"#;
+    for (name, prepare, holds) in [("own", "{}", "the source's own bytes"), ("flac", encoded, "encoded: codec flac")] {
+        let first = manifest("m.csv", "path,start,end\na.wav,0.1,0.2\n");
+        let target = dir.path().join(name);
+        whole.prepare = serde_json::from_str(prepare).unwrap();
+        take(&first.path().join("m.csv"), &target, &whole).unwrap();
+        let told = refused(take(&more.path().join("m.csv"), &target, &options(None)));
+        assert!(told.contains("holds whole recordings") && told.contains(holds), "{told}");
+        assert!(told.contains("--whole-files") && !told.contains("leave"), "{told}");
+        let (summary, _) = take(&more.path().join("m.csv"), &target, &whole).unwrap();
+        assert_eq!((summary.rows, summary.version), (1, 2));
+        let told = refused(take(&more.path().join("m.csv"), &target, &options(Some(every(0.1)))));
+        assert!(told.contains("leave --chunk-seconds"), "{told}");
+    }
+}
+
+/// An id says the place: a row in front of others is one more row, and the others are there.
+#[test]
+fn rows_may_be_added_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d");
+    let take = |text: &str| take(&manifest("m.csv", text).path().join("m.csv"), &target, &options(None)).unwrap();
+    assert_eq!(take("path,start,end\na.wav,0.1,0.2\na.wav,0.20,0.3\n").0.rows, 2);
+    let (summary, decodes) = take("path,start,end\na.wav,0,0.1\na.wav,0.1,0.2\na.wav,0.2,0.3\n");
+    assert_eq!((summary.rows, summary.skipped, summary.quarantined, decodes), (1, 2, 0, 1), "{summary:?}");
+    let ids: Vec<String> = rows(&target).into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(ids, ["a.wav#0.1-0.2", "a.wav#0.2-0.3", "a.wav#0-0.1"]);
 }
 
 #[test]
@@ -88,7 +128,7 @@ fn columns_are_named_or_left_alone() {
     let (summary, _) = named(Some("from"), Some("to"), None, "named").unwrap();
     assert_eq!((summary.rows, summary.quarantined), (2, 0), "{summary:?}");
     let first = rows(&dir.path().join("named")).remove(0);
-    assert_eq!((first.0.as_str(), first.1.0.len()), ("a.wav#1", 800));
+    assert_eq!((first.0.as_str(), first.1.0.len()), ("a.wav#0.1-0.2", 800));
     named(Some("from"), None, Some("to"), "duration").unwrap();
     assert_eq!(rows(&dir.path().join("duration")).remove(0).1.0.len(), 1600);
     for (result, word) in [

@@ -24,7 +24,7 @@ pub(crate) struct Detect {
     /// A folder, a manifest or a text file.
     source: PathBuf,
     /// List it all, too: splits, columns, classes, and what the listing refuses. Headers and payloads are not read, but for
-    /// the headers of recordings whose rows are parts of them.
+    /// recordings whose rows are parts of them: these are read once, all of their bytes, and not decoded.
     #[arg(long)]
     list: bool,
     #[command(flatten)]

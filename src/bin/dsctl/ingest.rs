@@ -35,7 +35,8 @@ pub(crate) struct Ingest {
     /// What becomes of text that is not UTF-8 (refuse unless told).
     #[arg(long, value_enum, env = "DSCTL_INVALID_UTF8")]
     invalid_utf8: Option<Utf8Policy>,
-    /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%).
+    /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%). A
+    /// damaged recording counts as one, of the share as its rows.
     #[arg(long, value_name = "N|P%", env = "DSCTL_MAX_ERRORS")]
     max_errors: Option<MaxErrors>,
     /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
