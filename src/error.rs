@@ -70,7 +70,7 @@ pub enum Error {
     /// More entries were refused than `--max-errors` allows. Nothing was committed.
     #[error("{refused} of {seen} entries were refused, more than {limit} allow: nothing was committed\n  help: see {}, then mend the source (id-taken: use --id-prefix) or run again with a higher --max-errors; finished shards are kept as long as their files stay as they are", report.display())]
     QuarantineLimit {
-        /// Refused entries.
+        /// Refusals: entries, and recordings that are damaged, whatever the number of their rows.
         refused: u64,
         /// Entries looked at.
         seen: u64,

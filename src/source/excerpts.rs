@@ -2,7 +2,8 @@
 //!
 //! A source names times and reads no payload. Here each recording is read once, all of its bytes, as the facts of some codecs
 //! lie anywhere in them: what rate its times are counted in, where it ends, and how many chunks it has. Nothing is decoded but
-//! what tells its length in no other way (Matroska). So the listing that an ingest freezes has every row, and each row its samples.
+//! what tells its length in no other way (Matroska). So the listing that an ingest freezes has every row, and each row its
+//! samples.
 
 use std::collections::HashMap;
 use std::ops::Range;
