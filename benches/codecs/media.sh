@@ -38,8 +38,11 @@ wall.save(f"{out}/lzw.tif", compression="tiff_lzw")
 wall.quantize(256).save(f"{out}/palette.tif")
 wall.save(f"{out}/photo.qoi")
 wall.save(f"{out}/photo.ppm")
+# As --store raw makes it: a PPM with a header of 64 bytes.
+head = f"P6\n# feedstock rgb, pixels from 64\n{wall.width:>12} {wall.height:>11}\n255\n".encode()
+open(f"{out}/rgb.ppm", "wb").write(head + wall.tobytes())
 wall.save(f"{out}/photo.tga", compression="tga_rle")
-wall.resize((256, 256)).save(f"{out}/photo.ico", sizes=[(256, 256)])
+wall.convert("RGBA").resize((256, 256)).save(f"{out}/photo.ico", sizes=[(256, 256)])
 wall.resize((1600, 1596)).save(f"{out}/photo.dds", pixel_format="DXT1")
 wall.save(f"{out}/photo.avif", quality=80)
 light = (np.asarray(wall, dtype=np.float32) / 255.0)[:, :, ::-1]
@@ -51,7 +54,6 @@ few[0].save(f"{out}/animation.png", save_all=True, append_images=few[1:], durati
 P
 ffmpeg "${quiet[@]}" -i "$out/wall.png" -pix_fmt gbrpf32le -c:v exr -compression zip16 -format half "$out/photo.exr"
 
-cp "$out/photo.ppm" "$out/rgb.ppm" # what --store raw makes is a PPM
 
 sound() { ffmpeg "${quiet[@]}" -i "$out/pcm.wav" "${@:2}" "$out/$1"; }
 sound adpcm.wav -c:a adpcm_ima_wav

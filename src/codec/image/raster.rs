@@ -179,6 +179,24 @@ fn is_ico(bytes: &[u8]) -> bool {
     count > 0 && [s0, s1, s2, s3] != [0; 4] && at >= 6 + 16 * count
 }
 
+/// The PNG within an icon, if its best picture is one: that of most bits, then of most pixels, as the library has it, which by itself
+/// reads PNGs of four channels only.
+fn png_of_icon(bytes: &[u8]) -> Option<&[u8]> {
+    let count = usize::from(u16::from_le_bytes([*bytes.get(4)?, *bytes.get(5)?]));
+    let (entries, _) = bytes.get(6..)?.get(..16 * count)?.as_chunks::<16>();
+    let side = |byte: u8| if byte == 0 { 256 } else { u32::from(byte) };
+    // Of equals it takes the last one, and then the first.
+    let score = |e: &[u8; 16]| (u16::from_le_bytes([e[6], e[7]]), side(e[0]) * side(e[1]));
+    let mut best = entries.last()?;
+    for entry in entries {
+        if score(entry) > score(best) {
+            best = entry;
+        }
+    }
+    let [size, at] = [8, 12].map(|n| u32::from_le_bytes([best[n], best[n + 1], best[n + 2], best[n + 3]]) as usize);
+    bytes.get(at..at.checked_add(size)?).filter(|picture| picture.starts_with(b"\x89PNG\r\n\x1a\n"))
+}
+
 impl Raster {
     pub(super) fn fault(self, error: ImageError) -> Fault {
         let name = self.name();
@@ -212,7 +230,9 @@ impl Raster {
         let mut decoder: Box<dyn ImageDecoder + 'b> = if self.format == Format::Tiff && tiff::has_palette(bytes) {
             Box::new(tiff::Palette::open(bytes).map_err(|e| self.fault(e))?)
         } else {
-            let reader = ImageReader::with_format(Cursor::new(bytes), self.image);
+            let icon = (self.format == Format::Ico).then(|| png_of_icon(bytes)).flatten();
+            let (bytes, image) = icon.map_or((bytes, self.image), |png| (png, ImageFormat::Png));
+            let reader = ImageReader::with_format(Cursor::new(bytes), image);
             Box::new(reader.into_decoder().map_err(|e| self.fault(e))?)
         };
         let (width, height) = decoder.dimensions();
