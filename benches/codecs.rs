@@ -82,7 +82,9 @@ fn measured(coding: &Coding, file: &Path, python: &str) -> (String, String, Stri
         }
     }
     let show = |runs: &Runs| if by == "-" { dash() } else { format!("{:.0} {unit}", runs.median()) };
-    (format!("{:.0} {unit}", own.median()), show(&other), by)
+    // What is handed over where it lies takes no time that could be measured.
+    let own = if own.median().is_finite() { format!("{:.0} {unit}", own.median()) } else { "borrowed".to_owned() };
+    (own, show(&other), by)
 }
 
 fn main() {

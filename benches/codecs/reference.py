@@ -87,7 +87,7 @@ def main():
     elif kind == "exr":
         cpu, by = stream(path, "picture")
     else:
-        clip = re.match(r"(h26|vp|av1|mjpeg)", os.path.basename(path))
+        clip = re.match(r"(h26|vp|av1|mjpeg|mpeg|prores|wmv|theora)", os.path.basename(path))
         cpu, by = stream(path, "clip" if clip else "sound")
     print(json.dumps({"cpu": cpu, "by": by}))
 

@@ -50,7 +50,7 @@ pub enum Lowered {
     Range(u64, u64),
     /// Chooses among a recording's channels: they are not mixed while decoding.
     Channels,
-    /// Only [`Op::apply`] knows.
+    /// Only [`Op::apply`](super::Op::apply) knows.
     Custom,
 }
 

@@ -37,11 +37,11 @@ pub enum Spec {
     },
     /// UTF-8 text; delivered as bytes.
     Text {
-        /// Its bytes. Where they are [`Extent::Late`], [`Info::count`] is the most that they may be.
+        /// Its bytes. Where they are [`Extent::Late`], [`Info::count`](crate::data::info::Info::count) is the most that they may be.
         bytes: Extent,
     },
     /// A plain tensor: log-mel `[mels, T]`, token ids `[L]`. Where an axis of what was text is [`Extent::Late`],
-    /// [`Info::count`] is the most that it may be.
+    /// [`Info::count`](crate::data::info::Info::count) is the most that it may be.
     Tensor {
         /// Element type.
         dtype: DType,

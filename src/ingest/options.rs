@@ -250,7 +250,7 @@ pub struct Progress {
     pub bytes: u64,
     /// Payload bytes in all, as listed.
     pub total_bytes: u64,
-    /// Refusals so far ([`Summary::quarantined`]).
+    /// Refusals so far, as the summary counts them (`quarantined`).
     pub refused: u64,
 }
 

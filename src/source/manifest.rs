@@ -184,7 +184,7 @@ struct Survey {
     reasons: BTreeMap<&'static str, (u64, Refusal)>,
 }
 
-/// Rows entered by [`row_key`] of their file's relative path, or, of parts, of that and their place: sixteen bytes a file or
+/// Rows entered by `row_key` of their file's relative path, or, of parts, of that and their place: sixteen bytes a file or
 /// part, not its name.
 type Named = HashMap<u64, u64, xxhash_rust::xxh3::Xxh3DefaultBuilder>;
 
