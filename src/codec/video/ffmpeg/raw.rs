@@ -467,6 +467,9 @@ impl Decoder {
 }
 
 /// FFmpeg's first decoder of a coding that is neither experimental nor a machine's; null if it has none.
+///
+/// Two of AV1 are passed over. `re_rav1d` exports the functions of dav1d, so in a process with both FFmpeg's `libdav1d` would call
+/// those, whose structures are of another version. FFmpeg's own decodes by a machine alone, and does not say so.
 fn find(coding: i32) -> *const ff::AVCodec {
     let unwanted = ff::AV_CODEC_CAP_EXPERIMENTAL | ff::AV_CODEC_CAP_HARDWARE | ff::AV_CODEC_CAP_HYBRID;
     let mut at = null_mut();
@@ -479,6 +482,10 @@ fn find(coding: i32) -> *const ff::AVCodec {
         // SAFETY: an entry of the table.
         unsafe {
             let wanted = number!(codec, id) == coding && ff::av_codec_is_decoder(codec) != 0;
+            let name = CStr::from_ptr((*codec).name);
+            if cfg!(feature = "av1") && name == c"libdav1d" || name == c"av1" {
+                continue;
+            }
             if wanted && (*codec).capabilities as u32 & unwanted as u32 == 0 {
                 return codec;
             }
