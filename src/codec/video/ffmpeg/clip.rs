@@ -2,7 +2,8 @@
 //!
 //! A packet's place in the list travels through the decoder as its time, so that each frame says which packet it came with. Decoding
 //! begins at a key packet that is presented at or before the wanted frame. Leading pictures, which are presented before the key
-//! packet that they come after, may refer to what is not there: they are decoded where they can be, and never handed over.
+//! packet that they come after, may refer to what is not there: they are decoded where they can be, and handed over only at the
+//! beginning of the stream, where the decoder itself leaves out what it cannot decode.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -121,7 +122,7 @@ impl Clip {
                 if !missing.contains(&target) {
                     break;
                 }
-                let going = session.take().filter(|s| (s.start..).contains(&target) && start <= s.next && !s.ended);
+                let going = session.take().filter(|s| (s.start..).contains(&target) && start <= s.next);
                 let mut now = match going {
                     Some(going) => going,
                     None => Session::new(self, start, limits)?,
@@ -157,25 +158,38 @@ impl Clip {
     fn may_begin(&self, data: &[u8]) -> bool {
         // For H.264 any picture with a recovery point is a key, also one from which it takes a while to recover.
         let parameters = &self.packets.stream.parameters;
-        parameters.coding() != Id::AV_CODEC_ID_H264 as i32 || may_begin(parameters.record(), data)
+        parameters.coding() != Id::AV_CODEC_ID_H264 as i32
+            || any_unit(parameters.record(), data, |nal| idr(nal) || recovers(nal))
+    }
+
+    /// Whether a packet is one of H.264 that begins anew, so that nothing behind it may name what lies before.
+    fn begins_anew(&self, at: usize) -> bool {
+        let parameters = &self.packets.stream.parameters;
+        let data = self.packets.samples.get(at).map_or(&[][..], |sample| sample.packet.data());
+        parameters.coding() == Id::AV_CODEC_ID_H264 as i32 && any_unit(parameters.record(), data, idr)
     }
 }
 
-/// Whether a packet of H.264 has an IDR picture, or a recovery point with an exact match at once (ITU-T H.264, D.2.8).
-fn may_begin(record: &[u8], data: &[u8]) -> bool {
-    let begins = |nal: &[u8]| match nal.first().map(|b| b & 31) {
-        Some(5) => true,
-        Some(6) => recovery_point(nal).unwrap_or(false),
-        _ => false,
-    };
+/// Whether a unit of H.264 is a slice of an IDR picture.
+fn idr(nal: &[u8]) -> bool {
+    nal.first().is_some_and(|b| b & 31 == 5)
+}
+
+/// Whether a unit of H.264 is a recovery point with an exact match at once (ITU-T H.264, D.2.8).
+fn recovers(nal: &[u8]) -> bool {
+    nal.first().is_some_and(|b| b & 31 == 6) && recovery_point(nal).unwrap_or(false)
+}
+
+/// Whether any unit of a packet of H.264 is such a one.
+fn any_unit(record: &[u8], data: &[u8], such: impl Fn(&[u8]) -> bool) -> bool {
     match record {
         // ISO/IEC 14496-15, 5.3.3.1: units behind their lengths.
-        [1, _, _, _, lengths, ..] => nals(data, usize::from(lengths & 3) + 1).flatten().any(begins),
+        [1, _, _, _, lengths, ..] => nals(data, usize::from(lengths & 3) + 1).flatten().any(such),
         // Annex B: units behind start codes.
         _ => {
             let behind =
                 data.windows(3).enumerate().filter(|(_, code)| *code == [0, 0, 1]).map(|(at, _)| &data[at + 3..]);
-            behind.take(64).any(begins)
+            behind.take(64).any(such)
         }
     }
 }
@@ -185,9 +199,13 @@ struct Session<'c> {
     clip: &'c Clip,
     decoder: Decoder,
     start: usize,
+    /// Whether it begins at a recovery point of H.264 from which all that is presented later is exact.
+    recovers: bool,
     /// The packet to be taken next.
     next: usize,
     ended: bool,
+    /// Pixels that a frame may have.
+    most: u64,
     /// Pixels of the largest frame so far.
     pixels: u64,
     frame: Frame,
@@ -196,10 +214,19 @@ struct Session<'c> {
 impl<'c> Session<'c> {
     fn new(clip: &'c Clip, start: usize, limits: &Limits) -> Result<Self, Fault> {
         let parameters = &clip.packets.stream.parameters;
-        let decoder = Decoder::open(parameters, &clip.packets.name, limits)?;
+        let mut decoder = Decoder::open(parameters, &clip.packets.name, limits)?;
+        // What begins at a recovery point may yet say of pictures before it that they are no longer referred to.
+        let h264 = parameters.coding() == Id::AV_CODEC_ID_H264 as i32;
+        let within = h264 && !clip.begins_anew(start);
+        decoder.admit_unknown_references(within);
+        let recovers = within && clip.may_begin(clip.packets.samples.get(start).map_or(&[][..], |s| s.packet.data()));
+        if recovers {
+            decoder.give_unrecovered();
+        }
         let (width, height) = parameters.size();
         let pixels = width.saturating_mul(height).max(256);
-        Ok(Session { clip, decoder, start, next: start, ended: false, pixels, frame: Frame::new()? })
+        let (most, frame) = (limits.pixels, Frame::new()?);
+        Ok(Session { clip, decoder, start, recovers, next: start, ended: false, most, pixels, frame })
     }
 
     /// Whether a packet's picture is presented before the start.
@@ -216,16 +243,19 @@ impl<'c> Session<'c> {
             match self.tolerated(received)? {
                 Some(true) => {
                     let facts = self.frame.facts();
-                    self.pixels = self.pixels.max(u64::from(facts.width) * u64::from(facts.height));
+                    let pixels = u64::from(facts.width) * u64::from(facts.height);
+                    Limits::check("pixels of a frame", pixels, self.most)?;
+                    self.pixels = self.pixels.max(pixels);
                     let known = facts.place.filter(|place| *place < self.clip.packets.samples.len());
                     let place = known.ok_or_else(|| {
                         let name = &self.clip.packets.name;
                         Fault::new(Reason::Unsupported, format!("ffmpeg: {name} with several frames in a packet"))
                     })?;
-                    if self.leading(place) {
+                    // Where nothing lies before, the decoder knows which of them can be decoded, and gives only those.
+                    if self.leading(place) && (self.recovers || self.start != self.clip.first) {
                         continue;
                     }
-                    if facts.damaged {
+                    if facts.damaged || facts.unrecovered && !self.recovers {
                         return Err(corrupt(format!("ffmpeg: frame {place} is damaged")));
                     }
                     return Ok(Some(place));
@@ -242,6 +272,12 @@ impl<'c> Session<'c> {
                             format!("more than {WORK} times the largest admitted frame to decode"),
                         )
                     })?;
+                    if self.decoder.admits_unknown_references()
+                        && self.next > self.start
+                        && self.clip.begins_anew(self.next)
+                    {
+                        self.decoder.admit_unknown_references(false);
+                    }
                     self.next += 1;
                     self.decoder.send(Some(&sample.packet), !wanted(self.next - 1)).map(|()| true)
                 }

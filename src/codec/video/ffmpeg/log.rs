@@ -15,8 +15,14 @@ use crate::error::{Fault, Reason};
 /// tables by numbers in the file.
 const ONE_ALLOCATION: usize = 256 << 20;
 
+/// How a second message begins that says where the first one's damage is.
+const PLACE: &str = "at ";
+
 /// Bytes of a message that are kept.
 const MOST: usize = 200;
+
+/// What H.264's decoder says where a picture is to be forgotten that it does not have. It takes the place of no other message.
+const UNKNOWN_REFERENCE: &str = "mmco: unref short failure";
 
 thread_local! {
     static LAST: RefCell<String> = const { RefCell::new(String::new()) };
@@ -32,7 +38,7 @@ pub(super) fn tame() {
             ff::av_max_alloc(ONE_ALLOCATION);
         }
     });
-    LAST.with(|last| last.borrow_mut().clear());
+    forget();
 }
 
 /// The type of a `va_list` as the bindings of this platform have it.
@@ -52,7 +58,13 @@ macro_rules! callback {
             };
             let words: String = words.to_string_lossy().chars().filter(|c| !c.is_control()).collect();
             // No panic may leave a callback: a thread at its end, or one that reads its words, keeps none.
-            let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| *last = words));
+            let _ = LAST.try_with(|last| {
+                let mut last = last.try_borrow_mut()?;
+                if last.is_empty() || !(words == UNKNOWN_REFERENCE || words.starts_with(PLACE)) {
+                    *last = words;
+                }
+                Ok::<_, std::cell::BorrowMutError>(())
+            });
         }
     };
 }
@@ -61,6 +73,17 @@ macro_rules! callback {
 callback!(*mut ff::__va_list_tag);
 #[cfg(not(all(target_arch = "x86_64", unix)))]
 callback!(ff::va_list);
+
+/// Forgets what was said on this thread.
+pub(super) fn forget() {
+    LAST.with(|last| last.borrow_mut().clear());
+}
+
+/// What was said on this thread since [`forget`], but for a picture to be forgotten that the decoder does not have.
+pub(super) fn said() -> Option<String> {
+    let words = LAST.with(|last| std::mem::take(&mut *last.borrow_mut()));
+    (!words.is_empty() && words != UNKNOWN_REFERENCE).then_some(words)
+}
 
 /// The fault of an error code, with FFmpeg's words.
 pub(super) fn refused(what: &str, code: c_int) -> Fault {

@@ -58,6 +58,8 @@ const ONE_BEHIND: &[Id] = &[
 impl Packets {
     /// Walks through the container. Packets are held under the limit of frames, their bytes under twice those of the payload.
     pub(super) fn read(bytes: &[u8], demuxer: &CStr, limits: &Limits) -> Result<Self, Fault> {
+        // In MXF a tick is an edit unit, a frame (SMPTE ST 377-1, 3): one that the header counts and no packet has was cut off.
+        let counted = demuxer == c"mxf";
         let mut input = Input::open(bytes, demuxer)?;
         let stream = input.video()?;
         let (width, height) = stream.parameters.size();
@@ -84,6 +86,12 @@ impl Packets {
         drop(input);
         if (list.len() as u64) < stream.frames {
             let message = format!("the header speaks of {} frames, {} are there", stream.frames, list.len());
+            return Err(Fault::new(Reason::Truncated, message));
+        }
+        let ticks = stream.ticks;
+        let held: u64 = list.iter().map(|(packet, _)| packet.length()).sum();
+        if counted && held < ticks {
+            let message = format!("the header speaks of {ticks} ticks, packets of {held} are there");
             return Err(Fault::new(Reason::Truncated, message));
         }
         let timed = times(&mut list, coding);

@@ -9,7 +9,7 @@ use std::ptr::{self, null, null_mut};
 
 use ffmpeg_sys_next as ff;
 
-use super::log::{refused, tame};
+use super::log::{self, refused, tame};
 use crate::codec::Limits;
 use crate::error::{Fault, Reason};
 
@@ -22,6 +22,9 @@ const READ_ANYWAY: u64 = 64 << 20;
 
 /// Streams that a container may have.
 const STREAMS: c_int = 256;
+
+/// Pixels that a decoder may always have.
+const LEAST_PIXELS: u64 = 1 << 20;
 
 /// FFmpeg's version.
 pub(super) fn version() -> String {
@@ -134,6 +137,8 @@ pub(super) struct Stream {
     pub(super) scale: (u64, u64),
     /// Frames as the container's header counts them; 0 if it does not.
     pub(super) frames: u64,
+    /// Ticks as the container's header counts them; 0 if it does not.
+    pub(super) ticks: u64,
 }
 
 impl<'a> Input<'a> {
@@ -144,6 +149,11 @@ impl<'a> Input<'a> {
         let format = unsafe { ff::av_find_input_format(demuxer.as_ptr()) };
         if format.is_null() {
             let message = format!("this FFmpeg has no demuxer \"{}\"", demuxer.to_string_lossy());
+            return Err(Fault::new(Reason::Unsupported, message));
+        }
+        // SAFETY: a constant of the library.
+        if unsafe { (*format).flags } & ff::AVFMT_NOFILE != 0 {
+            let message = format!("FFmpeg's \"{}\" reads no payload", demuxer.to_string_lossy());
             return Err(Fault::new(Reason::Unsupported, message));
         }
         let size = bytes.len() as u64;
@@ -218,6 +228,13 @@ impl<'a> Input<'a> {
                 parameters: Parameters::copy((*stream).codecpar)?,
                 scale: scale.ok_or_else(|| Fault::new(Reason::Corrupt, "the video track has no time scale"))?,
                 frames: u64::try_from((*stream).nb_frames).unwrap_or(0),
+                ticks: match number!(self.context, duration_estimation_method) {
+                    // FFmpeg writes what it guesses from times or from the rate of bits into the same field.
+                    method if method == ff::AVDurationEstimationMethod::AVFMT_DURATION_FROM_STREAM as i32 => {
+                        u64::try_from((*stream).duration).unwrap_or(0)
+                    }
+                    _ => 0,
+                },
             })
         }
     }
@@ -392,12 +409,18 @@ impl Packet {
 }
 
 /// A decoder of one thread, whose output depends on its input alone.
-pub(super) struct Decoder(*mut ff::AVCodecContext);
+pub(super) struct Decoder {
+    context: *mut ff::AVCodecContext,
+    /// Whether it may be told to forget a picture that it does not have.
+    unknown: bool,
+    /// Whether what it says of damage counts although it refuses nothing.
+    listened: bool,
+}
 
 impl Drop for Decoder {
     fn drop(&mut self) {
         // SAFETY: made by `avcodec_alloc_context3`, freed once.
-        unsafe { ff::avcodec_free_context(&mut self.0) };
+        unsafe { ff::avcodec_free_context(&mut self.context) };
     }
 }
 
@@ -411,8 +434,10 @@ impl Decoder {
         }
         // SAFETY: the codec is a constant of the library; a null is seen below. Options are set before it is opened.
         unsafe {
-            let decoder = Decoder(ff::avcodec_alloc_context3(codec));
-            let context = decoder.0;
+            // FFV1's decoder says that a slice's sum (RFC 9043, 4.9.3) is wrong, and fills its place from the frame before.
+            let listened = parameters.coding() == ff::AVCodecID::AV_CODEC_ID_FFV1 as i32;
+            let decoder = Decoder { context: ff::avcodec_alloc_context3(codec), unknown: false, listened };
+            let context = decoder.context;
             if context.is_null() {
                 return Err(no_memory("a decoder"));
             }
@@ -420,7 +445,9 @@ impl Decoder {
             if code < 0 {
                 return Err(refused(name, code));
             }
-            (*context).max_pixels = i64::try_from(limits.pixels).unwrap_or(i64::MAX);
+            // Some decoders hold their scratch to it, of up to 280 rows (libavcodec/mpegpicture.c), so that it may not be smaller
+            // than that. What a frame has is seen when it comes.
+            (*context).max_pixels = i64::try_from(limits.pixels.max(LEAST_PIXELS)).unwrap_or(i64::MAX);
             (*context).thread_count = 1;
             (*context).thread_type = 0;
             // The same bytes on every machine, and pictures cropped to the pixel.
@@ -441,28 +468,64 @@ impl Decoder {
         }
     }
 
+    /// Whether it may be told to forget a picture that it does not have, which is damage otherwise.
+    ///
+    /// H.264's decoder refuses that among all else that is damaged, or nothing; so then it refuses nothing, and what it says
+    /// is listened to.
+    pub(super) fn admit_unknown_references(&mut self, admitted: bool) {
+        self.unknown = admitted;
+        // SAFETY: valid until dropped; the decoder looks at it when it has something to refuse.
+        unsafe {
+            let recognized = &raw mut (*self.context).err_recognition;
+            *recognized = if admitted { *recognized & !ff::AV_EF_EXPLODE } else { *recognized | ff::AV_EF_EXPLODE };
+        }
+    }
+
+    /// Hands over also the frames of which H.264's decoder does not know that all they refer to was there: it learns so only when
+    /// the recovery point is presented while packets still come, and keeps back what is presented when they have ended.
+    pub(super) fn give_unrecovered(&mut self) {
+        // SAFETY: valid until dropped; the decoder looks at it with each frame.
+        unsafe { (*self.context).flags |= ff::AV_CODEC_FLAG_OUTPUT_CORRUPT as c_int };
+    }
+
+    pub(super) fn admits_unknown_references(&self) -> bool {
+        self.unknown
+    }
+
+    /// An answer of the decoder, which is a refusal too if it complained where it may not refuse.
+    fn answer(&self, code: c_int) -> Result<c_int, Fault> {
+        let complaint = if (self.unknown || self.listened) && code >= 0 { log::said() } else { None };
+        match complaint {
+            Some(words) => Err(Fault::new(Reason::Corrupt, format!("ffmpeg: a frame: {words}"))),
+            None if code < 0 && code != -libc::EAGAIN && code != ff::AVERROR_EOF => Err(refused("a frame", code)),
+            None => Ok(code),
+        }
+    }
+
     /// Takes a packet; with `None` there will be no more. `passing` says that nobody wants its frame, so that it may be left
     /// out if no other needs it.
     pub(super) fn send(&mut self, packet: Option<&Packet>, passing: bool) -> Result<(), Fault> {
         let packet = packet.map_or(null(), |packet| packet.0.cast_const());
+        log::forget();
         // SAFETY: all are valid. What the decoder keeps of the packet it has its own reference to.
         let code = unsafe {
-            (*self.0).skip_frame =
+            (*self.context).skip_frame =
                 if passing { ff::AVDiscard::AVDISCARD_NONREF } else { ff::AVDiscard::AVDISCARD_DEFAULT };
-            ff::avcodec_send_packet(self.0, packet)
+            ff::avcodec_send_packet(self.context, packet)
         };
-        if code < 0 { Err(refused("a frame", code)) } else { Ok(()) }
+        // All frames were received before, so that there is room for a packet.
+        match self.answer(code)? {
+            0.. => Ok(()),
+            code => Err(refused("a frame", code)),
+        }
     }
 
     /// The next frame in the order of presentation, if there is one before another packet is taken.
     pub(super) fn receive(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        log::forget();
         // SAFETY: both are valid; what the frame held before is freed by this.
-        match unsafe { ff::avcodec_receive_frame(self.0, frame.0) } {
-            0.. => Ok(true),
-            ff::AVERROR_EOF => Ok(false),
-            code if code == -libc::EAGAIN => Ok(false),
-            code => Err(refused("a frame", code)),
-        }
+        let code = unsafe { ff::avcodec_receive_frame(self.context, frame.0) };
+        Ok(self.answer(code)? >= 0)
     }
 }
 
@@ -520,6 +583,8 @@ pub(super) struct Facts {
     pub(super) predicted: bool,
     /// Whether the decoder found it damaged.
     pub(super) damaged: bool,
+    /// Whether the decoder does not know that all it refers to was there.
+    pub(super) unrecovered: bool,
 }
 
 impl Frame {
@@ -546,7 +611,8 @@ impl Frame {
                 matrix: number!(self.0, colorspace),
                 range: number!(self.0, color_range),
                 predicted: predicted.into_iter().any(|p| p as i32 == kind),
-                damaged: (*self.0).flags & ff::AV_FRAME_FLAG_CORRUPT != 0 || (*self.0).decode_error_flags != 0,
+                damaged: (*self.0).decode_error_flags != 0,
+                unrecovered: (*self.0).flags & ff::AV_FRAME_FLAG_CORRUPT != 0,
             }
         }
     }
@@ -696,7 +762,8 @@ impl Scaler {
 
     /// Whether it is for frames such as this one.
     pub(super) fn fits(&self, facts: Facts) -> bool {
-        Facts { place: None, predicted: false, ..self.of } == Facts { place: None, predicted: false, ..facts }
+        let kind = |facts| Facts { place: None, predicted: false, unrecovered: false, ..facts };
+        kind(self.of) == kind(facts)
     }
 
     /// Writes the frame as RGB8, `[height, width, 3]`; `out` has just that size.
