@@ -1,8 +1,9 @@
 //! All that the system's FFmpeg decodes: containers that are read by nothing else here, and codings inside MP4 and Matroska that the
 //! decoders in Rust do not support. Feature `ffmpeg`.
 //!
-//! `raw` owns FFmpeg's structures and is the only place that calls it (beside `log`, which keeps it silent); `packets` lists what
-//! is in a container; `clip` decodes the wanted frames; `convert` makes RGB of them.
+//! `input` demuxes, `decoder` decodes, `frame` and `scaler` hold pixels: they own FFmpeg's structures and are the only places that
+//! call it (beside `log`, which keeps it silent). `packets` lists what is in a container; `clip` decodes the wanted frames;
+//! `convert` makes RGB of them.
 //!
 //! - A payload is read from memory by the one demuxer that its content names. Nothing else is opened: no file, no address, no
 //!   other demuxer, and no decoder before its limits are set.
@@ -15,15 +16,19 @@
 
 mod clip;
 mod convert;
+mod decoder;
+mod frame;
+mod input;
 mod log;
 mod packets;
 mod raw;
+mod scaler;
 
 use std::ffi::CStr;
 
 use self::clip::Clip;
 use self::convert::Converter;
-use self::raw::Frame;
+use self::frame::Frame;
 use super::behind;
 use super::track::{keys, mean_rate, microseconds};
 use crate::codec::foreign;

@@ -10,8 +10,9 @@ use std::ffi::CStr;
 
 use ffmpeg_sys_next::AVCodecID as Id;
 
+use super::decoder::Decoder;
+use super::frame::Frame;
 use super::packets::Packets;
-use super::raw::{Decoder, Frame};
 use crate::codec::Limits;
 use crate::codec::video::clip::WORK;
 use crate::codec::video::h264::recovery_point;

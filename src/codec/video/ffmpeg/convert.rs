@@ -4,7 +4,8 @@
 //! same colours. Other pixels (packed, of more bits, of a palette, with chroma of other kinds) are converted by swscale, told to be exact
 //! (`accurate_rnd`, `full_chroma_int`, `full_chroma_inp`, `bitexact`, bilinear), with the same matrix and range. Alpha is dropped.
 
-use super::raw::{Frame, Layout, Scaler, layout};
+use super::frame::{Frame, Layout, layout};
+use super::scaler::Scaler;
 use crate::codec::container::Colour;
 use crate::codec::video::color::{Matrix, Rows, to_rgb};
 use crate::codec::video::picture::{Chroma, Picture, Plane, Planes};

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 
 use ffmpeg_sys_next::AVCodecID as Id;
 
-use super::raw::{Input, Packet, Stream};
+use super::input::{Input, Packet, Stream};
 use crate::codec::Limits;
 use crate::codec::video::track::microseconds;
 use crate::error::{Fault, Reason};

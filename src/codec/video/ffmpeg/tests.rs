@@ -233,7 +233,7 @@ fn nothing_else_is_opened() {
     }
     for name in [c"hls", c"concat", c"image2", c"lavfi", c"sdp"] {
         for list in &lists {
-            let read = raw::Input::open(list.as_bytes(), name).and_then(|mut input| input.packet());
+            let read = input::Input::open(list.as_bytes(), name).and_then(|mut input| input.packet());
             assert!(!matches!(read, Ok(Some(_))), "{name:?}");
         }
     }
