@@ -144,21 +144,22 @@ fn word(entry: &[u8], n: usize) -> u32 {
 #[cfg(feature = "ffmpeg")]
 pub(in crate::codec) fn tables_fit(bytes: &[u8]) -> Result<(), Fault> {
     // Where the boxes lie that have a count, and where it stands behind version and flags.
-    const COUNTS: [(&[&[u8; 4]], &[u8; 4], usize); 9] = [
-        (&[b"mdia", b"minf", b"stbl"], b"stsz", 4),
-        (&[b"mdia", b"minf", b"stbl"], b"stz2", 4),
-        (&[b"mdia", b"minf", b"stbl"], b"stts", 0),
-        (&[b"mdia", b"minf", b"stbl"], b"ctts", 0),
-        (&[b"mdia", b"minf", b"stbl"], b"stsc", 0),
-        (&[b"mdia", b"minf", b"stbl"], b"stss", 0),
-        (&[b"mdia", b"minf", b"stbl"], b"stco", 0),
-        (&[b"mdia", b"minf", b"stbl"], b"co64", 0),
+    const STBL: &[&[u8; 4]] = &[b"mdia", b"minf", b"stbl"];
+    let counts = [
+        (STBL, b"stsz", 4),
+        (STBL, b"stz2", 4),
+        (STBL, b"stts", 0),
+        (STBL, b"ctts", 0),
+        (STBL, b"stsc", 0),
+        (STBL, b"stss", 0),
+        (STBL, b"stco", 0),
+        (STBL, b"co64", 0),
         (&[], b"trun", 0),
     ];
     let mut claimed = 0u64;
     for top in atoms(bytes, 0..bytes.len()).filter(|top| matches!(&top.kind, b"moov" | b"moof")) {
         for track in atoms(bytes, top.body).filter(|track| matches!(&track.kind, b"trak" | b"traf")) {
-            for (path, kind, at) in COUNTS {
+            for (path, kind, at) in counts {
                 let Some(range) = find(bytes, &track.body, path) else { continue };
                 for table in atoms(bytes, range).filter(|table| table.kind == *kind) {
                     let (_, _, data) = full(bytes, &table.body)?;

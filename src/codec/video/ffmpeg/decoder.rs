@@ -156,7 +156,7 @@ fn find(coding: i32) -> *const ff::AVCodec {
             if cfg!(feature = "av1") && name == c"libdav1d" || name == c"av1" {
                 continue;
             }
-            if wanted && (*codec).capabilities as u32 & unwanted as u32 == 0 {
+            if wanted && (*codec).capabilities as u32 & unwanted == 0 {
                 return codec;
             }
         }

@@ -98,7 +98,7 @@ impl Frame {
             let (columns, rows) = (width.div_ceil(1 << x) as usize, height.div_ceil(1 << y) as usize);
             let row = columns * if depth > 8 { 2 } else { 1 };
             // SAFETY: valid until dropped.
-            let (data, stride) = unsafe { (*(&raw const (*self.0).data[n]), *(&raw const (*self.0).linesize[n])) };
+            let (data, stride) = unsafe { ((*self.0).data[n], (*self.0).linesize[n]) };
             let stride = usize::try_from(stride).ok().filter(|stride| *stride >= row)?;
             if data.is_null() || rows == 0 {
                 return None;
@@ -144,7 +144,7 @@ pub(super) fn layout(format: i32) -> Option<Layout> {
         }
         let all = usize::from((*about).nb_components).min(4);
         let count = if has(ff::AV_PIX_FMT_FLAG_ALPHA) { all.saturating_sub(1) } else { all };
-        let parts: Vec<ff::AVComponentDescriptor> = (0..count).map(|n| *(&raw const (*about).comp[n])).collect();
+        let parts: Vec<ff::AVComponentDescriptor> = (0..count).map(|n| (*about).comp[n]).collect();
         let rgb = has(ff::AV_PIX_FMT_FLAG_RGB);
         // Red, green and blue lie in the planes G, B, R.
         let place = |n: usize| if rgb { [2, 0, 1][n] } else { n as c_int };
