@@ -24,7 +24,7 @@ use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::plan::{Deal, Order, Plan, Rows, State, Tail, World};
+use crate::plan::{Deal, Plan, Sequence, State, World};
 
 /// Buffers that a loader keeps for reuse at the most.
 const KEPT: usize = 64;
@@ -47,21 +47,6 @@ impl Default for RunConfig {
     fn default() -> Self {
         RunConfig { threads: 0, prefetch: 2, memory: 1 << 30, world: World::default() }
     }
-}
-
-/// What the plan of every epoch is made from.
-#[derive(Debug, Clone)]
-pub struct Sequence {
-    /// The rows to run over.
-    pub rows: Rows,
-    /// Samples of a batch.
-    pub batch: usize,
-    /// Their order.
-    pub order: Order,
-    /// What happens to the last batches.
-    pub tail: Tail,
-    /// The seed of everything random.
-    pub seed: u64,
 }
 
 /// What is delivered for one column of the dataset.
@@ -216,8 +201,12 @@ impl Loader {
 
     /// The plan of an epoch: what stands where, for looking at.
     pub fn plan(&self, epoch: u64) -> Plan {
-        let s = &self.sequence;
-        Plan::new(&s.rows, s.batch, s.order, s.tail, s.seed, epoch)
+        Plan::new(&self.sequence, epoch)
+    }
+
+    /// What the plans are made from.
+    pub fn sequence(&self) -> &Sequence {
+        &self.sequence
     }
 
     /// The dataset behind the loader.

@@ -20,8 +20,8 @@ use crate::data::storage::sorted;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::loader::{Loader, OutColumn, RunConfig, Sequence, Work};
-use crate::plan::{Order, PLAN_VERSION, Rows, Tail};
+use crate::loader::{Loader, OutColumn, RunConfig, Work};
+use crate::plan::{Filter, Fold, Order, PLAN_VERSION, Rows, Sequence, Subset, Tail, Window};
 use crate::registry::Table;
 
 /// What is loaded, in which order, through which operations.
@@ -40,10 +40,19 @@ use crate::registry::Table;
 pub struct Recipe {
     /// The split to run over; all rows if there is none.
     pub split: Option<String>,
+    /// A condition on the rows ([`filter`](crate::plan::filter)): `label in ["cat", "dog"] and image.width >= 64`.
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
+    /// One part of several, or all but it, of the rows that the condition holds for.
+    pub fold: Option<Fold>,
+    /// A sample of what is left.
+    pub subset: Option<Subset>,
     /// The seed of everything random.
     pub seed: u64,
     /// The order of the rows.
     pub order: Order,
+    /// How large groups and windows are, if the order is windowed.
+    pub window: Window,
     /// Samples of a batch.
     pub batch: usize,
     /// What happens to the last batches of an epoch.
@@ -62,8 +71,12 @@ impl Default for Recipe {
     fn default() -> Self {
         Recipe {
             split: None,
+            filter: None,
+            fold: None,
+            subset: None,
             seed: 0,
             order: Order::default(),
+            window: Window::default(),
             batch: 32,
             tail: Tail::default(),
             columns: BTreeMap::new(),
@@ -115,6 +128,9 @@ impl Recipe {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
         }
         self.run.world.validate()?;
+        self.filter.as_deref().map(Filter::parse).transpose()?;
+        self.fold.as_ref().map_or(Ok(()), Fold::validate)?;
+        self.subset.as_ref().map_or(Ok(()), Subset::validate)?;
         for (name, column) in &self.columns {
             if column.raw && !column.ops.is_empty() {
                 return Err(Error::config(
@@ -171,9 +187,28 @@ impl Recipe {
             columns.push(self.column(index, &column.name, &column.feature, recipe, registry)?);
         }
         let digest = self.digest(&columns, registry)?;
-        let rows = Rows::new(dataset.index().ranges(self.split.as_deref()));
-        let sequence = Sequence { rows, batch: self.batch, order: self.order, tail: self.tail, seed: self.seed };
+        let rows = self.rows(&dataset)?;
+        let window = self.window.of_rows(dataset.index().mean_row());
+        let (batch, order, tail, seed) = (self.batch, self.order, self.tail, self.seed);
+        let sequence = Sequence { rows, batch, order, window, tail, seed };
         Loader::new(dataset, columns, sequence, self.limits, self.run.clone(), digest)
+    }
+
+    /// The rows of the split that condition, fold and subset leave. Each of these looks at all rows that the one before left.
+    fn rows(&self, dataset: &Dataset) -> Result<Rows> {
+        let (index, schema) = (dataset.index(), dataset.schema());
+        let mut rows = Rows::new(index.ranges(self.split.as_deref()));
+        if let Some(filter) = &self.filter {
+            let filter = Filter::parse(filter)?.bind(schema)?;
+            rows = rows.choose(|row| filter.holds(&index.row(row)));
+        }
+        if let Some(fold) = &self.fold {
+            rows = fold.choose(&rows, index, schema)?;
+        }
+        if let Some(subset) = &self.subset {
+            rows = subset.choose(&rows, index);
+        }
+        Ok(rows)
     }
 
     fn column(
@@ -229,7 +264,30 @@ impl Recipe {
             }
             described.push(json!([column.name(), recipe.raw, ops]));
         }
-        let all = json!([PLAN_VERSION, self.split, self.seed, self.order, self.batch, self.tail, described]);
+        let mut all = vec![
+            json!(PLAN_VERSION),
+            json!(self.split),
+            json!(self.seed),
+            json!(self.order),
+            json!(self.batch),
+            json!(self.tail),
+            json!(described),
+        ];
+        // What came later is there only where it is used, so that states of recipes from before go on.
+        let mut more = serde_json::Map::new();
+        if self.order == Order::Windowed {
+            more.insert("window".into(), json!(self.window));
+        }
+        let choice = [
+            ("where", self.filter.as_ref().map(|f| json!(f))),
+            ("fold", self.fold.as_ref().map(|f| json!(f))),
+            ("subset", self.subset.as_ref().map(|s| json!(s))),
+        ];
+        more.extend(choice.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        if !more.is_empty() {
+            all.push(sorted(&Value::Object(more)));
+        }
+        let all = json!(all);
         Ok(hex(&Sha256::digest(all.to_string().as_bytes())))
     }
 }

@@ -10,11 +10,13 @@ use feedstock::data::batch::Batch;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::Index;
 use feedstock::dataset::{Backing, Dataset};
-use feedstock::plan::{Order, State, Tail, World};
+use feedstock::plan::{Fold, Order, State, Subset, Tail, Window, World};
 use feedstock::recipe::Recipe;
 
 const WORLDS: [u64; 4] = [1, 2, 3, 7];
 const TAILS: [Tail; 3] = [Tail::Drop, Tail::Pad, Tail::Repeat];
+/// Windows of a few groups of a few of the fixtures' rows.
+const SMALL: Window = Window { group: 9_000, bytes: 20_000 };
 const ALONE: World = World { rank: 0, size: 1 };
 
 #[test]
@@ -124,9 +126,12 @@ fn resumed(dataset: &Arc<Dataset>, recipe: &Recipe, state: &State, size: u64) ->
 fn law_3_saved_before_every_step_and_restored_on_another_world() {
     let all = modalities();
     assert_eq!(all.iter().map(|(name, ..)| TAILS[name.len() % 3] as usize).collect::<BTreeSet<_>>().len(), 3);
+    let mut orders = BTreeSet::new();
     for (name, made, recipe) in all {
         let tail = TAILS[name.len() % TAILS.len()];
-        let recipe = Recipe { tail, batch: 3, ..recipe };
+        let order = Order::ALL[name.len() / 3 % Order::ALL.len()];
+        orders.insert(format!("{order:?}"));
+        let recipe = Recipe { tail, batch: 3, order, window: SMALL, ..recipe };
         let global: Vec<Batch> = batches(&made.dataset, &recipe, 2, ALONE);
         let global: Vec<u128> = global.iter().map(Batch::digest).collect();
         let saved_world = World { rank: 0, size: 2 };
@@ -157,6 +162,75 @@ fn law_3_saved_before_every_step_and_restored_on_another_world() {
         }
         assert!(step >= 2, "{name}: only {step} steps");
     }
+    assert_eq!(orders.len(), Order::ALL.len(), "{orders:?}");
+}
+
+/// The ids of an epoch over all ranks, and how often each came.
+fn ids(dataset: &Arc<Dataset>, recipe: &Recipe) -> BTreeMap<String, usize> {
+    let mut ids = BTreeMap::new();
+    for batch in batches(dataset, recipe, 0, ALONE) {
+        batch
+            .ids
+            .into_iter()
+            .zip(batch.valid)
+            .filter(|(_, valid)| *valid)
+            .for_each(|(id, _)| *ids.entry(id).or_default() += 1);
+    }
+    ids
+}
+
+#[test]
+fn law_2_every_order_and_choice_gives_each_wanted_row_once() {
+    for (name, made, recipe) in modalities() {
+        let recipe = Recipe { tail: Tail::Pad, batch: 3, window: SMALL, ..recipe };
+        let all = ids(&made.dataset, &recipe);
+        let (hold_out, only) =
+            (Fold { of: 3, hold_out: Some(1), ..Fold::default() }, Fold { of: 3, only: Some(1), ..Fold::default() });
+        for order in Order::ALL {
+            let recipe = Recipe { order: *order, ..recipe.clone() };
+            assert_eq!(ids(&made.dataset, &recipe), all, "{name} {order:?}");
+            let [kept, held] = [&hold_out, &only].map(|fold| {
+                let recipe = Recipe { fold: Some(fold.clone()), ..recipe.clone() };
+                ids(&made.dataset, &recipe)
+            });
+            assert!(!kept.is_empty() && kept.len() < all.len(), "{name}: {} of {}", kept.len(), all.len());
+            assert_eq!(kept.into_iter().chain(held).collect::<BTreeMap<_, _>>(), all, "{name} {order:?}");
+            let three = Recipe { subset: Some(Subset { rows: Some(3), ..Subset::default() }), ..recipe.clone() };
+            assert_eq!(ids(&made.dataset, &three).values().sum::<usize>(), 3, "{name} {order:?}");
+        }
+        // A condition, against the ids themselves.
+        let every: Vec<String> = all.into_keys().collect();
+        let second = |from: usize| every.iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
+        let (odd, other) = (second(1), second(0));
+        let list = odd.iter().map(|id| format!("'{}'", id.replace('\'', "''"))).collect::<Vec<_>>().join(", ");
+        for (condition, expected) in [(format!("id in [{list}]"), &odd), (format!("id not in [{list}]"), &other)] {
+            let recipe = Recipe { filter: Some(condition), ..recipe.clone() };
+            assert_eq!(ids(&made.dataset, &recipe).into_keys().collect::<Vec<_>>(), *expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn law_3_a_state_belongs_to_its_choice_and_order() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let state = recipe.loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
+    let others = [
+        Recipe { filter: Some("id like '%'".into()), ..recipe.clone() },
+        Recipe { fold: Some(Fold { of: 2, only: Some(0), ..Fold::default() }), ..recipe.clone() },
+        Recipe { subset: Some(Subset { rows: Some(4), ..Subset::default() }), ..recipe.clone() },
+        Recipe { order: Order::Windowed, ..recipe.clone() },
+        Recipe { order: Order::Windowed, window: SMALL, ..recipe.clone() },
+    ];
+    let mut digests = BTreeSet::from([state.recipe.clone()]);
+    for other in others {
+        let loader = other.loader(made.dataset.clone()).unwrap();
+        assert!(loader.resume(&state).is_err(), "{other:?}");
+        digests.insert(loader.recipe_digest().to_owned());
+    }
+    assert_eq!(digests.len(), 6);
+    // A window that no order has changes nothing.
+    let same = Recipe { window: SMALL, ..recipe.clone() };
+    assert!(same.loader(made.dataset.clone()).unwrap().resume(&state).is_ok());
 }
 
 #[test]

@@ -94,7 +94,16 @@ fn the_recipe_schema_is_the_recipe() {
     let value = json!(recipe);
     assert!(hold(&value, &schema("recipe"), "recipe") >= 5);
     complete(&value, &schema("recipe"), "recipe");
-    for order in [Order::Shuffle, Order::Sequential] {
+    let choice = json!({
+        "fold": {"of": 5, "only": 0, "by": "speaker"}, "subset": {"share": 0.5}, "where": "label = 1",
+    });
+    let choice: Recipe = serde_json::from_value(choice).unwrap();
+    assert!(hold(&json!(choice), &schema("recipe"), "recipe") >= 5);
+    for (name, value) in [("fold", json!(choice.fold)), ("subset", json!(choice.subset))] {
+        let part = schema("recipe")["properties"][name]["anyOf"][0].clone();
+        hold(&value, &part, name);
+    }
+    for order in Order::ALL {
         hold(&json!(order), &schema("recipe")["properties"]["order"], "order");
     }
     for tail in [Tail::Drop, Tail::Pad, Tail::Repeat] {

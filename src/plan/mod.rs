@@ -2,20 +2,28 @@
 //!
 //! There is no I/O here, no clock, no thread and no world size: [`deal`] decides which rank executes which batch.
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::rng::Key;
 
+pub mod choice;
 pub mod deal;
+pub mod filter;
 pub mod permute;
+pub mod rows;
+pub mod score;
 pub mod state;
+pub mod windowed;
 
+pub use choice::{Fold, Subset};
 pub use deal::{Deal, Tail, World};
+pub use filter::Filter;
 pub use permute::Permutation;
+pub use rows::Rows;
+pub use score::Score;
 pub use state::State;
+pub use windowed::{Window, Windowed};
 
 /// Raised whenever the same recipe would give another order or other draws; part of the recipe's digest.
 pub const PLAN_VERSION: u32 = 1;
@@ -25,10 +33,54 @@ pub const PLAN_VERSION: u32 = 1;
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// As stored.
+    #[serde(alias = "none")]
     Sequential,
     /// A keyed permutation of all rows, another one each epoch.
     #[default]
+    #[serde(alias = "global")]
     Shuffle,
+    /// Groups of neighbouring rows in a keyed order, and the rows of some groups mixed: [`Windowed`].
+    Windowed,
+}
+
+impl Order {
+    /// All orders.
+    pub const ALL: &'static [Order] = &[Order::Sequential, Order::Shuffle, Order::Windowed];
+}
+
+/// An order of so many positions, any of which can be asked for alone.
+#[derive(Debug, Clone, Copy)]
+enum Ordered {
+    Sequential,
+    Shuffle(Permutation),
+    Windowed(Windowed),
+}
+
+impl Ordered {
+    fn at(&self, place: u64) -> u64 {
+        match self {
+            Ordered::Sequential => place,
+            Ordered::Shuffle(permutation) => permutation.at(place),
+            Ordered::Windowed(windowed) => windowed.at(place),
+        }
+    }
+}
+
+/// What the plan of every epoch is made from.
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    /// The rows to run over.
+    pub rows: Rows,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// Their order.
+    pub order: Order,
+    /// Rows of a group and groups of a window, where the order has windows.
+    pub window: (u64, u64),
+    /// What happens to the last batches.
+    pub tail: Tail,
+    /// The seed of everything random.
+    pub seed: u64,
 }
 
 /// One place of a batch: every row it needs, named before any I/O.
@@ -63,19 +115,23 @@ pub struct Plan {
     rows: Rows,
     batch: u64,
     tail: Tail,
-    permutation: Option<Permutation>,
+    order: Ordered,
     draws: Key,
 }
 
 impl Plan {
-    /// The plan of an epoch over the given rows (ascending ranges), in batches of `batch`.
-    pub fn new(rows: &Rows, batch: usize, order: Order, tail: Tail, seed: u64, epoch: u64) -> Self {
-        let key = Key::new(seed);
-        let permutation = match order {
-            Order::Sequential => None,
-            Order::Shuffle => Some(Permutation::new(rows.len(), key.named("order").with(epoch))),
+    /// The plan of an epoch.
+    pub fn new(sequence: &Sequence, epoch: u64) -> Self {
+        let Sequence { rows, batch, order, window, tail, seed } = sequence;
+        let key = Key::new(*seed);
+        let order_key = key.named("order").with(epoch);
+        let order = match order {
+            Order::Sequential => Ordered::Sequential,
+            Order::Shuffle => Ordered::Shuffle(Permutation::new(rows.len(), order_key)),
+            Order::Windowed => Ordered::Windowed(Windowed::new(rows.len(), *window, order_key)),
         };
-        Plan { rows: rows.clone(), batch: batch as u64, tail, permutation, draws: key.named("draws").with(epoch) }
+        let draws = key.named("draws").with(epoch);
+        Plan { rows: rows.clone(), batch: *batch as u64, tail: *tail, order, draws }
     }
 
     /// Samples of the epoch before any tail policy.
@@ -93,6 +149,11 @@ impl Plan {
         Deal::new(self.places(), self.batch, self.tail, world, start)
     }
 
+    /// Which of the rows, counted in the order of storage, stands at a place below [`Plan::places`].
+    pub fn position(&self, place: u64) -> u64 {
+        self.order.at(place)
+    }
+
     /// What stands at `slot` of global batch `batch`.
     pub fn slot(&self, batch: u64, slot: usize) -> Slot {
         let place = batch.saturating_mul(self.batch).saturating_add(slot as u64);
@@ -102,8 +163,8 @@ impl Plan {
             Tail::Repeat if rows > 0 => (place % rows, u32::try_from(place / rows).unwrap_or(u32::MAX)),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let position = self.permutation.map_or(position, |p| p.at(position));
-        let segment = Segment { source: 0, row: self.rows.at(position), range: None, occurrence, view: 0 };
+        let row = self.rows.at(self.order.at(position));
+        let segment = Segment { source: 0, row, range: None, occurrence, view: 0 };
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
 
@@ -117,49 +178,14 @@ impl Plan {
     }
 }
 
-/// The rows that an epoch runs over: positions `0..len` to row numbers, by binary search over range starts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rows {
-    ranges: std::sync::Arc<Vec<(u64, Range<u64>)>>,
-    length: u64,
-}
-
-impl Rows {
-    /// Rows of ascending, disjoint ranges.
-    pub fn new(ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
-        let mut length = 0;
-        let ranges = ranges.into_iter().filter(|r| !r.is_empty()).map(|range| {
-            let start = length;
-            length += range.end - range.start;
-            (start, range)
-        });
-        Rows { ranges: std::sync::Arc::new(ranges.collect()), length }
-    }
-
-    /// How many rows.
-    pub fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// The row at a position below `len`.
-    pub fn at(&self, position: u64) -> u64 {
-        let (start, range) = &self.ranges[self.ranges.partition_point(|(start, _)| *start <= position) - 1];
-        range.start + (position - start)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn plan(rows: u64, tail: Tail, order: Order) -> Plan {
         // Two ranges with a hole, so that positions and rows differ.
-        Plan::new(&Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]), 4, order, tail, 7, 2)
+        let rows = Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]);
+        Plan::new(&Sequence { rows, batch: 4, order, window: (3, 2), tail, seed: 7 }, 2)
     }
 
     fn rows_of(plan: &Plan) -> Vec<u64> {
@@ -175,11 +201,13 @@ mod tests {
         for rows in [0u64, 1, 3, 4, 5, 17, 400] {
             let mut all: Vec<u64> = (10..10 + rows / 2).chain(100..100 + rows.div_ceil(2)).collect();
             assert_eq!(rows_of(&plan(rows, Tail::Pad, Order::Sequential)), all);
-            let mut shuffled = rows_of(&plan(rows, Tail::Pad, Order::Shuffle));
-            shuffled.sort_unstable();
             all.sort_unstable();
-            assert_eq!(shuffled, all);
-            assert_eq!(rows_of(&plan(rows, Tail::Drop, Order::Shuffle)).len() as u64, rows / 4 * 4);
+            for order in Order::ALL {
+                let mut shuffled = rows_of(&plan(rows, Tail::Pad, *order));
+                shuffled.sort_unstable();
+                assert_eq!(shuffled, all);
+                assert_eq!(rows_of(&plan(rows, Tail::Drop, *order)).len() as u64, rows / 4 * 4);
+            }
         }
     }
 

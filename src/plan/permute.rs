@@ -40,6 +40,30 @@ impl Permutation {
         }
     }
 
+    /// The place that goes to `x`: `at(inverse(x)) == x`.
+    ///
+    /// # Panics
+    /// If `x` is not below `n`.
+    pub fn inverse(&self, x: u64) -> u64 {
+        assert!(x < self.n, "{x} of {}", self.n);
+        let mut i = x;
+        loop {
+            i = self.step_back(i);
+            if i < self.n {
+                return i;
+            }
+        }
+    }
+
+    fn step_back(&self, x: u64) -> u64 {
+        let mask = (1u64 << self.half_bits) - 1;
+        let (mut left, mut right) = (x >> self.half_bits, x & mask);
+        for key in self.keys.into_iter().rev() {
+            (left, right) = (right ^ (mix(left.wrapping_add(key)) & mask), left);
+        }
+        (left << self.half_bits) | right
+    }
+
     fn step(&self, x: u64) -> u64 {
         let mask = (1u64 << self.half_bits) - 1;
         let (mut left, mut right) = (x >> self.half_bits, x & mask);
@@ -61,7 +85,9 @@ mod tests {
                 let permutation = Permutation::new(n, Key::new(seed));
                 let mut seen = vec![false; n as usize];
                 for i in 0..n {
-                    assert!(!std::mem::replace(&mut seen[permutation.at(i) as usize], true), "n {n}, seed {seed}");
+                    let x = permutation.at(i);
+                    assert!(!std::mem::replace(&mut seen[x as usize], true), "n {n}, seed {seed}");
+                    assert_eq!(permutation.inverse(x), i, "n {n}, seed {seed}");
                 }
             }
         }
@@ -79,7 +105,11 @@ mod tests {
     fn the_largest_domains_work() {
         for n in [u64::MAX, 1 << 63, (1 << 62) + 1, 1_000_000_000] {
             let permutation = Permutation::new(n, Key::new(5));
-            assert!([0, 1, n / 2, n - 1].iter().all(|i| permutation.at(*i) < n));
+            assert!(
+                [0, 1, n / 2, n - 1]
+                    .iter()
+                    .all(|i| permutation.at(*i) < n && permutation.inverse(permutation.at(*i)) == *i)
+            );
         }
     }
 

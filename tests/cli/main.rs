@@ -12,5 +12,6 @@ mod ingest;
 mod interrupt;
 mod load;
 mod look;
+mod plan;
 mod refusals;
 mod verbs;

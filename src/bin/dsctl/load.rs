@@ -2,56 +2,32 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
 use feedstock::clock::Mark;
 use feedstock::data::batch::{Batch, Column};
 use feedstock::data::tensor::DType;
-use feedstock::plan::{State, Tail};
+use feedstock::plan::State;
 use feedstock::recipe::Recipe;
 use feedstock::{Error, augment};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
+use crate::chosen::Chosen;
 use crate::{Done, Global, output};
 
 /// Stream the batches of a recipe: measure it, take their digests, or dump them to a file.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// A dataset, a folder of Parquet files, or a raw class folder.
-    dataset: PathBuf,
-    /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
-    #[arg(long, value_name = "FILE", env = "DSCTL_RECIPE")]
-    recipe: Option<PathBuf>,
-    /// Another version than the latest.
-    #[arg(long, value_name = "V")]
-    version: Option<u64>,
+    #[command(flatten)]
+    what: Chosen,
     /// The epoch to run (from 0).
     #[arg(long, value_name = "E", conflicts_with = "state_in")]
     epoch: Option<u64>,
     /// Stop after so many batches.
     #[arg(long, value_name = "BATCHES")]
     limit: Option<u64>,
-    /// This process among those that share the epoch (from 0).
-    #[arg(long, value_name = "R", env = "DSCTL_RANK")]
-    rank: Option<u64>,
-    /// How many processes share the epoch.
-    #[arg(long, value_name = "W", env = "DSCTL_WORLD")]
-    world: Option<u64>,
-    /// The split to run over.
-    #[arg(long)]
-    split: Option<String>,
-    /// Samples of a batch.
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// The seed.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// What happens to the last batches: drop, pad or repeat.
-    #[arg(long, value_parser = tail)]
-    tail: Option<Tail>,
     /// Batches prefetched.
     #[arg(long, value_name = "BATCHES")]
     prefetch: Option<usize>,
@@ -75,38 +51,20 @@ pub(crate) struct Load {
     dump: Option<PathBuf>,
 }
 
-fn tail(text: &str) -> Result<Tail, String> {
-    serde_json::from_value(json!(text)).map_err(|_| "drop, pad or repeat".to_owned())
-}
-
 impl Load {
     fn recipe(&self, global: &Global) -> Result<Recipe, Error> {
-        let mut recipe: Recipe = match &self.recipe {
-            Some(path) => crate::read_toml(path)?,
-            None => Recipe::default(),
-        };
+        let mut recipe = self.what.recipe()?;
         let run = &mut recipe.run;
         run.threads = global.threads.unwrap_or(run.threads);
         run.prefetch = self.prefetch.unwrap_or(run.prefetch);
         run.memory = self.memory.map_or(run.memory, |mib| mib.saturating_mul(1 << 20));
-        run.world.rank = self.rank.unwrap_or(run.world.rank);
-        run.world.size = self.world.unwrap_or(run.world.size);
-        recipe.split = self.split.clone().or(recipe.split);
-        recipe.batch = self.batch.unwrap_or(recipe.batch);
-        recipe.seed = self.seed.unwrap_or(recipe.seed);
-        recipe.tail = self.tail.unwrap_or(recipe.tail);
         recipe.fuse &= !self.no_fuse;
         Ok(recipe)
     }
 
     pub(crate) fn run(self, global: &Global) -> Done {
         let recipe = self.recipe(global)?;
-        recipe.validate()?;
-        let dataset = Arc::new(crate::ls::open_at(&self.dataset, self.version)?);
-        for text in dataset.notes() {
-            output::note(global, format!("note: {text}"));
-        }
-        let loader = recipe.loader(dataset)?;
+        let loader = self.what.loader(&recipe, global)?;
         let mut epoch = match &self.state_in {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use feedstock::Error;
 
+mod chosen;
 mod detect;
 mod doctor;
 mod head;
@@ -18,6 +19,7 @@ mod load;
 mod ls;
 mod manual;
 mod output;
+mod plan;
 mod prepare;
 mod schema;
 mod source;
@@ -64,6 +66,7 @@ enum Verb {
     Detect(Box<detect::Detect>),
     Ingest(Box<ingest::Ingest>),
     Load(Box<load::Load>),
+    Plan(Box<plan::PlanVerb>),
     Ls(ls::Ls),
     Head(head::Head),
     Inspect(inspect::Inspect),
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Verb::Detect(verb) => verb.run(global),
         Verb::Ingest(verb) => verb.run(global),
         Verb::Load(verb) => verb.run(global),
+        Verb::Plan(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
         Verb::Head(verb) => verb.run(global),
         Verb::Inspect(verb) => verb.run(global),

@@ -59,6 +59,13 @@ impl Index {
         self.segments.iter().map(of).fold([0; 4], |a, b| std::array::from_fn(|i| a[i].max(b[i])))
     }
 
+    /// Bytes of the shards for each row, rounded up; 0 without rows.
+    pub fn mean_row(&self) -> u64 {
+        let shards = self.segments.iter().flat_map(|s| (0..s.header.shards as usize).filter_map(|n| s.shard(n)));
+        let bytes: u64 = shards.map(|(_, shard)| shard.bytes).fold(0, u64::saturating_add);
+        if self.rows == 0 { 0 } else { bytes.div_ceil(self.rows) }
+    }
+
     /// The rows of a split as ascending ranges, adjacent ones joined. `None`: all rows.
     pub fn ranges(&self, split: Option<&str>) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();

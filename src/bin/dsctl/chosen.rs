@@ -1,0 +1,116 @@
+//! The flags by which verbs that plan batches are told of which dataset, and how.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use feedstock::Error;
+use feedstock::loader::Loader;
+use feedstock::plan::{Fold, Order, Subset, Tail};
+use feedstock::recipe::Recipe;
+use serde_json::json;
+
+use crate::{Global, output};
+
+/// A dataset, and what of it is wanted in which order. What no flag says, the recipe does.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    /// A dataset, a folder of Parquet files, or a raw class folder.
+    pub(crate) dataset: PathBuf,
+    /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
+    #[arg(long, value_name = "FILE", env = "DSCTL_RECIPE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Another version than the latest.
+    #[arg(long, value_name = "V")]
+    version: Option<u64>,
+    /// This process among those that share the epoch (from 0).
+    #[arg(long, value_name = "R", env = "DSCTL_RANK")]
+    rank: Option<u64>,
+    /// How many processes share the epoch.
+    #[arg(long, value_name = "W", env = "DSCTL_WORLD")]
+    world: Option<u64>,
+    /// The split to run over.
+    #[arg(long)]
+    split: Option<String>,
+    /// Only rows of which this holds: 'label in ["cat", "dog"] and image.width >= 64'.
+    #[arg(long = "where", value_name = "CONDITION")]
+    filter: Option<String>,
+    /// All rows but those of one part of several: 0/5.
+    #[arg(long, value_name = "PART/PARTS", value_parser = fold)]
+    hold_out: Option<(u32, u32)>,
+    /// Only the rows of one part of several: 0/5.
+    #[arg(long, value_name = "PART/PARTS", value_parser = fold, conflicts_with = "hold_out")]
+    only_fold: Option<(u32, u32)>,
+    /// A sample of the rows: how many (1000), or about which share (0.1).
+    #[arg(long, value_name = "ROWS|SHARE", value_parser = subset)]
+    subset: Option<Subset>,
+    /// Samples of a batch.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// The seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The order of the rows: sequential, shuffle or windowed.
+    #[arg(long, value_parser = order)]
+    order: Option<Order>,
+    /// What happens to the last batches: drop, pad or repeat.
+    #[arg(long, value_parser = tail)]
+    tail: Option<Tail>,
+}
+
+fn tail(text: &str) -> Result<Tail, String> {
+    serde_json::from_value(json!(text)).map_err(|_| "drop, pad or repeat".to_owned())
+}
+
+fn order(text: &str) -> Result<Order, String> {
+    serde_json::from_value(json!(text)).map_err(|_| "sequential, shuffle or windowed".to_owned())
+}
+
+fn fold(text: &str) -> Result<(u32, u32), String> {
+    let parts = text.split_once('/').and_then(|(part, of)| Some((part.trim().parse().ok()?, of.trim().parse().ok()?)));
+    parts.ok_or_else(|| "a part and how many there are: 0/5".to_owned())
+}
+
+fn subset(text: &str) -> Result<Subset, String> {
+    let subset = match text.parse() {
+        Ok(rows) => Subset { rows: Some(rows), ..Subset::default() },
+        Err(_) => Subset { share: text.parse().ok(), ..Subset::default() },
+    };
+    subset.validate().map(|()| subset).map_err(|_| "a number of rows (1000), or a share of them (0.1)".to_owned())
+}
+
+impl Chosen {
+    /// The recipe, as the flags change it.
+    pub(crate) fn recipe(&self) -> Result<Recipe, Error> {
+        let mut recipe: Recipe = match &self.recipe {
+            Some(path) => crate::read_toml(path)?,
+            None => Recipe::default(),
+        };
+        recipe.run.world.rank = self.rank.unwrap_or(recipe.run.world.rank);
+        recipe.run.world.size = self.world.unwrap_or(recipe.run.world.size);
+        recipe.split = self.split.clone().or(recipe.split);
+        recipe.filter = self.filter.clone().or(recipe.filter);
+        if let Some((part, of)) = self.hold_out.or(self.only_fold) {
+            // Column and seed are the recipe's, so that a flag goes through its folds.
+            let fold = recipe.fold.take().unwrap_or_default();
+            let (hold_out, only) = if self.hold_out.is_some() { (Some(part), None) } else { (None, Some(part)) };
+            recipe.fold = Some(Fold { of, hold_out, only, ..fold });
+        }
+        recipe.subset = self.subset.clone().or(recipe.subset);
+        recipe.batch = self.batch.unwrap_or(recipe.batch);
+        recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.order = self.order.unwrap_or(recipe.order);
+        recipe.tail = self.tail.unwrap_or(recipe.tail);
+        Ok(recipe)
+    }
+
+    /// The loader of a recipe over the dataset. What the dataset has to say goes to stderr.
+    pub(crate) fn loader(&self, recipe: &Recipe, global: &Global) -> Result<Loader, Error> {
+        recipe.validate()?;
+        let dataset = Arc::new(crate::ls::open_at(&self.dataset, self.version)?);
+        for text in dataset.notes() {
+            output::note(global, format!("note: {text}"));
+        }
+        recipe.loader(dataset)
+    }
+}

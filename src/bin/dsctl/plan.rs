@@ -1,0 +1,220 @@
+//! `dsctl plan`: what stands where in an epoch, before anything is read.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use feedstock::Error;
+use feedstock::augment::Draw;
+use feedstock::data::feature::Feature;
+use feedstock::data::label::Value as Cell;
+use feedstock::loader::{Loader, OutColumn, Work};
+use feedstock::plan::score::{buffered, score};
+use feedstock::plan::{Order, Plan, Sequence};
+use feedstock::recipe::Recipe;
+use feedstock::rng::Key;
+use serde_json::{Map, Value, json};
+
+use crate::chosen::Chosen;
+use crate::{Done, Global, output};
+
+/// Places that a score looks at: all of a small epoch, and batches evenly over a larger one.
+const LOOKED_AT: u64 = 1 << 20;
+
+/// Samples of the buffer that a score is compared with.
+const BUFFER: u64 = 1000;
+
+/// Explain an epoch: how long it is, what stands at a step and what is drawn for it, how random its order is. Reads no media
+#[derive(Debug, Args)]
+pub(crate) struct PlanVerb {
+    #[command(flatten)]
+    what: Chosen,
+    /// The epoch (from 0).
+    #[arg(long, value_name = "E", default_value_t = 0)]
+    epoch: u64,
+    /// Show this step of the rank (from 0): its rows, and what operations draw for them.
+    #[arg(long, value_name = "S")]
+    step: Option<u64>,
+    /// Measure how random the order is, beside other orders and a buffer of 1,000 samples.
+    #[arg(long)]
+    score: bool,
+}
+
+impl PlanVerb {
+    pub(crate) fn run(self, global: &Global) -> Done {
+        let recipe = self.what.recipe()?;
+        let loader = self.what.loader(&recipe, global)?;
+        let (plan, deal, sequence) = (loader.plan(self.epoch), loader.deal(), loader.sequence());
+        let (places, batch) = (plan.places(), plan.batch_size() as u64);
+        let mut result = json!({
+            "dataset": loader.dataset().digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
+            "rows": places, "batch": batch, "order": sequence.order, "rank": deal.world.rank, "world": deal.world.size,
+            "steps": deal.steps, "dropped": loader.dropped(),
+        });
+        if sequence.order == Order::Windowed {
+            result["window"] = json!({"group_rows": sequence.window.0, "groups": sequence.window.1});
+        }
+        if let Some(step) = self.step {
+            if step >= deal.steps {
+                let what = format!("there is no step {step}: rank {} has {} steps", deal.world.rank, deal.steps);
+                return Err(Error::config(what, "steps count from 0; see --rank, --world, --batch and --tail"));
+            }
+            result["step"] = json!(step);
+            result["global_batch"] = json!(deal.batch(step));
+            result["slots"] = explained(&loader, &recipe, &plan, deal.batch(step));
+        }
+        if self.score {
+            result["scores"] = scores(&loader, self.epoch);
+        }
+        if global.json {
+            output::json(&result)?;
+        } else {
+            tell(&result, sequence);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Every slot of a batch.
+fn explained(loader: &Loader, recipe: &Recipe, plan: &Plan, batch: u64) -> Value {
+    let index = loader.dataset().index();
+    let slot = |n: usize| {
+        let slot = plan.slot(batch, n);
+        let Some(segment) = slot.segments.first() else { return json!({"place": slot.place, "valid": false}) };
+        let row = index.row(segment.row);
+        let mut drawn = Map::new();
+        for column in loader.columns() {
+            let OutColumn::Media { name, index: at, work: Work::Chain(chain) } = column else { continue };
+            let Some(payload) = row.payload(*at) else { continue };
+            let draws = chain.draw(&payload.info, plan.key(row.key(), segment)).draws;
+            let names = recipe.columns.get(name).map_or(&[][..], |column| &column.ops);
+            let of_column: Vec<Value> = names
+                .iter()
+                .zip(&draws)
+                .filter(|(_, draw)| **draw != Draw::None)
+                .map(|(op, draw)| json!([op.op, self::draw(draw)]))
+                .collect();
+            if !of_column.is_empty() {
+                drawn.insert(name.clone(), json!(of_column));
+            }
+        }
+        json!({
+            "place": slot.place, "valid": true, "row": segment.row, "id": row.id(), "occurrence": segment.occurrence,
+            "view": segment.view, "draws": drawn,
+        })
+    };
+    json!((0..plan.batch_size()).map(slot).collect::<Vec<_>>())
+}
+
+fn draw(draw: &Draw) -> Value {
+    match draw {
+        Draw::None => Value::Null,
+        Draw::Rect(r) => json!({"x": r.x, "y": r.y, "width": r.width, "height": r.height}),
+        Draw::Flag(flag) => json!(flag),
+        Draw::Numbers(numbers) => json!(numbers.as_slice()),
+        Draw::Times(times) => json!({"times_us": times}),
+    }
+}
+
+/// The score of each order of the loader's rows, its own first.
+fn scores(loader: &Loader, epoch: u64) -> Value {
+    let sequence = loader.sequence();
+    let class = loader.dataset().schema().columns.iter().position(|c| matches!(c.feature, Feature::ClassLabel { .. }));
+    let label = |position: u64| {
+        let row = loader.dataset().index().row(sequence.rows.at(position));
+        class.and_then(|column| match row.value(column) {
+            Cell::Int(label) if label >= 0 => Some(label),
+            _ => None,
+        })
+    };
+    let (n, b) = (sequence.rows.len(), sequence.batch as u64);
+    let batches = n.div_ceil(b);
+    let every = batches.div_ceil((LOOKED_AT / b).max(1)).max(1);
+    let of = |order: Order| {
+        let plan = Plan::new(&Sequence { order, ..sequence.clone() }, epoch);
+        let batch = |batch: u64| {
+            let plan = &plan;
+            (batch * b..((batch + 1) * b).min(n)).map(move |place| {
+                let position = plan.position(place);
+                (place, position, label(position))
+            })
+        };
+        score(n, (0..batches).step_by(every as usize).map(batch))
+    };
+    let mut orders = vec![sequence.order];
+    orders.extend(Order::ALL.iter().copied().filter(|order| *order != sequence.order));
+    let mut all: Vec<Value> = orders.into_iter().map(|order| json!([order, of(order)])).collect();
+    // A buffer cannot be asked for a place: as much of its front is looked at.
+    let front: Vec<(u64, u64, Option<i64>)> = buffered(n, BUFFER, Key::new(sequence.seed))
+        .take(usize::try_from(LOOKED_AT).unwrap_or(usize::MAX))
+        .enumerate()
+        .map(|(place, position)| (place as u64, position, label(position)))
+        .collect();
+    let buffer = score(n, front.chunks(sequence.batch).map(|batch| batch.iter().copied()));
+    all.push(json!([format!("buffer of {BUFFER}"), buffer]));
+    json!(all)
+}
+
+fn tell(result: &Value, sequence: &Sequence) {
+    let number = |name: &str| result[name].as_u64().unwrap_or(0);
+    let mut order = result["order"].as_str().unwrap_or_default().to_owned();
+    if let Some(window) = result.get("window") {
+        order = format!("{order} (groups of {} rows, {} groups a window)", window["group_rows"], window["groups"]);
+    }
+    output::line(format_args!(
+        "epoch {}: {} rows in batches of {}, order {order}, seed {}",
+        number("epoch"),
+        number("rows"),
+        number("batch"),
+        sequence.seed
+    ));
+    output::line(format_args!(
+        "rank {} of {}: {} steps, {} rows left out",
+        number("rank"),
+        number("world"),
+        number("steps"),
+        number("dropped")
+    ));
+    output::line(format_args!("dataset {}\nrecipe  {}", text(&result["dataset"]), text(&result["recipe"])));
+    if let Some(slots) = result["slots"].as_array() {
+        output::line(format_args!("step {} (global batch {}):", number("step"), number("global_batch")));
+        for (n, slot) in slots.iter().enumerate() {
+            if slot["valid"] == false {
+                output::line(format_args!("  {n:>3}  padding"));
+                continue;
+            }
+            let mut line = format!("  {n:>3}  place {}  row {}  {}", slot["place"], slot["row"], text(&slot["id"]));
+            for name in ["occurrence", "view"] {
+                if slot[name] != 0 {
+                    line += &format!("  {name} {}", slot[name]);
+                }
+            }
+            for (column, draws) in slot["draws"].as_object().into_iter().flatten() {
+                for draw in draws.as_array().into_iter().flatten() {
+                    line += &format!("  {column}/{} {}", text(&draw[0]), draw[1]);
+                }
+            }
+            output::line(line);
+        }
+    }
+    if let Some(scores) = result["scores"].as_array() {
+        output::line("order             score  neighbours  distance  labels");
+        for score in scores {
+            let of: [f64; 3] = ["score", "neighbours", "distance"].map(|name| score[1][name].as_f64().unwrap_or(0.0));
+            let labels = score[1]["labels"].as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
+            output::line(format_args!(
+                "{:<16} {:>6.3} {:>11.3} {:>9.3} {labels:>7}",
+                text(&score[0]),
+                of[0],
+                of[1],
+                of[2]
+            ));
+        }
+        output::line(
+            "1 less the worst of the three, each 0 for a random order and 1 for that of storage (docs/plan.md)",
+        );
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

@@ -1,0 +1,100 @@
+//! `dsctl plan`: what it says is what `load` does.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::common::fixture;
+use crate::run::folder;
+
+#[test]
+fn a_step_explained_is_the_step_loaded() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    let recipe = fixture("recipes/images.toml");
+    let dump = dir.path().join("dump.safetensors");
+    let choice = ["--where", "label in ['pants', 'shoes']", "--order", "windowed", "--batch", "3", "--epoch", "2"];
+    let [condition, list, order, windowed, batch, three, epoch, two] = choice;
+    dsctl![
+        "load", dataset, "--recipe", recipe, condition, list, order, windowed, batch, three, epoch, two, "--dump", dump
+    ]
+    .ok();
+    let bytes = std::fs::read(&dump).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let planned = |step: &str| -> Value {
+        dsctl![
+            "plan", dataset, "--recipe", recipe, condition, list, order, windowed, batch, three, epoch, two, "--step",
+            step, "--json"
+        ]
+        .ok()
+        .json()
+    };
+    let steps = planned("0")["steps"].as_u64().unwrap();
+    assert!(steps >= 2, "{steps}");
+    for step in 0..steps {
+        let plan = planned(&step.to_string());
+        let slots = plan["slots"].as_array().unwrap();
+        let told: String = slots.iter().filter_map(|slot| slot["id"].as_str()).collect();
+        let loaded = tensors.tensor(&format!("{step}/ids/values")).unwrap();
+        assert_eq!(told.as_bytes(), loaded.data());
+        let wanted = |id: &str| id.contains("/pants/") || id.contains("/shoes/");
+        assert!(slots.iter().all(|slot| slot["valid"] == false || wanted(slot["id"].as_str().unwrap())));
+        let drawn = &slots[0]["draws"]["image"];
+        assert_eq!(drawn[0][0], "random_resized_crop", "{drawn}");
+        assert!(drawn[0][1]["width"].as_u64().unwrap() > 0);
+    }
+    let text = dsctl!["plan", dataset, "--recipe", recipe, "--step", "0"].ok().out;
+    assert!(text.contains("random_resized_crop") && text.contains("global batch 0"), "{text}");
+}
+
+#[test]
+fn folds_on_the_command_line_part_the_rows() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    let rows =
+        |flag: &str, fold: &str| dsctl!["plan", dataset, flag, fold, "--json"].ok().json()["rows"].as_u64().unwrap();
+    let all = dsctl!["plan", dataset, "--json"].ok().json()["rows"].as_u64().unwrap();
+    assert_eq!((0..3).map(|n| rows("--only-fold", &format!("{n}/3"))).sum::<u64>(), all);
+    for n in 0..3 {
+        let fold = format!("{n}/3");
+        assert_eq!(rows("--only-fold", &fold) + rows("--hold-out", &fold), all);
+    }
+    assert_eq!(rows("--subset", "5"), 5);
+}
+
+#[test]
+fn orders_are_scored_side_by_side() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    let scores = dsctl!["plan", dataset, "--score", "--batch", "4", "--json"].ok().json()["scores"].clone();
+    let of =
+        |name: &str| scores.as_array().unwrap().iter().find(|s| s[0] == name).unwrap()[1]["score"].as_f64().unwrap();
+    assert_eq!(of("sequential"), 0.0);
+    assert!(of("shuffle") > 0.5, "{scores}");
+    let names: BTreeSet<&str> = scores.as_array().unwrap().iter().filter_map(|s| s[0].as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["buffer of 1000", "sequential", "shuffle", "windowed"]));
+    let text = dsctl!["plan", dataset, "--score"].ok().out;
+    assert!(text.contains("neighbours") && text.lines().count() >= 9, "{text}");
+}
+
+#[test]
+fn what_cannot_be_planned_is_refused() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    for (flag, value, said) in [
+        ("--where", "label = 'pnats'", "it has: pants, shoes"),
+        ("--where", "label = ", "it ends where"),
+        ("--step", "900", "there is no step 900"),
+        ("--hold-out", "3/3", "part 3 of 3"),
+        ("--hold-out", "3", "0/5"),
+        ("--subset", "-1", "a share of them"),
+        ("--order", "random", "sequential, shuffle or windowed"),
+    ] {
+        let flag = format!("{flag}={value}");
+        dsctl!["plan", dataset, flag].ended(2).says(&[said]);
+    }
+}
