@@ -196,7 +196,7 @@ impl Loader {
 
     /// Samples of an epoch that no rank gets (tail `drop`).
     pub fn dropped(&self) -> u64 {
-        self.deal().dropped(self.sequence.rows.len(), self.sequence.batch as u64)
+        self.deal().dropped(self.sequence.samples(), self.sequence.batch as u64)
     }
 
     /// The plan of an epoch: what stands where, for looking at.

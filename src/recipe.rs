@@ -21,7 +21,7 @@ use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::loader::{Loader, OutColumn, RunConfig, Work};
-use crate::plan::{Filter, Fold, Order, PLAN_VERSION, Rows, Sequence, Subset, Tail, Window};
+use crate::plan::{Balance, Balanced, Filter, Fold, Order, PLAN_VERSION, Rows, Sequence, Subset, Tail, Window};
 use crate::registry::Table;
 
 /// What is loaded, in which order, through which operations.
@@ -47,6 +47,8 @@ pub struct Recipe {
     pub fold: Option<Fold>,
     /// A sample of what is left.
     pub subset: Option<Subset>,
+    /// How often the rows of each class come; once if there is none.
+    pub balance: Option<Balance>,
     /// The seed of everything random.
     pub seed: u64,
     /// The order of the rows.
@@ -74,6 +76,7 @@ impl Default for Recipe {
             filter: None,
             fold: None,
             subset: None,
+            balance: None,
             seed: 0,
             order: Order::default(),
             window: Window::default(),
@@ -131,6 +134,7 @@ impl Recipe {
         self.filter.as_deref().map(Filter::parse).transpose()?;
         self.fold.as_ref().map_or(Ok(()), Fold::validate)?;
         self.subset.as_ref().map_or(Ok(()), Subset::validate)?;
+        self.balance.as_ref().map_or(Ok(()), Balance::validate)?;
         for (name, column) in &self.columns {
             if column.raw && !column.ops.is_empty() {
                 return Err(Error::config(
@@ -190,7 +194,8 @@ impl Recipe {
         let rows = self.rows(&dataset)?;
         let window = self.window.of_rows(dataset.index().mean_row());
         let (batch, order, tail, seed) = (self.batch, self.order, self.tail, self.seed);
-        let sequence = Sequence { rows, batch, order, window, tail, seed };
+        let balance = self.balance.as_ref().map(|balance| balanced(balance, &rows, &dataset)).transpose()?;
+        let sequence = Sequence { rows, balance, batch, order, window, tail, seed };
         Loader::new(dataset, columns, sequence, self.limits, self.run.clone(), digest)
     }
 
@@ -282,6 +287,7 @@ impl Recipe {
             ("where", self.filter.as_ref().map(|f| json!(f))),
             ("fold", self.fold.as_ref().map(|f| json!(f))),
             ("subset", self.subset.as_ref().map(|s| json!(s))),
+            ("balance", self.balance.as_ref().map(|b| json!(b))),
         ];
         more.extend(choice.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         if !more.is_empty() {
@@ -290,6 +296,24 @@ impl Recipe {
         let all = json!(all);
         Ok(hex(&Sha256::digest(all.to_string().as_bytes())))
     }
+}
+
+/// Counts the classes of a column.
+fn balanced(balance: &Balance, rows: &Rows, dataset: &Dataset) -> Result<Balanced> {
+    let columns = &dataset.schema().columns;
+    let class = |feature: &Feature| match feature {
+        Feature::ClassLabel { names } => Some(names.clone()),
+        _ => None,
+    };
+    let found = columns.iter().enumerate().find(|(_, column)| column.name == balance.by);
+    let Some((at, names)) = found.and_then(|(at, column)| Some((at, class(&column.feature)?))) else {
+        let classes: Vec<&str> =
+            columns.iter().filter(|c| class(&c.feature).is_some()).map(|c| c.name.as_str()).collect();
+        let there =
+            if classes.is_empty() { "there is none".to_owned() } else { format!("there are: {}", classes.join(", ")) };
+        return Err(Error::config(format!("balance: there is no column of classes {:?}", balance.by), there));
+    };
+    Balanced::new(balance, rows, dataset.index(), at, &names)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use feedstock::data::batch::Batch;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::Index;
 use feedstock::dataset::{Backing, Dataset};
-use feedstock::plan::{Fold, Order, State, Subset, Tail, Window, World};
+use feedstock::plan::{Balance, Fold, Order, State, Subset, Tail, Window, World};
 use feedstock::recipe::Recipe;
 
 const WORLDS: [u64; 4] = [1, 2, 3, 7];
@@ -126,12 +126,16 @@ fn resumed(dataset: &Arc<Dataset>, recipe: &Recipe, state: &State, size: u64) ->
 fn law_3_saved_before_every_step_and_restored_on_another_world() {
     let all = modalities();
     assert_eq!(all.iter().map(|(name, ..)| TAILS[name.len() % 3] as usize).collect::<BTreeSet<_>>().len(), 3);
-    let mut orders = BTreeSet::new();
+    let (mut orders, mut balanced) = (BTreeSet::new(), 0);
     for (name, made, recipe) in all {
         let tail = TAILS[name.len() % TAILS.len()];
         let order = Order::ALL[name.len() / 3 % Order::ALL.len()];
         orders.insert(format!("{order:?}"));
-        let recipe = Recipe { tail, batch: 3, order, window: SMALL, ..recipe };
+        // Where there are classes, in every second one they are balanced, so that rows come again.
+        let classes = made.dataset.schema().columns.iter().find(|c| matches!(c.feature, Feature::ClassLabel { .. }));
+        let balance = classes.filter(|_| balanced % 2 == 0).map(|column| equal(&column.name));
+        balanced += usize::from(classes.is_some());
+        let recipe = Recipe { tail, batch: 3, order, window: SMALL, balance, ..recipe };
         let global: Vec<Batch> = batches(&made.dataset, &recipe, 2, ALONE);
         let global: Vec<u128> = global.iter().map(Batch::digest).collect();
         let saved_world = World { rank: 0, size: 2 };
@@ -163,6 +167,57 @@ fn law_3_saved_before_every_step_and_restored_on_another_world() {
         assert!(step >= 2, "{name}: only {step} steps");
     }
     assert_eq!(orders.len(), Order::ALL.len(), "{orders:?}");
+    assert!(balanced > 1, "{balanced}");
+}
+
+/// Classes come equally often.
+fn equal(column: &str) -> Balance {
+    Balance { by: column.into(), power: Some(1.0), ..Balance::default() }
+}
+
+#[test]
+fn law_2_balanced_classes_come_as_often_as_they_are_due() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let names = match made.dataset.schema().get("label").unwrap() {
+        Feature::ClassLabel { names } => names.clone(),
+        other => panic!("{other:?}"),
+    };
+    // Of one class of the three there are fewer.
+    let few = format!("not (label = '{}' and id like '%42%')", names[0]);
+    let recipe = Recipe { filter: Some(few), tail: Tail::Pad, batch: 5, ..recipe };
+    let plain = recipe.loader(made.dataset.clone()).unwrap();
+    let recipe = Recipe { balance: Some(equal("label")), ..recipe };
+    let loader = recipe.loader(made.dataset.clone()).unwrap();
+    assert_eq!(loader.plan(0).places(), plain.plan(0).places());
+    let due = loader.sequence().balance.as_ref().unwrap().shares(&names);
+    assert!(
+        due.iter().any(|share| share.samples > share.rows) && due.iter().any(|share| share.samples < share.rows),
+        "{due:?}"
+    );
+    let mut drawn = BTreeSet::new();
+    for epoch in 0..3 {
+        let mut counts = vec![0; names.len()];
+        let mut pictures: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for batch in batches(&made.dataset, &recipe, epoch, ALONE) {
+            let labels = batch.get::<i64>("label").unwrap().data.to_vec();
+            for n in (0..batch.len()).filter(|n| batch.valid[*n]) {
+                counts[labels[n] as usize] += 1;
+                pictures.entry(batch.ids[n].clone()).or_default().insert(sample_bytes(&batch, n));
+                *times.entry(batch.ids[n].clone()).or_default() += 1;
+            }
+        }
+        let said: Vec<u64> = due.iter().map(|share| share.samples).collect();
+        assert_eq!(counts, said, "epoch {epoch}");
+        // What comes again is another crop, and which rows come more often than others is drawn in each epoch.
+        for (id, times) in &times {
+            assert_eq!(pictures[id].len(), *times, "{id}: a repeat is the same picture");
+        }
+        drawn.insert(times);
+    }
+    assert!(drawn.len() > 1, "{drawn:?}");
+    let wrong = Recipe { balance: Some(equal("image")), ..recipe };
+    assert!(wrong.loader(made.dataset.clone()).unwrap_err().to_string().contains("there are: label"));
 }
 
 /// The ids of an epoch over all ranks, and how often each came.
@@ -220,6 +275,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         Recipe { subset: Some(Subset { rows: Some(4), ..Subset::default() }), ..recipe.clone() },
         Recipe { order: Order::Windowed, ..recipe.clone() },
         Recipe { order: Order::Windowed, window: SMALL, ..recipe.clone() },
+        Recipe { balance: Some(equal("label")), ..recipe.clone() },
     ];
     let mut digests = BTreeSet::from([state.recipe.clone()]);
     for other in others {
@@ -227,7 +283,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         assert!(loader.resume(&state).is_err(), "{other:?}");
         digests.insert(loader.recipe_digest().to_owned());
     }
-    assert_eq!(digests.len(), 6);
+    assert_eq!(digests.len(), 7);
     // A window that no order has changes nothing.
     let same = Recipe { window: SMALL, ..recipe.clone() };
     assert!(same.loader(made.dataset.clone()).unwrap().resume(&state).is_ok());

@@ -96,10 +96,13 @@ fn the_recipe_schema_is_the_recipe() {
     complete(&value, &schema("recipe"), "recipe");
     let choice = json!({
         "fold": {"of": 5, "only": 0, "by": "speaker"}, "subset": {"share": 0.5}, "where": "label = 1",
+        "balance": {"by": "label", "weights": {"cat": 2.0}, "cap": 3.0},
     });
     let choice: Recipe = serde_json::from_value(choice).unwrap();
     assert!(hold(&json!(choice), &schema("recipe"), "recipe") >= 5);
-    for (name, value) in [("fold", json!(choice.fold)), ("subset", json!(choice.subset))] {
+    for (name, value) in
+        [("fold", json!(choice.fold)), ("subset", json!(choice.subset)), ("balance", json!(choice.balance))]
+    {
         let part = schema("recipe")["properties"][name]["anyOf"][0].clone();
         hold(&value, &part, name);
     }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::rng::Key;
 
+pub mod balance;
 pub mod choice;
 pub mod deal;
 pub mod filter;
@@ -16,6 +17,7 @@ pub mod score;
 pub mod state;
 pub mod windowed;
 
+pub use balance::{Balance, Balanced, Share};
 pub use choice::{Fold, Subset};
 pub use deal::{Deal, Tail, World};
 pub use filter::Filter;
@@ -41,6 +43,13 @@ pub enum Order {
     Shuffle,
     /// Groups of neighbouring rows in a keyed order, and the rows of some groups mixed: [`Windowed`].
     Windowed,
+}
+
+impl Sequence {
+    /// Samples of an epoch before any tail policy.
+    pub fn samples(&self) -> u64 {
+        self.balance.as_ref().map_or(self.rows.len(), Balanced::len)
+    }
 }
 
 impl Order {
@@ -71,6 +80,8 @@ impl Ordered {
 pub struct Sequence {
     /// The rows to run over.
     pub rows: Rows,
+    /// How often each comes, if that is not once.
+    pub balance: Option<Balanced>,
     /// Samples of a batch.
     pub batch: usize,
     /// Their order.
@@ -113,30 +124,44 @@ pub struct Segment {
 #[derive(Debug, Clone)]
 pub struct Plan {
     rows: Rows,
+    balance: Option<Balanced>,
     batch: u64,
     tail: Tail,
     order: Ordered,
+    /// Of the rows that come once more than others.
+    extra: Key,
     draws: Key,
 }
 
 impl Plan {
     /// The plan of an epoch.
     pub fn new(sequence: &Sequence, epoch: u64) -> Self {
-        let Sequence { rows, batch, order, window, tail, seed } = sequence;
+        let Sequence { rows, balance, batch, order, window, tail, seed } = sequence;
+        let samples = sequence.samples();
         let key = Key::new(*seed);
         let order_key = key.named("order").with(epoch);
         let order = match order {
             Order::Sequential => Ordered::Sequential,
-            Order::Shuffle => Ordered::Shuffle(Permutation::new(rows.len(), order_key)),
-            Order::Windowed => Ordered::Windowed(Windowed::new(rows.len(), *window, order_key)),
+            Order::Shuffle => Ordered::Shuffle(Permutation::new(samples, order_key)),
+            Order::Windowed => Ordered::Windowed(Windowed::new(samples, *window, order_key)),
         };
         let draws = key.named("draws").with(epoch);
-        Plan { rows: rows.clone(), batch: *batch as u64, tail: *tail, order, draws }
+        let extra = key.named("balance").with(epoch);
+        Plan { rows: rows.clone(), balance: balance.clone(), batch: *batch as u64, tail: *tail, order, extra, draws }
     }
 
     /// Samples of the epoch before any tail policy.
     pub fn places(&self) -> u64 {
-        self.rows.len()
+        self.balance.as_ref().map_or(self.rows.len(), Balanced::len)
+    }
+
+    /// The row at a position of the order of storage (where classes are balanced: class by class), which occurrence of it that is, and how many
+    /// there are at the most of such rows.
+    pub fn picked(&self, position: u64) -> (u64, u64, u64) {
+        match &self.balance {
+            None => (self.rows.at(position), 0, 1),
+            Some(balance) => balance.at(position, self.extra),
+        }
     }
 
     /// Samples of a batch.
@@ -149,7 +174,7 @@ impl Plan {
         Deal::new(self.places(), self.batch, self.tail, world, start)
     }
 
-    /// Which of the rows, counted in the order of storage, stands at a place below [`Plan::places`].
+    /// Which position ([`Plan::picked`]) stands at a place below [`Plan::places`].
     pub fn position(&self, place: u64) -> u64 {
         self.order.at(place)
     }
@@ -157,13 +182,14 @@ impl Plan {
     /// What stands at `slot` of global batch `batch`.
     pub fn slot(&self, batch: u64, slot: usize) -> Slot {
         let place = batch.saturating_mul(self.batch).saturating_add(slot as u64);
-        let rows = self.rows.len();
-        let (position, occurrence) = match self.tail {
-            _ if place < rows => (place, 0),
-            Tail::Repeat if rows > 0 => (place % rows, u32::try_from(place / rows).unwrap_or(u32::MAX)),
+        let places = self.places();
+        let (first, again) = match self.tail {
+            _ if place < places => (place, 0),
+            Tail::Repeat if places > 0 => (place % places, place / places),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let row = self.rows.at(self.order.at(position));
+        let (row, occurrence, most) = self.picked(self.order.at(first));
+        let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
         let segment = Segment { source: 0, row, range: None, occurrence, view: 0 };
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
@@ -185,7 +211,7 @@ mod tests {
     fn plan(rows: u64, tail: Tail, order: Order) -> Plan {
         // Two ranges with a hole, so that positions and rows differ.
         let rows = Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]);
-        Plan::new(&Sequence { rows, batch: 4, order, window: (3, 2), tail, seed: 7 }, 2)
+        Plan::new(&Sequence { rows, balance: None, batch: 4, order, window: (3, 2), tail, seed: 7 }, 2)
     }
 
     fn rows_of(plan: &Plan) -> Vec<u64> {

@@ -65,6 +65,23 @@ fn folds_on_the_command_line_part_the_rows() {
 }
 
 #[test]
+fn balanced_classes_are_told() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    let few = "not (label = 'pants' and id like '%42%')";
+    let plan = dsctl!["plan", dataset, "--where", few, "--balance", "label", "--json"].ok().json();
+    let classes = plan["classes"].as_array().unwrap();
+    let sum = |what: &str| classes.iter().map(|class| class[what].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("rows"), sum("samples")), (plan["rows"].as_u64().unwrap(), plan["samples"].as_u64().unwrap()));
+    let samples: BTreeSet<u64> = classes.iter().map(|class| class["samples"].as_u64().unwrap()).collect();
+    assert!(samples.len() <= 2 && classes.len() == 3, "{classes:?}");
+    let text = dsctl!["plan", dataset, "--balance", "label"].ok().out;
+    assert!(text.contains("t-shirt") && text.contains("samples"), "{text}");
+    dsctl!["plan", dataset, "--balance", "image"].ended(2).says(&["there are: label"]);
+}
+
+#[test]
 fn orders_are_scored_side_by_side() {
     let dir = folder();
     let dataset = dir.path().join("d");

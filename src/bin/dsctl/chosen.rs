@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use feedstock::Error;
 use feedstock::loader::Loader;
-use feedstock::plan::{Fold, Order, Subset, Tail};
+use feedstock::plan::{Balance, Fold, Order, Subset, Tail};
 use feedstock::recipe::Recipe;
 use serde_json::json;
 
@@ -44,6 +44,9 @@ pub(crate) struct Chosen {
     /// A sample of the rows: how many (1000), or about which share (0.1).
     #[arg(long, value_name = "ROWS|SHARE", value_parser = subset)]
     subset: Option<Subset>,
+    /// Classes of this column come equally often (a recipe can say more: weights, power, cap).
+    #[arg(long, value_name = "COLUMN")]
+    balance: Option<String>,
     /// Samples of a batch.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -97,6 +100,9 @@ impl Chosen {
             recipe.fold = Some(Fold { of, hold_out, only, ..fold });
         }
         recipe.subset = self.subset.clone().or(recipe.subset);
+        if let Some(column) = &self.balance {
+            recipe.balance = Some(Balance { by: column.clone(), power: Some(1.0), ..Balance::default() });
+        }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.order = self.order.unwrap_or(recipe.order);

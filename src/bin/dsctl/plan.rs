@@ -44,14 +44,21 @@ impl PlanVerb {
         let recipe = self.what.recipe()?;
         let loader = self.what.loader(&recipe, global)?;
         let (plan, deal, sequence) = (loader.plan(self.epoch), loader.deal(), loader.sequence());
-        let (places, batch) = (plan.places(), plan.batch_size() as u64);
+        let (rows, samples, batch) = (sequence.rows.len(), plan.places(), plan.batch_size() as u64);
         let mut result = json!({
             "dataset": loader.dataset().digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
-            "rows": places, "batch": batch, "order": sequence.order, "rank": deal.world.rank, "world": deal.world.size,
+            "rows": rows, "samples": samples, "batch": batch, "order": sequence.order, "rank": deal.world.rank, "world": deal.world.size,
             "steps": deal.steps, "dropped": loader.dropped(),
         });
         if sequence.order == Order::Windowed {
             result["window"] = json!({"group_rows": sequence.window.0, "groups": sequence.window.1});
+        }
+        if let (Some(balance), Some(by)) = (&sequence.balance, &recipe.balance) {
+            let names = match loader.dataset().schema().get(&by.by) {
+                Some(Feature::ClassLabel { names }) => names.clone(),
+                _ => Vec::new(),
+            };
+            result["classes"] = json!(balance.shares(&names));
         }
         if let Some(step) = self.step {
             if step >= deal.steps {
@@ -119,14 +126,15 @@ fn draw(draw: &Draw) -> Value {
 fn scores(loader: &Loader, epoch: u64) -> Value {
     let sequence = loader.sequence();
     let class = loader.dataset().schema().columns.iter().position(|c| matches!(c.feature, Feature::ClassLabel { .. }));
+    let own = loader.plan(epoch);
     let label = |position: u64| {
-        let row = loader.dataset().index().row(sequence.rows.at(position));
+        let row = loader.dataset().index().row(own.picked(position).0);
         class.and_then(|column| match row.value(column) {
             Cell::Int(label) if label >= 0 => Some(label),
             _ => None,
         })
     };
-    let (n, b) = (sequence.rows.len(), sequence.batch as u64);
+    let (n, b) = (sequence.samples(), sequence.batch as u64);
     let batches = n.div_ceil(b);
     let every = batches.div_ceil((LOOKED_AT / b).max(1)).max(1);
     let of = |order: Order| {
@@ -161,20 +169,34 @@ fn tell(result: &Value, sequence: &Sequence) {
         order = format!("{order} (groups of {} rows, {} groups a window)", window["group_rows"], window["groups"]);
     }
     output::line(format_args!(
-        "epoch {}: {} rows in batches of {}, order {order}, seed {}",
+        "epoch {}: {} samples of {} rows in batches of {}, order {order}, seed {}",
         number("epoch"),
+        number("samples"),
         number("rows"),
         number("batch"),
         sequence.seed
     ));
     output::line(format_args!(
-        "rank {} of {}: {} steps, {} rows left out",
+        "rank {} of {}: {} steps, {} samples left out",
         number("rank"),
         number("world"),
         number("steps"),
         number("dropped")
     ));
     output::line(format_args!("dataset {}\nrecipe  {}", text(&result["dataset"]), text(&result["recipe"])));
+    if let Some(classes) = result["classes"].as_array() {
+        output::line("      rows   samples     times  loss weight  class");
+        for share in classes {
+            output::line(format_args!(
+                "{:>10}{:>10}{:>10.3}{:>13.3}  {}",
+                share["rows"].as_u64().unwrap_or(0),
+                share["samples"].as_u64().unwrap_or(0),
+                share["samples"].as_f64().unwrap_or(0.0) / share["rows"].as_f64().unwrap_or(1.0),
+                share["loss_weight"].as_f64().unwrap_or(0.0),
+                share["class"].as_str().unwrap_or("(not known)")
+            ));
+        }
+    }
     if let Some(slots) = result["slots"].as_array() {
         output::line(format_args!("step {} (global batch {}):", number("step"), number("global_batch")));
         for (n, slot) in slots.iter().enumerate() {
