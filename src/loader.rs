@@ -39,13 +39,15 @@ pub struct RunConfig {
     pub prefetch: usize,
     /// Budget in bytes for batches on their way and payloads in hand.
     pub memory: u64,
+    /// Whether each payload that is read is held against the hash that its ingest took. It is then read whole, also where a part would do.
+    pub check_hash: bool,
     /// This process among those that share the epoch.
     pub world: World,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        RunConfig { threads: 0, prefetch: 2, memory: 1 << 30, world: World::default() }
+        RunConfig { threads: 0, prefetch: 2, memory: 1 << 30, check_hash: false, world: World::default() }
     }
 }
 
@@ -130,6 +132,7 @@ struct Core {
     dataset: Arc<Dataset>,
     columns: Vec<OutColumn>,
     limits: Limits,
+    check_hash: bool,
     pool: Arc<Pool>,
     stats: Stats,
 }
@@ -175,7 +178,7 @@ impl Loader {
             ));
         }
         let pool = Pool::new(run.prefetch.saturating_add(2).saturating_mul(columns.len()).clamp(1, KEPT));
-        let core = Core { dataset, columns, limits, pool, stats: Stats::default() };
+        let core = Core { dataset, columns, limits, check_hash: run.check_hash, pool, stats: Stats::default() };
         Ok(Loader { core: Arc::new(core), sequence, run, recipe })
     }
 
@@ -194,9 +197,9 @@ impl Loader {
         self.len() == 0
     }
 
-    /// Samples of an epoch that no rank gets (tail `drop`).
+    /// Places of an epoch that no rank gets (tail `drop`).
     pub fn dropped(&self) -> u64 {
-        self.deal().dropped(self.sequence.samples(), self.sequence.batch as u64)
+        self.deal().dropped(self.plan(0).places(), self.sequence.batch as u64)
     }
 
     /// The plan of an epoch: what stands where, for looking at.

@@ -55,8 +55,10 @@ pub struct Recipe {
     pub order: Order,
     /// How large groups and windows are, if the order is windowed.
     pub window: Window,
-    /// Samples of a batch.
+    /// Places of a batch: samples, and views of them.
     pub batch: usize,
+    /// Views of each sample, side by side in a batch: the same row, with draws of its own.
+    pub views: usize,
     /// What happens to the last batches of an epoch.
     pub tail: Tail,
     /// The columns to deliver and what is done to them. Empty: every column, media decoded and otherwise as they are.
@@ -81,6 +83,7 @@ impl Default for Recipe {
             order: Order::default(),
             window: Window::default(),
             batch: 32,
+            views: 1,
             tail: Tail::default(),
             columns: BTreeMap::new(),
             fuse: true,
@@ -129,6 +132,12 @@ impl Recipe {
     fn check(&self) -> Result<()> {
         if self.batch == 0 {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
+        }
+        if self.views == 0 || !self.batch.is_multiple_of(self.views) {
+            return Err(Error::config(
+                format!("batch = {} of views = {}", self.batch, self.views),
+                "a batch holds all views of its samples: make it a multiple of them",
+            ));
         }
         self.run.world.validate()?;
         self.filter.as_deref().map(Filter::parse).transpose()?;
@@ -193,9 +202,9 @@ impl Recipe {
         let digest = self.digest(&columns, registry)?;
         let rows = self.rows(&dataset)?;
         let window = self.window.of_rows(dataset.index().mean_row());
-        let (batch, order, tail, seed) = (self.batch, self.order, self.tail, self.seed);
+        let (batch, views, order, tail, seed) = (self.batch, self.views, self.order, self.tail, self.seed);
         let balance = self.balance.as_ref().map(|balance| balanced(balance, &rows, &dataset)).transpose()?;
-        let sequence = Sequence { rows, balance, batch, order, window, tail, seed };
+        let sequence = Sequence { rows, balance, batch, views, order, window, tail, seed };
         Loader::new(dataset, columns, sequence, self.limits, self.run.clone(), digest)
     }
 
@@ -283,6 +292,9 @@ impl Recipe {
         if self.order == Order::Windowed {
             more.insert("window".into(), json!(self.window));
         }
+        if self.views != 1 {
+            more.insert("views".into(), json!(self.views));
+        }
         let choice = [
             ("where", self.filter.as_ref().map(|f| json!(f))),
             ("fold", self.fold.as_ref().map(|f| json!(f))),
@@ -353,6 +365,8 @@ mod tests {
         };
         wrong("bach = 3", "bach");
         wrong("batch = 0", "batch = 0");
+        wrong("batch = 9\nviews = 2", "batch = 9 of views = 2");
+        wrong("views = 0", "views = 0");
         wrong("run = { world = { rank = 2, size = 2 } }", "rank 2 of a world of 2");
         wrong("columns.image.ops = [{ op = \"resise\", size = 3 }]", "resise");
         wrong("columns.image = { raw = true, ops = [{ op = \"resize\", size = 3 }] }", "raw");

@@ -266,6 +266,31 @@ fn law_2_every_order_and_choice_gives_each_wanted_row_once() {
 }
 
 #[test]
+fn law_4_views_are_one_row_with_draws_of_their_own() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    for tail in TAILS {
+        let recipe = Recipe { views: 3, batch: 6, tail, ..recipe.clone() };
+        let once = Recipe { views: 1, batch: 2, ..recipe.clone() };
+        let all = batches(&made.dataset, &recipe, 1, ALONE);
+        let plain = batches(&made.dataset, &once, 1, ALONE);
+        assert_eq!(all.len(), plain.len());
+        for (views, plain) in all.iter().zip(&plain) {
+            for n in 0..plain.len() {
+                let own = 3 * n..3 * n + 3;
+                assert!(views.ids[own.clone()].iter().all(|id| *id == plain.ids[n]), "{:?} {:?}", views.ids, plain.ids);
+                assert!(views.valid[own.clone()].iter().all(|valid| *valid == plain.valid[n]));
+                if plain.valid[n] {
+                    let drawn: BTreeSet<Vec<u8>> = own.clone().map(|n| sample_bytes(views, n)).collect();
+                    assert_eq!(drawn.len(), 3, "views are the same picture");
+                    // The first view is the sample that there is without views.
+                    assert!(drawn.contains(&sample_bytes(plain, n)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn law_3_a_state_belongs_to_its_choice_and_order() {
     let (_, made, recipe) = modalities().swap_remove(0);
     let state = recipe.loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
@@ -276,6 +301,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         Recipe { order: Order::Windowed, ..recipe.clone() },
         Recipe { order: Order::Windowed, window: SMALL, ..recipe.clone() },
         Recipe { balance: Some(equal("label")), ..recipe.clone() },
+        Recipe { views: recipe.batch, ..recipe.clone() },
     ];
     let mut digests = BTreeSet::from([state.recipe.clone()]);
     for other in others {
@@ -283,7 +309,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         assert!(loader.resume(&state).is_err(), "{other:?}");
         digests.insert(loader.recipe_digest().to_owned());
     }
-    assert_eq!(digests.len(), 7);
+    assert_eq!(digests.len(), 8);
     // A window that no order has changes nothing.
     let same = Recipe { window: SMALL, ..recipe.clone() };
     assert!(same.loader(made.dataset.clone()).unwrap().resume(&state).is_ok());

@@ -294,12 +294,15 @@ impl Core {
             let Desk { tools, payload: held } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
-            let apart = if seeks { self.dataset.apart(row, index) } else { None };
+            let apart = if seeks && !self.check_hash { self.dataset.apart(row, index) } else { None };
             let apart =
                 apart.map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: Cell::new(0) }));
             if apart.is_none() {
                 let mark = Mark::now();
-                self.dataset.fetch(row, index, held)?;
+                match self.check_hash {
+                    true => self.dataset.fetch_checked(row, index, held)?,
+                    false => self.dataset.fetch(row, index, held)?,
+                };
                 Stats::add(&self.stats.fetch, mark.nanos());
                 Stats::add(&self.stats.bytes, held.len() as u64);
             }

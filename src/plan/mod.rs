@@ -46,7 +46,7 @@ pub enum Order {
 }
 
 impl Sequence {
-    /// Samples of an epoch before any tail policy.
+    /// Samples of an epoch before any tail policy, each counted once, however many views there are of it.
     pub fn samples(&self) -> u64 {
         self.balance.as_ref().map_or(self.rows.len(), Balanced::len)
     }
@@ -82,8 +82,10 @@ pub struct Sequence {
     pub rows: Rows,
     /// How often each comes, if that is not once.
     pub balance: Option<Balanced>,
-    /// Samples of a batch.
+    /// Places of a batch.
     pub batch: usize,
+    /// How many views of each sample stand side by side, each with draws of its own.
+    pub views: usize,
     /// Their order.
     pub order: Order,
     /// Rows of a group and groups of a window, where the order has windows.
@@ -126,6 +128,7 @@ pub struct Plan {
     rows: Rows,
     balance: Option<Balanced>,
     batch: u64,
+    views: u64,
     tail: Tail,
     order: Ordered,
     /// Of the rows that come once more than others.
@@ -136,7 +139,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of an epoch.
     pub fn new(sequence: &Sequence, epoch: u64) -> Self {
-        let Sequence { rows, balance, batch, order, window, tail, seed } = sequence;
+        let Sequence { rows, balance, batch, views, order, window, tail, seed } = sequence;
         let samples = sequence.samples();
         let key = Key::new(*seed);
         let order_key = key.named("order").with(epoch);
@@ -147,12 +150,14 @@ impl Plan {
         };
         let draws = key.named("draws").with(epoch);
         let extra = key.named("balance").with(epoch);
-        Plan { rows: rows.clone(), balance: balance.clone(), batch: *batch as u64, tail: *tail, order, extra, draws }
+        let (batch, views) = (*batch as u64, (*views).max(1) as u64);
+        Plan { rows: rows.clone(), balance: balance.clone(), batch, views, tail: *tail, order, extra, draws }
     }
 
-    /// Samples of the epoch before any tail policy.
+    /// Places of the epoch before any tail policy: one for each view of each sample.
     pub fn places(&self) -> u64 {
-        self.balance.as_ref().map_or(self.rows.len(), Balanced::len)
+        let samples = self.balance.as_ref().map_or(self.rows.len(), Balanced::len);
+        samples.saturating_mul(self.views)
     }
 
     /// The row at a position of the order of storage (where classes are balanced: class by class), which occurrence of it that is, and how many
@@ -164,7 +169,7 @@ impl Plan {
         }
     }
 
-    /// Samples of a batch.
+    /// Places of a batch.
     pub fn batch_size(&self) -> usize {
         self.batch as usize
     }
@@ -174,9 +179,9 @@ impl Plan {
         Deal::new(self.places(), self.batch, self.tail, world, start)
     }
 
-    /// Which position ([`Plan::picked`]) stands at a place below [`Plan::places`].
-    pub fn position(&self, place: u64) -> u64 {
-        self.order.at(place)
+    /// Which position ([`Plan::picked`]) the n-th sample of the epoch's order has; `n` is below [`Sequence::samples`].
+    pub fn position(&self, sample: u64) -> u64 {
+        self.order.at(sample)
     }
 
     /// What stands at `slot` of global batch `batch`.
@@ -188,9 +193,10 @@ impl Plan {
             Tail::Repeat if places > 0 => (place % places, place / places),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let (row, occurrence, most) = self.picked(self.order.at(first));
+        let (row, occurrence, most) = self.picked(self.order.at(first / self.views));
+        let view = (first % self.views) as u32;
         let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
-        let segment = Segment { source: 0, row, range: None, occurrence, view: 0 };
+        let segment = Segment { source: 0, row, range: None, occurrence, view };
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
 
@@ -211,7 +217,7 @@ mod tests {
     fn plan(rows: u64, tail: Tail, order: Order) -> Plan {
         // Two ranges with a hole, so that positions and rows differ.
         let rows = Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]);
-        Plan::new(&Sequence { rows, balance: None, batch: 4, order, window: (3, 2), tail, seed: 7 }, 2)
+        Plan::new(&Sequence { rows, balance: None, batch: 4, views: 1, order, window: (3, 2), tail, seed: 7 }, 2)
     }
 
     fn rows_of(plan: &Plan) -> Vec<u64> {

@@ -239,3 +239,20 @@ fn every_kind_of_media_loads_by_its_recipe() {
         assert!(said.contains("samples/s") && said.contains("consumer waited"), "{said}");
     }
 }
+
+/// A byte that changed in a shard is found where the payload is read, if that is asked for; text decodes whatever it is.
+#[test]
+fn payloads_are_held_against_their_hashes() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("text/shakespeare_20k.txt"), dataset, "--quiet"].ok();
+    dsctl!["load", dataset, "--check-hash"].ok();
+    dsctl!["load", fixture("images"), "--check-hash", "--batch", "2"].ok();
+    let shard = std::fs::read_dir(dataset.join("data/train")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let at = bytes.windows(6).position(|w| w == b"Before").unwrap();
+    bytes[at] = b'b';
+    std::fs::write(&shard, bytes).unwrap();
+    dsctl!["load", dataset].ok();
+    dsctl!["load", dataset, "--check-hash"].ended(3).says(&["shakespeare_20k.txt#", "hash", ".parquet"]);
+}

@@ -82,6 +82,34 @@ fn balanced_classes_are_told() {
 }
 
 #[test]
+fn recipes_are_compared() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    let recipe = fixture("recipes/images.toml");
+    let other = |from: &str, to: &str| {
+        let path = dir.path().join("other.toml");
+        let text = std::fs::read_to_string(&recipe).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        dsctl!["plan", dataset, "--recipe", recipe, "--diff", path, "--json"].ok().json()["diff"].clone()
+    };
+    let same = other("batch = 8", "batch = 8\nrun = { threads = 3 }");
+    assert_eq!((&same["same_batches"], &same["first_other_place"]), (&Value::Bool(true), &Value::Null), "{same}");
+    assert_eq!(same["fields"]["run.threads"], serde_json::json!([0, 3]));
+    let seed = other("seed = 7", "seed = 8");
+    assert_eq!(
+        (&seed["same_batches"], seed["first_other_place"].as_u64().is_some()),
+        (&Value::Bool(false), true),
+        "{seed}"
+    );
+    let crop = other("size = 64", "size = 32");
+    assert_eq!((&crop["same_batches"], &crop["first_other_place"]), (&Value::Bool(false), &Value::Null), "{crop}");
+    let text = dsctl!["plan", dataset, "--recipe", recipe, "--diff", recipe].ok().out;
+    assert!(text.contains("the same batches") && text.contains("at all places"), "{text}");
+}
+
+#[test]
 fn orders_are_scored_side_by_side() {
     let dir = folder();
     let dataset = dir.path().join("d");

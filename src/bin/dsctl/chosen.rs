@@ -50,6 +50,9 @@ pub(crate) struct Chosen {
     /// Samples of a batch.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// Views of each sample in a batch, each with draws of its own.
+    #[arg(long, value_name = "N")]
+    views: Option<usize>,
     /// The seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -104,6 +107,7 @@ impl Chosen {
             recipe.balance = Some(Balance { by: column.clone(), power: Some(1.0), ..Balance::default() });
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
+        recipe.views = self.views.unwrap_or(recipe.views);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.order = self.order.unwrap_or(recipe.order);
         recipe.tail = self.tail.unwrap_or(recipe.tail);

@@ -34,6 +34,9 @@ pub(crate) struct Load {
     /// Memory budget in MiB.
     #[arg(long, value_name = "MIB", env = "DSCTL_MEMORY")]
     memory: Option<u64>,
+    /// Hold each payload that is read against the hash that its ingest took.
+    #[arg(long)]
+    check_hash: bool,
     /// Run each operation on its own. The bytes must be the same.
     #[arg(long)]
     no_fuse: bool,
@@ -58,6 +61,7 @@ impl Load {
         run.threads = global.threads.unwrap_or(run.threads);
         run.prefetch = self.prefetch.unwrap_or(run.prefetch);
         run.memory = self.memory.map_or(run.memory, |mib| mib.saturating_mul(1 << 20));
+        run.check_hash |= self.check_hash;
         recipe.fuse &= !self.no_fuse;
         Ok(recipe)
     }

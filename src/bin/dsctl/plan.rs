@@ -34,6 +34,9 @@ pub(crate) struct PlanVerb {
     /// Show this step of the rank (from 0): its rows, and what operations draw for them.
     #[arg(long, value_name = "S")]
     step: Option<u64>,
+    /// Compare with another recipe: which fields differ, and from which place on the rows do.
+    #[arg(long, value_name = "FILE")]
+    diff: Option<std::path::PathBuf>,
     /// Measure how random the order is, beside other orders and a buffer of 1,000 samples.
     #[arg(long)]
     score: bool,
@@ -44,10 +47,10 @@ impl PlanVerb {
         let recipe = self.what.recipe()?;
         let loader = self.what.loader(&recipe, global)?;
         let (plan, deal, sequence) = (loader.plan(self.epoch), loader.deal(), loader.sequence());
-        let (rows, samples, batch) = (sequence.rows.len(), plan.places(), plan.batch_size() as u64);
+        let (rows, samples, batch) = (sequence.rows.len(), sequence.samples(), plan.batch_size() as u64);
         let mut result = json!({
             "dataset": loader.dataset().digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
-            "rows": rows, "samples": samples, "batch": batch, "order": sequence.order, "rank": deal.world.rank, "world": deal.world.size,
+            "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": sequence.order, "rank": deal.world.rank, "world": deal.world.size,
             "steps": deal.steps, "dropped": loader.dropped(),
         });
         if sequence.order == Order::Windowed {
@@ -68,6 +71,9 @@ impl PlanVerb {
             result["step"] = json!(step);
             result["global_batch"] = json!(deal.batch(step));
             result["slots"] = explained(&loader, &recipe, &plan, deal.batch(step));
+        }
+        if let Some(other) = &self.diff {
+            result["diff"] = differences(&loader, &recipe, &crate::read_toml(other)?, self.epoch)?;
         }
         if self.score {
             result["scores"] = scores(&loader, self.epoch);
@@ -122,6 +128,42 @@ fn draw(draw: &Draw) -> Value {
     }
 }
 
+/// What another recipe over the same dataset has that this one has not.
+fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Result<Value, Error> {
+    other.validate()?;
+    let theirs = other.loader(loader.dataset().clone())?;
+    let (mut fields, same) = (Map::new(), theirs.recipe_digest() == loader.recipe_digest());
+    apart("", &json!(own), &json!(other), &mut fields);
+    let (a, b) = (loader.plan(epoch), theirs.plan(epoch));
+    let at = |plan: &Plan, place: u64| {
+        plan.slot(place / plan.batch_size() as u64, (place % plan.batch_size() as u64) as usize)
+    };
+    let places = a.places().max(b.places());
+    // Orders that differ do so within a few places.
+    let first = (0..places.min(LOOKED_AT)).find(|place| at(&a, *place).segments != at(&b, *place).segments);
+    Ok(json!({
+        "same_batches": same, "recipe": theirs.recipe_digest(), "fields": fields, "first_other_place": first,
+        "places": [a.places(), b.places()],
+    }))
+}
+
+/// The fields that differ, by their paths.
+fn apart(path: &str, own: &Value, other: &Value, fields: &mut Map<String, Value>) {
+    match (own, other) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                apart(&below, a.get(name).unwrap_or(&Value::Null), b.get(name).unwrap_or(&Value::Null), fields);
+            }
+        }
+        _ if own == other => {}
+        _ => {
+            fields.insert(path.to_owned(), json!([own, other]));
+        }
+    }
+}
+
 /// The score of each order of the loader's rows, its own first.
 fn scores(loader: &Loader, epoch: u64) -> Value {
     let sequence = loader.sequence();
@@ -134,7 +176,7 @@ fn scores(loader: &Loader, epoch: u64) -> Value {
             _ => None,
         })
     };
-    let (n, b) = (sequence.samples(), sequence.batch as u64);
+    let (n, b) = (sequence.samples(), (sequence.batch / sequence.views) as u64);
     let batches = n.div_ceil(b);
     let every = batches.div_ceil((LOOKED_AT / b).max(1)).max(1);
     let of = |order: Order| {
@@ -157,7 +199,7 @@ fn scores(loader: &Loader, epoch: u64) -> Value {
         .enumerate()
         .map(|(place, position)| (place as u64, position, label(position)))
         .collect();
-    let buffer = score(n, front.chunks(sequence.batch).map(|batch| batch.iter().copied()));
+    let buffer = score(n, front.chunks(b as usize).map(|batch| batch.iter().copied()));
     all.push(json!([format!("buffer of {BUFFER}"), buffer]));
     json!(all)
 }
@@ -169,15 +211,16 @@ fn tell(result: &Value, sequence: &Sequence) {
         order = format!("{order} (groups of {} rows, {} groups a window)", window["group_rows"], window["groups"]);
     }
     output::line(format_args!(
-        "epoch {}: {} samples of {} rows in batches of {}, order {order}, seed {}",
+        "epoch {}: {} samples of {} rows{} in batches of {}, order {order}, seed {}",
         number("epoch"),
         number("samples"),
         number("rows"),
+        if number("views") > 1 { format!(", {} views of each,", number("views")) } else { String::new() },
         number("batch"),
         sequence.seed
     ));
     output::line(format_args!(
-        "rank {} of {}: {} steps, {} samples left out",
+        "rank {} of {}: {} steps, {} places left out",
         number("rank"),
         number("world"),
         number("steps"),
@@ -195,6 +238,20 @@ fn tell(result: &Value, sequence: &Sequence) {
                 share["loss_weight"].as_f64().unwrap_or(0.0),
                 share["class"].as_str().unwrap_or("(not known)")
             ));
+        }
+    }
+    if let Some(diff) = result.get("diff") {
+        let same = if diff["same_batches"] == true { "the same batches" } else { "other batches" };
+        output::line(format_args!("the other recipe gives {same} ({})", text(&diff["recipe"])));
+        for (field, values) in diff["fields"].as_object().into_iter().flatten() {
+            output::line(format_args!("  {field}: {} -> {}", values[0], values[1]));
+        }
+        match diff["first_other_place"].as_u64() {
+            Some(place) => output::line(format_args!("  the rows differ from place {place} on")),
+            None => output::line(format_args!(
+                "  the rows are the same at all places, of which there are {} and {}",
+                diff["places"][0], diff["places"][1]
+            )),
         }
     }
     if let Some(slots) = result["slots"].as_array() {
