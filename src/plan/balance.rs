@@ -355,7 +355,7 @@ mod tests {
             [([70, 20, 10], 0), ([700, 1, 0], 5), ([0, 0, 3], 0), ([5000, 300, 20], 77), ([0, 0, 0], 4)]
         {
             let index = index(of, unknown);
-            let rows = Rows::new([0..index.rows()]);
+            let rows = Rows::new(Some(0..index.rows()));
             for balance in [power(1.0), power(0.3), Balance { cap: Some(1.5), ..power(1.0) }] {
                 let balanced = Balanced::new(&balance, &rows, &index, 0, &names()).unwrap();
                 let mut seen = vec![Vec::new(); index.rows() as usize];
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn the_rows_that_come_once_more_are_drawn_by_the_key() {
         let index = index([70, 20, 10], 0);
-        let rows = Rows::new([0..100]);
+        let rows = Rows::new(Some(0..100));
         let balanced = Balanced::new(&power(1.0), &rows, &index, 0, &names()).unwrap();
         let of = |key: u64| (0..balanced.len()).map(|p| balanced.at(p, Key::new(key)).0).collect::<Vec<_>>();
         assert_ne!(of(1), of(2));

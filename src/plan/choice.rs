@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn all(index: &Index) -> Rows {
-        Rows::new([0..index.rows()])
+        Rows::new(Some(0..index.rows()))
     }
 
     #[test]
