@@ -82,6 +82,35 @@ fn balanced_classes_are_told() {
 }
 
 #[test]
+fn tasks_are_the_epoch_in_parts() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    dsctl!["ingest", fixture("images"), dataset, "--quiet"].ok();
+    let recipe = fixture("recipes/images.toml");
+    let digests = |ran: crate::run::Ran| ran.ok().json()["digests"].as_array().unwrap().clone();
+    let whole = digests(dsctl!["load", dataset, "--recipe", recipe, "--batch", "4", "--digest", "--json"]);
+    assert!(whole.len() > 4);
+    for tasks in [1, 2, 3, 4, 100] {
+        let number = tasks.to_string();
+        let plan = dsctl!["plan", dataset, "--recipe", recipe, "--batch", "4", "--tasks", number, "--json"].ok().json();
+        let list = plan["tasks"].as_array().unwrap();
+        assert_eq!(list.len(), whole.len().min(tasks));
+        let mut parts = Vec::new();
+        for task in list {
+            let steps = format!("{}..{}", task["steps"][0], task["steps"][1]);
+            parts.extend(digests(dsctl![
+                "load", dataset, "--recipe", recipe, "--batch", "4", "--digest", "--json", "--steps", steps
+            ]));
+        }
+        assert_eq!(parts, whole, "{tasks} tasks");
+    }
+    for wrong in ["3", "3..3", "4..2", "..", "a..b"] {
+        dsctl!["load", dataset, "--steps", wrong].ended(2).says(&["10..20"]);
+    }
+    dsctl!["plan", dataset, "--tasks", "0"].ended(2);
+}
+
+#[test]
 fn recipes_are_compared() {
     let dir = folder();
     let dataset = dir.path().join("d");

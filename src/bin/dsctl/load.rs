@@ -25,6 +25,9 @@ pub(crate) struct Load {
     /// The epoch to run (from 0).
     #[arg(long, value_name = "E", conflicts_with = "state_in")]
     epoch: Option<u64>,
+    /// Only these steps of the rank, counted from the epoch's front (see `dsctl plan --tasks`).
+    #[arg(long, value_name = "FROM..TO", value_parser = steps, conflicts_with = "state_in")]
+    steps: Option<std::ops::Range<u64>>,
     /// Stop after so many batches.
     #[arg(long, value_name = "BATCHES")]
     limit: Option<u64>,
@@ -54,6 +57,12 @@ pub(crate) struct Load {
     dump: Option<PathBuf>,
 }
 
+fn steps(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let ends = text.split_once("..").and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
+    let range = ends.map(|(from, to)| from..to).filter(|range: &std::ops::Range<u64>| range.start < range.end);
+    range.ok_or_else(|| "a run of steps, without the last: 10..20".to_owned())
+}
+
 impl Load {
     fn recipe(&self, global: &Global) -> Result<Recipe, Error> {
         let mut recipe = self.what.recipe()?;
@@ -74,7 +83,10 @@ impl Load {
                 let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
                 loader.resume(&State::from_json(&text)?)?
             }
-            None => loader.epoch(self.epoch.unwrap_or(0))?,
+            None => match &self.steps {
+                Some(steps) => loader.part(self.epoch.unwrap_or(0), steps.clone())?,
+                None => loader.epoch(self.epoch.unwrap_or(0))?,
+            },
         };
         let interrupted = output::interrupt()?;
         let steps = epoch.remaining().min(self.limit.unwrap_or(u64::MAX));

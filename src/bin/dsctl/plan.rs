@@ -37,6 +37,10 @@ pub(crate) struct PlanVerb {
     /// Compare with another recipe: which fields differ, and from which place on the rows do.
     #[arg(long, value_name = "FILE")]
     diff: Option<std::path::PathBuf>,
+    /// Cut the rank's steps into so many tasks of about one length, for `dsctl load --steps`: each gives the same batches wherever and however
+    /// often it is run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    tasks: Option<u64>,
     /// Measure how random the order is, beside other orders and a buffer of 1,000 samples.
     #[arg(long)]
     score: bool,
@@ -71,6 +75,11 @@ impl PlanVerb {
             result["step"] = json!(step);
             result["global_batch"] = json!(deal.batch(step));
             result["slots"] = explained(&loader, &recipe, &plan, deal.batch(step));
+        }
+        if let Some(tasks) = self.tasks {
+            let tasks = tasks.min(deal.steps);
+            let from = |task: u64| (u128::from(deal.steps) * u128::from(task) / u128::from(tasks)) as u64;
+            result["tasks"] = (0..tasks).map(|task| json!({"steps": [from(task), from(task + 1)]})).collect();
         }
         if let Some(other) = &self.diff {
             result["diff"] = differences(&loader, &recipe, &crate::read_toml(other)?, self.epoch)?;
@@ -239,6 +248,9 @@ fn tell(result: &Value, sequence: &Sequence) {
                 share["class"].as_str().unwrap_or("(not known)")
             ));
         }
+    }
+    for (task, steps) in result["tasks"].as_array().into_iter().flatten().enumerate() {
+        output::line(format_args!("task {task}: --steps {}..{}", steps["steps"][0], steps["steps"][1]));
     }
     if let Some(diff) = result.get("diff") {
         let same = if diff["same_batches"] == true { "the same batches" } else { "other batches" };
