@@ -24,6 +24,7 @@ mod packets;
 mod raw;
 mod scaler;
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 
 use self::clip::Clip;
@@ -201,14 +202,19 @@ impl Muxed {
             }
             Some(frames) => {
                 let mut wanted: Vec<usize> = frames.iter().map(|&frame| shown[frame]).collect();
+                // Where each is wanted.
+                let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+                for (place, packet) in wanted.iter().enumerate() {
+                    places.entry(*packet).or_default().push(place);
+                }
                 wanted.dedup();
                 clip.frames(&wanted, limits, &mut |packet, frame| {
-                    // Times ascend, so that those of one frame lie side by side.
-                    let mut of_frame = (0..frames.len()).filter(|&place| shown[frames[place]] == packet);
-                    let Some(first) = of_frame.next() else { return Ok(()) };
+                    let Some((&first, others)) = places.get(&packet).and_then(|places| places.split_first()) else {
+                        return Ok(());
+                    };
                     out.put(first, frame)?;
                     let one = out.one();
-                    for place in of_frame {
+                    for place in others {
                         out.bytes.copy_within(first * one..(first + 1) * one, place * one);
                     }
                     Ok(())

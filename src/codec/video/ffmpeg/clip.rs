@@ -26,6 +26,30 @@ pub(super) struct Clip {
     first: usize,
     /// Whether each frame stands by itself.
     pub(super) each_alone: bool,
+    /// The packets behind the first at which decoding may begin.
+    begins: Vec<usize>,
+}
+
+/// What may still be decoded in one call, whatever sessions it takes.
+struct Work {
+    /// Pixels.
+    left: u64,
+    /// Those of the largest frame so far, which each packet is taken to have.
+    largest: u64,
+}
+
+impl Work {
+    fn new(clip: &Clip, limits: &Limits) -> Self {
+        let (width, height) = clip.packets.stream.parameters.size();
+        Work { left: limits.pixels.saturating_mul(WORK), largest: width.saturating_mul(height).max(256) }
+    }
+
+    fn take(&mut self, pixels: u64) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(pixels).ok_or_else(|| {
+            Fault::new(Reason::OverLimit, format!("more than {WORK} times the largest admitted frame to decode"))
+        })?;
+        Ok(())
+    }
 }
 
 /// Bytes of the pictures that a decoder of pictures of some size keeps at once.
@@ -51,7 +75,11 @@ impl Clip {
         let packets = Packets::read(bytes, demuxer, limits)?;
         let first = packets.samples.iter().position(|s| s.key).unwrap_or(0);
         let each_alone = packets.stream.parameters.describe().1;
-        let mut clip = Clip { packets, first, each_alone };
+        let mut clip = Clip { packets, first, each_alone, begins: Vec::new() };
+        let samples = &clip.packets.samples;
+        clip.begins = (first + 1..samples.len())
+            .filter(|&at| samples[at].key && clip.may_begin(samples[at].packet.data()))
+            .collect();
         if !clip.packets.certain {
             let order = clip.all(limits, &mut |_, _| Ok(()))?;
             clip.packets.decoded(order);
@@ -74,21 +102,22 @@ impl Clip {
         if pixels == 0 {
             return Err(corrupt("the picture has no pixels"));
         }
-        Limits::check("pixels of a frame", pixels, limits.pixels)?;
-        Limits::check("bytes of the frames kept for reference", kept(pixels, self.each_alone), limits.decoded_bytes)?;
         Ok(size)
     }
 
     /// Decodes everything and hands over what is presented, in its order, which it returns.
     pub(super) fn all(&self, limits: &Limits, emit: Emit<'_>) -> Result<Vec<usize>, Fault> {
         let mut session = Session::new(self, self.first, limits)?;
-        let mut work = limits.pixels.saturating_mul(WORK);
-        let mut order = Vec::new();
+        let mut work = Work::new(self, limits);
+        let (mut order, mut seen) = (Vec::new(), HashSet::new());
         while let Some(place) = session.next(&mut work, &|_| true)? {
             if self.packets.samples[place].packet.hidden() {
                 continue;
             }
             Limits::check("frames", order.len() as u64 + 1, limits.frames)?;
+            if !seen.insert(place) {
+                return Err(self.several());
+            }
             emit(place, &session.frame)?;
             order.push(place);
         }
@@ -114,7 +143,7 @@ impl Clip {
 
     /// Decodes frames, given by their packets in the order of presentation, and hands each over once.
     pub(super) fn frames(&self, wanted: &[usize], limits: &Limits, emit: Emit<'_>) -> Result<(), Fault> {
-        let mut work = limits.pixels.saturating_mul(WORK);
+        let mut work = Work::new(self, limits);
         let mut missing: HashSet<usize> = wanted.iter().copied().collect();
         let mut session: Option<Session<'_>> = None;
         for &target in wanted {
@@ -128,14 +157,21 @@ impl Clip {
                     Some(going) => going,
                     None => Session::new(self, start, limits)?,
                 };
-                let Some(place) = now.next(&mut work, &|at| missing.contains(&at))? else {
-                    return Err(corrupt(format!("ffmpeg: frame {target} is not complete")));
-                };
-                if place == now.start && place > self.first && now.frame.facts().predicted {
+                let place = match now.next(&mut work, &|at| missing.contains(&at)) {
                     // The container calls it a key and it is none.
-                    start = self.start(place - 1);
-                    continue;
-                }
+                    Ok(Some(place)) if place == now.start && place > self.first && now.frame.facts().predicted => {
+                        start = self.start(place - 1);
+                        continue;
+                    }
+                    Err(fault) if fault.reason == Reason::Corrupt && !now.gave && now.start > self.first => {
+                        start = self.start(now.start - 1);
+                        continue;
+                    }
+                    Ok(Some(place)) => place,
+                    Ok(None) => return Err(corrupt(format!("ffmpeg: frame {target} is not complete"))),
+                    Err(fault) => return Err(fault),
+                };
+                now.gave = true;
                 if missing.remove(&place) {
                     emit(place, &now.frame)?;
                 }
@@ -148,11 +184,18 @@ impl Clip {
     /// The last packet from which a packet's frame can be decoded.
     pub(super) fn start(&self, target: usize) -> usize {
         let samples = &self.packets.samples;
-        let begins = |at: usize| {
-            samples[at].key && samples[at].pts <= samples[target].pts && self.may_begin(samples[at].packet.data())
-        };
         let first = self.first.min(target);
-        if self.packets.changes { first } else { (first + 1..=target).rev().find(|&at| begins(at)).unwrap_or(first) }
+        if self.packets.changes {
+            return first;
+        }
+        let before = &self.begins[..self.begins.partition_point(|at| *at <= target)];
+        before.iter().rev().copied().find(|&at| samples[at].pts <= samples[target].pts).unwrap_or(first)
+    }
+
+    /// A packet that more than one frame came with.
+    fn several(&self) -> Fault {
+        let name = &self.packets.name;
+        Fault::new(Reason::Unsupported, format!("ffmpeg: {name} with several frames in a packet"))
     }
 
     /// Whether decoding may begin at a key packet, from what is in it.
@@ -205,10 +248,9 @@ struct Session<'c> {
     /// The packet to be taken next.
     next: usize,
     ended: bool,
-    /// Pixels that a frame may have.
-    most: u64,
-    /// Pixels of the largest frame so far.
-    pixels: u64,
+    /// Whether a frame was handed over.
+    gave: bool,
+    limits: Limits,
     frame: Frame,
 }
 
@@ -224,10 +266,8 @@ impl<'c> Session<'c> {
         if recovers {
             decoder.give_unrecovered();
         }
-        let (width, height) = parameters.size();
-        let pixels = width.saturating_mul(height).max(256);
-        let (most, frame) = (limits.pixels, Frame::new()?);
-        Ok(Session { clip, decoder, start, recovers, next: start, ended: false, most, pixels, frame })
+        let frame = Frame::new()?;
+        Ok(Session { clip, decoder, start, recovers, next: start, ended: false, gave: false, limits: *limits, frame })
     }
 
     /// Whether a packet's picture is presented before the start.
@@ -238,20 +278,21 @@ impl<'c> Session<'c> {
 
     /// Decodes up to the next frame, which is then in `self.frame`, and says which packet it came with. What is not `wanted` is
     /// decoded only if others need it.
-    fn next(&mut self, work: &mut u64, wanted: &dyn Fn(usize) -> bool) -> Result<Option<usize>, Fault> {
+    fn next(&mut self, work: &mut Work, wanted: &dyn Fn(usize) -> bool) -> Result<Option<usize>, Fault> {
         loop {
             let received = self.decoder.receive(&mut self.frame);
             match self.tolerated(received)? {
                 Some(true) => {
                     let facts = self.frame.facts();
                     let pixels = u64::from(facts.width) * u64::from(facts.height);
-                    Limits::check("pixels of a frame", pixels, self.most)?;
-                    self.pixels = self.pixels.max(pixels);
+                    let kept = kept(pixels, self.clip.each_alone);
+                    Limits::check("pixels of a frame", pixels, self.limits.pixels)?;
+                    Limits::check("bytes of the frames kept for reference", kept, self.limits.decoded_bytes)?;
+                    // What it was taken to have, it has been charged with.
+                    work.take(pixels.saturating_sub(work.largest))?;
+                    work.largest = work.largest.max(pixels);
                     let known = facts.place.filter(|place| *place < self.clip.packets.samples.len());
-                    let place = known.ok_or_else(|| {
-                        let name = &self.clip.packets.name;
-                        Fault::new(Reason::Unsupported, format!("ffmpeg: {name} with several frames in a packet"))
-                    })?;
+                    let place = known.ok_or_else(|| self.clip.several())?;
                     // Where nothing lies before, the decoder knows which of them can be decoded, and gives only those.
                     if self.leading(place) && (self.recovers || self.start != self.clip.first) {
                         continue;
@@ -267,12 +308,7 @@ impl<'c> Session<'c> {
             let samples = &self.clip.packets.samples;
             let sent = match samples.get(self.next) {
                 Some(sample) => {
-                    *work = work.checked_sub(self.pixels).ok_or_else(|| {
-                        Fault::new(
-                            Reason::OverLimit,
-                            format!("more than {WORK} times the largest admitted frame to decode"),
-                        )
-                    })?;
+                    work.take(work.largest)?;
                     if self.decoder.admits_unknown_references()
                         && self.next > self.start
                         && self.clip.begins_anew(self.next)

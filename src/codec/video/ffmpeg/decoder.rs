@@ -22,6 +22,8 @@ pub(super) struct Decoder {
     unknown: bool,
     /// Whether what it says of damage counts although it refuses nothing.
     listened: bool,
+    /// Whether it may leave out frames that none refers to.
+    skips: bool,
 }
 
 impl Drop for Decoder {
@@ -41,9 +43,15 @@ impl Decoder {
         }
         // SAFETY: the codec is a constant of the library; a null is seen below. Options are set before it is opened.
         unsafe {
-            // FFV1's decoder says that a slice's sum (RFC 9043, 4.9.3) is wrong, and fills its place from the frame before.
-            let listened = parameters.coding() == ff::AVCodecID::AV_CODEC_ID_FFV1 as i32;
-            let decoder = Decoder { context: ff::avcodec_alloc_context3(codec), unknown: false, listened };
+            use ff::AVCodecID::{AV_CODEC_ID_FFV1, AV_CODEC_ID_HEVC, AV_CODEC_ID_VP8};
+            let is = |coding: ff::AVCodecID| parameters.coding() == coding as i32;
+            // FFV1's decoder says that a slice's sum (RFC 9043, 4.9.3) is wrong, and fills its place from the frame before; HEVC's that a
+            // picture referred to is not there, and makes one up.
+            let listened = is(AV_CODEC_ID_FFV1) || is(AV_CODEC_ID_HEVC);
+            // What H.265 calls unreferenced is so in its own temporal layer alone, and a frame of VP8 that none refers to may still
+            // change what later ones are read by (its segments): all of them are decoded.
+            let skips = !is(AV_CODEC_ID_HEVC) && !is(AV_CODEC_ID_VP8);
+            let decoder = Decoder { context: ff::avcodec_alloc_context3(codec), unknown: false, listened, skips };
             let context = decoder.context;
             if context.is_null() {
                 return Err(no_memory("a decoder"));
@@ -59,10 +67,10 @@ impl Decoder {
             (*context).thread_type = 0;
             // The same bytes on every machine, and pictures cropped to the pixel.
             (*context).flags |= (ff::AV_CODEC_FLAG_BITEXACT | ff::AV_CODEC_FLAG_UNALIGNED) as c_int;
-            // What is damaged is refused, not concealed.
+            // What is damaged is refused. Concealment stays on, for it is what finds slices that are not there, and says so of the
+            // frame; without it, frames of several slices are called damaged that are not (libavcodec/error_resilience.c).
             (*context).err_recognition |=
                 ff::AV_EF_EXPLODE | ff::AV_EF_CRCCHECK | ff::AV_EF_BITSTREAM | ff::AV_EF_BUFFER;
-            (*context).error_concealment = 0;
             // H.264 that does not say by how much its pictures are reordered is held back by as much as may be: with the guess
             // that is taken otherwise, pictures at the beginning are lost.
             (*context).strict_std_compliance = ff::FF_COMPLIANCE_STRICT;
@@ -117,7 +125,7 @@ impl Decoder {
         // SAFETY: all are valid. What the decoder keeps of the packet it has its own reference to.
         let code = unsafe {
             (*self.context).skip_frame =
-                if passing { ff::AVDiscard::AVDISCARD_NONREF } else { ff::AVDiscard::AVDISCARD_DEFAULT };
+                if passing && self.skips { ff::AVDiscard::AVDISCARD_NONREF } else { ff::AVDiscard::AVDISCARD_DEFAULT };
             ff::avcodec_send_packet(self.context, packet)
         };
         // All frames were received before, so that there is room for a packet.

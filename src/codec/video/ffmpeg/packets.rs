@@ -89,8 +89,9 @@ impl Packets {
             return Err(Fault::new(Reason::Truncated, message));
         }
         let ticks = stream.ticks;
-        let held: u64 = list.iter().map(|(packet, _)| packet.length()).sum();
-        if counted && held < ticks {
+        let held = || list.iter().map(|(packet, _)| packet.length()).fold(0, u64::saturating_add);
+        if counted && held() < ticks {
+            let held = held();
             let message = format!("the header speaks of {ticks} ticks, packets of {held} are there");
             return Err(Fault::new(Reason::Truncated, message));
         }

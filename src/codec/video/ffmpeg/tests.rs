@@ -346,3 +346,38 @@ fn a_wrong_sum_is_damage() {
         .count();
     assert!(refused > 20, "{refused} of 40");
 }
+
+/// Pictures that others refer to are not there: HEVC's decoder makes one up and refuses nothing.
+#[test]
+fn a_missing_reference_is_damage() {
+    let bytes = read("clips_ffmpeg/h265_main_10.ts");
+    let clip = MPEGTS.open(&bytes, &Limits::default()).unwrap();
+    let refused = |left_out: usize| {
+        let mut decoder = decoder::Decoder::open(&clip.packets.stream.parameters, "hevc", &Limits::default()).unwrap();
+        let mut frame = Frame::new().unwrap();
+        let packets = clip.packets.samples.iter().enumerate().filter(|(at, _)| *at != left_out);
+        packets.map(|(_, sample)| Some(&sample.packet)).chain([None]).any(|packet| {
+            let mut said = decoder.send(packet, false).map(|()| true);
+            while matches!(said, Ok(true)) {
+                said = decoder.receive(&mut frame);
+            }
+            said.is_err_and(|fault| fault.message.contains("Could not find ref"))
+        })
+    };
+    assert!(!refused(usize::MAX));
+    assert!(refused(1), "the first predicted picture is not there");
+}
+
+/// A slice that is not there is found, and frames of several slices are whole.
+#[test]
+fn a_missing_slice_is_damage() {
+    let bytes = read("clips_ffmpeg/mpeg2_b_frames.mpg");
+    let slices: Vec<usize> = (0..bytes.len() - 4).filter(|at| bytes[*at..at + 4] == [0, 0, 1, 2]).collect();
+    assert!(slices.len() >= 15, "{} pictures", slices.len());
+    for at in [slices[0], slices[3], slices[10]] {
+        let mut bad = bytes.clone();
+        bad[at + 3] = 0xB2; // user data in its place
+        let checked = Codec::check(&MPEGPS, &bad, Check::Decode, &Limits::default(), &mut Scratch::default());
+        assert_eq!(checked.map_err(|fault| fault.reason), Err(Reason::Corrupt), "{at}");
+    }
+}
