@@ -240,7 +240,7 @@ impl Loader {
         let end = steps.end.min(whole.steps);
         let start = steps.start.min(end);
         let deal = Deal { start: whole.after(start), steps: end - start, ..whole };
-        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe)
+        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe).map(Epoch::in_part)
     }
 
     /// Goes on where a state was saved, on this loader's world whatever the world it was saved on: the next batches are the

@@ -144,6 +144,12 @@ impl Recipe {
         self.fold.as_ref().map_or(Ok(()), Fold::validate)?;
         self.subset.as_ref().map_or(Ok(()), Subset::validate)?;
         self.balance.as_ref().map_or(Ok(()), Balance::validate)?;
+        if self.balance.is_some() && self.order != Order::Shuffle {
+            return Err(Error::config(
+                "balance in an order that is not shuffled",
+                "rows that come again have no place in the order of storage: leave order = \"shuffle\"",
+            ));
+        }
         for (name, column) in &self.columns {
             if column.raw && !column.ops.is_empty() {
                 return Err(Error::config(
@@ -201,7 +207,10 @@ impl Recipe {
         }
         let digest = self.digest(&columns, registry)?;
         let rows = self.rows(&dataset)?;
-        let window = self.window.of_rows(dataset.index().mean_row());
+        // Groups are runs of storage: the fewer of its rows are chosen, the fewer are in one.
+        let all: u64 = dataset.index().ranges(self.split.as_deref()).iter().map(|range| range.end - range.start).sum();
+        let mean = u128::from(dataset.index().mean_row()) * u128::from(all) / u128::from(rows.len().max(1));
+        let window = self.window.of_rows(u64::try_from(mean).unwrap_or(u64::MAX));
         let (batch, views, order, tail, seed) = (self.batch, self.views, self.order, self.tail, self.seed);
         let balance = self.balance.as_ref().map(|balance| balanced(balance, &rows, &dataset)).transpose()?;
         let sequence = Sequence { rows, balance, batch, views, order, window, tail, seed };
@@ -367,6 +376,7 @@ mod tests {
         wrong("batch = 0", "batch = 0");
         wrong("batch = 9\nviews = 2", "batch = 9 of views = 2");
         wrong("views = 0", "views = 0");
+        wrong("order = \"windowed\"\nbalance = { by = \"label\", power = 1.0 }", "not shuffled");
         wrong("run = { world = { rank = 2, size = 2 } }", "rank 2 of a world of 2");
         wrong("columns.image.ops = [{ op = \"resise\", size = 3 }]", "resise");
         wrong("columns.image = { raw = true, ops = [{ op = \"resize\", size = 3 }] }", "raw");

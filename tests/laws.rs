@@ -131,10 +131,10 @@ fn law_3_saved_before_every_step_and_restored_on_another_world() {
         let tail = TAILS[name.len() % TAILS.len()];
         let order = Order::ALL[name.len() / 3 % Order::ALL.len()];
         orders.insert(format!("{order:?}"));
-        // Where there are classes, in every second one they are balanced, so that rows come again.
+        // Where there are classes and the order is shuffled, they are balanced, so that rows come again.
         let classes = made.dataset.schema().columns.iter().find(|c| matches!(c.feature, Feature::ClassLabel { .. }));
-        let balance = classes.filter(|_| balanced % 2 == 0).map(|column| equal(&column.name));
-        balanced += usize::from(classes.is_some());
+        let balance = classes.filter(|_| order == Order::Shuffle).map(|column| equal(&column.name));
+        balanced += usize::from(balance.is_some());
         let recipe = Recipe { tail, batch: 3, order, window: SMALL, balance, ..recipe };
         let global: Vec<Batch> = batches(&made.dataset, &recipe, 2, ALONE);
         let global: Vec<u128> = global.iter().map(Batch::digest).collect();
@@ -167,7 +167,7 @@ fn law_3_saved_before_every_step_and_restored_on_another_world() {
         assert!(step >= 2, "{name}: only {step} steps");
     }
     assert_eq!(orders.len(), Order::ALL.len(), "{orders:?}");
-    assert!(balanced > 1, "{balanced}");
+    assert!(balanced > 0, "{balanced}");
 }
 
 /// Classes come equally often.

@@ -30,6 +30,8 @@ pub struct Epoch {
     batch: u64,
     epoch: u64,
     taken: u64,
+    /// Whether it is some steps of an epoch.
+    part: bool,
     failed: bool,
     recipe: String,
 }
@@ -70,6 +72,7 @@ impl Epoch {
             batch: plan.batch_size() as u64,
             epoch,
             taken: 0,
+            part: false,
             failed: false,
             recipe: recipe.to_owned(),
         };
@@ -91,6 +94,12 @@ impl Epoch {
         Ok(started)
     }
 
+    /// Says that it is some steps of an epoch.
+    pub(super) fn in_part(mut self) -> Self {
+        self.part = true;
+        self
+    }
+
     /// Where the epoch stands: what has been handed out, not what was prefetched. All ranks that have taken the same number
     /// of steps have the same state.
     pub fn state(&self) -> State {
@@ -103,9 +112,9 @@ impl Epoch {
         }
     }
 
-    /// Samples of the epoch that no rank gets from where this one started (tail `drop`).
+    /// Places of the epoch that no rank gets from where this one started (tail `drop`). A part of an epoch drops none.
     pub fn dropped(&self) -> u64 {
-        self.deal.dropped(self.places, self.batch)
+        if self.part { 0 } else { self.deal.dropped(self.places, self.batch) }
     }
 
     /// The most bytes that batches on their way have held at one time.

@@ -20,7 +20,7 @@ pub struct Balance {
     /// A column of classes.
     pub by: String,
     /// A class's share is that of its rows to the power of `1 - power`: 1 makes all classes equal (inverse frequency), 0.5 takes the square root,
-    /// 0 changes nothing. The epoch is as long as without.
+    /// 0 leaves them as they are. The epoch is as long as without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power: Option<f64>,
     /// The shares of the classes by name, relative to each other; 0 leaves a class out. The epoch is as long as without.
@@ -30,7 +30,7 @@ pub struct Balance {
     /// Gupta, Dollár and Girshick, CVPR 2019, which takes 0.001). The epoch is longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat_threshold: Option<f64>,
-    /// No class comes more often than so many times its rows. What that takes from it goes to the others.
+    /// No class comes more often than so many times its rows. What that takes from it goes to the others; where all are capped, the epoch is shorter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<f64>,
 }
@@ -98,7 +98,16 @@ impl Balance {
                 Error::config(format!("balance: class {name:?} has rows and no weight"), help)
             }),
         };
-        let shares = names.iter().zip(rows).map(share).collect::<Result<Vec<f64>>>()?;
+        let mut shares = names.iter().zip(rows).map(share).collect::<Result<Vec<f64>>>()?;
+        let greatest = shares.iter().copied().fold(0.0, f64::max);
+        if greatest == 0.0 && all > 0 {
+            return Err(Error::config(
+                "balance: no class that has rows has a weight",
+                "give one of them a weight above 0",
+            ));
+        }
+        // So that no sum of them is beyond what a float holds.
+        shares.iter_mut().filter(|_| greatest > 0.0).for_each(|share| *share /= greatest);
         let caps: Vec<u64> =
             rows.iter().map(|rows| self.cap.map_or(u64::MAX, |cap| (*rows as f64 * cap).floor() as u64)).collect();
         Ok(apportioned(all, &shares, &caps))
@@ -338,6 +347,11 @@ mod tests {
         assert_eq!(quotas(&weights(&[("a", 3.0), ("b", 1.0), ("c", 0.0)]), [70, 20, 10, 0]), [75, 25, 0, 0]);
         let refused = |balance: Balance| balance.quotas(&names(), &[70, 20, 10, 0]).unwrap_err().to_string();
         assert!(refused(weights(&[("a", 3.0)])).contains("class \"b\" has rows and no weight"));
+        assert!(
+            refused(weights(&[("a", 0.0), ("b", 0.0), ("c", 0.0)])).contains("no class that has rows has a weight")
+        );
+        let huge = weights(&[("a", 1e308), ("b", 1e308), ("c", 1.0)]);
+        assert_eq!(quotas(&huge, [70, 20, 10, 0]), [50, 50, 0, 0]);
         assert!(refused(weights(&[("d", 3.0)])).contains("it has: a, b, c, none"));
         // LVIS: of 10,000, a share of 1/400 comes twice as often as it is at a threshold of 1/100; what is above stays.
         let lvis = Balance { by: "label".into(), repeat_threshold: Some(0.01), ..Balance::default() };

@@ -1,12 +1,13 @@
 //! Parts of a dataset that stay the same while it grows: folds, and samples of its rows.
 //!
 //! Each row's number in a fold or a sample is a hash of its id (or of a column, so that what belongs together stays together), never of
-//! its place or of the other rows. The seed is one of its own, so that another order of training leaves the parts as they are.
+//! its place or of the other rows. (Of a sample of so many rows the threshold depends on all: as the dataset grows, new rows take the place of
+//! some.) The seed is one of its own, so that another order of training leaves the parts as they are.
 
 use serde::{Deserialize, Serialize};
 
 use super::Rows;
-use crate::data::feature::Schema;
+use crate::data::feature::{Feature, Schema};
 use crate::data::index::{Index, Row};
 use crate::data::label::Value;
 use crate::error::{Error, Result};
@@ -71,6 +72,7 @@ impl Fold {
             None => None,
             Some(name) => {
                 let at = schema.columns.iter().position(|c| c.name == *name && !c.feature.is_payload());
+                let at = at.map(|at| (at, matches!(schema.columns[at].feature, Feature::ClassLabel { .. })));
                 let small = || {
                     let small = schema.columns.iter().filter(|c| !c.feature.is_payload());
                     format!("there are: {}", small.map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "))
@@ -91,11 +93,13 @@ impl Fold {
 }
 
 /// What is hashed: a column's value, or the row's own key.
-fn group(row: &Row<'_>, by: Option<usize>) -> u64 {
-    match by.map(|column| row.value(column)) {
-        Some(Value::Int(v)) => v as u64,
-        Some(Value::Float(v)) => v.to_bits(),
-        Some(Value::Bool(v)) => u64::from(v),
+fn group(row: &Row<'_>, by: Option<(usize, bool)>) -> u64 {
+    match by.map(|(column, class)| (row.value(column), class)) {
+        // A class that is not known is -1, or absent.
+        Some((Value::Int(v), class)) if v >= 0 || !class => v as u64,
+        // The two zeros are equal, and what is no number is equal to nothing.
+        Some((Value::Float(v), _)) if !v.is_nan() => (v + 0.0).to_bits(),
+        Some((Value::Bool(v), _)) => u64::from(v),
         _ => row.key(),
     }
 }
@@ -158,7 +162,6 @@ fn lowest(rows: &Rows, most: u64, hash: impl Fn(u64) -> u64) -> Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::feature::Feature;
     use crate::data::index::{IndexCell, Segment, SegmentBuilder};
     use std::collections::BTreeSet;
     use std::sync::Arc;

@@ -19,6 +19,7 @@ mod parse;
 
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::Row;
+use crate::data::info::{Format, Kind};
 use crate::data::label::Value;
 use crate::error::{Error, Result};
 
@@ -113,15 +114,16 @@ enum Fact {
     Format,
 }
 
-const FACTS: &[(&str, Fact)] = &[
-    ("width", Fact::Width),
-    ("height", Fact::Height),
-    ("channels", Fact::Channels),
-    ("rate", Fact::Rate),
-    ("count", Fact::Count),
-    ("bytes", Fact::Bytes),
-    ("duration", Fact::Duration),
-    ("format", Fact::Format),
+/// The facts, and the media that have them.
+const FACTS: &[(&str, Fact, &[Kind])] = &[
+    ("width", Fact::Width, &[Kind::Image, Kind::Video]),
+    ("height", Fact::Height, &[Kind::Image, Kind::Video]),
+    ("channels", Fact::Channels, &[Kind::Image, Kind::Audio, Kind::Video]),
+    ("rate", Fact::Rate, &[Kind::Audio, Kind::Video]),
+    ("count", Fact::Count, &[Kind::Audio, Kind::Video, Kind::Text, Kind::Tensor]),
+    ("duration", Fact::Duration, &[Kind::Audio, Kind::Video]),
+    ("bytes", Fact::Bytes, &[Kind::Image, Kind::Audio, Kind::Video, Kind::Text, Kind::Tensor]),
+    ("format", Fact::Format, &[Kind::Image, Kind::Audio, Kind::Video, Kind::Text, Kind::Tensor]),
 ];
 
 /// What an operand is in a row.
@@ -186,7 +188,7 @@ fn bind(expr: &Expr, schema: &Schema) -> Result<Test> {
         }
         Expr::Like(name, pattern) => {
             let (operand, kind) = operand(name, schema)?;
-            if !matches!(kind, Is::Text | Is::Class) {
+            if !matches!(kind, Is::Text | Is::Format | Is::Class) {
                 return Err(wrong(format!("{name} is no text"), "like is for ids, class names and formats"));
             }
             Test::Like(operand, pattern.chars().collect())
@@ -209,6 +211,8 @@ fn bind(expr: &Expr, schema: &Schema) -> Result<Test> {
 enum Is {
     Number,
     Text,
+    /// The name of an encoding.
+    Format,
     Class,
     Bool,
     /// Whatever is there: only asked whether it is.
@@ -221,7 +225,25 @@ impl Is {
             (Is::Number, Literal::Int(_) | Literal::Float(_))
             | (Is::Text, Literal::Text(_))
             | (Is::Bool, Literal::Bool(_)) => true,
-            (Is::Class, Literal::Int(_)) => true,
+            (Is::Format, Literal::Text(text)) => {
+                if Format::from_name(text).is_none() {
+                    let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+                    return Err(wrong(
+                        format!("there is no format {text:?}"),
+                        format!("there are: {}", names.join(", ")),
+                    ));
+                }
+                true
+            }
+            (Is::Class, Literal::Int(class)) => {
+                let Operand::Class(_, names) = operand else { return Ok(literal.clone()) };
+                if !usize::try_from(*class).is_ok_and(|class| class < names.len()) {
+                    let help =
+                        format!("it has {}, from 0; rows without one are those of which {name} is null", names.len());
+                    return Err(wrong(format!("{name} has no class {class}"), help));
+                }
+                true
+            }
             (Is::Class, Literal::Text(text)) => {
                 let Operand::Class(_, names) = operand else { return Ok(literal.clone()) };
                 if !names.contains(text) {
@@ -239,7 +261,7 @@ impl Is {
         }
         let expects = match self {
             Is::Number => "a number",
-            Is::Text => "text in quotes",
+            Is::Text | Is::Format => "text in quotes",
             Is::Class => "a class name in quotes, or its index",
             Is::Bool => "true or false",
             Is::Payload => "a fact of it: .width, .duration and so on, or is null",
@@ -262,8 +284,11 @@ impl std::fmt::Display for Literal {
 fn operand(name: &Name, schema: &Schema) -> Result<(Operand, Is)> {
     let found = schema.columns.iter().position(|column| column.name == name.column);
     let Some(at) = found else {
-        if name.column == "id" && name.fact.is_none() {
-            return Ok((Operand::Id, Is::Text));
+        if name.column == "id" {
+            return match &name.fact {
+                None => Ok((Operand::Id, Is::Text)),
+                Some(fact) => Err(wrong(format!("the id has no {fact}"), "write id")),
+            };
         }
         let names: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
         return Err(wrong(
@@ -280,15 +305,18 @@ fn operand(name: &Name, schema: &Schema) -> Result<(Operand, Is)> {
             _ => (Operand::Fact(at, Fact::Any), Is::Payload),
         });
     };
-    let facts = || FACTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    match FACTS.iter().find(|(known, _)| known == fact) {
-        Some((_, Fact::Format)) if feature.is_payload() => Ok((Operand::Fact(at, Fact::Format), Is::Text)),
-        Some((_, fact)) if feature.is_payload() => Ok((Operand::Fact(at, *fact), Is::Number)),
-        Some(_) => {
-            let what = format!("{:?} is {}, and has no {fact}", name.column, feature.name());
-            Err(wrong(what, format!("write {}", name.column)))
+    let Some(kind) = feature.kind() else {
+        let what = format!("{:?} is {}, and has no {fact}", name.column, feature.name());
+        return Err(wrong(what, format!("write {}", name.column)));
+    };
+    let own = || FACTS.iter().filter(|(.., kinds)| kinds.contains(&kind));
+    match own().find(|(known, ..)| known == fact) {
+        Some((_, Fact::Format, _)) => Ok((Operand::Fact(at, Fact::Format), Is::Format)),
+        Some((_, fact, _)) => Ok((Operand::Fact(at, *fact), Is::Number)),
+        None => {
+            let names: Vec<&str> = own().map(|(name, ..)| *name).collect();
+            Err(wrong(format!("{} has no fact {fact:?}", feature.name()), format!("it has: {}", names.join(", "))))
         }
-        None => Err(wrong(format!("there is no fact {fact:?}"), format!("there are: {}", facts()))),
     }
 }
 
@@ -314,12 +342,14 @@ impl Operand {
             Operand::Fact(at, fact) => {
                 let Some(payload) = row.payload(*at) else { return Found::Null };
                 let count = |n: u64| Found::Int(i64::try_from(n).unwrap_or(i64::MAX));
+                let known = |n: u32| if n == 0 { Found::Null } else { Found::Int(n.into()) };
                 let info = payload.info;
                 match fact {
-                    Fact::Width => count(info.width.into()),
-                    Fact::Height => count(info.height.into()),
-                    Fact::Channels => count(info.channels.into()),
-                    Fact::Rate => count(info.rate.into()),
+                    // None of these is 0 where it is known.
+                    Fact::Width => known(info.width),
+                    Fact::Height => known(info.height),
+                    Fact::Channels => known(info.channels),
+                    Fact::Rate => known(info.rate),
                     Fact::Count => count(info.count),
                     Fact::Bytes => count(payload.length),
                     Fact::Duration => Found::Float(info.duration_us as f64 / 1e6),

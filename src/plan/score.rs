@@ -32,7 +32,9 @@ pub struct Score {
 
 /// Measures an order, given as batches of `(place, position, label)`; `n` is how many positions there are in all. Batches may be
 /// a sample of all batches, of whole ones of about one size.
-pub fn score<B>(n: u64, batches: impl IntoIterator<Item = B>) -> Score
+///
+/// `None` where there is nothing to measure: fewer than two batches, or two samples.
+pub fn score<B>(n: u64, batches: impl IntoIterator<Item = B>) -> Option<Score>
 where
     B: IntoIterator<Item = (u64, u64, Option<i64>)>,
 {
@@ -67,17 +69,20 @@ where
         }
         squares += in_batch as f64;
     }
-    let (n, b) = (n as f64, samples as f64 / count.max(1) as f64);
+    if count < 2 || n < 2 {
+        return None;
+    }
+    let (n, b) = (n as f64, samples as f64 / count as f64);
     // In the order of storage each batch has one pair less than rows.
     let most = (samples - count) as f64;
     let neighbours = if most > expected { (pairs as f64 - expected) / (most - expected) } else { 0.0 };
     let random = (n * n - 1.0) / (3.0 * n);
-    let distance = if random > 0.0 && samples > 0 { 1.0 - moved / samples as f64 / random } else { 0.0 };
+    let distance = 1.0 - moved / samples as f64 / random;
     // The sum over classes of the variance of a batch's share, by that of independent draws: sum of p (1 - p) / b.
     let total = labelled as f64;
     let shares: Vec<(f64, f64)> = classes.values().map(|(times, squares)| (*times as f64 / total, *squares)).collect();
     let one: f64 = shares.iter().map(|(p, _)| p * (1.0 - p)).sum();
-    let labels = (one > 0.0 && b > 1.0 && count > 1).then(|| {
+    let labels = (one > 0.0 && b > 1.0).then(|| {
         // Of class c: sum over batches of b (share - p)² = sum of times² / b - p² total.
         let between: f64 = shares.iter().map(|(p, squares)| squares - p * p * total).sum();
         let deff = between / (count as f64 * one);
@@ -85,7 +90,7 @@ where
         if size > 1.0 { (deff - 1.0) / (size - 1.0) } else { 0.0 }
     });
     let worst = [neighbours, distance, labels.unwrap_or(0.0)].into_iter().fold(0.0, f64::max);
-    Score { score: (1.0 - worst).clamp(0.0, 1.0), neighbours, distance, labels }
+    Some(Score { score: (1.0 - worst).clamp(0.0, 1.0), neighbours, distance, labels })
 }
 
 /// The order that a buffer of so many samples gives: it is filled from the front, and each sample taken at random from it makes room for the
@@ -118,7 +123,7 @@ mod tests {
         let label = |position: u64| Some((position * 10 / n) as i64);
         let places: Vec<_> = order.enumerate().map(|(place, p)| (place as u64, p, label(p))).collect();
         assert_eq!(places.len() as u64, n);
-        score(n, places.chunks(32).map(|batch| batch.to_vec()))
+        score(n, places.chunks(32).map(|batch| batch.to_vec())).unwrap()
     }
 
     #[test]
@@ -159,9 +164,9 @@ mod tests {
     #[test]
     fn one_class_or_none_has_no_correlation() {
         let places = |label| (0..8u64).map(move |i| vec![(2 * i, 2 * i, label), (2 * i + 1, 2 * i + 1, label)]);
-        assert_eq!(score(16, places(Some(3))).labels, None);
-        assert_eq!(score(16, places(None)).labels, None);
-        let empty = score(0, Vec::<Vec<(u64, u64, Option<i64>)>>::new());
-        assert_eq!((empty.score, empty.labels), (1.0, None));
+        assert_eq!(score(16, places(Some(3))).unwrap().labels, None);
+        assert_eq!(score(16, places(None)).unwrap().labels, None);
+        assert_eq!(score(0, Vec::<Vec<(u64, u64, Option<i64>)>>::new()), None);
+        assert_eq!(score(16, places(None).take(1)), None);
     }
 }

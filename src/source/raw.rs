@@ -75,6 +75,8 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     }
     let pool = parallel::pool(0)?;
     let (mut segment, mut paths) = (SegmentBuilder::new(&schema), Vec::<Arc<Path>>::new());
+    // Of the split under way.
+    let mut bytes = 0u64;
     let mut left_out = (refused.len(), refused.iter().next().transpose()?.map(|r| (r.id, r.fault)));
     let mut split: Option<String> = None;
     for from in (0..entries.len()).step_by(PROBED) {
@@ -92,8 +94,9 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
                 }
             };
             if split.as_ref().is_some_and(|s| *s != entry.split) {
-                segment.end_shard(split.as_deref().unwrap_or_default(), 0, [0; 32]);
+                segment.end_shard(split.as_deref().unwrap_or_default(), std::mem::take(&mut bytes), [0; 32]);
             }
+            bytes += payload.length;
             segment.push(&entry.id, &cells(entry, &schema, column, payload))?;
             // The parts of one file share its path.
             let last = paths.last().filter(|last| ***last == *path).cloned();
@@ -105,7 +108,7 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
         let why = left_out.1.map_or_else(String::new, |(id, fault)| format!(" (the first: {id}: {fault})"));
         return Err(Error::config(format!("{}: not one entry can be read{why}", root.display()), "check the files"));
     };
-    segment.end_shard(&split, 0, [0; 32]);
+    segment.end_shard(&split, bytes, [0; 32]);
     let index = Index::new(vec![segment.finish()?.open()?.into()])?;
     let mut notes = [choice.notes, notes].concat();
     if let (count, Some((id, fault))) = left_out {

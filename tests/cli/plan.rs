@@ -104,6 +104,10 @@ fn tasks_are_the_epoch_in_parts() {
         }
         assert_eq!(parts, whole, "{tasks} tasks");
     }
+    dsctl!["load", dataset, "--recipe", recipe, "--batch", "4", "--steps", "4..7"].ended(2).says(&["of 6 steps"]);
+    let part =
+        dsctl!["load", dataset, "--recipe", recipe, "--batch", "4", "--tail", "drop", "--steps", "0..2", "--json"].ok();
+    assert_eq!(part.json()["dropped"], 0);
     for wrong in ["3", "3..3", "4..2", "..", "a..b"] {
         dsctl!["load", dataset, "--steps", wrong].ended(2).says(&["10..20"]);
     }
@@ -124,18 +128,18 @@ fn recipes_are_compared() {
         dsctl!["plan", dataset, "--recipe", recipe, "--diff", path, "--json"].ok().json()["diff"].clone()
     };
     let same = other("batch = 8", "batch = 8\nrun = { threads = 3 }");
-    assert_eq!((&same["same_batches"], &same["first_other_place"]), (&Value::Bool(true), &Value::Null), "{same}");
+    assert_eq!((&same["same_digest"], &same["first_other_place"]), (&Value::Bool(true), &Value::Null), "{same}");
     assert_eq!(same["fields"]["run.threads"], serde_json::json!([0, 3]));
     let seed = other("seed = 7", "seed = 8");
     assert_eq!(
-        (&seed["same_batches"], seed["first_other_place"].as_u64().is_some()),
+        (&seed["same_digest"], seed["first_other_place"].as_u64().is_some()),
         (&Value::Bool(false), true),
         "{seed}"
     );
     let crop = other("size = 64", "size = 32");
-    assert_eq!((&crop["same_batches"], &crop["first_other_place"]), (&Value::Bool(false), &Value::Null), "{crop}");
+    assert_eq!((&crop["same_digest"], &crop["first_other_place"]), (&Value::Bool(false), &Value::Null), "{crop}");
     let text = dsctl!["plan", dataset, "--recipe", recipe, "--diff", recipe].ok().out;
-    assert!(text.contains("the same batches") && text.contains("at all places"), "{text}");
+    assert!(text.contains("the batches are the same") && text.contains("at the first 21 places of 21"), "{text}");
 }
 
 #[test]
@@ -166,6 +170,7 @@ fn what_cannot_be_planned_is_refused() {
         ("--hold-out", "3/3", "part 3 of 3"),
         ("--hold-out", "3", "0/5"),
         ("--subset", "-1", "a share of them"),
+        ("--where", "image.duration < 1", "image has no fact"),
         ("--order", "random", "sequential, shuffle or windowed"),
     ] {
         let flag = format!("{flag}={value}");

@@ -32,7 +32,7 @@ pub(crate) struct Chosen {
     /// The split to run over.
     #[arg(long)]
     split: Option<String>,
-    /// Only rows of which this holds: 'label in ["cat", "dog"] and image.width >= 64'.
+    /// Only rows of which this holds, in place of the recipe's condition: 'label in ["cat", "dog"] and image.width >= 64'.
     #[arg(long = "where", value_name = "CONDITION")]
     filter: Option<String>,
     /// All rows but those of one part of several: 0/5.
@@ -44,10 +44,10 @@ pub(crate) struct Chosen {
     /// A sample of the rows: how many (1000), or about which share (0.1).
     #[arg(long, value_name = "ROWS|SHARE", value_parser = subset)]
     subset: Option<Subset>,
-    /// Classes of this column come equally often (a recipe can say more: weights, power, cap).
+    /// Classes of this column come equally often, as far as the recipe's cap lets them (a recipe can say more: weights, power).
     #[arg(long, value_name = "COLUMN")]
     balance: Option<String>,
-    /// Samples of a batch.
+    /// Places of a batch: samples, and views of them.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Views of each sample in a batch, each with draws of its own.
@@ -88,10 +88,14 @@ fn subset(text: &str) -> Result<Subset, String> {
 impl Chosen {
     /// The recipe, as the flags change it.
     pub(crate) fn recipe(&self) -> Result<Recipe, Error> {
-        let mut recipe: Recipe = match &self.recipe {
+        Ok(self.changed(match &self.recipe {
             Some(path) => crate::read_toml(path)?,
             None => Recipe::default(),
-        };
+        }))
+    }
+
+    /// A recipe as the flags change it.
+    pub(crate) fn changed(&self, mut recipe: Recipe) -> Recipe {
         recipe.run.world.rank = self.rank.unwrap_or(recipe.run.world.rank);
         recipe.run.world.size = self.world.unwrap_or(recipe.run.world.size);
         recipe.split = self.split.clone().or(recipe.split);
@@ -102,16 +106,20 @@ impl Chosen {
             let (hold_out, only) = if self.hold_out.is_some() { (Some(part), None) } else { (None, Some(part)) };
             recipe.fold = Some(Fold { of, hold_out, only, ..fold });
         }
-        recipe.subset = self.subset.clone().or(recipe.subset);
+        if let Some(subset) = &self.subset {
+            let seed = recipe.subset.map_or(0, |subset| subset.seed);
+            recipe.subset = Some(Subset { seed, ..subset.clone() });
+        }
         if let Some(column) = &self.balance {
-            recipe.balance = Some(Balance { by: column.clone(), power: Some(1.0), ..Balance::default() });
+            let cap = recipe.balance.and_then(|balance| balance.cap);
+            recipe.balance = Some(Balance { by: column.clone(), power: Some(1.0), cap, ..Balance::default() });
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
         recipe.views = self.views.unwrap_or(recipe.views);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.order = self.order.unwrap_or(recipe.order);
         recipe.tail = self.tail.unwrap_or(recipe.tail);
-        Ok(recipe)
+        recipe
     }
 
     /// The loader of a recipe over the dataset. What the dataset has to say goes to stderr.
@@ -121,6 +129,10 @@ impl Chosen {
         for text in dataset.notes() {
             output::note(global, format!("note: {text}"));
         }
-        recipe.loader(dataset)
+        let loader = recipe.loader(dataset)?;
+        if loader.sequence().rows.is_empty() && loader.dataset().rows() > 0 {
+            output::note(global, "note: no row is chosen (see split, where, fold and subset)");
+        }
+        Ok(loader)
     }
 }

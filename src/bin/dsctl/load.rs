@@ -26,7 +26,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "E", conflicts_with = "state_in")]
     epoch: Option<u64>,
     /// Only these steps of the rank, counted from the epoch's front (see `dsctl plan --tasks`).
-    #[arg(long, value_name = "FROM..TO", value_parser = steps, conflicts_with = "state_in")]
+    #[arg(long, value_name = "FROM..TO", value_parser = steps, conflicts_with_all = ["state_in", "state_out"])]
     steps: Option<std::ops::Range<u64>>,
     /// Stop after so many batches.
     #[arg(long, value_name = "BATCHES")]
@@ -84,6 +84,12 @@ impl Load {
                 loader.resume(&State::from_json(&text)?)?
             }
             None => match &self.steps {
+                Some(steps) if steps.end > loader.len() => {
+                    return Err(Error::config(
+                        format!("--steps {}..{} of an epoch of {} steps", steps.start, steps.end, loader.len()),
+                        "give --batch, --world, --tail and the choice of rows as `dsctl plan --tasks` had them",
+                    ));
+                }
                 Some(steps) => loader.part(self.epoch.unwrap_or(0), steps.clone())?,
                 None => loader.epoch(self.epoch.unwrap_or(0))?,
             },
@@ -167,7 +173,7 @@ impl Load {
                 stats.wait_seconds
             ));
             if left_out > 0 && self.limit.is_none() {
-                output::line(format_args!("  {left_out} samples at the end of the order are left out (--tail drop)"));
+                output::line(format_args!("  {left_out} places at the end of the order are left out (--tail drop)"));
             }
         }
         if interrupted.load(Ordering::Relaxed) {

@@ -34,7 +34,7 @@ pub(crate) struct PlanVerb {
     /// Show this step of the rank (from 0): its rows, and what operations draw for them.
     #[arg(long, value_name = "S")]
     step: Option<u64>,
-    /// Compare with another recipe: which fields differ, and from which place on the rows do.
+    /// Compare with another recipe (flags count for both): which fields differ, and from which place on the rows do.
     #[arg(long, value_name = "FILE")]
     diff: Option<std::path::PathBuf>,
     /// Cut the rank's steps into so many tasks of about one length, for `dsctl load --steps`: each gives the same batches wherever and however
@@ -82,10 +82,11 @@ impl PlanVerb {
             result["tasks"] = (0..tasks).map(|task| json!({"steps": [from(task), from(task + 1)]})).collect();
         }
         if let Some(other) = &self.diff {
-            result["diff"] = differences(&loader, &recipe, &crate::read_toml(other)?, self.epoch)?;
+            let other = self.what.changed(crate::read_toml(other)?);
+            result["diff"] = differences(&loader, &recipe, &other, self.epoch)?;
         }
         if self.score {
-            result["scores"] = scores(&loader, self.epoch);
+            result["scores"] = scores(&loader, recipe.balance.as_ref().map(|balance| balance.by.as_str()), self.epoch);
         }
         if global.json {
             output::json(&result)?;
@@ -147,11 +148,13 @@ fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Res
     let at = |plan: &Plan, place: u64| {
         plan.slot(place / plan.batch_size() as u64, (place % plan.batch_size() as u64) as usize)
     };
-    let places = a.places().max(b.places());
-    // Orders that differ do so within a few places.
-    let first = (0..places.min(LOOKED_AT)).find(|place| at(&a, *place).segments != at(&b, *place).segments);
+    let (most, least) = (a.places().max(b.places()), a.places().min(b.places()));
+    let looked_at = least.min(LOOKED_AT);
+    let first = (0..looked_at).find(|place| at(&a, *place).segments != at(&b, *place).segments);
+    // Where one ends, the other goes on with other rows.
+    let first = first.or((looked_at == least && least < most).then_some(least));
     Ok(json!({
-        "same_batches": same, "recipe": theirs.recipe_digest(), "fields": fields, "first_other_place": first,
+        "same_digest": same, "recipe": theirs.recipe_digest(), "fields": fields, "first_other_place": first, "looked_at": looked_at,
         "places": [a.places(), b.places()],
     }))
 }
@@ -173,10 +176,14 @@ fn apart(path: &str, own: &Value, other: &Value, fields: &mut Map<String, Value>
     }
 }
 
-/// The score of each order of the loader's rows, its own first.
-fn scores(loader: &Loader, epoch: u64) -> Value {
+/// The score of each order of the loader's rows, its own first; labels are of the column `by`, or of the first of classes.
+fn scores(loader: &Loader, by: Option<&str>, epoch: u64) -> Value {
     let sequence = loader.sequence();
-    let class = loader.dataset().schema().columns.iter().position(|c| matches!(c.feature, Feature::ClassLabel { .. }));
+    let columns = &loader.dataset().schema().columns;
+    let class = match by {
+        Some(by) => columns.iter().position(|column| column.name == by),
+        None => columns.iter().position(|column| matches!(column.feature, Feature::ClassLabel { .. })),
+    };
     let own = loader.plan(epoch);
     let label = |position: u64| {
         let row = loader.dataset().index().row(own.picked(position).0);
@@ -253,16 +260,17 @@ fn tell(result: &Value, sequence: &Sequence) {
         output::line(format_args!("task {task}: --steps {}..{}", steps["steps"][0], steps["steps"][1]));
     }
     if let Some(diff) = result.get("diff") {
-        let same = if diff["same_batches"] == true { "the same batches" } else { "other batches" };
-        output::line(format_args!("the other recipe gives {same} ({})", text(&diff["recipe"])));
+        let same =
+            if diff["same_digest"] == true { "the same digest: the batches are the same" } else { "another digest" };
+        output::line(format_args!("the other recipe has {same} ({})", text(&diff["recipe"])));
         for (field, values) in diff["fields"].as_object().into_iter().flatten() {
             output::line(format_args!("  {field}: {} -> {}", values[0], values[1]));
         }
         match diff["first_other_place"].as_u64() {
             Some(place) => output::line(format_args!("  the rows differ from place {place} on")),
             None => output::line(format_args!(
-                "  the rows are the same at all places, of which there are {} and {}",
-                diff["places"][0], diff["places"][1]
+                "  the rows are the same at the first {} places of {}",
+                diff["looked_at"], diff["places"][0]
             )),
         }
     }
@@ -290,15 +298,9 @@ fn tell(result: &Value, sequence: &Sequence) {
     if let Some(scores) = result["scores"].as_array() {
         output::line("order             score  neighbours  distance  labels");
         for score in scores {
-            let of: [f64; 3] = ["score", "neighbours", "distance"].map(|name| score[1][name].as_f64().unwrap_or(0.0));
-            let labels = score[1]["labels"].as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
-            output::line(format_args!(
-                "{:<16} {:>6.3} {:>11.3} {:>9.3} {labels:>7}",
-                text(&score[0]),
-                of[0],
-                of[1],
-                of[2]
-            ));
+            let of = ["score", "neighbours", "distance", "labels"]
+                .map(|name| score[1][name].as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.3}")));
+            output::line(format_args!("{:<16} {:>6} {:>11} {:>9} {:>7}", text(&score[0]), of[0], of[1], of[2], of[3]));
         }
         output::line(
             "1 less the worst of the three, each 0 for a random order and 1 for that of storage (docs/plan.md)",

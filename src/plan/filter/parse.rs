@@ -243,6 +243,9 @@ impl Parser<'_> {
         let literal = match self.peek() {
             Some(Token::Number(number)) => number.clone(),
             Some(Token::Text(text)) => Literal::Text(text.clone()),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case("null") => {
+                return Err(self.expected("a value (what is absent is asked for by `is null`)"));
+            }
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("true") => Literal::Bool(true),
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("false") => Literal::Bool(false),
             _ => return Err(self.expected("a number, a text in quotes, true or false")),
