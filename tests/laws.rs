@@ -189,7 +189,7 @@ fn law_2_balanced_classes_come_as_often_as_they_are_due() {
     let recipe = Recipe { balance: Some(equal("label")), ..recipe };
     let loader = recipe.loader(made.dataset.clone()).unwrap();
     assert_eq!(loader.plan(0).places(), plain.plan(0).places());
-    let due = loader.sequence().balance.as_ref().unwrap().shares(&names);
+    let due = loader.sequence().balance.as_ref().unwrap().shares();
     assert!(
         due.iter().any(|share| share.samples > share.rows) && due.iter().any(|share| share.samples < share.rows),
         "{due:?}"

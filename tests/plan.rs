@@ -146,9 +146,9 @@ fn laws_hold_for_recipes_drawn_at_random() {
         let wanted: BTreeSet<u64> = sequence.rows.iter().collect();
         assert!(seen.iter().all(|(row, ..)| wanted.contains(row)), "{context}: a row that was not chosen");
         let mut times: BTreeMap<u64, u64> = BTreeMap::new();
-        (0..samples).for_each(|n| *times.entry(plan.picked(plan.position(n)).0).or_default() += 1);
+        (0..samples).for_each(|n| *times.entry(plan.picked(plan.position(n)).row).or_default() += 1);
         if let Some(balance) = &sequence.balance {
-            let due: u64 = balance.shares(&names()).iter().map(|share| share.samples).sum();
+            let due: u64 = balance.shares().iter().map(|share| share.samples).sum();
             assert_eq!(due, samples, "{context}");
         } else {
             assert_eq!(times.keys().copied().collect::<BTreeSet<_>>(), wanted, "{context}");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Permutation, Rows};
+use super::{Permutation, Picked, Rows};
 use crate::data::index::{Index, Row};
 use crate::data::label::Value;
 use crate::error::{Error, Result};
@@ -153,6 +153,7 @@ fn apportioned(total: u64, shares: &[f64], caps: &[u64]) -> Vec<u64> {
 #[derive(Debug, Clone)]
 pub struct Balanced {
     classes: std::sync::Arc<Classes>,
+    names: std::sync::Arc<[String]>,
     /// Samples of each class.
     quotas: Vec<u64>,
     /// Where the samples of each class begin, and where all end.
@@ -173,7 +174,7 @@ impl Balanced {
             *end += quota;
             Some(*end)
         }));
-        Ok(Balanced { classes: std::sync::Arc::new(classes), quotas, starts })
+        Ok(Balanced { classes: std::sync::Arc::new(classes), names: names.into(), quotas, starts })
     }
 
     /// Samples of an epoch.
@@ -186,9 +187,8 @@ impl Balanced {
         self.len() == 0
     }
 
-    /// The row at a position below `len`, how often it came at positions before, and how often rows of its class come at the most. `key` draws the
-    /// rows that come once more than others.
-    pub fn at(&self, position: u64, key: Key) -> (u64, u64, u64) {
+    /// What is at a position below `len`. `key` draws the rows that come once more than others.
+    pub fn at(&self, position: u64, key: Key) -> Picked {
         let class = self.starts.partition_point(|start| *start <= position) - 1;
         let (rows, quota) = (self.classes.total(class), self.quotas[class]);
         let nth = position - self.starts[class];
@@ -196,15 +196,15 @@ impl Balanced {
         let last = quota / rows;
         // Every row comes in a full pass, so that they stay in the order of storage.
         let at = if pass < last { at } else { Permutation::new(rows, key.with(class as u64)).at(at) };
-        (self.classes.select(class, at), pass, quota.div_ceil(rows))
+        Picked { row: self.classes.select(class, at), occurrence: pass, most: quota.div_ceil(rows) }
     }
 
     /// What comes of each class that has rows.
-    pub fn shares(&self, names: &[String]) -> Vec<Share> {
+    pub fn shares(&self) -> Vec<Share> {
         let all: u64 = self.classes.totals().iter().sum();
         let mean = self.len() as f64 / all as f64;
-        (0..=names.len())
-            .map(|class| (names.get(class).cloned(), self.classes.total(class), self.quotas[class]))
+        (0..=self.names.len())
+            .map(|class| (self.names.get(class).cloned(), self.classes.total(class), self.quotas[class]))
             .filter(|(_, rows, _)| *rows > 0)
             .map(|(class, rows, samples)| {
                 let loss_weight = samples as f64 / rows as f64 / mean;
@@ -374,11 +374,11 @@ mod tests {
                 let balanced = Balanced::new(&balance, &rows, &index, 0, &names()).unwrap();
                 let mut seen = vec![Vec::new(); index.rows() as usize];
                 for position in 0..balanced.len() {
-                    let (row, pass, most) = balanced.at(position, Key::new(4));
-                    assert!(pass < most);
-                    seen[row as usize].push(pass);
+                    let Picked { row, occurrence, most } = balanced.at(position, Key::new(4));
+                    assert!(occurrence < most);
+                    seen[row as usize].push(occurrence);
                 }
-                for share in balanced.shares(&names()) {
+                for share in balanced.shares() {
                     let class = share.class.as_ref().map_or(4, |name| names().iter().position(|n| n == name).unwrap());
                     let own: Vec<&Vec<u64>> = (0..index.rows())
                         .filter(|row| super::class(&index.row(*row), 0, 4) == class)
@@ -400,7 +400,7 @@ mod tests {
         let index = index([70, 20, 10], 0);
         let rows = Rows::new(Some(0..100));
         let balanced = Balanced::new(&power(1.0), &rows, &index, 0, &names()).unwrap();
-        let of = |key: u64| (0..balanced.len()).map(|p| balanced.at(p, Key::new(key)).0).collect::<Vec<_>>();
+        let of = |key: u64| (0..balanced.len()).map(|p| balanced.at(p, Key::new(key)).row).collect::<Vec<_>>();
         assert_ne!(of(1), of(2));
         assert_eq!(of(1), of(1));
     }

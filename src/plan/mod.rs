@@ -57,6 +57,17 @@ impl Order {
     pub const ALL: &'static [Order] = &[Order::Sequential, Order::Shuffle, Order::Windowed];
 }
 
+/// A row at a position, one of several where it comes more often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picked {
+    /// The row in the Index.
+    pub row: u64,
+    /// How often it comes at positions before.
+    pub occurrence: u64,
+    /// How often such rows come at the most in an epoch.
+    pub most: u64,
+}
+
 /// An order of so many positions, any of which can be asked for alone.
 #[derive(Debug, Clone, Copy)]
 enum Ordered {
@@ -127,6 +138,7 @@ pub struct Segment {
 pub struct Plan {
     rows: Rows,
     balance: Option<Balanced>,
+    samples: u64,
     batch: u64,
     views: u64,
     tail: Tail,
@@ -151,20 +163,18 @@ impl Plan {
         let draws = key.named("draws").with(epoch);
         let extra = key.named("balance").with(epoch);
         let (batch, views) = (*batch as u64, (*views).max(1) as u64);
-        Plan { rows: rows.clone(), balance: balance.clone(), batch, views, tail: *tail, order, extra, draws }
+        Plan { rows: rows.clone(), balance: balance.clone(), samples, batch, views, tail: *tail, order, extra, draws }
     }
 
     /// Places of the epoch before any tail policy: one for each view of each sample.
     pub fn places(&self) -> u64 {
-        let samples = self.balance.as_ref().map_or(self.rows.len(), Balanced::len);
-        samples.saturating_mul(self.views)
+        self.samples.saturating_mul(self.views)
     }
 
-    /// The row at a position of the order of storage (where classes are balanced: class by class), which occurrence of it that is, and how many
-    /// there are at the most of such rows.
-    pub fn picked(&self, position: u64) -> (u64, u64, u64) {
+    /// What is at a position of the order of storage (where classes are balanced: class by class).
+    pub fn picked(&self, position: u64) -> Picked {
         match &self.balance {
-            None => (self.rows.at(position), 0, 1),
+            None => Picked { row: self.rows.at(position), occurrence: 0, most: 1 },
             Some(balance) => balance.at(position, self.extra),
         }
     }
@@ -193,7 +203,7 @@ impl Plan {
             Tail::Repeat if places > 0 => (place % places, place / places),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let (row, occurrence, most) = self.picked(self.order.at(first / self.views));
+        let Picked { row, occurrence, most } = self.picked(self.order.at(first / self.views));
         let view = (first % self.views) as u32;
         let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
         let segment = Segment { source: 0, row, range: None, occurrence, view };

@@ -16,10 +16,10 @@ use crate::{Global, output};
 #[derive(Debug, Args)]
 pub(crate) struct Chosen {
     /// A dataset, a folder of Parquet files, or a raw class folder.
-    pub(crate) dataset: PathBuf,
+    dataset: PathBuf,
     /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
     #[arg(long, value_name = "FILE", env = "DSCTL_RECIPE")]
-    pub(crate) recipe: Option<PathBuf>,
+    recipe: Option<PathBuf>,
     /// Another version than the latest.
     #[arg(long, value_name = "V")]
     version: Option<u64>,

@@ -60,12 +60,8 @@ impl PlanVerb {
         if sequence.order == Order::Windowed {
             result["window"] = json!({"group_rows": sequence.window.0, "groups": sequence.window.1});
         }
-        if let (Some(balance), Some(by)) = (&sequence.balance, &recipe.balance) {
-            let names = match loader.dataset().schema().get(&by.by) {
-                Some(Feature::ClassLabel { names }) => names.clone(),
-                _ => Vec::new(),
-            };
-            result["classes"] = json!(balance.shares(&names));
+        if let Some(balance) = &sequence.balance {
+            result["classes"] = json!(balance.shares());
         }
         if let Some(step) = self.step {
             if step >= deal.steps {
@@ -186,7 +182,7 @@ fn scores(loader: &Loader, by: Option<&str>, epoch: u64) -> Value {
     };
     let own = loader.plan(epoch);
     let label = |position: u64| {
-        let row = loader.dataset().index().row(own.picked(position).0);
+        let row = loader.dataset().index().row(own.picked(position).row);
         class.and_then(|column| match row.value(column) {
             Cell::Int(label) if label >= 0 => Some(label),
             _ => None,
