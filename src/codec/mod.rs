@@ -3,17 +3,14 @@
 //! Nothing here knows of shards, plans or batches. Every codec works under [`Limits`]: untrusted bytes may neither panic
 //! out nor allocate without bound; budgets are counts (pixels, samples, frames, bytes), never a clock.
 
-use std::any::{Any, TypeId};
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-
 use serde::{Deserialize, Serialize};
 
 use crate::data::info::{Format, Info, Kind};
 use crate::error::{Fault, Reason};
 
+pub use guard::{guarded, is_guarded};
 pub use parts::{Encoded, Parts, Ranged};
+pub use scratch::Scratch;
 pub use shown::decode_shown;
 
 #[cfg(feature = "audio")]
@@ -22,9 +19,11 @@ pub mod codings;
 #[cfg(any(feature = "audio", feature = "video"))]
 pub(crate) mod container;
 mod foreign;
+mod guard;
 #[cfg(feature = "image")]
 pub mod image;
 mod parts;
+mod scratch;
 mod shown;
 pub mod tensor;
 #[cfg(feature = "text")]
@@ -300,47 +299,6 @@ pub trait Codec: Send + Sync {
     }
 }
 
-/// A thread's reusable memory for decoding: plain buffers, and whatever decoder state a codec wants to keep.
-#[derive(Default)]
-pub struct Scratch {
-    /// For pixels and other bytes.
-    pub bytes: Vec<u8>,
-    /// For samples.
-    pub floats: Vec<f32>,
-    /// For presentation times.
-    pub times: Vec<i64>,
-    /// Decoder states by type.
-    states: HashMap<TypeId, Box<dyn Any + Send>, xxhash_rust::xxh3::Xxh3DefaultBuilder>,
-}
-
-impl Scratch {
-    /// The state of a type, made by `Default` at first use.
-    pub fn state<T: Any + Send + Default>(&mut self) -> &mut T {
-        let state = self.states.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(T::default()));
-        state.downcast_mut().expect("the map's key is the type")
-    }
-
-    /// Bytes that the plain buffers hold, used or not. Decoder states are not counted.
-    pub fn held(&self) -> u64 {
-        let bytes = self.bytes.capacity() + self.floats.capacity() * size_of::<f32>();
-        (bytes + self.times.capacity() * size_of::<i64>()) as u64
-    }
-
-    /// Drops the state of a type: what a decoder that panicked may have left half changed is never used again.
-    pub fn forget<T: Any>(&mut self) {
-        self.states.remove(&TypeId::of::<T>());
-    }
-}
-
-impl std::fmt::Debug for Scratch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scratch")
-            .field("bytes", &self.bytes.capacity())
-            .field("floats", &self.floats.capacity())
-            .finish()
-    }
-}
-
 /// The codecs of this build, in the order in which content is tried. Text is last: it is what nothing else is.
 pub const CODECS: &[&dyn Codec] = &[
     #[cfg(feature = "image")]
@@ -422,39 +380,6 @@ pub const CODECS: &[&dyn Codec] = &[
     &text::Utf8,
     &tensor::Tensor,
 ];
-
-thread_local! {
-    static GUARDED: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Runs foreign decoder code: a panic in it comes back as a fault of [`Reason::DecoderPanic`] with the panic's words.
-///
-/// Buffers that `run` was writing hold unspecified (but valid) contents afterwards; decoder states that it may have left
-/// half changed must be dropped with [`Scratch::forget`]. The process's panic hook still runs before the catch, as it does
-/// for every panic; a program that does not want its report on stderr installs a hook which asks [`is_guarded`].
-pub fn guarded<T>(codec: &str, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    struct Depth;
-    impl Drop for Depth {
-        fn drop(&mut self) {
-            GUARDED.with(|depth| depth.set(depth.get() - 1));
-        }
-    }
-    GUARDED.with(|depth| depth.set(depth.get() + 1));
-    let _depth = Depth;
-    std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let words =
-            panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(Fault::new(
-            Reason::DecoderPanic,
-            format!("the {codec} decoder panicked: {}", words.unwrap_or("no message")),
-        ))
-    })
-}
-
-/// Whether this thread is inside [`guarded`]: a panic now will be caught and reported as a fault.
-pub fn is_guarded() -> bool {
-    GUARDED.with(|depth| depth.get() > 0)
-}
 
 /// The codec for some content, or the reason why there is none. `kind` narrows the search to one kind of media.
 pub fn sniff(bytes: &[u8], kind: Kind) -> Result<&'static dyn Codec, Fault> {
