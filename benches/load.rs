@@ -50,7 +50,7 @@ fn load(loader: &Loader, epoch: u64) -> usize {
 
 /// The crops that a loader's epoch draws: a payload each, and the region of it.
 fn crops(loader: &Loader, epoch: u64) -> Vec<(u64, Rect)> {
-    let Some(OutColumn::Media { index, work: Work::Chain(chain), .. }) =
+    let Some(OutColumn::Media { index: Some(index), work: Work::Chain(chain), .. }) =
         loader.columns().iter().find(|c| c.name() == "image")
     else {
         panic!("a chain of images");

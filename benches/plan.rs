@@ -13,7 +13,7 @@ use common::{cost, machine, measures, memory};
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
 use feedstock::data::info::{Format, Info};
-use feedstock::plan::{Balance, Balanced, Filter, Order, Plan, Rows, Sequence, Tail, Window};
+use feedstock::plan::{Balance, Balanced, Component, Filter, Order, Plan, Rows, Sequence, Tail, Window};
 
 /// The argument that makes this program measure one line: file and what to do follow.
 const CHILD: &str = "--line";
@@ -93,7 +93,8 @@ fn line(path: &Path, what: &str) {
     });
     let order = if what == "windowed" { Order::Windowed } else { Order::Shuffle };
     let window = Window::default().of_rows(index.mean_row());
-    let sequence = Sequence { rows, balance, batch, views: 1, order, window, tail: Tail::Drop, seed: 7 };
+    let component = Component { name: None, rows, balance, order, window };
+    let sequence = Sequence { components: vec![component], mixing: None, batch, views: 1, tail: Tail::Drop, seed: 7 };
     let slots = |plan: &Plan, at: u64| (0..batch).filter(|slot| plan.slot(at, *slot).valid).count();
     let (first, (plan, mut count)) = cost(|| {
         let plan = Plan::new(&sequence, 3);

@@ -20,11 +20,12 @@ pub use epoch::Epoch;
 use crate::augment::{Beside, Chain, Output};
 use crate::codec::Limits;
 use crate::data::buffer::Pool;
+use crate::data::feature::Feature;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::plan::{Deal, Plan, Sequence, State, World};
+use crate::plan::{Deal, Identity, Plan, Sequence, State, World};
 
 /// Buffers that a loader keeps for reuse at the most.
 const KEPT: usize = 64;
@@ -51,29 +52,47 @@ impl Default for RunConfig {
     }
 }
 
-/// What is delivered for one column of the dataset.
+/// What is delivered for one column of a dataset.
 #[derive(Debug, Clone)]
 pub enum OutColumn {
     /// A small value from the Index.
     Values {
         /// The column's name.
         name: String,
-        /// Its place in the schema.
-        index: usize,
+        /// Its place in the schema; `None`: this source of a mixture has no such column, so that its cells are absent.
+        index: Option<usize>,
         /// How it is delivered.
         dtype: DType,
         /// Whether null means -1 (classes) or 0.
         class: bool,
+        /// Where classes of several sources are joined: which of the joined ones each is.
+        joined: Option<Arc<[i64]>>,
     },
     /// A payload.
     Media {
         /// The column's name.
         name: String,
-        /// Its place in the schema.
-        index: usize,
+        /// As for values.
+        index: Option<usize>,
         /// What is done with it.
         work: Work,
     },
+    /// Which source of a mixture the sample is of.
+    Source {
+        /// The column's name.
+        name: String,
+    },
+}
+
+/// One dataset behind a loader: the only one, or a source of a mixture.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    /// Its name in the mixture; empty for the only one.
+    pub name: String,
+    /// The dataset.
+    pub dataset: Arc<Dataset>,
+    /// How each column that is delivered is made of it. All feeds of a loader have the same columns, alike in what they deliver.
+    pub columns: Vec<OutColumn>,
 }
 
 /// What is done with a payload.
@@ -89,7 +108,15 @@ impl OutColumn {
     /// The column's name.
     pub fn name(&self) -> &str {
         match self {
-            OutColumn::Values { name, .. } | OutColumn::Media { name, .. } => name,
+            OutColumn::Values { name, .. } | OutColumn::Media { name, .. } | OutColumn::Source { name } => name,
+        }
+    }
+
+    /// The place in the dataset's schema, if it has the column.
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            OutColumn::Values { index, .. } | OutColumn::Media { index, .. } => *index,
+            OutColumn::Source { .. } => None,
         }
     }
 
@@ -97,7 +124,7 @@ impl OutColumn {
     fn beside(&self) -> Option<Beside> {
         match self {
             OutColumn::Media { work, .. } => work.chain().and_then(Chain::output).and_then(|o| o.beside),
-            OutColumn::Values { .. } => None,
+            OutColumn::Values { .. } | OutColumn::Source { .. } => None,
         }
     }
 }
@@ -129,8 +156,9 @@ impl Work {
 
 /// What all threads share.
 struct Core {
-    dataset: Arc<Dataset>,
-    columns: Vec<OutColumn>,
+    feeds: Vec<Feed>,
+    /// What states say of the datasets.
+    identity: Identity,
     limits: Limits,
     check_hash: bool,
     pool: Arc<Pool>,
@@ -152,44 +180,51 @@ impl std::fmt::Debug for Loader {
     }
 }
 
+impl Core {
+    /// The columns that are delivered, as the first feed has them: the others' are alike.
+    fn columns(&self) -> &[OutColumn] {
+        self.feeds.first().map_or(&[], |feed| &feed.columns)
+    }
+}
+
 impl Loader {
     /// Assembles a loader. Callers use [`Recipe::loader`](crate::recipe::Recipe::loader), which checks the parts against the dataset.
     ///
     /// # Errors
     /// [`Error::Config`] for an empty batch, a rank outside its world, or a memory budget below three times the largest
     /// payload plus a batch.
-    pub fn new(
-        dataset: Arc<Dataset>,
-        columns: Vec<OutColumn>,
-        sequence: Sequence,
-        limits: Limits,
-        run: RunConfig,
-        recipe: String,
-    ) -> Result<Self> {
+    pub fn new(feeds: Vec<Feed>, sequence: Sequence, limits: Limits, run: RunConfig, recipe: String) -> Result<Self> {
         run.world.validate()?;
         if sequence.batch == 0 {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
         }
-        let needed = least_memory(&dataset, &columns, sequence.batch);
+        if feeds.is_empty() || feeds.len() != sequence.components.len() {
+            let what = format!("{} datasets for {} components", feeds.len(), sequence.components.len());
+            return Err(Error::library("assembling a loader", what));
+        }
+        // A batch may be all of the source that takes the most.
+        let needed = feeds.iter().map(|feed| least_memory(feed, sequence.batch)).max().unwrap_or(0);
         if run.memory < needed {
             return Err(Error::config(
                 format!("a memory budget of {} bytes; this dataset and recipe need at least {needed}", run.memory),
                 "raise run.memory (--memory), make the batch smaller, or put an operation in front that bounds the shape",
             ));
         }
-        let pool = Pool::new(run.prefetch.saturating_add(2).saturating_mul(columns.len()).clamp(1, KEPT));
-        let core = Core { dataset, columns, limits, check_hash: run.check_hash, pool, stats: Stats::default() };
+        let pool = Pool::new(run.prefetch.saturating_add(2).saturating_mul(feeds[0].columns.len()).clamp(1, KEPT));
+        let named = feeds.iter().map(|feed| (feed.name.as_str(), feed.dataset.digest()));
+        let identity = Identity::of(&named.collect::<Vec<_>>());
+        let core = Core { feeds, identity, limits, check_hash: run.check_hash, pool, stats: Stats::default() };
         Ok(Loader { core: Arc::new(core), sequence, run, recipe })
     }
 
     /// Which global batches of an epoch are this rank's.
-    pub fn deal(&self) -> Deal {
-        self.plan(0).deal(self.run.world, 0)
+    pub fn deal(&self, epoch: u64) -> Deal {
+        self.plan(epoch).deal(self.run.world, 0)
     }
 
-    /// Steps of an epoch on this rank.
+    /// Steps of the first epoch on this rank. All epochs have as many, unless the weights of a mixture change with them ([`Loader::deal`]).
     pub fn len(&self) -> u64 {
-        self.deal().steps
+        self.deal(0).steps
     }
 
     /// Whether an epoch has no step on this rank.
@@ -198,8 +233,8 @@ impl Loader {
     }
 
     /// Places of an epoch that no rank gets (tail `drop`).
-    pub fn dropped(&self) -> u64 {
-        self.deal().dropped(self.plan(0).places(), self.sequence.batch as u64)
+    pub fn dropped(&self, epoch: u64) -> u64 {
+        self.deal(epoch).dropped(self.plan(epoch).places(), self.sequence.batch as u64)
     }
 
     /// The plan of an epoch: what stands where, for looking at.
@@ -212,14 +247,49 @@ impl Loader {
         &self.sequence
     }
 
-    /// The dataset behind the loader.
+    /// The dataset behind the loader; of a mixture the first source's.
     pub fn dataset(&self) -> &Arc<Dataset> {
-        &self.core.dataset
+        &self.core.feeds[0].dataset
     }
 
-    /// The columns that batches carry.
+    /// The datasets behind the loader, by the number that a segment has of its source.
+    pub fn feeds(&self) -> &[Feed] {
+        &self.core.feeds
+    }
+
+    /// The columns that batches carry (of a mixture, as the first source has them).
     pub fn columns(&self) -> &[OutColumn] {
-        &self.core.columns
+        self.core.columns()
+    }
+
+    /// The names of a column of classes, by the numbers that batches carry; joined where several sources have some, and the sources' own names for
+    /// the column that says the source. `None` if it is no such column.
+    pub fn classes(&self, column: &str) -> Option<Vec<String>> {
+        let mut all: Vec<String> = Vec::new();
+        for feed in &self.core.feeds {
+            match feed.columns.iter().find(|c| c.name() == column)? {
+                OutColumn::Source { .. } => all.push(feed.name.clone()),
+                OutColumn::Values { class: true, index, joined, .. } => {
+                    let Some(Feature::ClassLabel { names }) =
+                        index.map(|index| &feed.dataset.schema().columns[index].feature)
+                    else {
+                        continue;
+                    };
+                    for (own, name) in names.iter().enumerate() {
+                        let at = joined.as_ref().map_or(own, |joined| joined[own] as usize);
+                        all.resize(all.len().max(at + 1), String::new());
+                        all[at].clone_from(name);
+                    }
+                }
+                _ => return None,
+            }
+        }
+        Some(all)
+    }
+
+    /// SHA-256 (hex) of the dataset's version, or over the names and versions of a mixture's.
+    pub fn dataset_digest(&self) -> &str {
+        &self.core.identity.digest
     }
 
     /// The digest of the recipe.
@@ -249,7 +319,8 @@ impl Loader {
     /// # Errors
     /// [`Error::State`] if the state belongs to another dataset version or recipe.
     pub fn resume(&self, state: &State) -> Result<Epoch> {
-        state.expect(self.core.dataset.digest(), &self.recipe)?;
+        let names: Vec<&str> = self.core.feeds.iter().map(|feed| feed.name.as_str()).collect();
+        state.expect(&self.core.identity, &names, &self.recipe)?;
         self.start(state.epoch, state.batch)
     }
 
@@ -271,13 +342,13 @@ impl Loader {
 }
 
 /// The law on memory: three times the largest payload, and a batch.
-fn least_memory(dataset: &Dataset, columns: &[OutColumn], batch: usize) -> u64 {
-    let index = dataset.index();
+fn least_memory(feed: &Feed, batch: usize) -> u64 {
+    let index = feed.dataset.index();
     let mut payload = 0;
     // A slot's own bookkeeping: ids, jobs, draws.
     let mut bytes = (batch as u64).saturating_mul(256);
-    for column in columns {
-        let OutColumn::Media { index: at, work, .. } = column else { continue };
+    for column in &feed.columns {
+        let OutColumn::Media { index: Some(at), work, .. } = column else { continue };
         let [length, width, height, count] = index.largest(*at);
         payload = length.max(payload);
         let (Work::Chain(chain), Some(_)) = (work, work.dense()) else {

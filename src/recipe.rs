@@ -3,25 +3,33 @@
 //! This room assembles: it looks names up in the [`Registry`], checks everything against the dataset, and builds the
 //! [`Loader`].
 
+mod sources;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use sources::Named;
+pub use sources::SourceRecipe;
+
 pub use crate::augment::OpConfig;
 use crate::augment::chain::Chain;
 use crate::augment::{self, Op, OpEntry};
 use crate::codec::Limits;
-use crate::data::feature::Feature;
+use crate::data::feature::{Feature, Schema};
 use crate::data::index::hex;
 use crate::data::storage::sorted;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::loader::{Loader, OutColumn, RunConfig, Work};
-use crate::plan::{Balance, Balanced, Filter, Fold, Order, PLAN_VERSION, Rows, Sequence, Subset, Tail, Window};
+use crate::plan::{
+    Balance, Balanced, Component, Filter, Fold, Mixture, Order, PLAN_VERSION, Rows, Sequence, Subset, Tail, Window,
+};
 use crate::registry::Table;
 
 /// What is loaded, in which order, through which operations.
@@ -49,6 +57,11 @@ pub struct Recipe {
     pub subset: Option<Subset>,
     /// How often the rows of each class come; once if there is none.
     pub balance: Option<Balance>,
+    /// The datasets of a mixture, by name; none: the loader is given one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, SourceRecipe>,
+    /// How they come together.
+    pub mixture: Mixture,
     /// The seed of everything random.
     pub seed: u64,
     /// The order of the rows.
@@ -79,6 +92,8 @@ impl Default for Recipe {
             fold: None,
             subset: None,
             balance: None,
+            sources: BTreeMap::new(),
+            mixture: Mixture::default(),
             seed: 0,
             order: Order::default(),
             window: Window::default(),
@@ -140,6 +155,38 @@ impl Recipe {
             ));
         }
         self.run.world.validate()?;
+        self.mixture.validate()?;
+        self.check_choice()?;
+        for (name, source) in &self.sources {
+            self.of_source(source).check_choice().map_err(|error| match error {
+                Error::Config { what, help } => Error::config(format!("source {name:?}: {what}"), help),
+                other => other,
+            })?;
+        }
+        let weighted = self.sources.values().filter(|source| source.weight.is_some()).count();
+        if weighted != 0 && weighted != self.sources.len() {
+            let without = self.sources.iter().find(|(_, source)| source.weight.is_none()).map(|(name, _)| name);
+            return Err(Error::config(
+                format!("source {:?} has no weight, and others have", without.map_or("", String::as_str)),
+                "give every source one, or none: then each has its number of samples",
+            ));
+        }
+        if self.sources.is_empty() && self.mixture != Mixture::default() {
+            return Err(Error::config("a mixture without sources", "name them: [sources.NAME] dataset = \"..\""));
+        }
+        for (name, column) in &self.columns {
+            if column.raw && !column.ops.is_empty() {
+                return Err(Error::config(
+                    format!("column {name:?} is raw and has operations"),
+                    "operations work on decoded media: drop one of the two",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What can be checked of the choice of rows.
+    fn check_choice(&self) -> Result<()> {
         self.filter.as_deref().map(Filter::parse).transpose()?;
         self.fold.as_ref().map_or(Ok(()), Fold::validate)?;
         self.subset.as_ref().map_or(Ok(()), Subset::validate)?;
@@ -149,14 +196,6 @@ impl Recipe {
                 "balance in an order that is not shuffled",
                 "rows that come again have no place in the order of storage: leave order = \"shuffle\"",
             ));
-        }
-        for (name, column) in &self.columns {
-            if column.raw && !column.ops.is_empty() {
-                return Err(Error::config(
-                    format!("column {name:?} is raw and has operations"),
-                    "operations work on decoded media: drop one of the two",
-                ));
-            }
         }
         Ok(())
     }
@@ -176,50 +215,119 @@ impl Recipe {
 
     /// As [`Recipe::loader`], with operations from outside the crate.
     pub fn loader_with(&self, dataset: impl Into<Arc<Dataset>>, registry: &Registry) -> Result<Loader> {
-        self.check()?;
-        let dataset = dataset.into();
-        if let Some(split) = &self.split
-            && !dataset.splits().contains_key(split)
-        {
-            let names: Vec<String> = dataset.splits().keys().cloned().collect();
+        if !self.sources.is_empty() {
             return Err(Error::config(
-                format!("the dataset has no split {split:?}"),
-                format!("it has: {}", if names.is_empty() { "none (no rows)".into() } else { names.join(", ") }),
+                "one dataset for a recipe that has sources",
+                "open those that it names (Recipe::open; `dsctl` without DATASET), or leave them out",
             ));
         }
-        let schema = dataset.schema();
-        if let Some(name) = self.columns.keys().find(|name| schema.get(name).is_none()) {
-            let names: Vec<&str> = schema.columns.iter().map(|c| c.name.as_str()).collect();
-            return Err(Error::config(
-                format!("the dataset has no column {name:?}"),
-                format!("it has: {}", names.join(", ")),
-            ));
-        }
-        let mut columns = Vec::new();
-        let fallback = ColumnRecipe::default();
-        for (index, column) in schema.columns.iter().enumerate() {
-            let recipe = match self.columns.get(&column.name) {
-                Some(recipe) => recipe,
-                None if self.columns.is_empty() => &fallback,
-                None => continue,
+        let source = SourceRecipe::default();
+        self.assembled(vec![Named { name: None, dataset: dataset.into(), source: &source }], registry)
+    }
+
+    /// The loader of a recipe over the sources that it names, each opened where it says.
+    ///
+    /// # Errors
+    /// As [`Recipe::loader`]; and those of opening a dataset.
+    pub fn open(&self) -> Result<Loader> {
+        let open = |(name, source): (&String, &SourceRecipe)| {
+            let dataset = match source.version {
+                Some(version) => Dataset::open_version(&source.dataset, version),
+                None => Dataset::open(&source.dataset),
             };
-            columns.push(self.column(index, &column.name, &column.feature, recipe, registry)?);
+            Ok((name.clone(), Arc::new(dataset?)))
+        };
+        self.mixed(&self.sources.iter().map(open).collect::<Result<_>>()?)
+    }
+
+    /// The loader of a recipe over a mixture, its sources given by their names.
+    ///
+    /// # Errors
+    /// As [`Recipe::loader`]; for columns that not all sources have, or that are not alike; and for a weight that is none.
+    pub fn mixed(&self, datasets: &BTreeMap<String, Arc<Dataset>>) -> Result<Loader> {
+        self.mixed_with(datasets, &Registry::default())
+    }
+
+    /// As [`Recipe::mixed`], with operations from outside the crate.
+    pub fn mixed_with(&self, datasets: &BTreeMap<String, Arc<Dataset>>, registry: &Registry) -> Result<Loader> {
+        let (named, given): (Vec<&String>, Vec<&String>) = (self.sources.keys().collect(), datasets.keys().collect());
+        if named != given || named.is_empty() {
+            return Err(Error::config(
+                format!("datasets {given:?} for sources {named:?}"),
+                "a mixture has a dataset for each of its sources: [sources.NAME] dataset = \"..\"",
+            ));
         }
-        let digest = self.digest(&columns, registry)?;
-        let rows = self.rows(&dataset)?;
+        let pair = |((name, source), dataset): ((&'_ String, &'_ SourceRecipe), &Arc<Dataset>)| {
+            (name.as_str().to_owned(), source.clone(), dataset.clone())
+        };
+        let all: Vec<_> = self.sources.iter().zip(datasets.values()).map(pair).collect();
+        let named =
+            all.iter().map(|(name, source, dataset)| Named { name: Some(name), dataset: dataset.clone(), source });
+        self.assembled(named.collect(), registry)
+    }
+
+    fn assembled(&self, datasets: Vec<Named<'_>>, registry: &Registry) -> Result<Loader> {
+        self.check()?;
+        let choices: Vec<Recipe> = datasets.iter().map(|named| self.of_source(named.source)).collect();
+        for (named, choice) in datasets.iter().zip(&choices) {
+            let splits = named.dataset.splits();
+            if let Some(split) = &choice.split
+                && !splits.contains_key(split)
+            {
+                let names: Vec<String> = splits.keys().cloned().collect();
+                return Err(Error::config(
+                    format!("{} has no split {split:?}", named.said()),
+                    format!("it has: {}", if names.is_empty() { "none (no rows)".into() } else { names.join(", ") }),
+                ));
+            }
+        }
+        datasets.iter().try_for_each(Named::check)?;
+        let components = datasets.iter().zip(&choices);
+        let components = components.map(|(named, choice)| choice.component(named).map_err(|e| named.blamed(e)));
+        let components = components.collect::<Result<Vec<_>>>()?;
+        let (batch, views, tail, seed) = (self.batch, self.views, self.tail, self.seed);
+        let mixing = if self.sources.is_empty() {
+            None
+        } else {
+            let bound = self.sources.iter().zip(&components).map(|((name, source), component)| {
+                let samples = component.samples();
+                (name.clone(), source.weight.unwrap_or(samples as f64), samples)
+            });
+            Some(self.mixture.bind(&bound.collect::<Vec<_>>(), (batch / views) as u64)?)
+        };
+        let feeds = self.feeds(datasets, registry)?;
+        let digest = self.digest(&feeds[0].columns, registry)?;
+        let sequence = Sequence { components, mixing, batch, views, tail, seed };
+        Loader::new(feeds, sequence, self.limits, self.run.clone(), digest)
+    }
+
+    /// This recipe, with what a source says of the choice of its rows.
+    fn of_source(&self, source: &SourceRecipe) -> Recipe {
+        Recipe {
+            split: source.split.clone().or_else(|| self.split.clone()),
+            filter: source.filter.clone().or_else(|| self.filter.clone()),
+            fold: source.fold.clone().or_else(|| self.fold.clone()),
+            subset: source.subset.clone().or_else(|| self.subset.clone()),
+            balance: source.balance.clone().or_else(|| self.balance.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// What of a dataset is wanted.
+    fn component(&self, named: &Named<'_>) -> Result<Component> {
+        let (dataset, schema) = (&named.dataset, named.renamed());
+        let rows = self.rows(dataset, &schema)?;
         // Groups are runs of storage: the fewer of its rows are chosen, the fewer are in one.
         let all: u64 = dataset.index().ranges(self.split.as_deref()).iter().map(|range| range.end - range.start).sum();
         let mean = u128::from(dataset.index().mean_row()) * u128::from(all) / u128::from(rows.len().max(1));
         let window = self.window.of_rows(u64::try_from(mean).unwrap_or(u64::MAX));
-        let (batch, views, order, tail, seed) = (self.batch, self.views, self.order, self.tail, self.seed);
-        let balance = self.balance.as_ref().map(|balance| balanced(balance, &rows, &dataset)).transpose()?;
-        let sequence = Sequence { rows, balance, batch, views, order, window, tail, seed };
-        Loader::new(dataset, columns, sequence, self.limits, self.run.clone(), digest)
+        let balance = self.balance.as_ref().map(|balance| balanced(balance, &rows, dataset, &schema)).transpose()?;
+        Ok(Component { name: named.name.map(str::to_owned), rows, balance, order: self.order, window })
     }
 
     /// The rows of the split that condition, fold and subset leave. Each of these looks at all rows that the one before left.
-    fn rows(&self, dataset: &Dataset) -> Result<Rows> {
-        let (index, schema) = (dataset.index(), dataset.schema());
+    fn rows(&self, dataset: &Dataset, schema: &Schema) -> Result<Rows> {
+        let index = dataset.index();
         let mut rows = Rows::new(index.ranges(self.split.as_deref()));
         if let Some(filter) = &self.filter {
             let filter = Filter::parse(filter)?.bind(schema)?;
@@ -256,21 +364,21 @@ impl Recipe {
                 _ => DType::I64,
             };
             let class = matches!(feature, Feature::ClassLabel { .. });
-            return Ok(OutColumn::Values { name, index, dtype, class });
+            return Ok(OutColumn::Values { name, index: Some(index), dtype, class, joined: None });
         }
         let work = if recipe.raw {
             Work::Bytes
         } else {
             Work::Chain(Box::new(Chain::stored(feature, self.ops(&name, recipe, registry)?, self.fuse)?))
         };
-        Ok(OutColumn::Media { name, index, work })
+        Ok(OutColumn::Media { name, index: Some(index), work })
     }
 
     /// SHA-256 over everything that can change a batch, with the versions of plan and operations, and of files that operations
     /// name what is in them. What only changes the execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
     fn digest(&self, columns: &[OutColumn], registry: &Registry) -> Result<String> {
         let mut described = Vec::new();
-        for column in columns {
+        for column in columns.iter().filter(|column| !matches!(column, OutColumn::Source { .. })) {
             let recipe = self.columns.get(column.name()).cloned().unwrap_or_default();
             let built: Vec<&dyn Op> = match column {
                 OutColumn::Media { work: Work::Chain(chain), .. } => chain.ops().collect(),
@@ -310,6 +418,14 @@ impl Recipe {
             ("subset", self.subset.as_ref().map(|s| json!(s))),
             ("balance", self.balance.as_ref().map(|b| json!(b))),
         ];
+        if !self.sources.is_empty() {
+            // Where they lie is not what they are: the dataset's digest says that.
+            let of = |(name, source): (&String, &SourceRecipe)| {
+                (name.clone(), json!(SourceRecipe { dataset: PathBuf::new(), version: None, ..source.clone() }))
+            };
+            more.insert("sources".into(), Value::Object(self.sources.iter().map(of).collect()));
+            more.insert("mixture".into(), json!(self.mixture));
+        }
         more.extend(choice.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         if !more.is_empty() {
             all.push(sorted(&Value::Object(more)));
@@ -320,8 +436,8 @@ impl Recipe {
 }
 
 /// Counts the classes of a column.
-fn balanced(balance: &Balance, rows: &Rows, dataset: &Dataset) -> Result<Balanced> {
-    let columns = &dataset.schema().columns;
+fn balanced(balance: &Balance, rows: &Rows, dataset: &Dataset, schema: &Schema) -> Result<Balanced> {
+    let columns = &schema.columns;
     let class = |feature: &Feature| match feature {
         Feature::ClassLabel { names } => Some(names.clone()),
         _ => None,

@@ -1,4 +1,4 @@
-//! The laws of the plan over recipes drawn at random: every order, choice, balance, view, tail, batch and world, together.
+//! The laws of the plan over recipes drawn at random: every order, choice, balance, mixture, view, tail, batch and world, together.
 //!
 //! `FEEDSTOCK_PLANS=20000 cargo test --test plan` draws more of them. What was covered is printed with `--nocapture`.
 
@@ -8,7 +8,8 @@ use std::sync::Arc;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::{Index, IndexCell, Segment, SegmentBuilder};
 use feedstock::plan::{
-    Balance, Balanced, Deal, Filter, Fold, Order, Plan, Rows, Sequence, Slot, Subset, Tail, Window, World,
+    Balance, Balanced, Component, Deal, Exhausted, Filter, Fold, Mixture, Order, Phase, Plan, Rows, Sequence, Slot,
+    Subset, Tail, Window, World,
 };
 use feedstock::rng::{Key, Stream};
 
@@ -42,8 +43,8 @@ fn of<T: Clone>(stream: &mut Stream, any: &[T]) -> T {
     any[stream.below(any.len() as u64) as usize].clone()
 }
 
-/// A sequence over an Index, and words for what it is.
-fn drawn(stream: &mut Stream, index: &Index) -> (Sequence, Vec<&'static str>) {
+/// What is wanted of an Index, with words for what it is.
+fn component(stream: &mut Stream, index: &Index, name: Option<&str>, order: Order) -> (Component, Vec<&'static str>) {
     let mut about = Vec::new();
     let split = of(stream, &[None, None, Some("train"), Some("train"), Some("train"), Some("none")]);
     let mut rows = Rows::new(index.ranges(split));
@@ -78,10 +79,57 @@ fn drawn(stream: &mut Stream, index: &Index) -> (Sequence, Vec<&'static str>) {
         Some(_) => "balanced",
     });
     let balance = balance.map(|balance| Balanced::new(&balance, &rows, index, 0, &names()).unwrap());
+    let window = Window { group: 70 * stream.below(40), bytes: 70 * stream.below(400) }.of_rows(70);
+    (Component { name: name.map(str::to_owned), rows, balance, order, window }, about)
+}
+
+/// A sequence over Indices, which of them each component is of, and words for what it is.
+fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&'static str>) {
+    let order = of(stream, Order::ALL);
+    let mut about = Vec::new();
+    let (mut components, mut own) = (Vec::new(), Vec::new());
+    let sources = of(stream, &[0, 0, 1, 2, 3]);
+    for source in 0..sources.max(1) {
+        let index = of(stream, indices);
+        let name = (sources > 0).then(|| ["x", "y", "z"][source]);
+        let (component, words) = component(stream, &index, name, order);
+        components.push(component);
+        own.push(index);
+        about.extend(words);
+    }
     let views = of(stream, &[1usize, 1, 2, 3]);
     let batch = views * of(stream, &[1usize, 2, 7, 64]);
-    let order = of(stream, Order::ALL);
     let tail = of(stream, &[Tail::Drop, Tail::Pad, Tail::Repeat]);
+    let mut mixing = None;
+    if sources > 0 {
+        let exhausted = of(stream, Exhausted::ALL);
+        let weights = of(stream, &[[3.0, 1.0, 1.0], [0.7, 0.2, 0.1], [1.0, 0.001, 2.0]]);
+        let names = ["x", "y", "z"][..sources].iter();
+        let later = names.clone().enumerate().map(|(at, name)| ((*name).to_owned(), weights[2 - at])).collect();
+        let phase = Phase { epoch: stream.below(3), batch: stream.below(100), weights: later };
+        let phases = of(stream, &[Vec::new(), vec![phase]]);
+        let samples = of(stream, &[None, None, Some(9_000), Some(3)]);
+        let sizes = components.iter().map(Component::samples);
+        let parts: Vec<_> = names.zip(weights).zip(sizes).map(|((name, w), n)| ((*name).to_owned(), w, n)).collect();
+        about.push(if phases.is_empty() { "weights" } else { "phases" });
+        let mixture = Mixture { exhausted, samples, phases, ..Mixture::default() };
+        mixing = match mixture.bind(&parts, (batch / views) as u64) {
+            Ok(mixing) => Some(mixing),
+            // Nothing to repeat: refused.
+            Err(_) => {
+                assert!(exhausted == Exhausted::Repeat && parts.iter().any(|(.., n)| *n == 0), "{parts:?}");
+                Some(Mixture { exhausted: Exhausted::Drop, ..mixture }.bind(&parts, (batch / views) as u64).unwrap())
+            }
+        };
+        about.push(match exhausted {
+            Exhausted::Stop => "stop",
+            Exhausted::Repeat => "repeat sources",
+            Exhausted::Drop => "drop sources",
+        });
+        about.push(["one source", "two sources", "three sources"][sources - 1]);
+    } else {
+        about.push("no mixture");
+    }
     about.push(if views == 1 { "one view" } else { "views" });
     about.push(match order {
         Order::Sequential => "sequential",
@@ -93,9 +141,8 @@ fn drawn(stream: &mut Stream, index: &Index) -> (Sequence, Vec<&'static str>) {
         Tail::Pad => "pad",
         Tail::Repeat => "repeat",
     });
-    let window = Window { group: 70 * stream.below(40), bytes: 70 * stream.below(400) }.of_rows(70);
     let seed = stream.next_u64();
-    (Sequence { rows, balance, batch, views, order, window, tail, seed }, about)
+    (Sequence { components, mixing, batch, views, tail, seed }, own, about)
 }
 
 /// All slots of the batches that ranks get from a global batch on, in the global order, and how many steps each has.
@@ -115,10 +162,10 @@ fn laws_hold_for_recipes_drawn_at_random() {
     let mut covered: BTreeMap<&str, u64> = BTreeMap::new();
     for case in 0..cases {
         let mut stream = Key::new(77).with(case).stream();
-        let index = of(&mut stream, &indices);
-        let (sequence, mut about) = drawn(&mut stream, &index);
-        let plan = Plan::new(&sequence, stream.below(4));
-        let (samples, places, batch) = (sequence.samples(), plan.places(), plan.batch_size() as u64);
+        let (sequence, own, mut about) = drawn(&mut stream, &indices);
+        let epoch = stream.below(4);
+        let plan = Plan::new(&sequence, epoch);
+        let (samples, places, batch) = (plan.samples(), plan.places(), plan.batch_size() as u64);
         assert_eq!(places, samples * sequence.views as u64);
         let context = format!("case {case}: {about:?}, {samples} samples, batch {batch}");
         let size = of(&mut stream, &[1u64, 2, 3, 5, 40]);
@@ -127,8 +174,11 @@ fn laws_hold_for_recipes_drawn_at_random() {
         // 2. Complete or counted: each wanted row as often as it is due, no occurrence or view twice.
         let valid: Vec<&Slot> = slots.iter().filter(|slot| slot.valid).collect();
         assert!(slots.iter().all(|slot| slot.valid != slot.segments.is_empty()), "{context}");
-        let own = |slot: &Slot| (slot.segments[0].row, slot.segments[0].occurrence, slot.segments[0].view);
-        let seen: BTreeSet<_> = valid.iter().map(|slot| own(slot)).collect();
+        let what = |slot: &Slot| {
+            let segment = &slot.segments[0];
+            (segment.source, segment.row, segment.occurrence, segment.view)
+        };
+        let seen: BTreeSet<_> = valid.iter().map(|slot| what(slot)).collect();
         assert_eq!(seen.len(), valid.len(), "{context}: an occurrence comes twice");
         match sequence.tail {
             Tail::Drop => {
@@ -143,28 +193,44 @@ fn laws_hold_for_recipes_drawn_at_random() {
                 assert!(valid.len() as u64 >= places && (valid.len() as u64) < places + batch * size, "{context}");
             }
         }
-        let wanted: BTreeSet<u64> = sequence.rows.iter().collect();
-        assert!(seen.iter().all(|(row, ..)| wanted.contains(row)), "{context}: a row that was not chosen");
-        let mut times: BTreeMap<u64, u64> = BTreeMap::new();
-        (0..samples).for_each(|n| *times.entry(plan.picked(plan.position(n)).row).or_default() += 1);
-        if let Some(balance) = &sequence.balance {
-            let due: u64 = balance.shares().iter().map(|share| share.samples).sum();
-            assert_eq!(due, samples, "{context}");
-        } else {
-            assert_eq!(times.keys().copied().collect::<BTreeSet<_>>(), wanted, "{context}");
-            assert!(times.values().all(|n| *n == 1), "{context}");
+        let mut times: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        for n in 0..samples {
+            let (source, picked) = plan.sample(n);
+            *times.entry((source as u32, picked.row)).or_default() += 1;
+        }
+        for (source, component) in sequence.components.iter().enumerate() {
+            let wanted: BTreeSet<u64> = component.rows.iter().collect();
+            let came: BTreeMap<u64, u64> =
+                times.iter().filter(|((of, _), _)| *of as usize == source).map(|((_, row), n)| (*row, *n)).collect();
+            assert!(came.keys().all(|row| wanted.contains(row)), "{context}: a row that was not chosen");
+            let due = plan.blended().map_or(samples, |blended| blended.all()[source]);
+            assert_eq!(came.values().sum::<u64>(), due, "{context}");
+            if let Some(balance) = &component.balance {
+                let due: u64 = balance.shares().iter().map(|share| share.samples).sum();
+                assert_eq!(due, component.samples(), "{context}");
+            } else if due > 0 {
+                // As many whole passes as there are, and the rest of the rows once more.
+                let n = wanted.len() as u64;
+                assert!(came.len() as u64 == n.min(due), "{context}");
+                assert!(came.values().all(|times| *times == due / n || *times == due.div_ceil(n)), "{context}");
+            }
         }
         if sequence.tail == Tail::Pad {
-            let mut came: BTreeMap<u64, u64> = BTreeMap::new();
-            valid.iter().for_each(|slot| *came.entry(slot.segments[0].row).or_default() += 1);
-            let due: BTreeMap<u64, u64> = times.iter().map(|(row, n)| (*row, n * sequence.views as u64)).collect();
+            let mut came: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+            valid
+                .iter()
+                .for_each(|slot| *came.entry((slot.segments[0].source, slot.segments[0].row)).or_default() += 1);
+            let due: BTreeMap<_, u64> = times.iter().map(|(row, n)| (*row, n * sequence.views as u64)).collect();
             assert_eq!(came, due, "{context}");
         }
 
         // 4. No two places draw alike.
         let keys: BTreeSet<u64> = valid
             .iter()
-            .map(|slot| plan.key(index.row(slot.segments[0].row).key(), &slot.segments[0]).value())
+            .map(|slot| {
+                let segment = &slot.segments[0];
+                plan.key(own[segment.source as usize].row(segment.row).key(), segment).value()
+            })
             .collect();
         assert_eq!(keys.len(), valid.len(), "{context}: two places draw alike");
 
@@ -204,6 +270,6 @@ fn laws_hold_for_recipes_drawn_at_random() {
     println!("{cases} recipes: {covered:?}");
     // What was meant to be drawn was drawn.
     let least = cases / 100;
-    assert_eq!(covered.len(), 22, "{covered:?}");
+    assert_eq!(covered.len(), 31, "{covered:?}");
     assert!(covered.values().all(|n| *n >= least), "{covered:?}");
 }

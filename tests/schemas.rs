@@ -6,7 +6,7 @@ use common::{fixture, made};
 use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::ingest::InvalidUtf8;
-use feedstock::plan::{Order, Tail};
+use feedstock::plan::{Exhausted, Order, Phase, Tail};
 use feedstock::prepare::AudioCodec;
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
 use feedstock::source::{ChunkTail, SplitDirs, TextUnit};
@@ -91,8 +91,24 @@ fn the_recipe_schema_is_the_recipe() {
     let mut recipe = Recipe::default();
     let op = OpConfig { op: "resize".into(), params: json!({"size": 3}).as_object().unwrap().clone() };
     recipe.columns.insert("image".into(), ColumnRecipe { ops: vec![op], raw: false });
+    let all = json!({
+        "dataset": "d", "version": 1, "weight": 2.0, "split": "train", "where": "label = 1", "fold": {"of": 5, "only": 0},
+        "subset": {"share": 0.5}, "balance": {"by": "label", "power": 1.0}, "rename": {"a": "b"}, "absent": ["c"],
+    });
+    recipe.sources.insert("x".into(), serde_json::from_value(all.clone()).unwrap());
+    recipe.mixture.samples = Some(3);
+    recipe.mixture.phases = vec![Phase { epoch: 1, batch: 2, weights: [("x".to_owned(), 1.0)].into() }];
     let value = json!(recipe);
-    assert!(hold(&value, &schema("recipe"), "recipe") >= 5);
+    assert!(hold(&value, &schema("recipe"), "recipe") >= 12);
+    let parts = schema("recipe")["properties"].clone();
+    complete(&all, &json!({"properties": {"dataset": {}, "version": {}, "weight": {}}}), "source");
+    for name in parts["sources"]["additionalProperties"]["properties"].as_object().unwrap().keys() {
+        assert!(value["sources"]["x"].get(name).is_some(), "{name}");
+    }
+    complete(&value["mixture"]["phases"][0], &parts["mixture"]["properties"]["phases"]["items"], "phase");
+    for exhausted in Exhausted::ALL {
+        hold(&json!(exhausted), &parts["mixture"]["properties"]["exhausted"], "exhausted");
+    }
     complete(&value, &schema("recipe"), "recipe");
     let choice = json!({
         "fold": {"of": 5, "only": 0, "by": "speaker"}, "subset": {"share": 0.5}, "where": "label = 1",
@@ -135,7 +151,17 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     assert!(hold(&prepared, &schema("manifest"), "manifest") >= 7);
     let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
     hold(&json!(state), &schema("state"), "state");
-    complete(&json!(state), &schema("state"), "state");
+    let with_sources = |state: &Value| {
+        let mut state = state.clone();
+        state["sources"] = json!(["0123abcd"]);
+        state
+    };
+    hold(&with_sources(&json!(state)), &schema("state"), "state");
+    complete(&with_sources(&json!(state)), &schema("state"), "state");
+    let mixed = common::modalities().into_iter().find(|(_, _, recipe)| !recipe.sources.is_empty()).unwrap();
+    let state = common::loader(&mixed.1.dataset, &mixed.2).epoch(0).unwrap().state();
+    assert_eq!(state.sources.len(), 2);
+    hold(&json!(state), &schema("state"), "state");
 }
 
 #[test]

@@ -13,7 +13,6 @@ use crate::clock::Mark;
 use crate::data::batch::Batch;
 use crate::error::{Error, Origin, Result};
 use crate::parallel;
-use crate::plan::state::STATE_VERSION;
 use crate::plan::{Deal, Plan, State};
 
 /// An iterator over the batches of one epoch on this rank, in order. Dropping it anywhere ends its threads.
@@ -103,13 +102,7 @@ impl Epoch {
     /// Where the epoch stands: what has been handed out, not what was prefetched. All ranks that have taken the same number
     /// of steps have the same state.
     pub fn state(&self) -> State {
-        State {
-            format_version: STATE_VERSION,
-            dataset: self.core.dataset.digest().to_owned(),
-            recipe: self.recipe.clone(),
-            epoch: self.epoch,
-            batch: self.deal.after(self.taken),
-        }
+        State::new(&self.core.identity, &self.recipe, self.epoch, self.deal.after(self.taken))
     }
 
     /// Places of the epoch that no rank gets from where this one started (tail `drop`). A part of an epoch drops none.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
@@ -13,13 +13,13 @@ use crate::codec::{self, Encoded, Ranged};
 use crate::collate::{self, Extents, Forming, Part};
 use crate::data::batch::{Batch, BatchPlace, Column, Dense};
 use crate::data::buffer::Region;
-use crate::data::index::Payload;
+use crate::data::index::{Payload, Row};
 use crate::data::info::Format;
 use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
 use crate::dataset::Apart;
 use crate::error::{Error, Fault, Origin, Reason, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Segment};
 
 /// A batch whose rows, draws and buffers are decided.
 pub(super) struct Opened {
@@ -48,7 +48,8 @@ struct Place {
 
 /// One slot's work, taken by the worker that claims it.
 struct Sample {
-    row: Option<u64>,
+    /// Which source of a mixture, and its row.
+    row: Option<(usize, u64)>,
     jobs: SmallVec<[Job; 2]>,
 }
 
@@ -102,30 +103,36 @@ impl Opened {
         batch: u64,
         reserve: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Self> {
-        let index = core.dataset.index();
         let n = plan.batch_size();
         let slots: Vec<_> = (0..n).map(|i| plan.slot(batch, i)).collect();
         let valid: Vec<bool> = slots.iter().map(|s| s.valid).collect();
-        let rows: Vec<_> = slots.iter().map(|s| s.segments.first().map(|g| (g, index.row(g.row)))).collect();
+        let feed = |segment: &Segment| &core.feeds[segment.source as usize];
+        let rows: Vec<_> =
+            slots.iter().map(|s| s.segments.first().map(|g| (g, feed(g).dataset.index().row(g.row)))).collect();
         let ids = rows.iter().map(|r| r.as_ref().map_or_else(String::new, |(_, row)| row.id().to_owned())).collect();
         let mut samples: Vec<Sample> = rows
             .iter()
-            .map(|r| Sample { row: r.as_ref().map(|(segment, _)| segment.row), jobs: SmallVec::new() })
+            .map(|r| Sample {
+                row: r.as_ref().map(|(segment, _)| (segment.source as usize, segment.row)),
+                jobs: SmallVec::new(),
+            })
             .collect();
 
         // First what every sample needs, so that the bytes are known before any is taken.
         let mut bytes = 0u64;
         let mut shapes = Vec::new();
-        for column in &core.columns {
-            let OutColumn::Media { index: at, work, .. } = column else { continue };
+        for (number, column) in core.columns().iter().enumerate() {
+            // What all feeds deliver of the column is alike.
+            let OutColumn::Media { work: like, .. } = column else { continue };
             let mut extents: Vec<Extents> = Vec::with_capacity(n);
             for (sample, row) in samples.iter_mut().zip(&rows) {
                 let mut cell = None;
                 let mut own = Extents::new();
                 if let Some((segment, row)) = row
+                    && let OutColumn::Media { index: Some(at), work, .. } = &feed(segment).columns[number]
                     && !row.is_null(*at)
                 {
-                    let refused = |fault: Fault| fault.at(core.dataset.origin(segment.row, *at));
+                    let refused = |fault: Fault| fault.at(feed(segment).dataset.origin(segment.row, *at));
                     let Some(payload) = row.payload(*at) else {
                         return Err(refused(Fault::new(
                             Reason::Unsupported,
@@ -151,8 +158,8 @@ impl Opened {
                 extents.push(own);
                 sample.jobs.push(Job { cell, region: None, beside: None });
             }
-            let shape = work.dense().map(|output| output.padded(&extents));
-            if let (Some(output), Some(shape)) = (work.dense(), &shape) {
+            let shape = like.dense().map(|output| output.padded(&extents));
+            if let (Some(output), Some(shape)) = (like.dense(), &shape) {
                 let size = collate::dense_bytes(n, output, shape);
                 bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
                 if let Some(beside) = output.beside {
@@ -167,13 +174,21 @@ impl Opened {
 
         let mut shapes = shapes.into_iter();
         let mut media = 0;
-        let mut columns = Vec::with_capacity(core.columns.len());
-        for column in &core.columns {
+        let mut columns = Vec::with_capacity(core.columns().len());
+        for (number, column) in core.columns().iter().enumerate() {
             match column {
-                OutColumn::Values { index: at, dtype, class, .. } => {
-                    let cells: Vec<Value> =
-                        rows.iter().map(|r| r.as_ref().map_or(Value::Null, |(_, row)| row.value(*at))).collect();
+                OutColumn::Values { dtype, class, .. } => {
+                    let cell = |(segment, row): &(&Segment, Row<'_>)| match &feed(segment).columns[number] {
+                        OutColumn::Values { index: Some(at), joined, .. } => joined_class(row.value(*at), joined),
+                        _ => Value::Null,
+                    };
+                    let cells: Vec<Value> = rows.iter().map(|r| r.as_ref().map_or(Value::Null, cell)).collect();
                     columns.push(OpenColumn::Values(collate::values(&core.pool, *dtype, *class, &cells)));
+                }
+                OutColumn::Source { .. } => {
+                    let cell = |(segment, _): &(&Segment, Row<'_>)| Value::Int(i64::from(segment.source));
+                    let cells: Vec<Value> = rows.iter().map(|r| r.as_ref().map_or(Value::Null, cell)).collect();
+                    columns.push(OpenColumn::Values(collate::values(&core.pool, DType::I64, true, &cells)));
                 }
                 OutColumn::Media { work, .. } => {
                     let (shape, extents) = shapes.next().unwrap_or_default();
@@ -199,7 +214,8 @@ impl Opened {
         let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
         let result = result.unwrap_or_else(|panic| {
             *desk = Desk::default();
-            let origin = row.map_or_else(Origin::default, |row| core.dataset.origin(row, usize::MAX));
+            let origin = |(source, row): (usize, u64)| core.feeds[source].dataset.origin(row, usize::MAX);
+            let origin = row.map_or_else(Origin::default, origin);
             Err(Error::Panic { origin, message: panic_message(&*panic) })
         });
         *lock(&self.results[slot]) = Some(result);
@@ -215,7 +231,7 @@ impl Opened {
         }
         drop(self.samples);
         let mut columns = Vec::with_capacity(self.columns.len());
-        for (column, out) in self.columns.into_iter().zip(&core.columns) {
+        for (column, out) in self.columns.into_iter().zip(core.columns()) {
             let name = out.name().to_owned();
             match column {
                 OpenColumn::Values(dense) => columns.push((name, Column::Dense(dense))),
@@ -282,31 +298,33 @@ impl Core {
     /// Fetches, decodes and augments the media cells of one slot.
     fn sample(&self, columns: &[OpenColumn], sample: Sample, desk: &mut Desk) -> Result<Parts> {
         let mut parts = Parts::new();
-        let media = self.columns.iter().zip(columns).filter_map(|(out, open)| match (out, open) {
+        let feed = &self.feeds[sample.row.map_or(0, |(source, _)| source)];
+        let dataset = &feed.dataset;
+        let media = feed.columns.iter().zip(columns).filter_map(|(out, open)| match (out, open) {
             (OutColumn::Media { index, work, .. }, OpenColumn::Media { slot, .. }) => Some((*index, work, slot)),
             _ => None,
         });
         for ((index, work, slot), mut job) in media.zip(sample.jobs) {
-            let (Some(row), Some((payload, drawn))) = (sample.row, &job.cell) else {
+            let (Some((_, row)), Some(index), Some((payload, drawn))) = (sample.row, index, &job.cell) else {
                 parts.push(absent(work, slot, &mut job));
                 continue;
             };
             let Desk { tools, payload: held } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
-            let apart = if seeks && !self.check_hash { self.dataset.apart(row, index) } else { None };
+            let apart = if seeks && !self.check_hash { dataset.apart(row, index) } else { None };
             let apart =
                 apart.map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: Cell::new(0) }));
             if apart.is_none() {
                 let mark = Mark::now();
                 match self.check_hash {
-                    true => self.dataset.fetch_checked(row, index, held)?,
-                    false => self.dataset.fetch(row, index, held)?,
+                    true => dataset.fetch_checked(row, index, held)?,
+                    false => dataset.fetch(row, index, held)?,
                 };
                 Stats::add(&self.stats.fetch, mark.nanos());
                 Stats::add(&self.stats.bytes, held.len() as u64);
             }
-            let fault = |fault: Fault| fault.at(self.dataset.origin(row, index));
+            let fault = |fault: Fault| fault.at(dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
                     let mark = Mark::now();
@@ -356,6 +374,17 @@ impl Core {
         let beside = beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
         let slot = SlotMut { bytes: region.bytes_mut(), shape: &slot.shape, strides: &slot.strides, beside };
         chain.run(drawn, payload, codec, &self.limits, tools, slot).map(Part::Written)
+    }
+}
+
+/// A class, by its number among those of all sources.
+fn joined_class(value: Value, joined: &Option<Arc<[i64]>>) -> Value {
+    match (value, joined) {
+        (Value::Int(class), Some(joined)) if class >= 0 => usize::try_from(class)
+            .ok()
+            .and_then(|class| joined.get(class))
+            .map_or(Value::Int(-1), |class| Value::Int(*class)),
+        (value, _) => value,
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! There is no I/O here, no clock, no thread and no world size: [`deal`] decides which rank executes which batch.
 
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::rng::Key;
 
 pub mod balance;
 pub mod choice;
+pub mod component;
 pub mod deal;
 pub mod filter;
+pub mod mixture;
 pub mod permute;
 pub mod rows;
 pub mod score;
@@ -19,88 +20,30 @@ pub mod windowed;
 
 pub use balance::{Balance, Balanced, Share};
 pub use choice::{Fold, Subset};
+pub use component::{Component, Course, Order, Picked};
 pub use deal::{Deal, Tail, World};
 pub use filter::Filter;
+pub use mixture::{Blended, Exhausted, Mixing, Mixture, Phase};
 pub use permute::Permutation;
 pub use rows::Rows;
 pub use score::Score;
-pub use state::State;
+pub use state::{Identity, State};
 pub use windowed::{Window, Windowed};
 
 /// Raised whenever the same recipe would give another order or other draws; part of the recipe's digest.
 pub const PLAN_VERSION: u32 = 1;
 
-/// In which order the rows of an epoch come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// As stored.
-    #[serde(alias = "none")]
-    Sequential,
-    /// A keyed permutation of all rows, another one each epoch.
-    #[default]
-    #[serde(alias = "global")]
-    Shuffle,
-    /// Groups of neighbouring rows in a keyed order, and the rows of some groups mixed: [`Windowed`].
-    Windowed,
-}
-
-impl Sequence {
-    /// Samples of an epoch before any tail policy, each counted once, however many views there are of it.
-    pub fn samples(&self) -> u64 {
-        self.balance.as_ref().map_or(self.rows.len(), Balanced::len)
-    }
-}
-
-impl Order {
-    /// All orders.
-    pub const ALL: &'static [Order] = &[Order::Sequential, Order::Shuffle, Order::Windowed];
-}
-
-/// A row at a position, one of several where it comes more often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Picked {
-    /// The row in the Index.
-    pub row: u64,
-    /// How often it comes at positions before.
-    pub occurrence: u64,
-    /// How often such rows come at the most in an epoch.
-    pub most: u64,
-}
-
-/// An order of so many positions, any of which can be asked for alone.
-#[derive(Debug, Clone, Copy)]
-enum Ordered {
-    Sequential,
-    Shuffle(Permutation),
-    Windowed(Windowed),
-}
-
-impl Ordered {
-    fn at(&self, place: u64) -> u64 {
-        match self {
-            Ordered::Sequential => place,
-            Ordered::Shuffle(permutation) => permutation.at(place),
-            Ordered::Windowed(windowed) => windowed.at(place),
-        }
-    }
-}
-
 /// What the plan of every epoch is made from.
 #[derive(Debug, Clone)]
 pub struct Sequence {
-    /// The rows to run over.
-    pub rows: Rows,
-    /// How often each comes, if that is not once.
-    pub balance: Option<Balanced>,
+    /// The dataset; or those of a mixture, in the order of their names.
+    pub components: Vec<Component>,
+    /// How they come together, where there are several.
+    pub mixing: Option<Mixing>,
     /// Places of a batch.
     pub batch: usize,
     /// How many views of each sample stand side by side, each with draws of its own.
     pub views: usize,
-    /// Their order.
-    pub order: Order,
-    /// Rows of a group and groups of a window, where the order has windows.
-    pub window: (u64, u64),
     /// What happens to the last batches.
     pub tail: Tail,
     /// The seed of everything random.
@@ -136,34 +79,38 @@ pub struct Segment {
 /// The order of one epoch.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    rows: Rows,
-    balance: Option<Balanced>,
+    courses: Vec<Course>,
+    blended: Option<Blended>,
     samples: u64,
     batch: u64,
     views: u64,
     tail: Tail,
-    order: Ordered,
-    /// Of the rows that come once more than others.
-    extra: Key,
-    draws: Key,
+    /// What the keys of each component's draws begin with.
+    draws: Vec<Key>,
 }
 
 impl Plan {
     /// The plan of an epoch.
     pub fn new(sequence: &Sequence, epoch: u64) -> Self {
-        let Sequence { rows, balance, batch, views, order, window, tail, seed } = sequence;
-        let samples = sequence.samples();
+        let Sequence { components, mixing, batch, views, tail, seed } = sequence;
+        let courses: Vec<Course> = components.iter().map(|component| Course::new(component, *seed, epoch)).collect();
         let key = Key::new(*seed);
-        let order_key = key.named("order").with(epoch);
-        let order = match order {
-            Order::Sequential => Ordered::Sequential,
-            Order::Shuffle => Ordered::Shuffle(Permutation::new(samples, order_key)),
-            Order::Windowed => Ordered::Windowed(Windowed::new(samples, *window, order_key)),
+        let blended = mixing.as_ref().map(|mixing| Blended::new(mixing.blend(epoch), key.named("mixture").with(epoch)));
+        let samples = match &blended {
+            Some(blended) => blended.blend().samples(),
+            None => courses.first().map_or(0, Course::samples),
         };
         let draws = key.named("draws").with(epoch);
-        let extra = key.named("balance").with(epoch);
+        // The only dataset has the key of the first source from before there were mixtures.
+        let named = |component: &Component| component.name.as_ref().map_or(draws.with(0), |name| draws.named(name));
+        let draws = components.iter().map(named).collect();
         let (batch, views) = (*batch as u64, (*views).max(1) as u64);
-        Plan { rows: rows.clone(), balance: balance.clone(), samples, batch, views, tail: *tail, order, extra, draws }
+        Plan { courses, blended, samples, batch, views, tail: *tail, draws }
+    }
+
+    /// Samples of the epoch before any tail policy, each counted once, however many views there are of it.
+    pub fn samples(&self) -> u64 {
+        self.samples
     }
 
     /// Places of the epoch before any tail policy: one for each view of each sample.
@@ -171,12 +118,14 @@ impl Plan {
         self.samples.saturating_mul(self.views)
     }
 
-    /// What is at a position of the order of storage (where classes are balanced: class by class).
-    pub fn picked(&self, position: u64) -> Picked {
-        match &self.balance {
-            None => Picked { row: self.rows.at(position), occurrence: 0, most: 1 },
-            Some(balance) => balance.at(position, self.extra),
-        }
+    /// The courses of the components.
+    pub fn courses(&self) -> &[Course] {
+        &self.courses
+    }
+
+    /// How the components of a mixture come together.
+    pub fn blended(&self) -> Option<&Blended> {
+        self.blended.as_ref()
     }
 
     /// Places of a batch.
@@ -189,9 +138,10 @@ impl Plan {
         Deal::new(self.places(), self.batch, self.tail, world, start)
     }
 
-    /// Which position ([`Plan::picked`]) the n-th sample of the epoch's order has; `n` is below [`Sequence::samples`].
-    pub fn position(&self, sample: u64) -> u64 {
-        self.order.at(sample)
+    /// The component at the n-th sample of the epoch (below [`Plan::samples`]), and what of it stands there.
+    pub fn sample(&self, n: u64) -> (usize, Picked) {
+        let (source, nth) = self.blended.as_ref().map_or((0, n), |blended| blended.at(n));
+        (source, self.courses[source].at(nth))
     }
 
     /// What stands at `slot` of global batch `batch`.
@@ -203,17 +153,19 @@ impl Plan {
             Tail::Repeat if places > 0 => (place % places, place / places),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let Picked { row, occurrence, most } = self.picked(self.order.at(first / self.views));
+        let (source, Picked { row, occurrence, most }) = self.sample(first / self.views);
+        // A row of a mixture may come in several passes of its source.
+        let passes = self.blended.as_ref().map_or(1, |b| b.all()[source].div_ceil(self.courses[source].samples()));
+        let most = most.saturating_mul(passes);
         let view = (first % self.views) as u32;
         let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
-        let segment = Segment { source: 0, row, range: None, occurrence, view };
+        let segment = Segment { source: source as u32, row, range: None, occurrence, view };
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
 
     /// The key of a segment's draws. Operations narrow it by their name path.
     pub fn key(&self, row_key: u64, segment: &Segment) -> Key {
-        self.draws
-            .with(u64::from(segment.source))
+        self.draws[segment.source as usize]
             .with(row_key)
             .with(u64::from(segment.occurrence))
             .with(u64::from(segment.view))
@@ -227,7 +179,8 @@ mod tests {
     fn plan(rows: u64, tail: Tail, order: Order) -> Plan {
         // Two ranges with a hole, so that positions and rows differ.
         let rows = Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]);
-        Plan::new(&Sequence { rows, balance: None, batch: 4, views: 1, order, window: (3, 2), tail, seed: 7 }, 2)
+        let component = Component { name: None, rows, balance: None, order, window: (3, 2) };
+        Plan::new(&Sequence { components: vec![component], mixing: None, batch: 4, views: 1, tail, seed: 7 }, 2)
     }
 
     fn rows_of(plan: &Plan) -> Vec<u64> {

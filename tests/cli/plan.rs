@@ -177,3 +177,52 @@ fn what_cannot_be_planned_is_refused() {
         dsctl!["plan", dataset, flag].ended(2).says(&[said]);
     }
 }
+
+#[test]
+fn a_mixture_is_planned_and_loaded_from_its_recipe() {
+    let dir = folder();
+    for name in ["photos", "more"] {
+        dsctl!["ingest", fixture("images"), dir.path().join(name), "--quiet"].ok();
+    }
+    let recipe = dir.path().join("mix.toml");
+    let text = "batch = 4\ntail = \"pad\"\nmixture = { exhausted = \"repeat\" }\n[sources.photos]\ndataset = \"photos\"\nsplit = \"train\"\nweight = 3\nbalance = { by = \"label\", power = 1.0 }\n[sources.test]\ndataset = \"more\"\nsplit = \"test\"\nweight = 1\n[columns.image]\nops = [{ op = \"resize\", size = [8, 8] }]\n[columns.label]\n";
+    std::fs::write(&recipe, text).unwrap();
+    // Its paths are from its folder, wherever one stands.
+    let plan = dsctl!["plan", "--recipe", recipe, "--step", "0", "--score", "--json"].ok().json();
+    let sources = plan["sources"].as_array().unwrap();
+    let of = |at: usize, what: &str| sources[at][what].as_u64().unwrap();
+    assert_eq!((sources[0]["source"].as_str(), sources[1]["source"].as_str()), (Some("photos"), Some("test")));
+    assert_eq!(of(0, "samples") + of(1, "samples"), plan["samples"].as_u64().unwrap());
+    assert!(of(0, "samples").abs_diff(3 * of(1, "samples")) <= 3 && of(0, "samples") >= of(0, "rows"), "{plan}");
+    assert!(sources[0]["classes"].is_array() && sources[1]["scores"].is_array());
+    let slots = plan["slots"].as_array().unwrap();
+    assert!(slots.iter().all(|slot| ["photos", "test"].contains(&slot["source"].as_str().unwrap())), "{slots:?}");
+    let text = dsctl!["plan", "--recipe", recipe, "--step", "0", "--score"].ok().out;
+    assert!(text.contains("source photos:") && text.contains("source test:") && text.contains("t-shirt"), "{text}");
+
+    let digests = |args: &[&str]| {
+        let mut all: Vec<std::ffi::OsString> = vec!["load".into(), "--recipe".into(), recipe.clone().into()];
+        all.extend(["--digest"].iter().chain(args).map(Into::into));
+        let run = crate::run::run(&all).ok();
+        run.out.lines().filter(|l| l.contains(" batch ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let whole = digests(&[]);
+    let state = dir.path().join("state");
+    let first = digests(&["--limit", "2", "--state-out", state.to_str().unwrap()]);
+    let rest = digests(&["--state-in", state.to_str().unwrap()]);
+    assert_eq!([first, rest].concat(), whole);
+    let moved = dir.path().join("moved");
+    std::fs::rename(dir.path().join("more"), &moved).unwrap();
+    dsctl!["load", "--recipe", recipe].ended(1).says(&["more"]);
+    std::fs::rename(&moved, dir.path().join("more")).unwrap();
+    dsctl!["load", dir.path().join("photos"), "--recipe", recipe].ended(2).says(&["sources"]);
+    dsctl!["load", "--recipe", recipe, "--version", "1"].ended(2).says(&["version = 3"]);
+    dsctl!["plan"].ended(2).says(&["DATASET"]);
+    // Another weight: the digests differ, and so do the rows.
+    let other = dir.path().join("other.toml");
+    std::fs::write(&other, std::fs::read_to_string(&recipe).unwrap().replace("weight = 3", "weight = 2")).unwrap();
+    let diff = dsctl!["plan", "--recipe", recipe, "--diff", other, "--json"].ok().json();
+    assert_eq!(diff["diff"]["fields"]["sources.photos.weight"], serde_json::json!([3.0, 2.0]));
+    assert_eq!(diff["diff"]["same_digest"], false);
+    assert!(diff["diff"]["first_other_place"].is_u64());
+}

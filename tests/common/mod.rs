@@ -7,8 +7,9 @@ use std::sync::Arc;
 use feedstock::data::batch::{Batch, Column};
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};
-use feedstock::plan::World;
-use feedstock::recipe::Recipe;
+use feedstock::loader::Loader;
+use feedstock::plan::{Exhausted, Mixture, World};
+use feedstock::recipe::{Recipe, SourceRecipe};
 
 /// A path below `fixtures`.
 pub(crate) fn fixture(path: &str) -> PathBuf {
@@ -70,7 +71,7 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     let images = made("images", &plain);
     let clips = made("clips", &plain);
     let again = |made: &Made| Made { dataset: made.dataset.clone(), folder: made.folder.clone() };
-    let (whole, keyframes) = (again(&images), again(&clips));
+    let (whole, mixed, keyframes) = (again(&images), again(&images), again(&clips));
     vec![
         ("images", images, recipe("images")),
         ("digits", made("digits", &digits), recipe("digits")),
@@ -80,15 +81,35 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
         #[cfg(feature = "tokenizers")]
         ("tokens", made("text/shakespeare_20k.txt", &plain), recipe("tokens")),
         ("a huge sample", huge(), recipe("images")),
+        ("a mixture, 3 to 1", mixed, mixture()),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]
+}
+
+/// Two splits of one dataset, mixed.
+fn mixture() -> Recipe {
+    let source = |split: &str, weight| {
+        let weight = Some(weight);
+        (split.to_owned(), SourceRecipe { split: Some(split.into()), weight, ..SourceRecipe::default() })
+    };
+    let sources = [source("train", 3.0), source("test", 1.0)].into();
+    let mixture = Mixture { exhausted: Exhausted::Drop, ..Mixture::default() };
+    Recipe { sources, mixture, split: None, ..recipe("images") }
+}
+
+/// The loader of a recipe; where it has sources, each of them is the dataset.
+pub(crate) fn loader(dataset: &Arc<Dataset>, recipe: &Recipe) -> Loader {
+    if recipe.sources.is_empty() {
+        return recipe.loader(dataset.clone()).unwrap();
+    }
+    recipe.mixed(&recipe.sources.keys().map(|name| (name.clone(), dataset.clone())).collect()).unwrap()
 }
 
 /// The batches of one rank of an epoch.
 pub(crate) fn batches(dataset: &Arc<Dataset>, recipe: &Recipe, epoch: u64, world: World) -> Vec<Batch> {
     let mut recipe = recipe.clone();
     recipe.run.world = world;
-    recipe.loader(dataset.clone()).unwrap().epoch(epoch).unwrap().map(Result::unwrap).collect()
+    loader(dataset, &recipe).epoch(epoch).unwrap().map(Result::unwrap).collect()
 }
 
 /// The digests of one rank's batches.

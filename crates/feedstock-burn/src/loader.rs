@@ -89,7 +89,7 @@ impl<O> BurnLoader<O> {
         }
         let epoch = self.loader.resume(state)?;
         let plan = self.loader.plan(state.epoch);
-        let deal = plan.deal(self.loader.deal().world, state.batch);
+        let deal = plan.deal(self.loader.deal(0).world, state.batch);
         let items = items(&plan, deal, &(0..deal.steps));
         Ok(self.run(Ok(epoch), items))
     }
@@ -108,7 +108,7 @@ impl<O> BurnLoader<O> {
     }
 
     fn items(&self, steps: &Range<u64>) -> usize {
-        items(&self.loader.plan(0), self.loader.deal(), steps)
+        items(&self.loader.plan(0), self.loader.deal(0), steps)
     }
 
     /// The first step whose first item is not before `item`.

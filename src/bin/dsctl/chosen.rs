@@ -1,6 +1,6 @@
 //! The flags by which verbs that plan batches are told of which dataset, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -15,8 +15,8 @@ use crate::{Global, output};
 /// A dataset, and what of it is wanted in which order. What no flag says, the recipe does.
 #[derive(Debug, Args)]
 pub(crate) struct Chosen {
-    /// A dataset, a folder of Parquet files, or a raw class folder.
-    dataset: PathBuf,
+    /// A dataset, a folder of Parquet files, or a raw class folder. Left out where the recipe names sources ([sources.NAME]).
+    dataset: Option<PathBuf>,
     /// The recipe (TOML). Without one every column is delivered, media decoded and otherwise as they are.
     #[arg(long, value_name = "FILE", env = "DSCTL_RECIPE")]
     recipe: Option<PathBuf>,
@@ -88,10 +88,18 @@ fn subset(text: &str) -> Result<Subset, String> {
 impl Chosen {
     /// The recipe, as the flags change it.
     pub(crate) fn recipe(&self) -> Result<Recipe, Error> {
-        Ok(self.changed(match &self.recipe {
-            Some(path) => crate::read_toml(path)?,
-            None => Recipe::default(),
-        }))
+        match &self.recipe {
+            Some(path) => self.read(path),
+            None => Ok(self.changed(Recipe::default())),
+        }
+    }
+
+    /// A recipe from a file, as the flags change it. Its sources' relative paths are from its folder.
+    pub(crate) fn read(&self, path: &Path) -> Result<Recipe, Error> {
+        let mut recipe: Recipe = crate::read_toml(path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        recipe.sources.values_mut().for_each(|source| source.dataset = folder.join(&source.dataset));
+        Ok(self.changed(recipe))
     }
 
     /// A recipe as the flags change it.
@@ -122,16 +130,29 @@ impl Chosen {
         recipe
     }
 
-    /// The loader of a recipe over the dataset. What the dataset has to say goes to stderr.
+    /// The loader of a recipe over the dataset, or over the recipe's sources. What the datasets have to say goes to stderr.
     pub(crate) fn loader(&self, recipe: &Recipe, global: &Global) -> Result<Loader, Error> {
         recipe.validate()?;
-        let dataset = Arc::new(crate::ls::open_at(&self.dataset, self.version)?);
-        for text in dataset.notes() {
-            output::note(global, format!("note: {text}"));
-        }
-        let loader = recipe.loader(dataset)?;
-        if loader.sequence().rows.is_empty() && loader.dataset().rows() > 0 {
-            output::note(global, "note: no row is chosen (see split, where, fold and subset)");
+        let loader = match (&self.dataset, recipe.sources.is_empty()) {
+            (Some(path), _) => recipe.loader(Arc::new(crate::ls::open_at(path, self.version)?))?,
+            (None, true) => {
+                let help = "give DATASET, or a recipe with sources: [sources.NAME] dataset = \"..\"";
+                return Err(Error::config("there is no dataset to read", help));
+            }
+            (None, false) if self.version.is_some() => {
+                let help = "each source of a recipe says its own: [sources.NAME] version = 3";
+                return Err(Error::config("--version for a mixture", help));
+            }
+            (None, false) => recipe.open()?,
+        };
+        for (feed, component) in loader.feeds().iter().zip(&loader.sequence().components) {
+            let of = if feed.name.is_empty() { String::new() } else { format!("{}: ", feed.name) };
+            for text in feed.dataset.notes() {
+                output::note(global, format!("note: {of}{text}"));
+            }
+            if component.rows.is_empty() && feed.dataset.rows() > 0 {
+                output::note(global, format!("note: {of}no row is chosen (see split, where, fold and subset)"));
+            }
         }
         Ok(loader)
     }

@@ -84,9 +84,10 @@ impl Load {
                 loader.resume(&State::from_json(&text)?)?
             }
             None => match &self.steps {
-                Some(steps) if steps.end > loader.len() => {
+                Some(steps) if steps.end > loader.deal(self.epoch.unwrap_or(0)).steps => {
+                    let all = loader.deal(self.epoch.unwrap_or(0)).steps;
                     return Err(Error::config(
-                        format!("--steps {}..{} of an epoch of {} steps", steps.start, steps.end, loader.len()),
+                        format!("--steps {}..{} of an epoch of {all} steps", steps.start, steps.end),
                         "give --batch, --world, --tail and the choice of rows as `dsctl plan --tasks` had them",
                     ));
                 }
@@ -104,7 +105,7 @@ impl Load {
         if self.digest && !global.json {
             output::line(format_args!(
                 "# numerics {numerics}, dataset {}, recipe {}",
-                loader.dataset().digest(),
+                loader.dataset_digest(),
                 loader.recipe_digest()
             ));
         }

@@ -7,9 +7,9 @@ use feedstock::Error;
 use feedstock::augment::Draw;
 use feedstock::data::feature::Feature;
 use feedstock::data::label::Value as Cell;
-use feedstock::loader::{Loader, OutColumn, Work};
+use feedstock::loader::{Feed, Loader, OutColumn, Work};
 use feedstock::plan::score::{buffered, score};
-use feedstock::plan::{Order, Plan, Sequence};
+use feedstock::plan::{Component, Course, Order, Plan, Segment, Sequence};
 use feedstock::recipe::Recipe;
 use feedstock::rng::Key;
 use serde_json::{Map, Value, json};
@@ -50,18 +50,45 @@ impl PlanVerb {
     pub(crate) fn run(self, global: &Global) -> Done {
         let recipe = self.what.recipe()?;
         let loader = self.what.loader(&recipe, global)?;
-        let (plan, deal, sequence) = (loader.plan(self.epoch), loader.deal(), loader.sequence());
-        let (rows, samples, batch) = (sequence.rows.len(), sequence.samples(), plan.batch_size() as u64);
+        let (plan, deal, sequence) = (loader.plan(self.epoch), loader.deal(self.epoch), loader.sequence());
+        let rows: u64 = sequence.components.iter().map(|component| component.rows.len()).sum();
+        let (samples, batch) = (plan.samples(), plan.batch_size() as u64);
         let mut result = json!({
-            "dataset": loader.dataset().digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
-            "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": sequence.order, "rank": deal.world.rank, "world": deal.world.size,
-            "steps": deal.steps, "dropped": loader.dropped(),
+            "dataset": loader.dataset_digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
+            "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": recipe.order, "rank": deal.world.rank, "world": deal.world.size,
+            "steps": deal.steps, "dropped": loader.dropped(self.epoch),
         });
-        if sequence.order == Order::Windowed {
-            result["window"] = json!({"group_rows": sequence.window.0, "groups": sequence.window.1});
-        }
-        if let Some(balance) = &sequence.balance {
-            result["classes"] = json!(balance.shares());
+        let of = |source: usize, component: &Component| {
+            let mut said = json!({});
+            if component.order == Order::Windowed {
+                said["window"] = json!({"group_rows": component.window.0, "groups": component.window.1});
+            }
+            if let Some(balance) = &component.balance {
+                said["classes"] = json!(balance.shares());
+            }
+            if self.score {
+                let by = recipe.sources.values().nth(source).and_then(|source| source.balance.as_ref());
+                let by = by.or(recipe.balance.as_ref()).map(|balance| balance.by.as_str());
+                said["scores"] = scores(&loader, source, by, self.epoch);
+            }
+            said
+        };
+        match plan.blended() {
+            None => merge(&mut result, of(0, &sequence.components[0])),
+            Some(blended) => {
+                let source = |(source, (component, feed)): (usize, (&Component, &Feed))| {
+                    let (own, rows, samples) = (blended.all()[source], component.rows.len(), component.samples());
+                    let mut said = json!({
+                        "source": feed.name, "dataset": feed.dataset.digest(), "rows": rows, "samples": own,
+                        "passes": own as f64 / samples.max(1) as f64,
+                    });
+                    merge(&mut said, of(source, component));
+                    said
+                };
+                let all = sequence.components.iter().zip(loader.feeds()).enumerate();
+                result["sources"] = all.map(source).collect();
+                result["exhausted"] = json!(recipe.mixture.exhausted);
+            }
         }
         if let Some(step) = self.step {
             if step >= deal.steps {
@@ -78,11 +105,8 @@ impl PlanVerb {
             result["tasks"] = (0..tasks).map(|task| json!({"steps": [from(task), from(task + 1)]})).collect();
         }
         if let Some(other) = &self.diff {
-            let other = self.what.changed(crate::read_toml(other)?);
+            let other = self.what.read(other)?;
             result["diff"] = differences(&loader, &recipe, &other, self.epoch)?;
-        }
-        if self.score {
-            result["scores"] = scores(&loader, recipe.balance.as_ref().map(|balance| balance.by.as_str()), self.epoch);
         }
         if global.json {
             output::json(&result)?;
@@ -93,16 +117,23 @@ impl PlanVerb {
     }
 }
 
+/// Puts the fields of one object into another.
+fn merge(into: &mut Value, more: Value) {
+    if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
+        into.extend(more);
+    }
+}
+
 /// Every slot of a batch.
 fn explained(loader: &Loader, recipe: &Recipe, plan: &Plan, batch: u64) -> Value {
-    let index = loader.dataset().index();
     let slot = |n: usize| {
         let slot = plan.slot(batch, n);
         let Some(segment) = slot.segments.first() else { return json!({"place": slot.place, "valid": false}) };
-        let row = index.row(segment.row);
+        let feed = &loader.feeds()[segment.source as usize];
+        let row = feed.dataset.index().row(segment.row);
         let mut drawn = Map::new();
-        for column in loader.columns() {
-            let OutColumn::Media { name, index: at, work: Work::Chain(chain) } = column else { continue };
+        for column in &feed.columns {
+            let OutColumn::Media { name, index: Some(at), work: Work::Chain(chain) } = column else { continue };
             let Some(payload) = row.payload(*at) else { continue };
             let draws = chain.draw(&payload.info, plan.key(row.key(), segment)).draws;
             let names = recipe.columns.get(name).map_or(&[][..], |column| &column.ops);
@@ -116,10 +147,14 @@ fn explained(loader: &Loader, recipe: &Recipe, plan: &Plan, batch: u64) -> Value
                 drawn.insert(name.clone(), json!(of_column));
             }
         }
-        json!({
+        let mut said = json!({
             "place": slot.place, "valid": true, "row": segment.row, "id": row.id(), "occurrence": segment.occurrence,
             "view": segment.view, "draws": drawn,
-        })
+        });
+        if !feed.name.is_empty() {
+            said["source"] = json!(feed.name);
+        }
+        said
     };
     json!((0..plan.batch_size()).map(slot).collect::<Vec<_>>())
 }
@@ -137,7 +172,7 @@ fn draw(draw: &Draw) -> Value {
 /// What another recipe over the same dataset has that this one has not.
 fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Result<Value, Error> {
     other.validate()?;
-    let theirs = other.loader(loader.dataset().clone())?;
+    let theirs = if other.sources.is_empty() { other.loader(loader.dataset().clone())? } else { other.open()? };
     let (mut fields, same) = (Map::new(), theirs.recipe_digest() == loader.recipe_digest());
     apart("", &json!(own), &json!(other), &mut fields);
     let (a, b) = (loader.plan(epoch), theirs.plan(epoch));
@@ -146,7 +181,12 @@ fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Res
     };
     let (most, least) = (a.places().max(b.places()), a.places().min(b.places()));
     let looked_at = least.min(LOOKED_AT);
-    let first = (0..looked_at).find(|place| at(&a, *place).segments != at(&b, *place).segments);
+    // Sources are numbers, by their names: those of another recipe may be others.
+    let stands = |loader: &Loader, plan: &Plan, place: u64| -> Vec<(String, Segment)> {
+        let segments = at(plan, place).segments.into_iter();
+        segments.map(|s| (loader.feeds()[s.source as usize].name.clone(), Segment { source: 0, ..s })).collect()
+    };
+    let first = (0..looked_at).find(|place| stands(loader, &a, *place) != stands(&theirs, &b, *place));
     // Where one ends, the other goes on with other rows.
     let first = first.or((looked_at == least && least < most).then_some(least));
     Ok(json!({
@@ -172,38 +212,39 @@ fn apart(path: &str, own: &Value, other: &Value, fields: &mut Map<String, Value>
     }
 }
 
-/// The score of each order of the loader's rows, its own first; labels are of the column `by`, or of the first of classes.
-fn scores(loader: &Loader, by: Option<&str>, epoch: u64) -> Value {
-    let sequence = loader.sequence();
-    let columns = &loader.dataset().schema().columns;
+/// The score of each order of a source's rows, its own first; labels are of the column `by`, or of the first of classes.
+fn scores(loader: &Loader, source: usize, by: Option<&str>, epoch: u64) -> Value {
+    let (sequence, feed) = (loader.sequence(), &loader.feeds()[source]);
+    let component = &sequence.components[source];
+    let columns = &feed.dataset.schema().columns;
     let class = match by {
-        Some(by) => columns.iter().position(|column| column.name == by),
+        Some(by) => feed.columns.iter().find(|column| column.name() == by).and_then(OutColumn::index),
         None => columns.iter().position(|column| matches!(column.feature, Feature::ClassLabel { .. })),
     };
-    let own = loader.plan(epoch);
+    let own = Course::new(component, sequence.seed, epoch);
     let label = |position: u64| {
-        let row = loader.dataset().index().row(own.picked(position).row);
+        let row = feed.dataset.index().row(own.picked(position).row);
         class.and_then(|column| match row.value(column) {
             Cell::Int(label) if label >= 0 => Some(label),
             _ => None,
         })
     };
-    let (n, b) = (sequence.samples(), (sequence.batch / sequence.views) as u64);
+    let (n, b) = (component.samples(), (sequence.batch / sequence.views) as u64);
     let batches = n.div_ceil(b);
     let every = batches.div_ceil((LOOKED_AT / b).max(1)).max(1);
     let of = |order: Order| {
-        let plan = Plan::new(&Sequence { order, ..sequence.clone() }, epoch);
+        let course = Course::new(&Component { order, ..component.clone() }, sequence.seed, epoch);
         let batch = |batch: u64| {
-            let plan = &plan;
+            let course = &course;
             (batch * b..((batch + 1) * b).min(n)).map(move |place| {
-                let position = plan.position(place);
+                let position = course.position(place);
                 (place, position, label(position))
             })
         };
         score(n, (0..batches).step_by(every as usize).map(batch))
     };
-    let mut orders = vec![sequence.order];
-    orders.extend(Order::ALL.iter().copied().filter(|order| *order != sequence.order));
+    let mut orders = vec![component.order];
+    orders.extend(Order::ALL.iter().copied().filter(|order| *order != component.order));
     let mut all: Vec<Value> = orders.into_iter().map(|order| json!([order, of(order)])).collect();
     // A buffer cannot be asked for a place: as much of its front is looked at.
     let front: Vec<(u64, u64, Option<i64>)> = buffered(n, BUFFER, Key::new(sequence.seed))
@@ -218,10 +259,7 @@ fn scores(loader: &Loader, by: Option<&str>, epoch: u64) -> Value {
 
 fn tell(result: &Value, sequence: &Sequence) {
     let number = |name: &str| result[name].as_u64().unwrap_or(0);
-    let mut order = result["order"].as_str().unwrap_or_default().to_owned();
-    if let Some(window) = result.get("window") {
-        order = format!("{order} (groups of {} rows, {} groups a window)", window["group_rows"], window["groups"]);
-    }
+    let order = text(&result["order"]);
     output::line(format_args!(
         "epoch {}: {} samples of {} rows{} in batches of {}, order {order}, seed {}",
         number("epoch"),
@@ -239,18 +277,17 @@ fn tell(result: &Value, sequence: &Sequence) {
         number("dropped")
     ));
     output::line(format_args!("dataset {}\nrecipe  {}", text(&result["dataset"]), text(&result["recipe"])));
-    if let Some(classes) = result["classes"].as_array() {
-        output::line("      rows   samples     times  loss weight  class");
-        for share in classes {
-            output::line(format_args!(
-                "{:>10}{:>10}{:>10.3}{:>13.3}  {}",
-                share["rows"].as_u64().unwrap_or(0),
-                share["samples"].as_u64().unwrap_or(0),
-                share["samples"].as_f64().unwrap_or(0.0) / share["rows"].as_f64().unwrap_or(1.0),
-                share["loss_weight"].as_f64().unwrap_or(0.0),
-                share["class"].as_str().unwrap_or("(not known)")
-            ));
-        }
+    tell_source(result);
+    for source in result["sources"].as_array().into_iter().flatten() {
+        output::line(format_args!(
+            "source {}: {} samples of {} rows ({:.3} passes), dataset {}",
+            text(&source["source"]),
+            source["samples"],
+            source["rows"],
+            source["passes"].as_f64().unwrap_or(0.0),
+            text(&source["dataset"])
+        ));
+        tell_source(source);
     }
     for (task, steps) in result["tasks"].as_array().into_iter().flatten().enumerate() {
         output::line(format_args!("task {task}: --steps {}..{}", steps["steps"][0], steps["steps"][1]));
@@ -277,7 +314,9 @@ fn tell(result: &Value, sequence: &Sequence) {
                 output::line(format_args!("  {n:>3}  padding"));
                 continue;
             }
-            let mut line = format!("  {n:>3}  place {}  row {}  {}", slot["place"], slot["row"], text(&slot["id"]));
+            let source = slot["source"].as_str().map_or_else(String::new, |source| format!("  {source}"));
+            let mut line =
+                format!("  {n:>3}  place {}{source}  row {}  {}", slot["place"], slot["row"], text(&slot["id"]));
             for name in ["occurrence", "view"] {
                 if slot[name] != 0 {
                     line += &format!("  {name} {}", slot[name]);
@@ -289,6 +328,26 @@ fn tell(result: &Value, sequence: &Sequence) {
                 }
             }
             output::line(line);
+        }
+    }
+}
+
+/// What concerns one source, or the only one.
+fn tell_source(result: &Value) {
+    if let Some(window) = result.get("window") {
+        output::line(format_args!("groups of {} rows, {} groups a window", window["group_rows"], window["groups"]));
+    }
+    if let Some(classes) = result["classes"].as_array() {
+        output::line("      rows   samples     times  loss weight  class");
+        for share in classes {
+            output::line(format_args!(
+                "{:>10}{:>10}{:>10.3}{:>13.3}  {}",
+                share["rows"].as_u64().unwrap_or(0),
+                share["samples"].as_u64().unwrap_or(0),
+                share["samples"].as_f64().unwrap_or(0.0) / share["rows"].as_f64().unwrap_or(1.0),
+                share["loss_weight"].as_f64().unwrap_or(0.0),
+                share["class"].as_str().unwrap_or("(not known)")
+            ));
         }
     }
     if let Some(scores) = result["scores"].as_array() {
