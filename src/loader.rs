@@ -7,6 +7,7 @@
 //! A [`Loader`] is assembled by [`Recipe::loader`](crate::recipe::Recipe::loader).
 
 mod epoch;
+mod packed;
 mod window;
 mod work;
 
@@ -25,7 +26,7 @@ use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::plan::{Deal, Identity, Plan, Sequence, State, World};
+use crate::plan::{At, Identity, Plan, Sequence, State, Steps, World};
 
 /// Buffers that a loader keeps for reuse at the most.
 const KEPT: usize = 64;
@@ -82,6 +83,18 @@ pub enum OutColumn {
         /// The column's name.
         name: String,
     },
+    /// Token sequences, several in a row of so many tokens: `[N, length]`. Beside it `NAME_segments` (from 1 on in each row, 0 for padding) and
+    /// `NAME_positions` (from 0 on in each sequence) of the same shape, so that attention need not cross sequences.
+    Packed {
+        /// The column's name.
+        name: String,
+        /// As for values.
+        index: usize,
+        /// What is done with each sequence: nothing that changes its length.
+        chain: Box<Chain>,
+        /// Tokens of a row.
+        length: usize,
+    },
 }
 
 /// One dataset behind a loader: the only one, or a source of a mixture.
@@ -108,7 +121,10 @@ impl OutColumn {
     /// The column's name.
     pub fn name(&self) -> &str {
         match self {
-            OutColumn::Values { name, .. } | OutColumn::Media { name, .. } | OutColumn::Source { name } => name,
+            OutColumn::Values { name, .. }
+            | OutColumn::Media { name, .. }
+            | OutColumn::Source { name }
+            | OutColumn::Packed { name, .. } => name,
         }
     }
 
@@ -116,6 +132,7 @@ impl OutColumn {
     pub fn index(&self) -> Option<usize> {
         match self {
             OutColumn::Values { index, .. } | OutColumn::Media { index, .. } => *index,
+            OutColumn::Packed { index, .. } => Some(*index),
             OutColumn::Source { .. } => None,
         }
     }
@@ -124,7 +141,7 @@ impl OutColumn {
     fn beside(&self) -> Option<Beside> {
         match self {
             OutColumn::Media { work, .. } => work.chain().and_then(Chain::output).and_then(|o| o.beside),
-            OutColumn::Values { .. } | OutColumn::Source { .. } => None,
+            OutColumn::Values { .. } | OutColumn::Source { .. } | OutColumn::Packed { .. } => None,
         }
     }
 }
@@ -217,14 +234,15 @@ impl Loader {
         Ok(Loader { core: Arc::new(core), sequence, run, recipe })
     }
 
-    /// Which global batches of an epoch are this rank's.
-    pub fn deal(&self, epoch: u64) -> Deal {
-        self.plan(epoch).deal(self.run.world, 0)
+    /// Which batches of an epoch are this rank's.
+    pub fn steps(&self, epoch: u64) -> Steps {
+        Steps::new(Arc::new(self.plan(epoch)), self.run.world, At::default())
     }
 
-    /// Steps of the first epoch on this rank. All epochs have as many, unless the weights of a mixture change with them ([`Loader::deal`]).
+    /// Steps of the first epoch on this rank. All epochs have as many, unless the weights of a mixture change with them, or batches are formed by
+    /// length ([`Loader::steps`]).
     pub fn len(&self) -> u64 {
-        self.deal(0).steps
+        self.steps(0).count()
     }
 
     /// Whether an epoch has no step on this rank.
@@ -234,7 +252,7 @@ impl Loader {
 
     /// Places of an epoch that no rank gets (tail `drop`).
     pub fn dropped(&self, epoch: u64) -> u64 {
-        self.deal(epoch).dropped(self.plan(epoch).places(), self.sequence.batch as u64)
+        self.steps(epoch).dropped()
     }
 
     /// The plan of an epoch: what stands where, for looking at.
@@ -299,18 +317,15 @@ impl Loader {
 
     /// Starts an epoch from its front: `for batch in loader.epoch(3)? { let batch = batch?; ... }`.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
-        self.start(epoch, 0)
+        self.start(epoch, At::default())
     }
 
     /// Some of an epoch's steps on this rank, counted from its front: what [`Loader::epoch`] gives, cut to a run of whole
     /// batches. What lies beyond this rank's steps is left out.
     pub fn part(&self, epoch: u64, steps: std::ops::Range<u64>) -> Result<Epoch> {
-        let plan = self.plan(epoch);
-        let whole = plan.deal(self.run.world, 0);
-        let end = steps.end.min(whole.steps);
-        let start = steps.start.min(end);
-        let deal = Deal { start: whole.after(start), steps: end - start, ..whole };
-        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe).map(Epoch::in_part)
+        let end = steps.end.max(steps.start);
+        let part = self.steps(epoch).part(steps.start..end);
+        Epoch::start(self.core.clone(), part, epoch, &self.run, &self.recipe)
     }
 
     /// Goes on where a state was saved, on this loader's world whatever the world it was saved on: the next batches are the
@@ -321,13 +336,12 @@ impl Loader {
     pub fn resume(&self, state: &State) -> Result<Epoch> {
         let names: Vec<&str> = self.core.feeds.iter().map(|feed| feed.name.as_str()).collect();
         state.expect(&self.core.identity, &names, &self.recipe)?;
-        self.start(state.epoch, state.batch)
+        self.start(state.epoch, state.at())
     }
 
-    fn start(&self, epoch: u64, from: u64) -> Result<Epoch> {
-        let plan = self.plan(epoch);
-        let deal = plan.deal(self.run.world, from);
-        Epoch::start(self.core.clone(), plan, deal, epoch, &self.run, &self.recipe)
+    fn start(&self, epoch: u64, from: At) -> Result<Epoch> {
+        let steps = Steps::new(Arc::new(self.plan(epoch)), self.run.world, from);
+        Epoch::start(self.core.clone(), steps, epoch, &self.run, &self.recipe)
     }
 
     /// What was done so far, over all epochs.
@@ -348,6 +362,10 @@ fn least_memory(feed: &Feed, batch: usize) -> u64 {
     // A slot's own bookkeeping: ids, jobs, draws.
     let mut bytes = (batch as u64).saturating_mul(256);
     for column in &feed.columns {
+        if let OutColumn::Packed { index: at, chain, length, .. } = column {
+            payload = index.largest(*at)[0].max(payload);
+            bytes = bytes.saturating_add(packed_bytes(chain, *length).saturating_mul(batch as u64));
+        }
         let OutColumn::Media { index: Some(at), work, .. } = column else { continue };
         let [length, width, height, count] = index.largest(*at);
         payload = length.max(payload);
@@ -371,6 +389,12 @@ fn least_memory(feed: &Feed, batch: usize) -> u64 {
         bytes = bytes.saturating_add((chain.bytes(&drawn) as u64).saturating_mul(batch as u64));
     }
     bytes.saturating_add(payload.saturating_mul(3))
+}
+
+/// Bytes of one row of packed tokens, with its segments and positions.
+fn packed_bytes(chain: &Chain, length: usize) -> u64 {
+    let token = chain.output().map_or(0, |output| output.dtype.size());
+    (token + 2 * DType::I64.size()) as u64 * length as u64
 }
 
 /// Counters of the work done, in nanoseconds of the threads that did it.

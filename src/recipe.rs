@@ -3,6 +3,7 @@
 //! This room assembles: it looks names up in the [`Registry`], checks everything against the dataset, and builds the
 //! [`Loader`].
 
+mod lengths;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,8 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::loader::{Loader, OutColumn, RunConfig, Work};
 use crate::plan::{
-    Balance, Balanced, Component, Filter, Fold, Mixture, Order, PLAN_VERSION, Rows, Sequence, Subset, Tail, Window,
+    Balance, Balanced, Bucket, Component, Filter, Fold, Mixture, Order, PLAN_VERSION, Pack, Rows, Sequence, Subset,
+    Tail, Window,
 };
 use crate::registry::Table;
 
@@ -68,8 +70,14 @@ pub struct Recipe {
     pub order: Order,
     /// How large groups and windows are, if the order is windowed.
     pub window: Window,
-    /// Places of a batch: samples, and views of them.
+    /// Places of a batch: samples, and views of them; with `bucket` at the most, with `pack` rows.
     pub batch: usize,
+    /// Samples of like length in one batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
+    /// Token sequences, several in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
     /// Views of each sample, side by side in a batch: the same row, with draws of its own.
     pub views: usize,
     /// What happens to the last batches of an epoch.
@@ -98,6 +106,8 @@ impl Default for Recipe {
             order: Order::default(),
             window: Window::default(),
             batch: 32,
+            bucket: None,
+            pack: None,
             views: 1,
             tail: Tail::default(),
             columns: BTreeMap::new(),
@@ -155,6 +165,7 @@ impl Recipe {
             ));
         }
         self.run.world.validate()?;
+        self.check_forming()?;
         self.mixture.validate()?;
         self.check_choice()?;
         for (name, source) in &self.sources {
@@ -183,6 +194,24 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// What can be checked of how batches are formed.
+    fn check_forming(&self) -> Result<()> {
+        self.bucket.as_ref().map_or(Ok(()), Bucket::validate)?;
+        let Some(pack) = &self.pack else { return Ok(()) };
+        pack.validate()?;
+        if self.bucket.is_some() || self.views != 1 {
+            let help = "rows of packed sequences are of one length, and tokens have nothing that views could draw: leave out the other";
+            return Err(Error::config("pack, and beside it bucket or views", help));
+        }
+        match self.columns.keys().find(|name| **name != pack.column) {
+            Some(name) => Err(Error::config(
+                format!("pack delivers {:?} alone, and the recipe has a column {name:?}", pack.column),
+                "a row holds several samples, so that other columns have no place in it: leave them out",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// What can be checked of the choice of rows.
@@ -295,9 +324,10 @@ impl Recipe {
             });
             Some(self.mixture.bind(&bound.collect::<Vec<_>>(), (batch / views) as u64)?)
         };
+        let batching = self.batching(&datasets)?.map(Arc::new);
         let feeds = self.feeds(datasets, registry)?;
         let digest = self.digest(&feeds[0].columns, registry)?;
-        let sequence = Sequence { components, mixing, batch, views, tail, seed };
+        let sequence = Sequence { components, mixing, batching, batch, views, tail, seed };
         Loader::new(feeds, sequence, self.limits, self.run.clone(), digest)
     }
 
@@ -381,7 +411,9 @@ impl Recipe {
         for column in columns.iter().filter(|column| !matches!(column, OutColumn::Source { .. })) {
             let recipe = self.columns.get(column.name()).cloned().unwrap_or_default();
             let built: Vec<&dyn Op> = match column {
-                OutColumn::Media { work: Work::Chain(chain), .. } => chain.ops().collect(),
+                OutColumn::Media { work: Work::Chain(chain), .. } | OutColumn::Packed { chain, .. } => {
+                    chain.ops().collect()
+                }
                 _ => Vec::new(),
             };
             let mut ops = Vec::new();
@@ -417,6 +449,8 @@ impl Recipe {
             ("fold", self.fold.as_ref().map(|f| json!(f))),
             ("subset", self.subset.as_ref().map(|s| json!(s))),
             ("balance", self.balance.as_ref().map(|b| json!(b))),
+            ("bucket", self.bucket.as_ref().map(|b| json!(b))),
+            ("pack", self.pack.as_ref().map(|p| json!(p))),
         ];
         if !self.sources.is_empty() {
             // Where they lie is not what they are: the dataset's digest says that.

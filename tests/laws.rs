@@ -10,7 +10,7 @@ use feedstock::data::batch::Batch;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::Index;
 use feedstock::dataset::{Backing, Dataset};
-use feedstock::plan::{Balance, Fold, Order, State, Subset, Tail, Window, World};
+use feedstock::plan::{Balance, Bucket, Fold, Order, State, Subset, Tail, Window, World};
 use feedstock::recipe::Recipe;
 
 const WORLDS: [u64; 4] = [1, 2, 3, 7];
@@ -229,7 +229,9 @@ fn ids(dataset: &Arc<Dataset>, recipe: &Recipe) -> BTreeMap<String, usize> {
             .into_iter()
             .zip(batch.valid)
             .filter(|(_, valid)| *valid)
-            .for_each(|(id, _)| *ids.entry(id).or_default() += 1);
+            // A row of several samples has a line for each.
+            .flat_map(|(ids, _)| ids.lines().map(str::to_owned).collect::<Vec<_>>())
+            .for_each(|id| *ids.entry(id).or_default() += 1);
     }
     ids
 }
@@ -303,6 +305,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         Recipe { order: Order::Windowed, window: SMALL, ..recipe.clone() },
         Recipe { balance: Some(equal("label")), ..recipe.clone() },
         Recipe { views: recipe.batch, ..recipe.clone() },
+        Recipe { bucket: Some(Bucket { by: "image.pixels".into(), ..Bucket::default() }), ..recipe.clone() },
     ];
     let mut digests = BTreeSet::from([state.recipe.clone()]);
     for other in others {
@@ -310,7 +313,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         assert!(loader.resume(&state).is_err(), "{other:?}");
         digests.insert(loader.recipe_digest().to_owned());
     }
-    assert_eq!(digests.len(), 8);
+    assert_eq!(digests.len(), 9);
     // A window that no order has changes nothing.
     let same = Recipe { window: SMALL, ..recipe.clone() };
     assert!(same.loader(made.dataset.clone()).unwrap().resume(&state).is_ok());

@@ -6,7 +6,7 @@ use common::{fixture, made};
 use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::ingest::InvalidUtf8;
-use feedstock::plan::{Exhausted, Order, Phase, Tail};
+use feedstock::plan::{Bucket, Exhausted, Fit, Long, Order, Pack, Phase, Tail};
 use feedstock::prepare::AudioCodec;
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
 use feedstock::source::{ChunkTail, SplitDirs, TextUnit};
@@ -97,6 +97,8 @@ fn the_recipe_schema_is_the_recipe() {
     });
     recipe.sources.insert("x".into(), serde_json::from_value(all.clone()).unwrap());
     recipe.mixture.samples = Some(3);
+    recipe.bucket = Some(Bucket { by: "audio.count".into(), bounds: vec![5], padded: Some(9) });
+    recipe.pack = Some(Pack { column: "text".into(), length: 5, ..Pack::default() });
     recipe.mixture.phases = vec![Phase { epoch: 1, batch: 2, weights: [("x".to_owned(), 1.0)].into() }];
     let value = json!(recipe);
     assert!(hold(&value, &schema("recipe"), "recipe") >= 12);
@@ -106,6 +108,9 @@ fn the_recipe_schema_is_the_recipe() {
         assert!(value["sources"]["x"].get(name).is_some(), "{name}");
     }
     complete(&value["mixture"]["phases"][0], &parts["mixture"]["properties"]["phases"]["items"], "phase");
+    let pack = &parts["pack"]["properties"];
+    Fit::ALL.iter().for_each(|fit| assert_eq!(hold(&json!(fit), &pack["fit"], "fit"), 0));
+    Long::ALL.iter().for_each(|long| assert_eq!(hold(&json!(long), &pack["long"], "long"), 0));
     for exhausted in Exhausted::ALL {
         hold(&json!(exhausted), &parts["mixture"]["properties"]["exhausted"], "exhausted");
     }
@@ -154,6 +159,7 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     let with_sources = |state: &Value| {
         let mut state = state.clone();
         state["sources"] = json!(["0123abcd"]);
+        state["window"] = json!(1);
         state
     };
     hold(&with_sources(&json!(state)), &schema("state"), "state");

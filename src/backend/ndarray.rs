@@ -42,7 +42,7 @@ mod tests {
             let (shape, strides) = (shape.to_vec(), strides.to_vec());
             let dense = Dense { buffer, shape, strides, dtype: DType::F32, lengths: Vec::new(), missing: Vec::new() };
             Batch {
-                place: BatchPlace { epoch: 0, batch: 0 },
+                place: BatchPlace { epoch: 0, window: 0, batch: 0 },
                 columns: vec![("x".into(), Column::Dense(dense))],
                 valid: vec![true; 2],
                 ids: vec![String::new(); 2],

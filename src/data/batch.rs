@@ -24,8 +24,17 @@ pub struct Batch {
 pub struct BatchPlace {
     /// The epoch, from 0.
     pub epoch: u64,
-    /// The batch's number in the epoch's global order, over all ranks.
+    /// The window of the epoch's order in which the batch was formed; 0 where batches are not formed in windows.
+    pub window: u64,
+    /// The batch's number over all ranks: in the epoch's global order, or in its window.
     pub batch: u64,
+}
+
+impl BatchPlace {
+    /// `BATCH`, or `WINDOW:BATCH` behind the first window.
+    pub fn at(&self) -> String {
+        if self.window == 0 { self.batch.to_string() } else { format!("{}:{}", self.window, self.batch) }
+    }
 }
 
 /// One column of a batch.
@@ -288,6 +297,9 @@ impl Batch {
         let numbers = |n: &[usize]| n.iter().flat_map(|v| (*v as u64).to_le_bytes()).collect::<Vec<u8>>();
         part(&self.place.epoch.to_le_bytes());
         part(&self.place.batch.to_le_bytes());
+        if self.place.window > 0 {
+            part(&self.place.window.to_le_bytes());
+        }
         for (name, column) in &self.columns {
             part(name.as_bytes());
             match column {

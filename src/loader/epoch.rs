@@ -13,7 +13,7 @@ use crate::clock::Mark;
 use crate::data::batch::Batch;
 use crate::error::{Error, Origin, Result};
 use crate::parallel;
-use crate::plan::{Deal, Plan, State};
+use crate::plan::{State, Steps};
 
 /// An iterator over the batches of one epoch on this rank, in order. Dropping it anywhere ends its threads.
 ///
@@ -24,13 +24,9 @@ pub struct Epoch {
     done: Receiver<(u64, Result<Batch>)>,
     early: BTreeMap<u64, Result<Batch>>,
     workers: Vec<JoinHandle<()>>,
-    deal: Deal,
-    places: u64,
-    batch: u64,
+    steps: Arc<Steps>,
     epoch: u64,
     taken: u64,
-    /// Whether it is some steps of an epoch.
-    part: bool,
     failed: bool,
     recipe: String,
 }
@@ -48,16 +44,9 @@ impl std::fmt::Debug for Epoch {
 }
 
 impl Epoch {
-    pub(super) fn start(
-        core: Arc<Core>,
-        plan: Plan,
-        deal: Deal,
-        epoch: u64,
-        run: &RunConfig,
-        recipe: &str,
-    ) -> Result<Self> {
+    pub(super) fn start(core: Arc<Core>, steps: Steps, epoch: u64, run: &RunConfig, recipe: &str) -> Result<Self> {
         let budget = run.memory;
-        let window = Arc::new(Window::new(deal.steps, plan.batch_size(), run.prefetch, budget));
+        let (steps, window) = (Arc::new(steps), Arc::new(Window::new(run.prefetch, budget)));
         // The window bounds what is on its way.
         let (sender, done) = crossbeam_channel::unbounded();
         let mut started = Epoch {
@@ -66,23 +55,18 @@ impl Epoch {
             done,
             early: BTreeMap::new(),
             workers: Vec::new(),
-            deal,
-            places: plan.places(),
-            batch: plan.batch_size() as u64,
+            steps: steps.clone(),
             epoch,
             taken: 0,
-            part: false,
             failed: false,
             recipe: recipe.to_owned(),
         };
-        if deal.steps > 0 {
-            let plan = Arc::new(plan);
+        if steps.has(0) {
             for i in 0..parallel::threads(run.threads) {
                 let worker = Worker {
                     core: core.clone(),
                     window: window.clone(),
-                    plan: plan.clone(),
-                    deal,
+                    steps: steps.clone(),
                     epoch,
                     budget,
                     sender: sender.clone(),
@@ -93,21 +77,15 @@ impl Epoch {
         Ok(started)
     }
 
-    /// Says that it is some steps of an epoch.
-    pub(super) fn in_part(mut self) -> Self {
-        self.part = true;
-        self
-    }
-
     /// Where the epoch stands: what has been handed out, not what was prefetched. All ranks that have taken the same number
     /// of steps have the same state.
     pub fn state(&self) -> State {
-        State::new(&self.core.identity, &self.recipe, self.epoch, self.deal.after(self.taken))
+        State::new(&self.core.identity, &self.recipe, self.epoch, self.steps.after(self.taken))
     }
 
     /// Places of the epoch that no rank gets from where this one started (tail `drop`). A part of an epoch drops none.
     pub fn dropped(&self) -> u64 {
-        if self.part { 0 } else { self.deal.dropped(self.places, self.batch) }
+        self.steps.dropped()
     }
 
     /// The most bytes that batches on their way have held at one time.
@@ -115,9 +93,9 @@ impl Epoch {
         self.window.peak()
     }
 
-    /// Steps that are still to come on this rank.
+    /// Steps that are still to come on this rank. Where batches are formed in windows, the first call looks at all that are left.
     pub fn remaining(&self) -> u64 {
-        if self.failed { 0 } else { self.deal.steps - self.taken }
+        if self.failed { 0 } else { self.steps.count() - self.taken }
     }
 }
 
@@ -125,7 +103,7 @@ impl Iterator for Epoch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.remaining() == 0 {
+        if self.failed || !self.steps.has(self.taken) {
             return None;
         }
         let mark = Mark::now();
@@ -157,6 +135,10 @@ impl Iterator for Epoch {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
+        if self.steps.plan().batching().is_some() {
+            // To count them is to form them.
+            return (0, None);
+        }
         let left = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
         (0, Some(left))
     }
@@ -176,8 +158,7 @@ impl Drop for Epoch {
 struct Worker {
     core: Arc<Core>,
     window: Arc<Window<Slot>>,
-    plan: Arc<Plan>,
-    deal: Deal,
+    steps: Arc<Steps>,
     epoch: u64,
     budget: u64,
     sender: Sender<(u64, Result<Batch>)>,
@@ -197,39 +178,45 @@ impl Worker {
 
     fn run(&self) {
         let mut desk = Desk::default();
-        let mut current: Option<Arc<Flight<Slot>>> = None;
-        while let Some((step, slot)) = self.window.claim() {
-            let flight = match current.take().filter(|f| f.step == step) {
-                Some(flight) => flight,
-                None => match self.window.enter(step) {
-                    Some(flight) => flight,
-                    None => return,
-                },
-            };
-            let opened = flight.opened.get_or_init(|| std::sync::RwLock::new(Some(self.open(&flight))));
-            if let Ok(guard) = opened.read()
-                && let Some(Ok(open)) = guard.as_ref()
-            {
-                open.fill(&self.core, slot, &mut desk);
+        let mut next = 0;
+        while self.steps.has(next) {
+            let Some(flight) = self.window.enter(next) else { return };
+            if !self.steps.has(flight.step) {
+                return;
             }
-            if flight.finish() {
+            next = flight.step + 1;
+            let opened = flight.opened.get_or_init(|| {
+                let opened = self.open(&flight);
+                flight.begin(opened.as_ref().map_or(1, Opened::slots));
+                std::sync::RwLock::new(Some(opened))
+            });
+            while let Some(slot) = flight.claim() {
+                if self.window.ended() {
+                    return;
+                }
+                if let Ok(guard) = opened.read()
+                    && let Some(Ok(open)) = guard.as_ref()
+                {
+                    open.fill(&self.core, slot, &mut desk);
+                }
+                if !flight.finish() {
+                    continue;
+                }
                 let taken = opened.write().ok().and_then(|mut slot| slot.take());
                 let closed = match taken {
                     Some(open) => open.and_then(|open| open.close(&self.core)),
                     None => Err(Error::library("closing a batch", "it was closed twice")),
                 };
-                if self.sender.send((step, closed)).is_err() {
+                if self.sender.send((flight.step, closed)).is_err() {
                     return;
                 }
-            } else {
-                current = Some(flight);
             }
         }
     }
 
     fn open(&self, flight: &Flight<Slot>) -> Result<Opened> {
         let mut reserved = false;
-        let batch = self.deal.batch(flight.step);
+        let batch = self.steps.batch(flight.step);
         let reserve = |bytes| {
             if bytes > self.budget {
                 let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.budget);
@@ -239,7 +226,8 @@ impl Worker {
             reserved = true;
             if self.window.reserve(flight, bytes) { Ok(()) } else { Err(Error::Interrupted) }
         };
-        let open = std::panic::AssertUnwindSafe(|| Opened::new(&self.core, &self.plan, self.epoch, batch, reserve));
+        let open =
+            std::panic::AssertUnwindSafe(|| Opened::new(&self.core, self.steps.plan(), self.epoch, batch, reserve));
         let opened = std::panic::catch_unwind(open)
             .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));
         if !reserved {

@@ -1,20 +1,17 @@
 //! The bookkeeping between workers and the consumer: who claims what, what may be open, and when to stop.
 //!
-//! A worker claims a (batch, slot) with one atomic addition. Batches are opened in order and held back while `limit` of them
-//! (or a byte budget) are on their way, so that one slow sample holds nobody up until the window is full.
+//! A worker claims the slots of a batch with one atomic addition each, and goes on to the next batch when none is left. Batches are opened in
+//! order and held back while `limit` of them (or a byte budget) are on their way, so that one slow sample holds nobody up until the window is full.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The claims and the open batches of one epoch. `T` is what opening a batch makes.
+/// The open batches of one epoch. `T` is what opening a batch makes.
 #[derive(Debug)]
 pub(super) struct Window<T> {
-    slots: u64,
-    steps: u64,
     limit: u64,
     budget: u64,
-    ticket: AtomicU64,
     ended: AtomicBool,
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -38,11 +35,30 @@ pub(super) struct Flight<T> {
     pub(super) step: u64,
     /// What opening made; the first worker to come opens, the others wait for it.
     pub(super) opened: OnceLock<T>,
+    slots: AtomicUsize,
+    claimed: AtomicUsize,
     left: AtomicUsize,
     bytes: AtomicU64,
 }
 
 impl<T> Flight<T> {
+    fn new(step: u64) -> Self {
+        let none = || AtomicUsize::new(0);
+        Flight { step, opened: OnceLock::new(), slots: none(), claimed: none(), left: none(), bytes: AtomicU64::new(0) }
+    }
+
+    /// Says how many slots there are to claim (at least one). The opener calls it before `opened` is set, which publishes it.
+    pub(super) fn begin(&self, slots: usize) {
+        self.left.store(slots.max(1), Ordering::Relaxed);
+        self.slots.store(slots.max(1), Ordering::Relaxed);
+    }
+
+    /// Claims the next slot of an opened batch; `None` when all are claimed.
+    pub(super) fn claim(&self) -> Option<usize> {
+        let slot = self.claimed.fetch_add(1, Ordering::Relaxed);
+        (slot < self.slots.load(Ordering::Relaxed)).then_some(slot)
+    }
+
     /// Reports one slot as finished; true for exactly one caller: the last.
     pub(super) fn finish(&self) -> bool {
         self.left.fetch_sub(1, Ordering::AcqRel) == 1
@@ -50,15 +66,12 @@ impl<T> Flight<T> {
 }
 
 impl<T> Window<T> {
-    /// A window over `steps` batches of `slots` slots, at most `limit` batches and `budget` bytes on their way.
-    pub(super) fn new(steps: u64, slots: usize, limit: usize, budget: u64) -> Self {
+    /// A window of at most `limit` batches and `budget` bytes on their way.
+    pub(super) fn new(limit: usize, budget: u64) -> Self {
         let state = State { first: 0, open: VecDeque::new(), next: 0, bytes: 0, peak: 0, stopped: false };
         Window {
-            slots: slots as u64,
-            steps,
             limit: limit.max(1) as u64,
             budget,
-            ticket: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -73,17 +86,13 @@ impl<T> Window<T> {
         self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims the next (step, slot); `None` when all are claimed, or the epoch was stopped.
-    pub(super) fn claim(&self) -> Option<(u64, usize)> {
-        if self.ended.load(Ordering::Relaxed) {
-            return None;
-        }
-        let ticket = self.ticket.fetch_add(1, Ordering::Relaxed);
-        let step = ticket / self.slots;
-        (step < self.steps).then_some((step, (ticket % self.slots) as usize))
+    /// Whether the epoch was stopped.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
-    /// The batch of a claimed step, once the window reaches it; `None` when the epoch was stopped.
+    /// The batch of a step, or the first that was not handed over if that is a later one, once the window reaches it; `None` when the epoch was
+    /// stopped.
     pub(super) fn enter(&self, step: u64) -> Option<Arc<Flight<T>>> {
         let mut state = self.lock();
         while !state.stopped && step >= state.first.saturating_add(self.limit) {
@@ -92,14 +101,10 @@ impl<T> Window<T> {
         if state.stopped {
             return None;
         }
+        let step = step.max(state.first);
         while state.first + (state.open.len() as u64) <= step {
             let step = state.first + state.open.len() as u64;
-            state.open.push_back(Arc::new(Flight {
-                step,
-                opened: OnceLock::new(),
-                left: AtomicUsize::new(self.slots as usize),
-                bytes: AtomicU64::new(0),
-            }));
+            state.open.push_back(Arc::new(Flight::new(step)));
         }
         state.open.get((step - state.first) as usize).cloned()
     }
@@ -154,24 +159,34 @@ mod tests {
 
     #[test]
     fn every_slot_is_claimed_once_and_one_worker_closes_each_batch() {
-        let (steps, slots) = (50, 7);
-        let window = Arc::new(Window::<u64>::new(steps, slots, 3, u64::MAX));
+        // As many slots as a batch has, which may differ.
+        let (steps, slots) = (50, |step: u64| 1 + (step * 5 % 9) as usize);
+        let window = Arc::new(Window::<u64>::new(3, u64::MAX));
         let (done, finished) = crossbeam_channel::unbounded();
         let workers: Vec<_> = (0..5)
             .map(|i| {
                 let (window, done) = (window.clone(), done.clone());
                 let body = move || {
-                    while let Some((step, slot)) = window.claim() {
-                        let flight = window.enter(step).unwrap();
-                        assert_eq!(flight.step, step);
+                    let mut next = 0;
+                    while next < steps {
+                        let flight = window.enter(next).unwrap();
+                        let step = flight.step;
+                        assert!(step >= next);
+                        if step >= steps {
+                            return;
+                        }
                         flight.opened.get_or_init(|| {
                             assert!(window.reserve(&flight, 10));
+                            flight.begin(slots(step));
                             step
                         });
-                        done.send((step, Some(slot))).unwrap();
-                        if flight.finish() {
-                            done.send((step, None)).unwrap();
+                        while let Some(slot) = flight.claim() {
+                            done.send((step, Some(slot))).unwrap();
+                            if flight.finish() {
+                                done.send((step, None)).unwrap();
+                            }
                         }
+                        next = step + 1;
                     }
                 };
                 parallel::spawn(format!("test-{i}"), body).unwrap()
@@ -193,12 +208,12 @@ mod tests {
             }
         }
         workers.into_iter().for_each(|w| w.join().unwrap());
-        assert_eq!((slots_seen.len(), closed.len()), (steps as usize * slots, steps as usize));
+        assert_eq!((slots_seen.len(), closed.len()), ((0..steps).map(slots).sum(), steps as usize));
     }
 
     #[test]
     fn a_full_budget_holds_later_batches_back_and_a_stop_frees_them() {
-        let window = Arc::new(Window::<()>::new(4, 1, 4, 100));
+        let window = Arc::new(Window::<()>::new(4, 100));
         let flights: Vec<_> = (0..3).map(|s| window.enter(s).unwrap()).collect();
         assert!(window.reserve(&flights[0], 1_000), "a batch alone is let in, whatever its size");
         let (w, f) = (window.clone(), flights[1].clone());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
+use super::packed;
 use super::{Core, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
 use crate::clock::Mark;
@@ -19,7 +20,7 @@ use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
 use crate::dataset::Apart;
 use crate::error::{Error, Fault, Origin, Reason, Result};
-use crate::plan::{Plan, Segment};
+use crate::plan::{At, Plan, Segment};
 
 /// A batch whose rows, draws and buffers are decided.
 pub(super) struct Opened {
@@ -37,6 +38,8 @@ enum OpenColumn {
     Values(Dense),
     /// Decoded; with the numbers beside it, where they have room of their own.
     Media { forming: Forming, slot: Place, beside: Option<Forming> },
+    /// Rows of token sequences: tokens, segments, positions.
+    Packed([Forming; 3]),
 }
 
 /// The padded shape of a column's samples, and their strides where they are not row-major.
@@ -51,6 +54,7 @@ struct Sample {
     /// Which source of a mixture, and its row.
     row: Option<(usize, u64)>,
     jobs: SmallVec<[Job; 2]>,
+    packed: Option<packed::Row>,
 }
 
 /// One media cell of a slot.
@@ -65,8 +69,8 @@ type Parts = SmallVec<[Part; 2]>;
 /// A worker's own memory.
 #[derive(Default)]
 pub(super) struct Desk {
-    tools: Tools,
-    payload: Vec<u8>,
+    pub(super) tools: Tools,
+    pub(super) payload: Vec<u8>,
 }
 
 /// A payload that is read in parts, counted.
@@ -100,21 +104,24 @@ impl Opened {
         core: &Core,
         plan: &Plan,
         epoch: u64,
-        batch: u64,
+        at: At,
         reserve: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Self> {
-        let n = plan.batch_size();
-        let slots: Vec<_> = (0..n).map(|i| plan.slot(batch, i)).collect();
+        let slots = plan.slots(at);
+        let n = slots.len();
         let valid: Vec<bool> = slots.iter().map(|s| s.valid).collect();
         let feed = |segment: &Segment| &core.feeds[segment.source as usize];
         let rows: Vec<_> =
             slots.iter().map(|s| s.segments.first().map(|g| (g, feed(g).dataset.index().row(g.row)))).collect();
-        let ids = rows.iter().map(|r| r.as_ref().map_or_else(String::new, |(_, row)| row.id().to_owned())).collect();
+        let id = |segment: &Segment| feed(segment).dataset.index().row(segment.row).id().to_owned();
+        // Of a row of several, one line each.
+        let ids = slots.iter().map(|s| s.segments.iter().map(id).collect::<Vec<_>>().join("\n")).collect();
         let mut samples: Vec<Sample> = rows
             .iter()
             .map(|r| Sample {
                 row: r.as_ref().map(|(segment, _)| (segment.source as usize, segment.row)),
                 jobs: SmallVec::new(),
+                packed: None,
             })
             .collect();
 
@@ -170,6 +177,11 @@ impl Opened {
             }
             shapes.push((shape, extents));
         }
+        for column in core.columns() {
+            if let OutColumn::Packed { chain, length, .. } = column {
+                bytes = bytes.saturating_add(super::packed_bytes(chain, *length).saturating_mul(n as u64));
+            }
+        }
         reserve(bytes)?;
 
         let mut shapes = shapes.into_iter();
@@ -190,6 +202,11 @@ impl Opened {
                     let cells: Vec<Value> = rows.iter().map(|r| r.as_ref().map_or(Value::Null, cell)).collect();
                     columns.push(OpenColumn::Values(collate::values(&core.pool, DType::I64, true, &cells)));
                 }
+                OutColumn::Packed { chain, length, .. } => {
+                    let (forming, rows) = packed::open(core, plan, (chain, *length), &slots)?;
+                    samples.iter_mut().zip(rows).for_each(|(sample, row)| sample.packed = Some(row));
+                    columns.push(OpenColumn::Packed(forming));
+                }
                 OutColumn::Media { work, .. } => {
                     let (shape, extents) = shapes.next().unwrap_or_default();
                     columns.push(core.open_media(work, shape, &extents, &mut samples, media)?);
@@ -198,13 +215,18 @@ impl Opened {
             }
         }
         Ok(Opened {
-            place: BatchPlace { epoch, batch },
+            place: BatchPlace { epoch, window: at.window, batch: at.batch },
             valid,
             ids,
             columns,
             results: samples.iter().map(|_| Mutex::new(None)).collect(),
             samples: samples.into_iter().map(|s| Mutex::new(Some(s))).collect(),
         })
+    }
+
+    /// Slots of the batch.
+    pub(super) fn slots(&self) -> usize {
+        self.samples.len()
     }
 
     /// Does the work of one slot; whatever goes wrong is kept for the closing.
@@ -235,6 +257,13 @@ impl Opened {
             let name = out.name().to_owned();
             match column {
                 OpenColumn::Values(dense) => columns.push((name, Column::Dense(dense))),
+                OpenColumn::Packed(forming) => {
+                    for (forming, suffix) in forming.into_iter().zip(["", "_segments", "_positions"]) {
+                        let written = |valid: &bool| if *valid { Part::Written(Extents::new()) } else { Part::Missing };
+                        let parts = self.valid.iter().map(written).collect();
+                        columns.push((format!("{name}{suffix}"), forming.close(parts)?));
+                    }
+                }
                 OpenColumn::Media { forming, beside: open, .. } => {
                     let mut own: Vec<Part> = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
                     let beside = out.beside();
@@ -298,6 +327,10 @@ impl Core {
     /// Fetches, decodes and augments the media cells of one slot.
     fn sample(&self, columns: &[OpenColumn], sample: Sample, desk: &mut Desk) -> Result<Parts> {
         let mut parts = Parts::new();
+        if let Some(row) = sample.packed {
+            self.pack(row, desk)?;
+            return Ok(parts);
+        }
         let feed = &self.feeds[sample.row.map_or(0, |(source, _)| source)];
         let dataset = &feed.dataset;
         let media = feed.columns.iter().zip(columns).filter_map(|(out, open)| match (out, open) {
@@ -389,7 +422,7 @@ fn joined_class(value: Value, joined: &Option<Arc<[i64]>>) -> Value {
 }
 
 /// Numbers of just this shape, row-major.
-fn plain(shape: &[usize]) -> Output {
+pub(super) fn plain(shape: &[usize]) -> Output {
     let shape = shape.iter().map(|n| Extent::Fixed(*n)).collect();
     Output { dtype: DType::I64, shape, pad: 0.0, beside: None, placement: Default::default() }
 }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | a class column | its name as text, or its index as a number; absent if the class is not known |
 //! | an integer, float or truth column | itself |
-//! | `COLUMN.width`, `.height`, `.channels`, `.rate`, `.count`, `.bytes` | a fact of a payload, a number (`count`: samples, frames, UTF-8 bytes or tokens) |
+//! | `COLUMN.width`, `.height`, `.pixels`, `.channels`, `.rate`, `.count`, `.bytes` | a fact of a payload, a number (`count`: samples, frames, UTF-8 bytes or tokens) |
 //! | `COLUMN.duration` | seconds |
 //! | `COLUMN.format` | the name of the encoding, text |
 //! | `id` | the row's id, text (unless there is a column `id`) |
@@ -15,7 +15,7 @@
 //! `is null` and `is not null`; they are joined by `and`, `or`, `not` and parentheses. A column whose name is no word stands in backticks.
 //! A truth column stands alone. **A comparison with what is absent is false**, so `not x > 1` also takes rows without `x`.
 
-mod parse;
+pub(super) mod parse;
 
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::Row;
@@ -50,7 +50,7 @@ enum Expr {
 
 /// A column, and a fact of it.
 #[derive(Debug, Clone, PartialEq)]
-struct Name {
+pub(super) struct Name {
     column: String,
     fact: Option<String>,
 }
@@ -93,7 +93,7 @@ enum Test {
 
 /// Where a value comes from: a column's number, and which.
 #[derive(Debug, Clone, PartialEq)]
-enum Operand {
+pub(super) enum Operand {
     Id,
     Value(usize),
     /// The names of its classes.
@@ -102,10 +102,11 @@ enum Operand {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fact {
+pub(super) enum Fact {
     Any,
     Width,
     Height,
+    Pixels,
     Channels,
     Rate,
     Count,
@@ -118,6 +119,7 @@ enum Fact {
 const FACTS: &[(&str, Fact, &[Kind])] = &[
     ("width", Fact::Width, &[Kind::Image, Kind::Video]),
     ("height", Fact::Height, &[Kind::Image, Kind::Video]),
+    ("pixels", Fact::Pixels, &[Kind::Image, Kind::Video]),
     ("channels", Fact::Channels, &[Kind::Image, Kind::Audio, Kind::Video]),
     ("rate", Fact::Rate, &[Kind::Audio, Kind::Video]),
     ("count", Fact::Count, &[Kind::Audio, Kind::Video, Kind::Text, Kind::Tensor]),
@@ -127,7 +129,7 @@ const FACTS: &[(&str, Fact, &[Kind])] = &[
 ];
 
 /// What an operand is in a row.
-enum Found<'r> {
+pub(super) enum Found<'r> {
     Null,
     Int(i64),
     Float(f64),
@@ -208,7 +210,7 @@ fn bind(expr: &Expr, schema: &Schema) -> Result<Test> {
 
 /// What an operand may be compared with.
 #[derive(Debug, Clone, Copy)]
-enum Is {
+pub(super) enum Is {
     Number,
     Text,
     /// The name of an encoding.
@@ -281,7 +283,7 @@ impl std::fmt::Display for Literal {
     }
 }
 
-fn operand(name: &Name, schema: &Schema) -> Result<(Operand, Is)> {
+pub(super) fn operand(name: &Name, schema: &Schema) -> Result<(Operand, Is)> {
     let found = schema.columns.iter().position(|column| column.name == name.column);
     let Some(at) = found else {
         if name.column == "id" {
@@ -321,7 +323,7 @@ fn operand(name: &Name, schema: &Schema) -> Result<(Operand, Is)> {
 }
 
 impl Operand {
-    fn of<'r>(&'r self, row: &Row<'r>) -> Found<'r> {
+    pub(super) fn of<'r>(&'r self, row: &Row<'r>) -> Found<'r> {
         match self {
             Operand::Id => Found::Text(row.id()),
             Operand::Value(at) | Operand::Class(at, _) => match row.value(*at) {
@@ -348,6 +350,8 @@ impl Operand {
                     // None of these is 0 where it is known.
                     Fact::Width => known(info.width),
                     Fact::Height => known(info.height),
+                    Fact::Pixels if info.width == 0 || info.height == 0 => Found::Null,
+                    Fact::Pixels => count(u64::from(info.width) * u64::from(info.height)),
                     Fact::Channels => known(info.channels),
                     Fact::Rate => known(info.rate),
                     Fact::Count => count(info.count),

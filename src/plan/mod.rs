@@ -2,11 +2,15 @@
 //!
 //! There is no I/O here, no clock, no thread and no world size: [`deal`] decides which rank executes which batch.
 
+use std::sync::Arc;
+
+use batching::{Batches, Kept};
 use smallvec::SmallVec;
 
 use crate::rng::Key;
 
 pub mod balance;
+pub mod batching;
 pub mod choice;
 pub mod component;
 pub mod deal;
@@ -16,9 +20,12 @@ pub mod permute;
 pub mod rows;
 pub mod score;
 pub mod state;
+pub mod steps;
+pub mod waste;
 pub mod windowed;
 
 pub use balance::{Balance, Balanced, Share};
+pub use batching::{Batching, Bucket, Fit, Long, Pack};
 pub use choice::{Fold, Subset};
 pub use component::{Component, Course, Order, Picked};
 pub use deal::{Deal, Tail, World};
@@ -28,6 +35,8 @@ pub use permute::Permutation;
 pub use rows::Rows;
 pub use score::Score;
 pub use state::{Identity, State};
+pub use steps::{At, Steps};
+pub use waste::{Waste, waste};
 pub use windowed::{Window, Windowed};
 
 /// Raised whenever the same recipe would give another order or other draws; part of the recipe's digest.
@@ -40,7 +49,9 @@ pub struct Sequence {
     pub components: Vec<Component>,
     /// How they come together, where there are several.
     pub mixing: Option<Mixing>,
-    /// Places of a batch.
+    /// How batches are formed, if that is not one place after the other.
+    pub batching: Option<Arc<Batching>>,
+    /// Places of a batch; where batches differ, the most.
     pub batch: usize,
     /// How many views of each sample stand side by side, each with draws of its own.
     pub views: usize,
@@ -81,6 +92,10 @@ pub struct Segment {
 pub struct Plan {
     courses: Vec<Course>,
     blended: Option<Blended>,
+    batching: Option<Arc<Batching>>,
+    kept: Kept,
+    /// Of the order of a window's batches; none: as they are formed.
+    mixed: Option<Key>,
     samples: u64,
     batch: u64,
     views: u64,
@@ -92,7 +107,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of an epoch.
     pub fn new(sequence: &Sequence, epoch: u64) -> Self {
-        let Sequence { components, mixing, batch, views, tail, seed } = sequence;
+        let Sequence { components, mixing, batching, batch, views, tail, seed } = sequence;
         let courses: Vec<Course> = components.iter().map(|component| Course::new(component, *seed, epoch)).collect();
         let key = Key::new(*seed);
         let blended = mixing.as_ref().map(|mixing| Blended::new(mixing.blend(epoch), key.named("mixture").with(epoch)));
@@ -105,7 +120,10 @@ impl Plan {
         let named = |component: &Component| component.name.as_ref().map_or(draws.with(0), |name| draws.named(name));
         let draws = components.iter().map(named).collect();
         let (batch, views) = (*batch as u64, (*views).max(1) as u64);
-        Plan { courses, blended, samples, batch, views, tail: *tail, draws }
+        let stored = components.iter().all(|component| component.order == Order::Sequential);
+        let mixed = (!stored).then(|| key.named("batches").with(epoch));
+        let (batching, kept, tail) = (batching.clone(), Kept::default(), *tail);
+        Plan { courses, blended, batching, kept, mixed, samples, batch, views, tail, draws }
     }
 
     /// Samples of the epoch before any tail policy, each counted once, however many views there are of it.
@@ -128,14 +146,125 @@ impl Plan {
         self.blended.as_ref()
     }
 
-    /// Places of a batch.
+    /// Places of a batch; where batches differ, the most.
     pub fn batch_size(&self) -> usize {
         self.batch as usize
     }
 
-    /// The deal of this epoch's batches from global batch `start` on.
+    /// What happens to the last batches.
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// How batches are formed, if that is not one place after the other.
+    pub fn batching(&self) -> Option<&Batching> {
+        self.batching.as_deref()
+    }
+
+    /// The deal of this epoch's batches from global batch `start` on, where each has as many places.
     pub fn deal(&self, world: World, start: u64) -> Deal {
         Deal::new(self.places(), self.batch, self.tail, world, start)
+    }
+
+    /// Samples of a window in which batches are formed.
+    pub fn window_samples(&self) -> u64 {
+        let places = self.batching.as_ref().map_or(batching::WINDOW, |batching| batching.window);
+        (places / self.views).max(1)
+    }
+
+    /// Windows of the epoch; one where batches have as many places each.
+    pub fn windows(&self) -> u64 {
+        if self.batching.is_some() { self.samples.div_ceil(self.window_samples()) } else { 1 }
+    }
+
+    /// The samples of a window.
+    pub fn window(&self, window: u64) -> std::ops::Range<u64> {
+        let start = window.saturating_mul(self.window_samples()).min(self.samples);
+        start..start.saturating_add(self.window_samples()).min(self.samples)
+    }
+
+    /// The lengths by which a window's batches are formed; none where they are not.
+    pub fn lengths(&self, window: u64) -> Vec<u64> {
+        let Some(batching) = &self.batching else { return Vec::new() };
+        let length = |n| {
+            let (source, picked) = self.sample(n);
+            batching.length(source, picked.row)
+        };
+        self.window(window).map(length).collect()
+    }
+
+    /// The batches that are formed of a window.
+    fn batches(&self, window: u64) -> Arc<Batches> {
+        self.kept.get(window, || match &self.batching {
+            Some(batching) => {
+                let key = self.mixed.map(|key| key.with(window));
+                batching.formed(&self.lengths(window), (self.batch / self.views).max(1) as usize, key)
+            }
+            None => Batches::default(),
+        })
+    }
+
+    /// What stands in a batch, slot by slot. Behind the epoch's last batch are such of padding, or repeats from its front.
+    pub fn slots(&self, at: At) -> Vec<Slot> {
+        let Some(batching) = &self.batching else {
+            return (0..self.batch_size()).map(|slot| self.slot(at.batch, slot)).collect();
+        };
+        let (places, padding) = (self.places(), |place| Slot { place, valid: false, segments: SmallVec::new() });
+        let formed = self.batches(at.window);
+        let packs = matches!(batching.forming, batching::Forming::Pack(_));
+        if at.batch < formed.len() {
+            return self.filled(at.window, formed.batch(at.batch), 0, packs);
+        }
+        let behind = at.batch - formed.len();
+        match self.tail {
+            Tail::Repeat if !self.batches(0).is_empty() => {
+                let front = self.batches(0);
+                self.filled(0, front.batch(behind % front.len()), 1 + behind / front.len(), packs)
+            }
+            _ => {
+                // As many as the last batch has.
+                let last = formed.len().checked_sub(1).map_or(1, |last| formed.batch(last).len() as u64 * self.views);
+                let slots = if packs { self.batch } else { last };
+                (0..slots).map(|_| padding(places)).collect()
+            }
+        }
+    }
+
+    /// The slots of a formed batch, for the n-th time in the epoch.
+    fn filled<'a>(
+        &self,
+        window: u64,
+        slots: impl ExactSizeIterator<Item = &'a [batching::Piece]>,
+        again: u64,
+        packs: bool,
+    ) -> Vec<Slot> {
+        let front = self.window(window).start;
+        let mut filled = Vec::with_capacity(self.batch_size());
+        for pieces in slots {
+            for view in 0..self.views {
+                let place = pieces.first().map_or(0, |piece| (front + u64::from(piece.sample)) * self.views + view);
+                let segment = |piece: &batching::Piece| {
+                    let segment = self.segment(front + u64::from(piece.sample), again, view);
+                    Segment { range: piece.range, ..segment }
+                };
+                filled.push(Slot { place, valid: true, segments: pieces.iter().map(segment).collect() });
+            }
+        }
+        // Rows of packed sequences have one shape also at a window's end.
+        while packs && filled.len() < self.batch_size() {
+            filled.push(Slot { place: self.places(), valid: false, segments: SmallVec::new() });
+        }
+        filled
+    }
+
+    /// The n-th sample of the epoch, for the `again`-th time.
+    fn segment(&self, n: u64, again: u64, view: u64) -> Segment {
+        let (source, Picked { row, occurrence, most }) = self.sample(n);
+        // A row of a mixture may come in several passes of its source.
+        let passes = self.blended.as_ref().map_or(1, |b| b.all()[source].div_ceil(self.courses[source].samples()));
+        let most = most.saturating_mul(passes);
+        let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
+        Segment { source: source as u32, row, range: None, occurrence, view: view as u32 }
     }
 
     /// The component at the n-th sample of the epoch (below [`Plan::samples`]), and what of it stands there.
@@ -144,7 +273,7 @@ impl Plan {
         (source, self.courses[source].at(nth))
     }
 
-    /// What stands at `slot` of global batch `batch`.
+    /// What stands at `slot` of global batch `batch`, where each has as many places.
     pub fn slot(&self, batch: u64, slot: usize) -> Slot {
         let place = batch.saturating_mul(self.batch).saturating_add(slot as u64);
         let places = self.places();
@@ -153,13 +282,7 @@ impl Plan {
             Tail::Repeat if places > 0 => (place % places, place / places),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let (source, Picked { row, occurrence, most }) = self.sample(first / self.views);
-        // A row of a mixture may come in several passes of its source.
-        let passes = self.blended.as_ref().map_or(1, |b| b.all()[source].div_ceil(self.courses[source].samples()));
-        let most = most.saturating_mul(passes);
-        let view = (first % self.views) as u32;
-        let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
-        let segment = Segment { source: source as u32, row, range: None, occurrence, view };
+        let segment = self.segment(first / self.views, again, first % self.views);
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
 
@@ -180,7 +303,10 @@ mod tests {
         // Two ranges with a hole, so that positions and rows differ.
         let rows = Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]);
         let component = Component { name: None, rows, balance: None, order, window: (3, 2) };
-        Plan::new(&Sequence { components: vec![component], mixing: None, batch: 4, views: 1, tail, seed: 7 }, 2)
+        Plan::new(
+            &Sequence { components: vec![component], mixing: None, batching: None, batch: 4, views: 1, tail, seed: 7 },
+            2,
+        )
     }
 
     fn rows_of(plan: &Plan) -> Vec<u64> {

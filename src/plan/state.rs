@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::At;
 use crate::data::index::hex;
 use crate::error::{Error, Result};
 
@@ -44,7 +45,7 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// The format: 1, or 2 with [`State::sources`].
+    /// The format: 1, or 2 with [`State::sources`] or [`State::window`].
     pub format_version: u64,
     /// Digest of the dataset version; of a mixture one over all ([`Identity`]).
     pub dataset: String,
@@ -55,16 +56,30 @@ pub struct State {
     pub recipe: String,
     /// The epoch.
     pub epoch: u64,
-    /// The first global batch that no rank has been given.
+    /// The window of the next batch, where batches are formed in windows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub window: u64,
+    /// The first batch (of the window, or of the epoch's global order) that no rank has been given.
     pub batch: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl State {
     /// The state of a place.
-    pub fn new(datasets: &Identity, recipe: &str, epoch: u64, batch: u64) -> Self {
+    pub fn new(datasets: &Identity, recipe: &str, epoch: u64, at: At) -> Self {
         let Identity { digest, sources } = datasets.clone();
-        let format_version = if sources.is_empty() { 1 } else { 2 };
-        State { format_version, dataset: digest, sources, recipe: recipe.to_owned(), epoch, batch }
+        let format_version = if sources.is_empty() && at.window == 0 { 1 } else { 2 };
+        let At { window, batch } = at;
+        State { format_version, dataset: digest, sources, recipe: recipe.to_owned(), epoch, window, batch }
+    }
+
+    /// The first batch that no rank has been given.
+    pub fn at(&self) -> At {
+        At { window: self.window, batch: self.batch }
     }
 
     /// Reads a state from JSON.
@@ -134,23 +149,26 @@ mod tests {
             let names: Vec<String> = (0..sources).map(|n| format!("source {n}")).collect();
             let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), digest.as_str())).collect();
             let identity = if many.is_empty() { one(&digest) } else { Identity::of(&many) };
-            let state = State::new(&identity, &"r".repeat(64), u64::MAX, u64::MAX);
+            let state = State::new(&identity, &"r".repeat(64), u64::MAX, At { window: u64::MAX, batch: u64::MAX });
             let json = state.to_json();
             assert!(json.len() <= 1024, "{} bytes", json.len());
             assert_eq!(State::from_json(&json).unwrap(), state);
             // What earlier builds read stays as they know it.
-            assert_eq!(json.contains("sources"), state.format_version == 2);
+            let plain = State::new(&identity, "r", 3, At::batch(7));
+            let json = plain.to_json();
+            assert_eq!(json.contains("sources"), plain.format_version == 2);
+            assert!(!json.contains("window") && State::from_json(&json).unwrap() == plain);
         }
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let state = State::new(&one("a"), "b", 0, 0);
+        let state = State::new(&one("a"), "b", 0, At::default());
         assert!(state.expect(&one("a"), &[""], "b").is_ok());
         let message = state.expect(&one("a"), &[""], "c").unwrap_err().to_string();
         assert!(message.contains("recipe") && !message.contains("dataset (state"), "{message}");
         let two = |second| Identity::of(&[("x", "aaaaaaaaaa"), ("y", second)]);
-        let state = State::new(&two("bbbbbbbbbb"), "r", 0, 0);
+        let state = State::new(&two("bbbbbbbbbb"), "r", 0, At::default());
         let names = ["x", "y"];
         assert!(state.expect(&two("bbbbbbbbbb"), &names, "r").is_ok());
         let message = state.expect(&two("cccccccccc"), &names, "r").unwrap_err().to_string();

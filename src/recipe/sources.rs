@@ -123,7 +123,11 @@ impl Recipe {
     pub(super) fn feeds(&self, datasets: Vec<Named<'_>>, registry: &Registry) -> Result<Vec<Feed>> {
         let mut names: Vec<&str> = Vec::new();
         for name in datasets.iter().flat_map(Named::names) {
-            if !names.contains(&name) && (self.columns.is_empty() || self.columns.contains_key(name)) {
+            let wanted = match &self.pack {
+                Some(pack) => pack.column == name,
+                None => self.columns.is_empty() || self.columns.contains_key(name),
+            };
+            if !names.contains(&name) && wanted {
                 names.push(name);
             }
         }
@@ -147,7 +151,8 @@ impl Recipe {
             let columns = self.joined(name, &datasets, registry)?;
             feeds.iter_mut().zip(columns).for_each(|(feed, column)| feed.columns.push(column));
         }
-        if datasets[0].name.is_some() {
+        // A row of packed sequences is of no one source.
+        if datasets[0].name.is_some() && self.pack.is_none() {
             let name = &self.mixture.column;
             if names.contains(&name.as_str()) {
                 let what = format!("a source has a column {name:?}, which is to say of which source a sample is");
@@ -217,10 +222,16 @@ impl Recipe {
                 OutColumn::Values { name, index: None, dtype, class, joined: None }
             }
             OutColumn::Media { name, work, .. } => OutColumn::Media { name, index: None, work },
-            source @ OutColumn::Source { .. } => source,
+            other => other,
         };
         let Some((_, _, like)) = first else { return Ok(Vec::new()) };
-        Ok(made.into_iter().map(|own| own.unwrap_or_else(|| absent(&like))).collect())
+        if let (Some(pack), Some(at)) = (&self.pack, made.iter().position(Option::is_none)) {
+            return Err(Error::config(
+                format!("pack: {} has no column {:?}", datasets[at].said(), pack.column),
+                "leave the source out",
+            ));
+        }
+        made.into_iter().map(|own| self.packed(own.unwrap_or_else(|| absent(&like)))).collect()
     }
 }
 

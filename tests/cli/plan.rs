@@ -226,3 +226,44 @@ fn a_mixture_is_planned_and_loaded_from_its_recipe() {
     assert_eq!(diff["diff"]["same_digest"], false);
     assert!(diff["diff"]["first_other_place"].is_u64());
 }
+
+#[test]
+fn lengths_make_batches_and_rows_and_the_padding_is_told() {
+    let dir = folder();
+    let (sounds, tokens) = (dir.path().join("s"), dir.path().join("t"));
+    dsctl!["ingest", fixture("digits"), sounds, "--quiet"].ok();
+    let config = dir.path().join("tokens.toml");
+    std::fs::write(&config, "[prepare.columns.text]\nops = [{ op = \"bytes_to_ids\" }]\n").unwrap();
+    dsctl!["ingest", fixture("text/shakespeare_20k.txt"), tokens, "--config", config, "--quiet"].ok();
+    let told = |plan: &Value, name: &str| -> Value {
+        let lines = plan["padding"].as_array().unwrap();
+        lines.iter().find(|line| line["batches_of"] == name).unwrap_or_else(|| panic!("{name}: {lines:?}")).clone()
+    };
+    let waste = |plan: &Value, name: &str| told(plan, name)["waste"].as_f64().unwrap();
+    let bucket = ["--bucket", "audio.count", "--batch", "4", "--tail", "pad"];
+    let [b, by, n, four, t, pad] = bucket;
+    let plan = dsctl!["plan", sounds, b, by, n, four, t, pad, "--waste", "--step", "0", "--json"].ok().json();
+    assert!(waste(&plan, "bucket") < waste(&plan, "as they come"), "{plan}");
+    assert_eq!(plan["window"], 0);
+    assert!(plan["slots"].as_array().unwrap().iter().all(|slot| slot["length"].as_u64().unwrap() > 0));
+    let pack =
+        dsctl!["plan", tokens, "--pack", "text:256", "--batch", "4", "--waste", "--step", "1", "--json"].ok().json();
+    assert!(waste(&pack, "pack, best") < 0.1 && waste(&pack, "as they come") > 0.2, "{pack}");
+    assert!(pack["slots"][0]["pieces"].as_array().unwrap().len() > 1, "{pack}");
+    let text = dsctl!["plan", tokens, "--pack", "text:256", "--batch", "4", "--waste", "--step", "1"].ok().out;
+    assert!(text.contains("waste") && text.contains("length "), "{text}");
+
+    // As many batches as are said come, and a state goes on among them.
+    let whole = dsctl!["load", tokens, "--pack", "text:256", "--batch", "4", "--digest"].ok().out;
+    let whole: Vec<&str> = whole.lines().filter(|line| line.contains(" batch ")).collect();
+    assert_eq!(whole.len() as u64, pack["steps"].as_u64().unwrap());
+    let state = dir.path().join("state");
+    dsctl!["load", tokens, "--pack", "text:256", "--batch", "4", "--limit", "3", "--state-out", state].ok();
+    let rest = dsctl!["load", tokens, "--pack", "text:256", "--batch", "4", "--state-in", state, "--digest"].ok().out;
+    assert_eq!(rest.lines().filter(|line| line.contains(" batch ")).collect::<Vec<_>>(), whole[3..]);
+    dsctl!["load", tokens, "--pack", "text:32", "--batch", "4", "--state-in", state].ended(2).says(&["the recipe"]);
+    dsctl!["load", sounds, "--pack", "audio:64"].ended(2).says(&["as audio", "dsctl ingest"]);
+    dsctl!["load", sounds, "--pack", "audio"].ended(2).says(&["tokens:2048"]);
+    dsctl!["plan", sounds, "--waste"].ended(2).says(&["--bucket"]);
+    dsctl!["plan", sounds, "--bucket", "audio.frames"].ended(2).says(&["frames", "it has"]);
+}

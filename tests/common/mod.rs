@@ -8,7 +8,7 @@ use feedstock::data::batch::{Batch, Column};
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::loader::Loader;
-use feedstock::plan::{Exhausted, Mixture, World};
+use feedstock::plan::{Bucket, Exhausted, Mixture, Pack, World};
 use feedstock::recipe::{Recipe, SourceRecipe};
 
 /// A path below `fixtures`.
@@ -69,21 +69,39 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     let mut digits = IngestOptions::default();
     digits.source.label_regex = Some(r"^(?P<label>\d)_".into());
     let images = made("images", &plain);
+    let sounds = made("digits", &digits);
+    let tokens = serde_json::json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}]}}});
+    let tokens = IngestOptions { prepare: serde_json::from_value(tokens).unwrap(), ..IngestOptions::default() };
     let clips = made("clips", &plain);
     let again = |made: &Made| Made { dataset: made.dataset.clone(), folder: made.folder.clone() };
     let (whole, mixed, keyframes) = (again(&images), again(&images), again(&clips));
     vec![
         ("images", images, recipe("images")),
-        ("digits", made("digits", &digits), recipe("digits")),
+        ("buckets", again(&sounds), Recipe { bucket: Some(bucket()), ..recipe("digits") }),
+        ("digits", sounds, recipe("digits")),
         ("clips", clips, recipe("clips")),
         ("key frames", keyframes, recipe("keyframes")),
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
         #[cfg(feature = "tokenizers")]
         ("tokens", made("text/shakespeare_20k.txt", &plain), recipe("tokens")),
         ("a huge sample", huge(), recipe("images")),
+        (
+            "packs of bytes",
+            made("text/shakespeare_20k.txt", &tokens),
+            Recipe { batch: 8, pack: Some(pack()), ..Recipe::default() },
+        ),
         ("a mixture, 3 to 1", mixed, mixture()),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]
+}
+
+fn bucket() -> Bucket {
+    Bucket { by: "audio.count".into(), bounds: vec![3_000], padded: Some(30_000) }
+}
+
+/// Rows in which the longest line has room.
+fn pack() -> Pack {
+    Pack { column: "text".into(), length: 200, ..Pack::default() }
 }
 
 /// Two splits of one dataset, mixed.

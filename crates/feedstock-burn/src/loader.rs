@@ -9,7 +9,7 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 use feedstock::data::batch::Batch;
 use feedstock::loader::{Epoch, Loader};
-use feedstock::plan::State;
+use feedstock::plan::{State, Steps};
 use feedstock::{Error, Result};
 
 /// Makes what a model takes of a batch.
@@ -88,9 +88,9 @@ impl<O> BurnLoader<O> {
             return Err(Error::config("a slice of a loader cannot resume", "resume the loader before it is sliced"));
         }
         let epoch = self.loader.resume(state)?;
-        let plan = self.loader.plan(state.epoch);
-        let deal = plan.deal(self.loader.deal(0).world, state.batch);
-        let items = items(&plan, deal, &(0..deal.steps));
+        let whole = self.loader.steps(state.epoch);
+        let steps = Steps::new(whole.plan().clone(), whole.world(), state.at());
+        let items = items(&steps, &(0..steps.count()));
         Ok(self.run(Ok(epoch), items))
     }
 
@@ -108,7 +108,7 @@ impl<O> BurnLoader<O> {
     }
 
     fn items(&self, steps: &Range<u64>) -> usize {
-        items(&self.loader.plan(0), self.loader.deal(0), steps)
+        items(&self.loader.steps(0), steps)
     }
 
     /// The first step whose first item is not before `item`.
@@ -116,8 +116,17 @@ impl<O> BurnLoader<O> {
         if item >= self.items(&self.steps) {
             return self.steps.end;
         }
-        let batch = self.loader.plan(0).batch_size();
-        self.steps.start + item.div_ceil(batch) as u64
+        let all = self.loader.steps(0);
+        if all.plan().batching().is_none() {
+            return self.steps.start + item.div_ceil(all.plan().batch_size()) as u64;
+        }
+        let mut before = 0;
+        let step = self.steps.clone().find(|step| {
+            let reached = before >= item;
+            before += items(&all, &(*step..*step + 1));
+            reached
+        });
+        step.unwrap_or(self.steps.end)
     }
 
     fn part(&self, steps: Range<u64>, device: &Device) -> Self {
@@ -131,13 +140,17 @@ impl<O> BurnLoader<O> {
     }
 }
 
-/// Samples without padding of some of a rank's steps. Only a rank's last step may have padding: in the one before every
-/// rank's batch is followed by another that is not empty.
-fn items(plan: &feedstock::plan::Plan, deal: feedstock::plan::Deal, steps: &Range<u64>) -> usize {
+/// Samples without padding of some of a rank's steps.
+fn items(all: &Steps, steps: &Range<u64>) -> usize {
+    let plan = all.plan();
+    let own = |step| plan.slots(all.batch(step)).iter().filter(|slot| slot.valid).count();
+    if plan.batching().is_some() {
+        return steps.clone().map(own).sum();
+    }
+    // Only a rank's last step may have padding: in the one before every rank's batch is followed by another that is not empty.
     let Some(last) = steps.end.checked_sub(1).filter(|last| steps.contains(last)) else { return 0 };
-    let batch = plan.batch_size();
-    let own = (0..batch).filter(|slot| plan.slot(deal.batch(last), *slot).valid).count();
-    usize::try_from(last - steps.start).unwrap_or(usize::MAX).saturating_mul(batch).saturating_add(own)
+    let full = usize::try_from(last - steps.start).unwrap_or(usize::MAX);
+    full.saturating_mul(plan.batch_size()).saturating_add(own(last))
 }
 
 impl<O: 'static> DataLoader<O> for BurnLoader<O> {

@@ -51,7 +51,7 @@ fn bytes<const N: usize, T: Copy>(values: &[T], to: impl Fn(T) -> [u8; N]) -> Ve
 
 fn batch(columns: Vec<(&str, Column)>) -> Batch {
     Batch {
-        place: BatchPlace { epoch: 0, batch: 0 },
+        place: BatchPlace { epoch: 0, window: 0, batch: 0 },
         columns: columns.into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
         valid: vec![true, true, false],
         ids: vec!["a".into(), "b".into(), String::new()],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use feedstock::Error;
 use feedstock::loader::Loader;
-use feedstock::plan::{Balance, Fold, Order, Subset, Tail};
+use feedstock::plan::{Balance, Bucket, Fold, Order, Pack, Subset, Tail};
 use feedstock::recipe::Recipe;
 use serde_json::json;
 
@@ -50,6 +50,12 @@ pub(crate) struct Chosen {
     /// Places of a batch: samples, and views of them.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// Samples of like length in one batch: by samples of audio, tokens, pixels, or a column (audio.count, tokens.count, image.pixels).
+    #[arg(long, value_name = "LENGTH", conflicts_with = "pack")]
+    bucket: Option<String>,
+    /// Stored token sequences, several in a row of so many tokens; --batch is rows then.
+    #[arg(long, value_name = "COLUMN:LENGTH", value_parser = pack)]
+    pack: Option<Pack>,
     /// Views of each sample in a batch, each with draws of its own.
     #[arg(long, value_name = "N")]
     views: Option<usize>,
@@ -70,6 +76,13 @@ fn tail(text: &str) -> Result<Tail, String> {
 
 fn order(text: &str) -> Result<Order, String> {
     serde_json::from_value(json!(text)).map_err(|_| "sequential, shuffle or windowed".to_owned())
+}
+
+fn pack(text: &str) -> Result<Pack, String> {
+    let parts = text.rsplit_once(':').and_then(|(column, length)| Some((column.to_owned(), length.parse().ok()?)));
+    let pack = parts.map(|(column, length)| Pack { column, length, ..Pack::default() });
+    pack.filter(|pack| pack.validate().is_ok())
+        .ok_or_else(|| "a column and the tokens of a row: tokens:2048".to_owned())
 }
 
 fn fold(text: &str) -> Result<(u32, u32), String> {
@@ -121,6 +134,17 @@ impl Chosen {
         if let Some(column) = &self.balance {
             let cap = recipe.balance.and_then(|balance| balance.cap);
             recipe.balance = Some(Balance { by: column.clone(), power: Some(1.0), cap, ..Balance::default() });
+        }
+        if let Some(by) = &self.bucket {
+            // Bounds of another length would mean nothing.
+            let own = recipe.bucket.take().filter(|bucket| bucket.by == *by);
+            recipe.bucket = Some(own.unwrap_or_else(|| Bucket { by: by.clone(), ..Bucket::default() }));
+            recipe.pack = None;
+        }
+        if let Some(pack) = &self.pack {
+            let Pack { fit, long, .. } = recipe.pack.take().unwrap_or_default();
+            recipe.pack = Some(Pack { fit, long, ..pack.clone() });
+            recipe.bucket = None;
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
         recipe.views = self.views.unwrap_or(recipe.views);

@@ -84,8 +84,8 @@ impl Load {
                 loader.resume(&State::from_json(&text)?)?
             }
             None => match &self.steps {
-                Some(steps) if steps.end > loader.deal(self.epoch.unwrap_or(0)).steps => {
-                    let all = loader.deal(self.epoch.unwrap_or(0)).steps;
+                Some(steps) if steps.end > loader.steps(self.epoch.unwrap_or(0)).count() => {
+                    let all = loader.steps(self.epoch.unwrap_or(0)).count();
                     return Err(Error::config(
                         format!("--steps {}..{} of an epoch of {all} steps", steps.start, steps.end),
                         "give --batch, --world, --tail and the choice of rows as `dsctl plan --tasks` had them",
@@ -123,9 +123,13 @@ impl Load {
                 let digest = batch.digest();
                 all.update(&digest.to_le_bytes());
                 if global.json {
-                    digests.push(json!({"batch": batch.place.batch, "digest": format!("{digest:032x}")}));
+                    let mut told = json!({"batch": batch.place.batch, "digest": format!("{digest:032x}")});
+                    if batch.place.window > 0 {
+                        told["window"] = json!(batch.place.window);
+                    }
+                    digests.push(told);
                 } else {
-                    output::line(format_args!("epoch {} batch {} {digest:032x}", batch.place.epoch, batch.place.batch));
+                    output::line(format_args!("epoch {} batch {} {digest:032x}", batch.place.epoch, batch.place.at()));
                 }
             }
             if self.dump.is_some() {
@@ -201,7 +205,7 @@ fn dump(path: &std::path::Path, batches: &[Batch]) -> Result<(), Error> {
     let numbers = |n: &[usize]| n.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect::<Vec<u8>>();
     let flags = |n: &[bool]| n.iter().map(|v| u8::from(*v)).collect::<Vec<u8>>();
     for batch in batches {
-        let at = batch.place.batch;
+        let at = batch.place.at();
         for (name, column) in &batch.columns {
             let name = format!("{at}/{name}");
             match column {

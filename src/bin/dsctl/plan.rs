@@ -9,7 +9,7 @@ use feedstock::data::feature::Feature;
 use feedstock::data::label::Value as Cell;
 use feedstock::loader::{Feed, Loader, OutColumn, Work};
 use feedstock::plan::score::{buffered, score};
-use feedstock::plan::{Component, Course, Order, Plan, Segment, Sequence};
+use feedstock::plan::{At, Component, Course, Order, Plan, Segment, Sequence, Slot, waste};
 use feedstock::recipe::Recipe;
 use feedstock::rng::Key;
 use serde_json::{Map, Value, json};
@@ -41,6 +41,9 @@ pub(crate) struct PlanVerb {
     /// often it is run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     tasks: Option<u64>,
+    /// Measure what of the batches is padding, beside the same samples in other batches (with a bucket or pack).
+    #[arg(long)]
+    waste: bool,
     /// Measure how random the order is, beside other orders and a buffer of 1,000 samples.
     #[arg(long)]
     score: bool,
@@ -50,13 +53,14 @@ impl PlanVerb {
     pub(crate) fn run(self, global: &Global) -> Done {
         let recipe = self.what.recipe()?;
         let loader = self.what.loader(&recipe, global)?;
-        let (plan, deal, sequence) = (loader.plan(self.epoch), loader.deal(self.epoch), loader.sequence());
+        let (steps, sequence) = (loader.steps(self.epoch), loader.sequence());
+        let (plan, world, count) = (steps.plan().clone(), steps.world(), steps.count());
         let rows: u64 = sequence.components.iter().map(|component| component.rows.len()).sum();
         let (samples, batch) = (plan.samples(), plan.batch_size() as u64);
         let mut result = json!({
             "dataset": loader.dataset_digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
-            "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": recipe.order, "rank": deal.world.rank, "world": deal.world.size,
-            "steps": deal.steps, "dropped": loader.dropped(self.epoch),
+            "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": recipe.order, "rank": world.rank, "world": world.size,
+            "steps": count, "dropped": steps.dropped(),
         });
         let of = |source: usize, component: &Component| {
             let mut said = json!({});
@@ -91,17 +95,30 @@ impl PlanVerb {
             }
         }
         if let Some(step) = self.step {
-            if step >= deal.steps {
-                let what = format!("there is no step {step}: rank {} has {} steps", deal.world.rank, deal.steps);
+            if step >= count {
+                let what = format!("there is no step {step}: rank {} has {count} steps", world.rank);
                 return Err(Error::config(what, "steps count from 0; see --rank, --world, --batch and --tail"));
             }
+            let at = steps.batch(step);
             result["step"] = json!(step);
-            result["global_batch"] = json!(deal.batch(step));
-            result["slots"] = explained(&loader, &recipe, &plan, deal.batch(step));
+            if plan.batching().is_some() {
+                result["window"] = json!(at.window);
+            }
+            result["global_batch"] = json!(at.batch);
+            result["slots"] = explained(&loader, &recipe, &plan, at);
+        }
+        if self.waste {
+            if plan.batching().is_none() {
+                let help = "give the recipe a bucket or pack; --bucket audio.count, --pack tokens:2048";
+                return Err(Error::config("--waste, and no lengths to go by", help));
+            }
+            let told = waste(&plan).into_iter();
+            let told = told.map(|(name, waste)| json!({"batches_of": name, "waste": waste.share(), "told": waste}));
+            result["padding"] = told.collect();
         }
         if let Some(tasks) = self.tasks {
-            let tasks = tasks.min(deal.steps);
-            let from = |task: u64| (u128::from(deal.steps) * u128::from(task) / u128::from(tasks)) as u64;
+            let tasks = tasks.min(count);
+            let from = |task: u64| (u128::from(count) * u128::from(task) / u128::from(tasks)) as u64;
             result["tasks"] = (0..tasks).map(|task| json!({"steps": [from(task), from(task + 1)]})).collect();
         }
         if let Some(other) = &self.diff {
@@ -125,38 +142,55 @@ fn merge(into: &mut Value, more: Value) {
 }
 
 /// Every slot of a batch.
-fn explained(loader: &Loader, recipe: &Recipe, plan: &Plan, batch: u64) -> Value {
-    let slot = |n: usize| {
-        let slot = plan.slot(batch, n);
-        let Some(segment) = slot.segments.first() else { return json!({"place": slot.place, "valid": false}) };
-        let feed = &loader.feeds()[segment.source as usize];
-        let row = feed.dataset.index().row(segment.row);
-        let mut drawn = Map::new();
-        for column in &feed.columns {
-            let OutColumn::Media { name, index: Some(at), work: Work::Chain(chain) } = column else { continue };
-            let Some(payload) = row.payload(*at) else { continue };
-            let draws = chain.draw(&payload.info, plan.key(row.key(), segment)).draws;
-            let names = recipe.columns.get(name).map_or(&[][..], |column| &column.ops);
-            let of_column: Vec<Value> = names
-                .iter()
-                .zip(&draws)
-                .filter(|(_, draw)| **draw != Draw::None)
-                .map(|(op, draw)| json!([op.op, self::draw(draw)]))
-                .collect();
-            if !of_column.is_empty() {
-                drawn.insert(name.clone(), json!(of_column));
-            }
+fn explained(loader: &Loader, recipe: &Recipe, plan: &Plan, at: At) -> Value {
+    let slot = |slot: Slot| match slot.segments.as_slice() {
+        [] => json!({"place": slot.place, "valid": false}),
+        [one] if one.range.is_none() => {
+            let mut said = json!({"place": slot.place, "valid": true});
+            merge(&mut said, told(loader, recipe, plan, one));
+            said
         }
-        let mut said = json!({
-            "place": slot.place, "valid": true, "row": segment.row, "id": row.id(), "occurrence": segment.occurrence,
-            "view": segment.view, "draws": drawn,
-        });
-        if !feed.name.is_empty() {
-            said["source"] = json!(feed.name);
+        several => {
+            let pieces: Vec<Value> = several.iter().map(|segment| told(loader, recipe, plan, segment)).collect();
+            json!({"place": slot.place, "valid": true, "pieces": pieces})
         }
-        said
     };
-    json!((0..plan.batch_size()).map(slot).collect::<Vec<_>>())
+    json!(plan.slots(at).into_iter().map(slot).collect::<Vec<_>>())
+}
+
+/// One row of a slot, and what is drawn for it.
+fn told(loader: &Loader, recipe: &Recipe, plan: &Plan, segment: &Segment) -> Value {
+    let feed = &loader.feeds()[segment.source as usize];
+    let row = feed.dataset.index().row(segment.row);
+    let mut drawn = Map::new();
+    for column in &feed.columns {
+        let OutColumn::Media { name, index: Some(at), work: Work::Chain(chain) } = column else { continue };
+        let Some(payload) = row.payload(*at) else { continue };
+        let draws = chain.draw(&payload.info, plan.key(row.key(), segment)).draws;
+        let names = recipe.columns.get(name).map_or(&[][..], |column| &column.ops);
+        let of_column: Vec<Value> = names
+            .iter()
+            .zip(&draws)
+            .filter(|(_, draw)| **draw != Draw::None)
+            .map(|(op, draw)| json!([op.op, self::draw(draw)]))
+            .collect();
+        if !of_column.is_empty() {
+            drawn.insert(name.clone(), json!(of_column));
+        }
+    }
+    let mut said = json!({
+        "row": segment.row, "id": row.id(), "occurrence": segment.occurrence, "view": segment.view, "draws": drawn,
+    });
+    if let Some(batching) = plan.batching() {
+        said["length"] = json!(batching.length(segment.source as usize, segment.row));
+    }
+    if let Some((from, to)) = segment.range {
+        said["range"] = json!([from, to]);
+    }
+    if !feed.name.is_empty() {
+        said["source"] = json!(feed.name);
+    }
+    said
 }
 
 fn draw(draw: &Draw) -> Value {
@@ -176,15 +210,13 @@ fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Res
     let (mut fields, same) = (Map::new(), theirs.recipe_digest() == loader.recipe_digest());
     apart("", &json!(own), &json!(other), &mut fields);
     let (a, b) = (loader.plan(epoch), theirs.plan(epoch));
-    let at = |plan: &Plan, place: u64| {
-        plan.slot(place / plan.batch_size() as u64, (place % plan.batch_size() as u64) as usize)
-    };
     let (most, least) = (a.places().max(b.places()), a.places().min(b.places()));
     let looked_at = least.min(LOOKED_AT);
     // Sources are numbers, by their names: those of another recipe may be others.
-    let stands = |loader: &Loader, plan: &Plan, place: u64| -> Vec<(String, Segment)> {
-        let segments = at(plan, place).segments.into_iter();
-        segments.map(|s| (loader.feeds()[s.source as usize].name.clone(), Segment { source: 0, ..s })).collect()
+    let stands = |loader: &Loader, plan: &Plan, place: u64| {
+        let views = loader.sequence().views as u64;
+        let (source, picked) = plan.sample(place / views);
+        (loader.feeds()[source].name.clone(), picked.row, picked.occurrence, place % views)
     };
     let first = (0..looked_at).find(|place| stands(loader, &a, *place) != stands(&theirs, &b, *place));
     // Where one ends, the other goes on with other rows.
@@ -289,6 +321,21 @@ fn tell(result: &Value, sequence: &Sequence) {
         ));
         tell_source(source);
     }
+    if let Some(padding) = result["padding"].as_array() {
+        output::line("   batches    filled        length        padded    waste  batches of");
+        for line in padding {
+            let of = |name: &str| line["told"][name].as_u64().unwrap_or(0);
+            let share = line["waste"].as_f64().unwrap_or(0.0) * 100.0;
+            output::line(format_args!(
+                "{:>10}{:>10}{:>14}{:>14}{share:>8.2}%  {}",
+                of("batches"),
+                of("filled"),
+                of("length"),
+                of("padded"),
+                text(&line["batches_of"])
+            ));
+        }
+    }
     for (task, steps) in result["tasks"].as_array().into_iter().flatten().enumerate() {
         output::line(format_args!("task {task}: --steps {}..{}", steps["steps"][0], steps["steps"][1]));
     }
@@ -308,28 +355,46 @@ fn tell(result: &Value, sequence: &Sequence) {
         }
     }
     if let Some(slots) = result["slots"].as_array() {
-        output::line(format_args!("step {} (global batch {}):", number("step"), number("global_batch")));
+        let window = result["window"].as_u64().map_or_else(String::new, |window| format!("window {window}, "));
+        output::line(format_args!("step {} ({window}global batch {}):", number("step"), number("global_batch")));
         for (n, slot) in slots.iter().enumerate() {
             if slot["valid"] == false {
                 output::line(format_args!("  {n:>3}  padding"));
                 continue;
             }
-            let source = slot["source"].as_str().map_or_else(String::new, |source| format!("  {source}"));
-            let mut line =
-                format!("  {n:>3}  place {}{source}  row {}  {}", slot["place"], slot["row"], text(&slot["id"]));
-            for name in ["occurrence", "view"] {
-                if slot[name] != 0 {
-                    line += &format!("  {name} {}", slot[name]);
+            let line = format!("  {n:>3}  place {}", slot["place"]);
+            match slot["pieces"].as_array() {
+                None => output::line(line + &tell_row(slot)),
+                Some(pieces) => {
+                    output::line(line);
+                    pieces.iter().for_each(|piece| output::line(format!("      {}", tell_row(piece))));
                 }
             }
-            for (column, draws) in slot["draws"].as_object().into_iter().flatten() {
-                for draw in draws.as_array().into_iter().flatten() {
-                    line += &format!("  {column}/{} {}", text(&draw[0]), draw[1]);
-                }
-            }
-            output::line(line);
         }
     }
+}
+
+/// A row of a slot, with what is drawn for it.
+fn tell_row(row: &Value) -> String {
+    let source = row["source"].as_str().map_or_else(String::new, |source| format!("  {source}"));
+    let mut line = format!("{source}  row {}  {}", row["row"], text(&row["id"]));
+    if let Some(length) = row["length"].as_u64() {
+        line += &format!("  length {length}");
+    }
+    if let Some(range) = row["range"].as_array() {
+        line += &format!("  {}..{}", range[0], range[1]);
+    }
+    for name in ["occurrence", "view"] {
+        if row[name] != 0 {
+            line += &format!("  {name} {}", row[name]);
+        }
+    }
+    for (column, draws) in row["draws"].as_object().into_iter().flatten() {
+        for draw in draws.as_array().into_iter().flatten() {
+            line += &format!("  {column}/{} {}", text(&draw[0]), draw[1]);
+        }
+    }
+    line
 }
 
 /// What concerns one source, or the only one.

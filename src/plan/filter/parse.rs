@@ -45,6 +45,17 @@ pub(super) fn condition(text: &str) -> Result<Expr> {
     }
 }
 
+/// Takes a name alone apart: `audio.count`.
+pub(in crate::plan) fn name(text: &str) -> Result<Name> {
+    let tokens = tokens(text)?;
+    let mut parser = Parser { text, tokens, next: 0, depth: 0 };
+    let name = parser.name()?;
+    match parser.peek() {
+        None => Ok(name),
+        Some(_) => Err(parser.expected("nothing more")),
+    }
+}
+
 fn at(text: &str, byte: usize, what: impl std::fmt::Display) -> Error {
     let column = text.get(..byte).map_or(0, |before| before.chars().count()) + 1;
     wrong(format!("{text:?}, character {column}: {what}"), EXAMPLE)

@@ -88,7 +88,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("label = true", "a class name in quotes"),
         ("label > 'a'", "is not a number"),
         ("lable = 'a'", "there are: image, label"),
-        ("image.size > 3", "it has: width, height, channels, bytes, format"),
+        ("image.size > 3", "it has: width, height, pixels, channels, bytes, format"),
         ("image.duration < 1", "image has no fact \"duration\""),
         ("image.format = 'PNG'", "there is no format \"PNG\""),
         ("label = 2", "label has no class 2"),

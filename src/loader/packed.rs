@@ -1,0 +1,133 @@
+//! Rows of several token sequences: what each holds is the plan's, here they are read and laid one behind the other.
+
+use smallvec::SmallVec;
+
+use super::work::{Desk, plain};
+use super::{Core, OutColumn, Stats};
+use crate::augment::{Chain, Drawn, Output, SlotMut};
+use crate::clock::Mark;
+use crate::codec::{self, Encoded};
+use crate::collate::{self, Extents, Forming};
+use crate::data::buffer::Region;
+use crate::data::info::Format;
+use crate::data::tensor::Extent;
+use crate::error::{Error, Fault, Reason, Result};
+use crate::plan::{Plan, Segment, Slot};
+
+/// One row on its way.
+pub(super) struct Row {
+    pieces: SmallVec<[Piece; 4]>,
+    tokens: Region,
+    segments: Region,
+    positions: Region,
+}
+
+/// A sequence of a row, or a part of it.
+struct Piece {
+    source: usize,
+    row: u64,
+    /// Where in the sequence it begins, and how many tokens it has.
+    from: usize,
+    length: usize,
+    drawn: Drawn,
+    format: Format,
+}
+
+/// Takes the memory of a batch's rows. What a row holds is held against its length here, so that what was planned is what fits.
+pub(super) fn open(
+    core: &Core,
+    plan: &Plan,
+    (chain, length): (&Chain, usize),
+    slots: &[Slot],
+) -> Result<([Forming; 3], Vec<Row>)> {
+    let mut rows: Vec<SmallVec<[Piece; 4]>> = Vec::with_capacity(slots.len());
+    for slot in slots {
+        let pieces = slot.segments.iter().map(|segment| piece(core, plan, segment)).collect::<Result<SmallVec<_>>>()?;
+        if pieces.iter().map(|piece: &Piece| piece.length).sum::<usize>() > length {
+            return Err(Error::library("packing", "a row has more tokens than it is long"));
+        }
+        rows.push(pieces);
+    }
+    let none = vec![Extents::new(); slots.len()];
+    let numbers = plain(&[length]);
+    let dtype = chain.output().map_or(numbers.dtype, |output| output.dtype);
+    let tokens = Output { dtype, shape: vec![Extent::Fixed(length)], ..numbers.clone() };
+    let (tokens, own) = collate::open(&core.pool, &tokens, &[length], &none)?;
+    let (segments, numbered) = collate::open(&core.pool, &numbers, &[length], &none)?;
+    let (positions, placed) = collate::open(&core.pool, &numbers, &[length], &none)?;
+    let regions = own.into_iter().zip(numbered).zip(placed);
+    let rows = rows.into_iter().zip(regions).map(|(pieces, ((tokens, segments), positions))| Row {
+        pieces,
+        tokens,
+        segments,
+        positions,
+    });
+    Ok(([tokens, segments, positions], rows.collect()))
+}
+
+fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
+    let source = segment.source as usize;
+    let feed = &core.feeds[source];
+    let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
+        return Err(Error::library("packing", "a source has no column to pack"));
+    };
+    let row = feed.dataset.index().row(segment.row);
+    let refused = |fault: Fault| fault.at(feed.dataset.origin(segment.row, *index));
+    let Some(payload) = row.payload(*index) else {
+        return Err(refused(Fault::new(Reason::Unsupported, "its tokens are not there, or of a newer format")));
+    };
+    let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
+    chain.admit(&drawn, &core.limits).map_err(refused)?;
+    let (from, to) = segment.range.unwrap_or((0, payload.info.count));
+    let short = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let (from, length) = (short(from), short(to.saturating_sub(from)));
+    Ok(Piece { source, row: segment.row, from, length, drawn, format: payload.info.format })
+}
+
+impl Core {
+    /// Reads the sequences of a row and lays them one behind the other, with what says which is which.
+    pub(super) fn pack(&self, mut row: Row, desk: &mut Desk) -> Result<()> {
+        let mut at = 0;
+        let (segments, positions): (&mut [i64], &mut [i64]) =
+            (bytemuck::cast_slice_mut(row.segments.bytes_mut()), bytemuck::cast_slice_mut(row.positions.bytes_mut()));
+        let tokens = row.tokens.bytes_mut();
+        let size = tokens.len() / segments.len().max(1);
+        for (number, piece) in (1..).zip(&row.pieces) {
+            let feed = &self.feeds[piece.source];
+            let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else { continue };
+            let Desk { tools, payload: held } = &mut *desk;
+            let mark = Mark::now();
+            match self.check_hash {
+                true => feed.dataset.fetch_checked(piece.row, *index, held)?,
+                false => feed.dataset.fetch(piece.row, *index, held)?,
+            };
+            Stats::add(&self.stats.fetch, mark.nanos());
+            Stats::add(&self.stats.bytes, held.len() as u64);
+            let mark = Mark::now();
+            let refused = |fault: Fault| fault.at(feed.dataset.origin(piece.row, *index));
+            let codec = codec::by_format(piece.format).map_err(refused)?;
+            let made =
+                chain.run_late(&piece.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
+            let Some(own) = made.bytes.get(piece.from * size..(piece.from + piece.length) * size) else {
+                let what = format!("{} tokens, the Index says at least {}", made.shape[0], piece.from + piece.length);
+                return Err(refused(Fault::new(Reason::Corrupt, what)));
+            };
+            let end = at + piece.length;
+            tokens[at * size..end * size].copy_from_slice(own);
+            segments[at..end].fill(number);
+            (0..).zip(&mut positions[at..end]).for_each(|(position, out)| *out = position);
+            at = end;
+            Stats::add(&self.stats.augment, mark.nanos());
+            Stats::add(&self.stats.samples, 1);
+        }
+        segments[at..].fill(0);
+        positions[at..].fill(0);
+        // The tail, or all of a row that is padding.
+        if let Some(OutColumn::Packed { chain, .. }) = self.columns().first()
+            && let Some(output) = chain.output()
+        {
+            SlotMut { bytes: &mut tokens[at * size..], shape: &[], strides: &[], beside: None }.vacate(output);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! Batches of like length and packed rows, as a training loop gets them.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::{fixture, loader, made};
+use feedstock::data::batch::{Batch, Column, Dense};
+use feedstock::dataset::Dataset;
+use feedstock::ingest::IngestOptions;
+use feedstock::plan::{At, State, World, waste};
+use feedstock::recipe::Recipe;
+use serde_json::json;
+
+const TEXT: &str = "text/shakespeare_20k.txt";
+
+fn recipe(value: serde_json::Value) -> Recipe {
+    let recipe: Recipe = serde_json::from_value(value).unwrap();
+    recipe.validate().unwrap();
+    recipe
+}
+
+/// Lines of a play, stored as the numbers of their bytes.
+fn bytes(ops: serde_json::Value) -> common::Made {
+    let prepare = serde_json::from_value(json!({"columns": {"text": {"ops": ops}}})).unwrap();
+    made(TEXT, &IngestOptions { prepare, ..IngestOptions::default() })
+}
+
+fn dense<'a>(batch: &'a Batch, name: &str) -> &'a Dense {
+    match &batch.columns.iter().find(|(own, _)| own == name).unwrap().1 {
+        Column::Dense(dense) => dense,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn all(dataset: &Arc<Dataset>, recipe: &Recipe) -> Vec<Batch> {
+    loader(dataset, recipe).epoch(0).unwrap().map(Result::unwrap).collect()
+}
+
+/// Every line by its id.
+fn lines(dataset: &Dataset) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for row in 0..dataset.rows() {
+        let mut payload = Vec::new();
+        dataset.fetch(row, 0, &mut payload).unwrap();
+        // As 64-bit numbers.
+        let payload = payload.into_iter().step_by(8).collect();
+        all.insert(dataset.index().row(row).id().to_owned(), payload);
+    }
+    all
+}
+
+#[test]
+fn rows_hold_whole_sequences_and_say_which_is_which() {
+    let made = bytes(json!([{"op": "bytes_to_ids"}]));
+    let stored = lines(&made.dataset);
+    let length = 48usize;
+    for (fit, long) in [("best", "split"), ("greedy", "split"), ("best", "truncate"), ("greedy", "truncate")] {
+        let pack = json!({"column": "text", "length": length, "fit": fit, "long": long});
+        let recipe = recipe(json!({"batch": 5, "tail": "pad", "pack": pack}));
+        let mut came: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+        let (mut rows, mut tokens) = (0, 0);
+        for batch in all(&made.dataset, &recipe) {
+            let (ids, segments, positions) = (
+                dense(&batch, "text"),
+                batch.get::<i64>("text_segments").unwrap().data.to_vec(),
+                batch.get::<i64>("text_positions").unwrap().data.to_vec(),
+            );
+            assert_eq!(ids.shape, [5, length]);
+            let size = ids.dtype.size();
+            let held = ids.packed();
+            let token = |at: usize| {
+                held[at * size] as usize
+                    | (held.get(at * size + 1).map_or(0, |b| *b as usize) * usize::from(size > 1) * 256)
+            };
+            for row in 0..5 {
+                let names: Vec<&str> = batch.ids[row].lines().collect();
+                assert_eq!(batch.valid[row], !names.is_empty());
+                let of = |at: usize| row * length + at;
+                let last = segments[of(0)..of(length)].iter().max().copied().unwrap();
+                assert_eq!(last as usize, names.len());
+                let mut at = 0;
+                for (number, name) in (1..).zip(names) {
+                    let start = at;
+                    let mut text = Vec::new();
+                    while at < length && segments[of(at)] == number {
+                        assert_eq!(positions[of(at)] as usize, at - start);
+                        text.push(token(of(at)) as u8);
+                        at += 1;
+                    }
+                    assert!(at > start, "{name} has no place");
+                    tokens += text.len();
+                    came.entry(name.to_owned()).or_default().push(text);
+                }
+                // Behind them is padding.
+                assert!((at..length).all(|at| segments[of(at)] == 0 && positions[of(at)] == 0 && token(of(at)) == 0));
+                rows += usize::from(batch.valid[row]);
+            }
+        }
+        let mut longer = 0;
+        for (id, line) in &stored {
+            let mut pieces = came.remove(id).unwrap_or_default();
+            // Pieces of one that was cut may come in any order: they are told apart by what they hold.
+            pieces.sort_by_key(|piece| line.windows(piece.len().max(1)).position(|w| w == piece.as_slice()));
+            longer += usize::from(line.len() > length);
+            let want = if long == "truncate" { &line[..line.len().min(length)] } else { line };
+            assert_eq!(pieces.concat(), want, "{fit} {long} {id}");
+        }
+        assert!(came.is_empty() && longer > 0, "{longer}");
+        // No packer has fewer rows than this; the best fit is known to have at most 11/9 of the least, and 1.
+        let least = tokens.div_ceil(length);
+        assert!(rows >= least && rows <= 2 * least, "{fit}: {rows} rows, at least {least}");
+        if fit == "best" {
+            assert!(rows * 9 <= least * 11 + 9, "{rows} rows, at least {least}");
+        }
+        let told = waste(&loader(&made.dataset, &recipe).plan(0));
+        let own = told.iter().find(|(name, _)| *name == format!("pack, {fit}")).unwrap().1;
+        assert_eq!((own.filled, own.length), (rows as u64, tokens as u64));
+    }
+}
+
+#[test]
+fn buckets_have_less_padding_and_every_sample() {
+    let mut options = IngestOptions::default();
+    options.source.label_regex = Some(r"^(?P<label>\d)_".into());
+    let made = made("digits", &options);
+    let padded = |batches: &[Batch]| -> usize {
+        batches.iter().map(|b| dense(b, "audio").shape[..2].iter().product::<usize>()).sum()
+    };
+    let ids = |batches: &[Batch]| -> BTreeSet<String> {
+        batches.iter().flat_map(|b| b.ids.clone()).filter(|id| !id.is_empty()).collect()
+    };
+    let plain = all(&made.dataset, &recipe(json!({"batch": 4, "tail": "pad"})));
+    let sorted = all(&made.dataset, &recipe(json!({"batch": 4, "tail": "pad", "bucket": {"by": "audio.count"}})));
+    assert_eq!(ids(&plain), ids(&sorted));
+    assert!(padded(&sorted) < padded(&plain), "{} and {}", padded(&sorted), padded(&plain));
+    let cap = 9_000;
+    let capped = recipe(json!({"batch": 4, "tail": "pad", "bucket": {"by": "audio.count", "padded": cap}}));
+    let batches = all(&made.dataset, &capped);
+    assert_eq!(ids(&batches), ids(&plain));
+    let sizes: BTreeSet<usize> = batches.iter().map(Batch::len).collect();
+    assert!(sizes.len() > 1 && *sizes.last().unwrap() <= 4, "{sizes:?}");
+    assert!(batches.iter().all(|b| b.len() == 1 || dense(b, "audio").shape[..2].iter().product::<usize>() <= cap));
+    // The order of the batches is drawn anew, and is not that of their lengths.
+    let longest = |epoch: u64| -> Vec<usize> {
+        let batches = loader(&made.dataset, &capped).epoch(epoch).unwrap();
+        batches.map(|b| dense(&b.unwrap(), "audio").shape[1]).collect()
+    };
+    assert!(longest(0) != longest(1) && !longest(0).is_sorted());
+    // Two views of a sample stay side by side.
+    let views = recipe(json!({"batch": 4, "views": 2, "tail": "pad", "bucket": {"by": "audio.count"}}));
+    for batch in all(&made.dataset, &views) {
+        assert!(batch.len() <= 4 && batch.ids.chunks(2).all(|pair| pair[0] == pair[1]));
+    }
+}
+
+#[test]
+fn a_run_goes_on_in_any_window() {
+    let made = bytes(json!([{"op": "bytes_to_ids"}]));
+    let mixed = |more: serde_json::Value| {
+        let mut value = json!({
+            "batch": 4_000, "tail": "pad", "sources": {"a": {"weight": 3}, "b": {"weight": 1}},
+            "mixture": {"exhausted": "repeat", "samples": 90_000},
+        });
+        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        recipe(value)
+    };
+    for more in [
+        json!({"bucket": {"by": "text.count", "bounds": [10, 20, 30, 40]}}),
+        json!({"pack": {"column": "text", "length": 512}, "batch": 300}),
+    ] {
+        let recipe = mixed(more);
+        let on = |rank, size| {
+            let mut recipe = recipe.clone();
+            recipe.run.world = World { rank, size };
+            loader(&made.dataset, &recipe)
+        };
+        let key = |batch: &Batch| At { window: batch.place.window, batch: batch.place.batch };
+        let global: Vec<(At, u128)> =
+            on(0, 1).epoch(3).unwrap().map(Result::unwrap).map(|b| (key(&b), b.digest())).collect();
+        assert!(global.is_sorted() && global.first().unwrap().0 == At::default());
+        let first = global.iter().filter(|(at, _)| at.window == 0).count();
+        assert!(first > 3 && global.len() > first, "{first} of {}", global.len());
+        assert_eq!(on(0, 1).len(), global.len() as u64);
+        // Three ranks, stopped before and behind the end of the first window, go on as two.
+        for steps in [first / 3 - 1, first / 3, first / 3 + 1] {
+            let lone = on(1, 3);
+            let mut epoch = lone.epoch(3).unwrap();
+            assert_eq!(epoch.by_ref().take(steps).map(Result::unwrap).count(), steps);
+            let json = epoch.state().to_json();
+            drop(epoch);
+            let state = State::from_json(&json).unwrap();
+            assert!(json.len() <= 1024 && state.at() == global[3 * steps].0, "{json}");
+            let mut rest: BTreeMap<At, u128> = BTreeMap::new();
+            for rank in 0..2 {
+                let batches = on(rank, 2).resume(&state).unwrap().map(Result::unwrap);
+                rest.extend(batches.map(|batch| (key(&batch), batch.digest())));
+            }
+            let left = &global[3 * steps..];
+            assert!(left.iter().all(|(at, digest)| rest.get(at) == Some(digest)), "after {steps} steps");
+            assert!(rest.len() - left.len() <= 1);
+        }
+        // A part of an epoch is so many of its steps.
+        let part = on(0, 2).part(3, 1..3).unwrap().map(|batch| key(&batch.unwrap())).collect::<Vec<_>>();
+        assert_eq!(part, [global[2].0, global[4].0]);
+    }
+}
+
+#[test]
+fn a_mixture_is_packed_if_its_tokens_mean_the_same() {
+    let (one, two) = (bytes(json!([{"op": "bytes_to_ids"}])), bytes(json!([{"op": "bytes_to_ids"}])));
+    let datasets: BTreeMap<String, Arc<Dataset>> =
+        [("a".to_owned(), one.dataset.clone()), ("b".to_owned(), two.dataset.clone())].into();
+    let recipe = recipe(json!({
+        "batch": 4, "tail": "pad", "sources": {"a": {"weight": 1}, "b": {"weight": 1, "subset": {"rows": 5}}},
+        "mixture": {"exhausted": "drop"}, "pack": {"column": "text", "length": 256},
+    }));
+    let batches: Vec<Batch> = recipe.mixed(&datasets).unwrap().epoch(0).unwrap().map(Result::unwrap).collect();
+    let names: Vec<&str> = batches[0].columns.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["text", "text_segments", "text_positions"]);
+    let stored = lines(&one.dataset).values().filter(|line| !line.is_empty()).count();
+    let came = batches.iter().flat_map(|batch| &batch.ids).flat_map(|ids| ids.lines()).count();
+    assert_eq!(came, stored + 5);
+    let other = bytes(json!([{"op": "normalize_text", "form": "nfc", "lowercase": true}, {"op": "bytes_to_ids"}]));
+    let datasets = [("a".to_owned(), one.dataset), ("b".to_owned(), other.dataset)].into();
+    let message = recipe.mixed(&datasets).unwrap_err().to_string();
+    assert!(message.contains("made in other ways"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_packed_or_sorted_is_refused_with_the_way_out() {
+    let text = made(TEXT, &IngestOptions::default());
+    let stored = bytes(json!([{"op": "bytes_to_ids"}]));
+    let refused = |dataset: &Arc<Dataset>, value: serde_json::Value, parts: &[&str]| {
+        let recipe: Recipe = serde_json::from_value(value).unwrap();
+        let message = recipe.loader(dataset.clone()).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    };
+    let pack = json!({"column": "text", "length": 64});
+    refused(&text.dataset, json!({"pack": pack}), &["as text", "dsctl ingest", "[prepare.columns.text]", "tokenize"]);
+    let digits = made("digits", &IngestOptions::default());
+    refused(&digits.dataset, json!({"pack": {"column": "audio", "length": 64}}), &["as audio"]);
+    refused(&stored.dataset, json!({"pack": {"column": "x", "length": 64}}), &["no column \"x\"", "it has: text"]);
+    refused(&stored.dataset, json!({"pack": {"column": "text"}}), &["rows of 0"]);
+    refused(&stored.dataset, json!({"pack": pack, "views": 2, "batch": 2}), &["pack", "views"]);
+    refused(&stored.dataset, json!({"pack": pack, "bucket": {"by": "text.count"}}), &["bucket"]);
+    refused(&stored.dataset, json!({"pack": pack, "columns": {"id": {}}}), &["\"text\" alone", "\"id\""]);
+    let windows = json!({"text": {"ops": [{"op": "token_window", "length": 8}]}});
+    refused(&stored.dataset, json!({"pack": pack, "columns": windows}), &["change how many tokens"]);
+    refused(&digits.dataset, json!({"bucket": {"by": "audio.frames"}}), &["length: ", "frames"]);
+    refused(&digits.dataset, json!({"bucket": {"by": "audio.duration"}}), &["whole number"]);
+    refused(&digits.dataset, json!({"bucket": {"by": "audio.count", "bounds": [5, 5]}}), &["bounds [5, 5]"]);
+    refused(&digits.dataset, json!({"bucket": {}}), &["by which length"]);
+    assert!(fixture(TEXT).is_file());
+}
