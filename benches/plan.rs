@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::{cost, machine, measures, memory};
 use feedstock::data::feature::{Feature, Schema};
-use feedstock::data::index::{Index, IndexCell, Payload, Segment, SegmentBuilder};
+use feedstock::data::index::{Access, Index, IndexCell, Payload, Segment, SegmentBuilder};
 use feedstock::data::info::{Format, Info};
 use feedstock::plan::batching::{Forming, Quantity, WINDOW};
 use feedstock::plan::{
@@ -111,6 +111,8 @@ fn line(path: &Path, what: &str) {
     let component = Component { name: None, rows, balance, order, window };
     let sequence =
         Sequence { components: vec![component], mixing: None, batching, batch, views: 1, tail: Tail::Drop, seed: 7 };
+    // As a recipe's loader tells it.
+    index.segments().iter().for_each(|segment| segment.expect(Access::Random));
     let slots = |plan: &Plan, at: At| plan.slots(at).iter().filter(|slot| slot.valid).count();
     let (first, (plan, mut count)) = cost(|| {
         let plan = Plan::new(&sequence, 3);

@@ -22,7 +22,7 @@ use crate::augment::chain::Chain;
 use crate::augment::{self, Op, OpEntry};
 use crate::codec::Limits;
 use crate::data::feature::{Feature, Schema};
-use crate::data::index::hex;
+use crate::data::index::{Access, hex};
 use crate::data::storage::sorted;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
@@ -311,9 +311,13 @@ impl Recipe {
             }
         }
         datasets.iter().try_for_each(Named::check)?;
+        // Choosing rows looks at all of them, and a plan at some here and there.
+        let expect = |access| datasets.iter().flat_map(|d| d.dataset.index().segments()).for_each(|s| s.expect(access));
+        expect(Access::Scan);
         let components = datasets.iter().zip(&choices);
         let components = components.map(|(named, choice)| choice.component(named).map_err(|e| named.blamed(e)));
         let components = components.collect::<Result<Vec<_>>>()?;
+        expect(if self.order == Order::Sequential { Access::Scan } else { Access::Random });
         let (batch, views, tail, seed) = (self.batch, self.views, self.tail, self.seed);
         let mixing = if self.sources.is_empty() {
             None

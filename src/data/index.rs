@@ -208,6 +208,18 @@ impl Backing {
     }
 }
 
+/// In which order rows are going to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// One after the other.
+    Scan,
+    /// Here and there.
+    Random,
+}
+
+/// Maps from this size on are told how they will be read; smaller ones are soon in memory as a whole.
+const TOLD: usize = 256 << 20;
+
 /// The rows of one commit, read only.
 pub struct Segment {
     backing: Backing,
@@ -235,6 +247,21 @@ impl Segment {
         // contract (as it is for every mapped database file).
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", e))?;
         Self::read(Backing::Mapped(map)).map_err(|what| damaged(path, what))
+    }
+
+    /// Tells the system in which order rows are going to be looked at. By default it reads 128 KB around each page: much faster for a scan, and for
+    /// rows here and there of an Index beyond memory the other way round.
+    pub fn expect(&self, access: Access) {
+        if let Backing::Mapped(map) = &self.backing
+            && map.len() >= TOLD
+        {
+            let advice = match access {
+                Access::Scan => memmap2::Advice::Normal,
+                Access::Random => memmap2::Advice::Random,
+            };
+            // It is advice: a system that does not take it reads the same bytes.
+            let _ = map.advise(advice);
+        }
     }
 
     /// A segment in memory.
