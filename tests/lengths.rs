@@ -238,7 +238,11 @@ fn what_cannot_be_packed_or_sorted_is_refused_with_the_way_out() {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     };
     let pack = json!({"column": "text", "length": 64});
-    refused(&text.dataset, json!({"pack": pack}), &["as text", "dsctl ingest", "[prepare.columns.text]", "tokenize"]);
+    refused(
+        &text.dataset,
+        json!({"pack": pack}),
+        &["as text", "dsctl ingest", "--tokenize tokenizer.json", "dsctl tokenizer train"],
+    );
     let digits = made("digits", &IngestOptions::default());
     refused(&digits.dataset, json!({"pack": {"column": "audio", "length": 64}}), &["as audio"]);
     refused(&stored.dataset, json!({"pack": {"column": "x", "length": 64}}), &["no column \"x\"", "it has: text"]);

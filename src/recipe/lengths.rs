@@ -64,8 +64,8 @@ impl Named<'_> {
         let schema = self.renamed();
         let help = |what: &str| {
             format!(
-                "{what}; store tokens, and pack those: dsctl ingest SOURCE DATASET --config tokens.toml, with in it [prepare.columns.{name}] \
-                 ops = [{{ op = \"tokenize\", file = \"tokenizer.json\" }}] (`dsctl tokenizer train` makes one)"
+                "{what}; store tokens and pack those: `dsctl ingest SOURCE DATASET --tokenize tokenizer.json` \
+                 (`dsctl tokenizer train TEXTS tokenizer.json --vocab-size 8192` makes one)"
             )
         };
         match schema.get(name) {
