@@ -33,7 +33,7 @@ fn recipe(name: &str, threads: usize) -> Recipe {
     let ops = format!("[{front}, {NORMALIZE}]");
     let batch = if measures() { 64 } else { 8 };
     let text = format!(
-        r#"{{ "batch": {batch}, "seed": 7, "tail": "drop", "run": {{ "threads": {threads} }},
+        r#"{{ "batch": {batch}, "seed": 7, "tail": "drop", "run": {{ "threads": {threads}, "prefetch": 2 }},
             "columns": {{ "image": {{ "ops": {ops} }}, "label": {{}} }} }}"#
     );
     serde_json::from_str(&text).expect("a recipe")

@@ -147,20 +147,39 @@ fn missing(parts: &[Part]) -> Vec<bool> {
 pub fn values(pool: &Arc<Pool>, dtype: DType, class: bool, cells: &[Value]) -> Dense {
     let mut buffer = Pool::take(pool, cells.len() * dtype.size());
     for (out, cell) in buffer.bytes_mut().chunks_exact_mut(dtype.size()).zip(cells) {
-        match dtype {
-            DType::I64 => {
-                let null = if class { -1 } else { 0 };
-                let value = if let Value::Int(v) = cell { *v } else { null };
-                out.copy_from_slice(&value.to_ne_bytes());
-            }
-            DType::F64 => {
-                let value = if let Value::Float(v) = cell { *v } else { f64::NAN };
-                out.copy_from_slice(&value.to_ne_bytes());
-            }
-            _ => out.fill(u8::from(matches!(cell, Value::Bool(true)))),
-        }
+        write(out, dtype, class, cell);
     }
     let missing: Vec<bool> = cells.iter().map(Value::is_null).collect();
     let missing = if missing.contains(&true) { missing } else { Vec::new() };
     Dense { buffer, shape: vec![cells.len()], strides: Vec::new(), dtype, lengths: Vec::new(), missing }
+}
+
+/// Puts another value into a column of small values.
+pub fn set_value(column: &mut Dense, at: usize, class: bool, cell: &Value) {
+    let (size, dtype) = (column.dtype.size(), column.dtype);
+    write(&mut column.buffer.bytes_mut()[at * size..(at + 1) * size], dtype, class, cell);
+    if cell.is_null() && column.missing.is_empty() {
+        column.missing = vec![false; column.shape[0]];
+    }
+    if let Some(missing) = column.missing.get_mut(at) {
+        *missing = cell.is_null();
+    }
+    if !column.missing.contains(&true) {
+        column.missing = Vec::new();
+    }
+}
+
+fn write(out: &mut [u8], dtype: DType, class: bool, cell: &Value) {
+    match dtype {
+        DType::I64 => {
+            let null = if class { -1 } else { 0 };
+            let value = if let Value::Int(v) = cell { *v } else { null };
+            out.copy_from_slice(&value.to_ne_bytes());
+        }
+        DType::F64 => {
+            let value = if let Value::Float(v) = cell { *v } else { f64::NAN };
+            out.copy_from_slice(&value.to_ne_bytes());
+        }
+        _ => out.fill(u8::from(matches!(cell, Value::Bool(true)))),
+    }
 }

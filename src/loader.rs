@@ -6,17 +6,31 @@
 //!
 //! A [`Loader`] is assembled by [`Recipe::loader`](crate::recipe::Recipe::loader).
 
+/// A span of `tracing` that lasts to the end of the block (feature `tracing`); nothing without.
+macro_rules! span {
+    ($name:literal $(, $field:ident = $value:expr)*) => {
+        #[cfg(feature = "tracing")]
+        let _span = tracing::debug_span!(target: "feedstock", $name $(, $field = $value)*).entered();
+    };
+}
+
 mod epoch;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod packed;
+pub mod stats;
 mod window;
 mod work;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 pub use epoch::Epoch;
+#[cfg(feature = "prometheus")]
+pub use metrics::Metrics;
+use stats::Stats;
+pub use stats::StatsReport;
 
 use crate::augment::{Beside, Chain, Output};
 use crate::codec::Limits;
@@ -37,7 +51,7 @@ const KEPT: usize = 64;
 pub struct RunConfig {
     /// Worker threads; 0: one for each core.
     pub threads: usize,
-    /// Batches on their way ahead of the consumer.
+    /// Batches on their way ahead of the consumer; 0: two, and more when it waits while threads have nothing to do, as far as `memory` goes.
     pub prefetch: usize,
     /// Budget in bytes for batches on their way and payloads in hand.
     pub memory: u64,
@@ -49,8 +63,25 @@ pub struct RunConfig {
 
 impl Default for RunConfig {
     fn default() -> Self {
-        RunConfig { threads: 0, prefetch: 2, memory: 1 << 30, check_hash: false, world: World::default() }
+        RunConfig { threads: 0, prefetch: 0, memory: 1 << 30, check_hash: false, world: World::default() }
     }
+}
+
+/// What happens to a sample that cannot be read or decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The epoch ends with its error.
+    #[default]
+    Fail,
+    /// Another sample stands in its slot: one that the plan names, the same on any rank and after any restart. The batch says which
+    /// ([`Batch::substituted`](crate::data::batch::Batch::substituted)). In a row of packed sequences its place is padding.
+    Substitute,
+}
+
+impl OnError {
+    /// All ways.
+    pub const ALL: &'static [OnError] = &[OnError::Fail, OnError::Substitute];
 }
 
 /// What is delivered for one column of a dataset.
@@ -137,6 +168,14 @@ impl OutColumn {
         }
     }
 
+    /// The type of small values, and whether null is -1.
+    fn values(&self) -> (DType, bool) {
+        match self {
+            OutColumn::Values { dtype, class, .. } => (*dtype, *class),
+            _ => (DType::I64, true),
+        }
+    }
+
     /// What is delivered beside it, as a column of its own.
     fn beside(&self) -> Option<Beside> {
         match self {
@@ -177,6 +216,8 @@ struct Core {
     /// What states say of the datasets.
     identity: Identity,
     limits: Limits,
+    /// Whether another sample stands in for one that cannot be read.
+    substitutes: bool,
     check_hash: bool,
     pool: Arc<Pool>,
     stats: Stats,
@@ -210,7 +251,14 @@ impl Loader {
     /// # Errors
     /// [`Error::Config`] for an empty batch, a rank outside its world, or a memory budget below three times the largest
     /// payload plus a batch.
-    pub fn new(feeds: Vec<Feed>, sequence: Sequence, limits: Limits, run: RunConfig, recipe: String) -> Result<Self> {
+    pub fn new(
+        feeds: Vec<Feed>,
+        sequence: Sequence,
+        limits: Limits,
+        errors: OnError,
+        run: RunConfig,
+        recipe: String,
+    ) -> Result<Self> {
         run.world.validate()?;
         if sequence.batch == 0 {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
@@ -227,10 +275,12 @@ impl Loader {
                 "raise run.memory (--memory), make the batch smaller, or put an operation in front that bounds the shape",
             ));
         }
-        let pool = Pool::new(run.prefetch.saturating_add(2).saturating_mul(feeds[0].columns.len()).clamp(1, KEPT));
+        let pool =
+            Pool::new(run.prefetch.max(2).saturating_add(2).saturating_mul(feeds[0].columns.len()).clamp(1, KEPT));
         let named = feeds.iter().map(|feed| (feed.name.as_str(), feed.dataset.digest()));
         let identity = Identity::of(&named.collect::<Vec<_>>());
-        let core = Core { feeds, identity, limits, check_hash: run.check_hash, pool, stats: Stats::default() };
+        let (substitutes, check_hash, stats) = (errors == OnError::Substitute, run.check_hash, Stats::default());
+        let core = Core { feeds, identity, limits, substitutes, check_hash, pool, stats };
         Ok(Loader { core: Arc::new(core), sequence, run, recipe })
     }
 
@@ -395,54 +445,4 @@ fn least_memory(feed: &Feed, batch: usize) -> u64 {
 fn packed_bytes(chain: &Chain, length: usize) -> u64 {
     let token = chain.output().map_or(0, |output| output.dtype.size());
     (token + 2 * DType::I64.size()) as u64 * length as u64
-}
-
-/// Counters of the work done, in nanoseconds of the threads that did it.
-#[derive(Debug, Default)]
-struct Stats {
-    batches: AtomicU64,
-    samples: AtomicU64,
-    bytes: AtomicU64,
-    fetch: AtomicU64,
-    decode: AtomicU64,
-    augment: AtomicU64,
-    wait: AtomicU64,
-}
-
-impl Stats {
-    fn add(counter: &AtomicU64, value: u64) {
-        counter.fetch_add(value, Ordering::Relaxed);
-    }
-
-    fn report(&self) -> StatsReport {
-        let seconds = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64 / 1e9;
-        StatsReport {
-            batches: self.batches.load(Ordering::Relaxed),
-            samples: self.samples.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            fetch_seconds: seconds(&self.fetch),
-            decode_seconds: seconds(&self.decode),
-            augment_seconds: seconds(&self.augment),
-            wait_seconds: seconds(&self.wait),
-        }
-    }
-}
-
-/// What a loader has done so far. Times are summed over threads.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct StatsReport {
-    /// Batches handed over.
-    pub batches: u64,
-    /// Samples decoded (prefetched ones too), without padding.
-    pub samples: u64,
-    /// Payload bytes read.
-    pub bytes: u64,
-    /// Reading payloads.
-    pub fetch_seconds: f64,
-    /// Decoding.
-    pub decode_seconds: f64,
-    /// Operations, and writing into the batch.
-    pub augment_seconds: f64,
-    /// What the consumer waited for the next batch.
-    pub wait_seconds: f64,
 }

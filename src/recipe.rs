@@ -27,7 +27,7 @@ use crate::data::storage::sorted;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::loader::{Loader, OutColumn, RunConfig, Work};
+use crate::loader::{Loader, OnError, OutColumn, RunConfig, Work};
 use crate::plan::{
     Balance, Balanced, Bucket, Component, Filter, Fold, Mixture, Order, PLAN_VERSION, Pack, Rows, Sequence, Subset,
     Tail, Window,
@@ -86,6 +86,8 @@ pub struct Recipe {
     pub columns: BTreeMap<String, ColumnRecipe>,
     /// Whether neighbouring operations are fused. The bytes are the same; `false` is for checking just that.
     pub fuse: bool,
+    /// What happens to a sample that cannot be read.
+    pub errors: OnError,
     /// What one payload may cost.
     pub limits: Limits,
     /// How it is executed; changes no batch.
@@ -112,6 +114,7 @@ impl Default for Recipe {
             tail: Tail::default(),
             columns: BTreeMap::new(),
             fuse: true,
+            errors: OnError::Fail,
             limits: Limits::default(),
             run: RunConfig::default(),
         }
@@ -332,7 +335,7 @@ impl Recipe {
         let feeds = self.feeds(datasets, registry)?;
         let digest = self.digest(&feeds[0].columns, registry)?;
         let sequence = Sequence { components, mixing, batching, batch, views, tail, seed };
-        Loader::new(feeds, sequence, self.limits, self.run.clone(), digest)
+        Loader::new(feeds, sequence, self.limits, self.errors, self.run.clone(), digest)
     }
 
     /// This recipe, with what a source says of the choice of its rows.
@@ -456,6 +459,9 @@ impl Recipe {
             ("bucket", self.bucket.as_ref().map(|b| json!(b))),
             ("pack", self.pack.as_ref().map(|p| json!(p))),
         ];
+        if self.errors != OnError::Fail {
+            more.insert("errors".into(), json!(self.errors));
+        }
         if !self.sources.is_empty() {
             // Where they lie is not what they are: the dataset's digest says that.
             let of = |(name, source): (&String, &SourceRecipe)| {

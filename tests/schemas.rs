@@ -6,6 +6,7 @@ use common::{fixture, made};
 use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::ingest::InvalidUtf8;
+use feedstock::loader::OnError;
 use feedstock::plan::{Bucket, Exhausted, Fit, Long, Order, Pack, Phase, Tail};
 use feedstock::prepare::AudioCodec;
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
@@ -111,6 +112,7 @@ fn the_recipe_schema_is_the_recipe() {
     let pack = &parts["pack"]["properties"];
     Fit::ALL.iter().for_each(|fit| assert_eq!(hold(&json!(fit), &pack["fit"], "fit"), 0));
     Long::ALL.iter().for_each(|long| assert_eq!(hold(&json!(long), &pack["long"], "long"), 0));
+    OnError::ALL.iter().for_each(|errors| assert_eq!(hold(&json!(errors), &parts["errors"], "errors"), 0));
     for exhausted in Exhausted::ALL {
         hold(&json!(exhausted), &parts["mixture"]["properties"]["exhausted"], "exhausted");
     }

@@ -46,6 +46,7 @@ mod tests {
                 columns: vec![("x".into(), Column::Dense(dense))],
                 valid: vec![true; 2],
                 ids: vec![String::new(); 2],
+                substituted: Vec::new(),
             }
         };
         let mut buffer = Buffer::zeroed(24);

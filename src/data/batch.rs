@@ -15,8 +15,21 @@ pub struct Batch {
     pub columns: Vec<(String, Column)>,
     /// `[N]`: false for the padding of an incomplete last batch.
     pub valid: Vec<bool>,
-    /// `[N]`: the ids of the rows; empty for padding.
+    /// `[N]`: the ids of the rows; empty for padding. Of rows of packed sequences a line for each.
     pub ids: Vec<String>,
+    /// Samples that could not be read, in whose slots others stand (only where the recipe says `errors = "substitute"`).
+    pub substituted: Vec<Substituted>,
+}
+
+/// A sample that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substituted {
+    /// The slot in which another stands.
+    pub slot: usize,
+    /// The id of the one that could not be read.
+    pub id: String,
+    /// Why, and where it is.
+    pub reason: String,
 }
 
 /// Where a batch stands.

@@ -106,12 +106,18 @@ impl Iterator for Epoch {
         if self.failed || !self.steps.has(self.taken) {
             return None;
         }
+        span!("wait", step = self.taken);
         let mark = Mark::now();
         let batch = loop {
             if let Some(batch) = self.early.remove(&self.taken) {
+                Stats::take(&self.core.stats.ready, 1);
                 break batch;
             }
-            match self.done.recv() {
+            let done = self.done.try_recv().or_else(|_| {
+                self.window.awaited();
+                self.done.recv()
+            });
+            match done {
                 Ok((LOST, lost)) => break lost,
                 Ok((step, batch)) => {
                     self.early.insert(step, batch);
@@ -124,7 +130,8 @@ impl Iterator for Epoch {
             Ok(_) => {
                 self.taken += 1;
                 Stats::add(&self.core.stats.batches, 1);
-                self.window.handed_over();
+                Stats::take(&self.core.stats.in_flight_bytes, self.window.handed_over());
+                Stats::take(&self.core.stats.in_flight_batches, 1);
             }
             Err(_) => {
                 self.failed = true;
@@ -151,6 +158,13 @@ impl Drop for Epoch {
             // A worker that panicked outside a sample has already ended the epoch; there is nobody left to tell.
             let _ = worker.join();
         }
+        // What was on its way is no more.
+        let stats = &self.core.stats;
+        let waiting = self.done.try_iter().filter(|(step, _)| *step != LOST).count() + self.early.len();
+        Stats::take(&stats.ready, waiting as u64);
+        let (batches, bytes) = self.window.left();
+        Stats::take(&stats.in_flight_batches, batches);
+        Stats::take(&stats.in_flight_bytes, bytes);
     }
 }
 
@@ -180,7 +194,10 @@ impl Worker {
         let mut desk = Desk::default();
         let mut next = 0;
         while self.steps.has(next) {
-            let Some(flight) = self.window.enter(next) else { return };
+            let mark = Mark::now();
+            let entered = self.window.enter(next);
+            Stats::add(&self.core.stats.stall, mark.nanos());
+            let Some(flight) = entered else { return };
             if !self.steps.has(flight.step) {
                 return;
             }
@@ -203,10 +220,14 @@ impl Worker {
                     continue;
                 }
                 let taken = opened.write().ok().and_then(|mut slot| slot.take());
+                span!("close", step = flight.step);
+                let mark = Mark::now();
                 let closed = match taken {
                     Some(open) => open.and_then(|open| open.close(&self.core)),
                     None => Err(Error::library("closing a batch", "it was closed twice")),
                 };
+                Stats::add(&self.core.stats.close, mark.nanos());
+                Stats::add(&self.core.stats.ready, 1);
                 if self.sender.send((flight.step, closed)).is_err() {
                     return;
                 }
@@ -216,7 +237,20 @@ impl Worker {
 
     fn open(&self, flight: &Flight<Slot>) -> Result<Opened> {
         let mut reserved = false;
+        let stalled = std::cell::Cell::new(0);
+        let mark = Mark::now();
+        let room = |bytes| {
+            let mark = Mark::now();
+            let stats = &self.core.stats;
+            let go = self.window.reserve(flight, bytes);
+            stalled.set(stalled.get() + mark.nanos());
+            Stats::add(&stats.stall, mark.nanos());
+            Stats::add(&stats.in_flight_batches, 1);
+            Stats::add(&stats.in_flight_bytes, bytes);
+            go
+        };
         let batch = self.steps.batch(flight.step);
+        span!("open", epoch = self.epoch, window = batch.window, batch = batch.batch);
         let reserve = |bytes| {
             if bytes > self.budget {
                 let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.budget);
@@ -224,7 +258,7 @@ impl Worker {
                 return Err(Error::config(what, help));
             }
             reserved = true;
-            if self.window.reserve(flight, bytes) { Ok(()) } else { Err(Error::Interrupted) }
+            if room(bytes) { Ok(()) } else { Err(Error::Interrupted) }
         };
         let open =
             std::panic::AssertUnwindSafe(|| Opened::new(&self.core, self.steps.plan(), self.epoch, batch, reserve));
@@ -232,8 +266,9 @@ impl Worker {
             .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));
         if !reserved {
             // Later batches wait for this one's turn, also if it could not be opened.
-            self.window.reserve(flight, 0);
+            room(0);
         }
+        Stats::add(&self.core.stats.open, mark.nanos().saturating_sub(stalled.get()));
         opened
     }
 }

@@ -20,12 +20,20 @@ pub(super) struct Row {
     tokens: Region,
     segments: Region,
     positions: Region,
+    /// Sequences that could not be read, whose places are padding.
+    bad: Vec<(Segment, Error)>,
+}
+
+impl Row {
+    /// The sequences that could not be read.
+    pub(super) fn bad(self) -> Vec<(Segment, Error)> {
+        self.bad
+    }
 }
 
 /// A sequence of a row, or a part of it.
 struct Piece {
-    source: usize,
-    row: u64,
+    segment: Segment,
     /// Where in the sequence it begins, and how many tokens it has.
     from: usize,
     length: usize,
@@ -40,13 +48,19 @@ pub(super) fn open(
     (chain, length): (&Chain, usize),
     slots: &[Slot],
 ) -> Result<([Forming; 3], Vec<Row>)> {
-    let mut rows: Vec<SmallVec<[Piece; 4]>> = Vec::with_capacity(slots.len());
+    let mut rows: Vec<(SmallVec<[Piece; 4]>, Vec<(Segment, Error)>)> = Vec::with_capacity(slots.len());
     for slot in slots {
-        let pieces = slot.segments.iter().map(|segment| piece(core, plan, segment)).collect::<Result<SmallVec<_>>>()?;
-        if pieces.iter().map(|piece: &Piece| piece.length).sum::<usize>() > length {
+        let (mut pieces, mut bad): (SmallVec<[Piece; 4]>, _) = (SmallVec::new(), Vec::new());
+        for segment in &slot.segments {
+            match piece(core, plan, segment) {
+                Ok(piece) => pieces.push(piece),
+                Err(error) => bad.push((segment.clone(), core.bearable(error)?)),
+            }
+        }
+        if pieces.iter().map(|piece| piece.length).sum::<usize>() > length {
             return Err(Error::library("packing", "a row has more tokens than it is long"));
         }
-        rows.push(pieces);
+        rows.push((pieces, bad));
     }
     let none = vec![Extents::new(); slots.len()];
     let numbers = plain(&[length]);
@@ -56,18 +70,18 @@ pub(super) fn open(
     let (segments, numbered) = collate::open(&core.pool, &numbers, &[length], &none)?;
     let (positions, placed) = collate::open(&core.pool, &numbers, &[length], &none)?;
     let regions = own.into_iter().zip(numbered).zip(placed);
-    let rows = rows.into_iter().zip(regions).map(|(pieces, ((tokens, segments), positions))| Row {
+    let rows = rows.into_iter().zip(regions).map(|((pieces, bad), ((tokens, segments), positions))| Row {
         pieces,
         tokens,
         segments,
         positions,
+        bad,
     });
     Ok(([tokens, segments, positions], rows.collect()))
 }
 
 fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
-    let source = segment.source as usize;
-    let feed = &core.feeds[source];
+    let feed = core.feed(segment);
     let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
         return Err(Error::library("packing", "a source has no column to pack"));
     };
@@ -81,44 +95,64 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
     let (from, to) = segment.range.unwrap_or((0, payload.info.count));
     let short = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let (from, length) = (short(from), short(to.saturating_sub(from)));
-    Ok(Piece { source, row: segment.row, from, length, drawn, format: payload.info.format })
+    Ok(Piece { segment: segment.clone(), from, length, drawn, format: payload.info.format })
 }
 
 impl Core {
+    /// An error that the recipe bears: of a sample, where others may stand in for it.
+    fn bearable(&self, error: Error) -> Result<Error> {
+        if self.substitutes && matches!(error, Error::Sample { .. }) { Ok(error) } else { Err(error) }
+    }
+
+    /// Reads a sequence; its tokens are behind `from * size`.
+    fn sequence(&self, piece: &Piece, size: usize, desk: &mut Desk) -> Result<Vec<u8>> {
+        let feed = self.feed(&piece.segment);
+        let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
+            return Err(Error::library("packing", "a source has no column to pack"));
+        };
+        let (Desk { tools, payload: held }, row) = (desk, piece.segment.row);
+        let mark = Mark::now();
+        match self.check_hash {
+            true => feed.dataset.fetch_checked(row, *index, held)?,
+            false => feed.dataset.fetch(row, *index, held)?,
+        };
+        Stats::add(&self.stats.fetch, mark.nanos());
+        Stats::add(&self.stats.bytes, held.len() as u64);
+        let mark = Mark::now();
+        let refused = |fault: Fault| fault.at(feed.dataset.origin(row, *index));
+        let codec = codec::by_format(piece.format).map_err(refused)?;
+        let made = chain.run_late(&piece.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
+        Stats::add(&self.stats.augment, mark.nanos());
+        Stats::add(&self.stats.samples, 1);
+        if made.bytes.len() < (piece.from + piece.length) * size {
+            let what = format!("{} tokens, the Index says at least {}", made.shape[0], piece.from + piece.length);
+            return Err(refused(Fault::new(Reason::Corrupt, what)));
+        }
+        Ok(made.bytes)
+    }
+
     /// Reads the sequences of a row and lays them one behind the other, with what says which is which.
-    pub(super) fn pack(&self, mut row: Row, desk: &mut Desk) -> Result<()> {
+    pub(super) fn pack(&self, row: &mut Row, desk: &mut Desk) -> Result<()> {
         let mut at = 0;
         let (segments, positions): (&mut [i64], &mut [i64]) =
             (bytemuck::cast_slice_mut(row.segments.bytes_mut()), bytemuck::cast_slice_mut(row.positions.bytes_mut()));
         let tokens = row.tokens.bytes_mut();
         let size = tokens.len() / segments.len().max(1);
-        for (number, piece) in (1..).zip(&row.pieces) {
-            let feed = &self.feeds[piece.source];
-            let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else { continue };
-            let Desk { tools, payload: held } = &mut *desk;
-            let mark = Mark::now();
-            match self.check_hash {
-                true => feed.dataset.fetch_checked(piece.row, *index, held)?,
-                false => feed.dataset.fetch(piece.row, *index, held)?,
-            };
-            Stats::add(&self.stats.fetch, mark.nanos());
-            Stats::add(&self.stats.bytes, held.len() as u64);
-            let mark = Mark::now();
-            let refused = |fault: Fault| fault.at(feed.dataset.origin(piece.row, *index));
-            let codec = codec::by_format(piece.format).map_err(refused)?;
-            let made =
-                chain.run_late(&piece.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
-            let Some(own) = made.bytes.get(piece.from * size..(piece.from + piece.length) * size) else {
-                let what = format!("{} tokens, the Index says at least {}", made.shape[0], piece.from + piece.length);
-                return Err(refused(Fault::new(Reason::Corrupt, what)));
+        let mut number = 0;
+        for piece in &row.pieces {
+            let made = match self.sequence(piece, size, desk) {
+                Ok(made) => made,
+                Err(error) => {
+                    row.bad.push((piece.segment.clone(), self.bearable(error)?));
+                    continue;
+                }
             };
             let end = at + piece.length;
-            tokens[at * size..end * size].copy_from_slice(own);
+            tokens[at * size..end * size].copy_from_slice(&made[piece.from * size..][..piece.length * size]);
+            number += 1;
             segments[at..end].fill(number);
             (0..).zip(&mut positions[at..end]).for_each(|(position, out)| *out = position);
             at = end;
-            Stats::add(&self.stats.augment, mark.nanos());
-            Stats::add(&self.stats.samples, 1);
         }
         segments[at..].fill(0);
         positions[at..].fill(0);

@@ -10,7 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 /// The open batches of one epoch. `T` is what opening a batch makes.
 #[derive(Debug)]
 pub(super) struct Window<T> {
-    limit: u64,
+    /// Batches on their way at the most, however much there is to wait for.
+    most: u64,
     budget: u64,
     ended: AtomicBool,
     state: Mutex<State<T>>,
@@ -21,6 +22,10 @@ pub(super) struct Window<T> {
 struct State<T> {
     /// The step of the front of `open`: everything before it was handed over.
     first: u64,
+    /// Batches that may be on their way now.
+    limit: u64,
+    /// Whether the consumer waits for the front batch.
+    awaited: bool,
     open: VecDeque<Arc<Flight<T>>>,
     /// The next step that may reserve its bytes.
     next: u64,
@@ -28,6 +33,12 @@ struct State<T> {
     peak: u64,
     stopped: bool,
 }
+
+/// Batches that are on their way at first, where none are said.
+const BEGIN: u64 = 2;
+
+/// Batches that are on their way at the most, where none are said.
+const MOST: u64 = 1024;
 
 /// One batch on its way.
 #[derive(Debug)]
@@ -66,16 +77,13 @@ impl<T> Flight<T> {
 }
 
 impl<T> Window<T> {
-    /// A window of at most `limit` batches and `budget` bytes on their way.
+    /// A window of at most `limit` batches and `budget` bytes on their way. With a limit of 0 there are [`BEGIN`] at first, and one more whenever the consumer waits
+    /// for a batch and a worker has nothing left to do: that one is held up by a slow sample, or by more workers than batches have slots.
     pub(super) fn new(limit: usize, budget: u64) -> Self {
-        let state = State { first: 0, open: VecDeque::new(), next: 0, bytes: 0, peak: 0, stopped: false };
-        Window {
-            limit: limit.max(1) as u64,
-            budget,
-            ended: AtomicBool::new(false),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        let (limit, most) = if limit == 0 { (BEGIN, MOST) } else { (limit as u64, limit as u64) };
+        let (open, awaited) = (VecDeque::new(), false);
+        let state = State { first: 0, limit, awaited, open, next: 0, bytes: 0, peak: 0, stopped: false };
+        Window { most, budget, ended: AtomicBool::new(false), state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -95,7 +103,12 @@ impl<T> Window<T> {
     /// stopped.
     pub(super) fn enter(&self, step: u64) -> Option<Arc<Flight<T>>> {
         let mut state = self.lock();
-        while !state.stopped && step >= state.first.saturating_add(self.limit) {
+        while !state.stopped && step >= state.first.saturating_add(state.limit) {
+            // Only while there is room: a batch that waits for bytes of the budget would hold up those behind it.
+            if state.awaited && state.limit < self.most && state.bytes < self.budget {
+                state.limit += 1;
+                continue;
+            }
             state = self.wait(state);
         }
         if state.stopped {
@@ -133,15 +146,31 @@ impl<T> Window<T> {
         self.lock().peak
     }
 
-    /// The consumer has the front batch: the window moves on.
-    pub(super) fn handed_over(&self) {
+    /// The consumer waits for the front batch.
+    pub(super) fn awaited(&self) {
+        self.lock().awaited = true;
+        self.changed.notify_all();
+    }
+
+    /// The consumer has the front batch: the window moves on. Returns the bytes that were reserved for it.
+    pub(super) fn handed_over(&self) -> u64 {
         let mut state = self.lock();
+        let mut bytes = 0;
+        state.awaited = false;
         if let Some(flight) = state.open.pop_front() {
-            state.bytes -= flight.bytes.load(Ordering::Relaxed);
+            bytes = flight.bytes.load(Ordering::Relaxed);
+            state.bytes -= bytes;
             state.first += 1;
         }
         drop(state);
         self.changed.notify_all();
+        bytes
+    }
+
+    /// Batches that have reserved their bytes and were not handed over, and these bytes.
+    pub(super) fn left(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.next.saturating_sub(state.first), state.bytes)
     }
 
     /// Ends the epoch for every worker.

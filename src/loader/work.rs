@@ -1,18 +1,17 @@
 //! What workers do: open a batch from the plan, fill its slots, close it.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
 use super::packed;
-use super::{Core, OutColumn, Stats, Work};
+use super::{Core, Feed, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
 use crate::clock::Mark;
 use crate::codec::{self, Encoded, Ranged};
 use crate::collate::{self, Extents, Forming, Part};
-use crate::data::batch::{Batch, BatchPlace, Column, Dense};
+use crate::data::batch::{Batch, BatchPlace, Column, Dense, Substituted};
 use crate::data::buffer::Region;
 use crate::data::index::{Payload, Row};
 use crate::data::info::Format;
@@ -20,16 +19,26 @@ use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
 use crate::dataset::Apart;
 use crate::error::{Error, Fault, Origin, Reason, Result};
-use crate::plan::{At, Plan, Segment};
+use crate::plan::{At, Plan, Segment, Slot};
 
 /// A batch whose rows, draws and buffers are decided.
 pub(super) struct Opened {
     place: BatchPlace,
+    plan: Arc<Plan>,
+    slots: Vec<Slot>,
     valid: Vec<bool>,
     ids: Vec<String>,
     columns: Vec<OpenColumn>,
     samples: Vec<Mutex<Option<Sample>>>,
     results: Vec<Mutex<Option<Result<Parts>>>>,
+    /// What stands in place of a sample that could not be read.
+    swaps: Vec<Mutex<Vec<Swap>>>,
+}
+
+/// What stands in a slot whose own sample could not be read; none: padding, in a row of packed sequences.
+struct Swap {
+    segment: Option<Segment>,
+    bad: Substituted,
 }
 
 /// One output column of an open batch.
@@ -51,18 +60,38 @@ struct Place {
 
 /// One slot's work, taken by the worker that claims it.
 struct Sample {
-    /// Which source of a mixture, and its row.
-    row: Option<(usize, u64)>,
+    segment: Option<Segment>,
     jobs: SmallVec<[Job; 2]>,
     packed: Option<packed::Row>,
 }
 
-/// One media cell of a slot.
+/// One media cell of a slot, and where it goes.
 struct Job {
-    cell: Option<(Payload, Option<Drawn>)>,
+    cell: Cell,
     region: Option<Region>,
     beside: Option<Region>,
 }
+
+/// One media cell of a row: what is drawn for it, and what that needs.
+#[derive(Default)]
+pub(super) struct Cell {
+    payload: Option<(Payload, Option<Drawn>)>,
+    extents: Extents,
+    /// Bytes that it brings to a column without regions.
+    loose: u64,
+}
+
+type Cells = SmallVec<[Cell; 2]>;
+
+/// A sample that may stand in for another, and the number of the one to try behind it.
+struct Other {
+    segment: Segment,
+    cells: Cells,
+    next: u32,
+}
+
+/// How many other samples are tried in place of a bad one.
+const SUBSTITUTES: u32 = 16;
 
 type Parts = SmallVec<[Part; 2]>;
 
@@ -77,7 +106,7 @@ pub(super) struct Desk {
 struct Metered<'a> {
     source: Apart<'a>,
     stats: &'a Stats,
-    nanos: Cell<u64>,
+    nanos: std::cell::Cell<u64>,
 }
 
 impl Ranged for Metered<'_> {
@@ -102,7 +131,7 @@ impl Opened {
     /// Decides everything about global batch `batch` of the plan. `reserve` is told the bytes before they are taken.
     pub(super) fn new(
         core: &Core,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         epoch: u64,
         at: At,
         reserve: impl FnOnce(u64) -> Result<()>,
@@ -110,63 +139,53 @@ impl Opened {
         let slots = plan.slots(at);
         let n = slots.len();
         let valid: Vec<bool> = slots.iter().map(|s| s.valid).collect();
-        let feed = |segment: &Segment| &core.feeds[segment.source as usize];
-        let rows: Vec<_> =
-            slots.iter().map(|s| s.segments.first().map(|g| (g, feed(g).dataset.index().row(g.row)))).collect();
-        let id = |segment: &Segment| feed(segment).dataset.index().row(segment.row).id().to_owned();
-        // Of a row of several, one line each.
-        let ids = slots.iter().map(|s| s.segments.iter().map(id).collect::<Vec<_>>().join("\n")).collect();
-        let mut samples: Vec<Sample> = rows
-            .iter()
-            .map(|r| Sample {
-                row: r.as_ref().map(|(segment, _)| (segment.source as usize, segment.row)),
-                jobs: SmallVec::new(),
-                packed: None,
-            })
-            .collect();
 
         // First what every sample needs, so that the bytes are known before any is taken.
+        let packs = core.columns().iter().any(|column| matches!(column, OutColumn::Packed { .. }));
         let mut bytes = 0u64;
-        let mut shapes = Vec::new();
-        for (number, column) in core.columns().iter().enumerate() {
-            // What all feeds deliver of the column is alike.
-            let OutColumn::Media { work: like, .. } = column else { continue };
-            let mut extents: Vec<Extents> = Vec::with_capacity(n);
-            for (sample, row) in samples.iter_mut().zip(&rows) {
-                let mut cell = None;
-                let mut own = Extents::new();
-                if let Some((segment, row)) = row
-                    && let OutColumn::Media { index: Some(at), work, .. } = &feed(segment).columns[number]
-                    && !row.is_null(*at)
-                {
-                    let refused = |fault: Fault| fault.at(feed(segment).dataset.origin(segment.row, *at));
-                    let Some(payload) = row.payload(*at) else {
-                        return Err(refused(Fault::new(
-                            Reason::Unsupported,
-                            "its format is newer than this build: use a newer feedstock",
-                        )));
-                    };
-                    let drawn = match work {
-                        Work::Bytes => None,
-                        Work::Chain(chain) => {
-                            let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
-                            chain.admit(&drawn, &core.limits).map_err(refused)?;
-                            own = chain.extents(&drawn);
-                            Some(drawn)
-                        }
-                    };
-                    if work.dense().is_none() {
-                        let made =
-                            drawn.as_ref().zip(work.chain()).map_or(0, |(drawn, chain)| chain.bytes(drawn) as u64);
-                        bytes = bytes.saturating_add(made.max(payload.length));
-                    }
-                    cell = Some((payload, drawn));
+        let mut samples: Vec<Sample> = Vec::with_capacity(n);
+        let mut swaps: Vec<Vec<Swap>> = Vec::with_capacity(n);
+        for (number, slot) in slots.iter().enumerate() {
+            // Packed rows have jobs of their own.
+            let first = slot.segments.first().filter(|_| !packs);
+            let (segment, cells, swap) = match first.map(|own| (own, core.cells(plan, own))) {
+                None => (None, core.no_cells(), Vec::new()),
+                Some((own, Ok(cells))) => (Some(own.clone()), cells, Vec::new()),
+                Some((own, Err(error))) => {
+                    let bad = core.bad(number, own, &error);
+                    let other = core.other(plan, slot, 0, error, |_| true)?;
+                    let swap = Swap { segment: Some(other.segment.clone()), bad };
+                    (Some(other.segment), other.cells, vec![swap])
                 }
-                extents.push(own);
-                sample.jobs.push(Job { cell, region: None, beside: None });
-            }
-            let shape = like.dense().map(|output| output.padded(&extents));
-            if let (Some(output), Some(shape)) = (like.dense(), &shape) {
+            };
+            bytes = cells.iter().fold(bytes, |bytes, cell| bytes.saturating_add(cell.loose));
+            let jobs = cells.into_iter().map(|cell| Job { cell, region: None, beside: None }).collect();
+            samples.push(Sample { segment, jobs, packed: None });
+            swaps.push(swap);
+        }
+        let rows: Vec<Option<(&Segment, Row<'_>)>> = slots
+            .iter()
+            .zip(&swaps)
+            .map(|(slot, swap)| swap.first().and_then(|swap| swap.segment.as_ref()).or(slot.segments.first()))
+            .map(|segment| segment.map(|segment| (segment, core.row(segment))))
+            .collect();
+        let id = |segment: &Segment| core.row(segment).id().to_owned();
+        let ids = slots.iter().zip(&rows).map(|(slot, row)| match row {
+            // Of a row of several, one line each.
+            Some(_) if packs => slot.segments.iter().map(id).collect::<Vec<_>>().join("\n"),
+            Some((segment, _)) => id(segment),
+            None => String::new(),
+        });
+        let ids = ids.collect();
+        let mut shapes = Vec::new();
+        let media = core.columns().iter().filter_map(|column| match column {
+            OutColumn::Media { work, .. } => Some(work),
+            _ => None,
+        });
+        for (number, work) in media.enumerate() {
+            let extents: Vec<Extents> = samples.iter().map(|sample| sample.jobs[number].cell.extents.clone()).collect();
+            let shape = work.dense().map(|output| output.padded(&extents));
+            if let (Some(output), Some(shape)) = (work.dense(), &shape) {
                 let size = collate::dense_bytes(n, output, shape);
                 bytes = bytes.saturating_add(size.map_or(u64::MAX, |b| b as u64));
                 if let Some(beside) = output.beside {
@@ -189,18 +208,11 @@ impl Opened {
         let mut columns = Vec::with_capacity(core.columns().len());
         for (number, column) in core.columns().iter().enumerate() {
             match column {
-                OutColumn::Values { dtype, class, .. } => {
-                    let cell = |(segment, row): &(&Segment, Row<'_>)| match &feed(segment).columns[number] {
-                        OutColumn::Values { index: Some(at), joined, .. } => joined_class(row.value(*at), joined),
-                        _ => Value::Null,
-                    };
+                OutColumn::Values { .. } | OutColumn::Source { .. } => {
+                    let cell = |(segment, row): &(&Segment, Row<'_>)| core.value(segment, row, number);
                     let cells: Vec<Value> = rows.iter().map(|r| r.as_ref().map_or(Value::Null, cell)).collect();
-                    columns.push(OpenColumn::Values(collate::values(&core.pool, *dtype, *class, &cells)));
-                }
-                OutColumn::Source { .. } => {
-                    let cell = |(segment, _): &(&Segment, Row<'_>)| Value::Int(i64::from(segment.source));
-                    let cells: Vec<Value> = rows.iter().map(|r| r.as_ref().map_or(Value::Null, cell)).collect();
-                    columns.push(OpenColumn::Values(collate::values(&core.pool, DType::I64, true, &cells)));
+                    let (dtype, class) = column.values();
+                    columns.push(OpenColumn::Values(collate::values(&core.pool, dtype, class, &cells)));
                 }
                 OutColumn::Packed { chain, length, .. } => {
                     let (forming, rows) = packed::open(core, plan, (chain, *length), &slots)?;
@@ -214,12 +226,16 @@ impl Opened {
                 }
             }
         }
+        drop(rows);
         Ok(Opened {
             place: BatchPlace { epoch, window: at.window, batch: at.batch },
+            plan: plan.clone(),
             valid,
             ids,
             columns,
             results: samples.iter().map(|_| Mutex::new(None)).collect(),
+            swaps: swaps.into_iter().map(Mutex::new).collect(),
+            slots,
             samples: samples.into_iter().map(|s| Mutex::new(Some(s))).collect(),
         })
     }
@@ -231,20 +247,70 @@ impl Opened {
 
     /// Does the work of one slot; whatever goes wrong is kept for the closing.
     pub(super) fn fill(&self, core: &Core, slot: usize, desk: &mut Desk) {
-        let Some(sample) = lock(&self.samples[slot]).take() else { return };
-        let row = sample.row;
-        let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
-        let result = result.unwrap_or_else(|panic| {
-            *desk = Desk::default();
-            let origin = |(source, row): (usize, u64)| core.feeds[source].dataset.origin(row, usize::MAX);
-            let origin = row.map_or_else(Origin::default, origin);
-            Err(Error::Panic { origin, message: panic_message(&*panic) })
-        });
+        let Some(mut sample) = lock(&self.samples[slot]).take() else { return };
+        span!("sample", batch = self.place.batch, slot = slot);
+        let result = match self.tried(core, &mut sample, desk) {
+            Err(error) if sample.packed.is_none() => self.replaced(core, slot, sample, error, desk),
+            result => {
+                let bad = sample.packed.map(packed::Row::bad).unwrap_or_default();
+                let swap = |(own, error): (Segment, Error)| Swap { segment: None, bad: core.bad(slot, &own, &error) };
+                lock(&self.swaps[slot]).extend(bad.into_iter().map(swap));
+                result
+            }
+        };
         *lock(&self.results[slot]) = Some(result);
     }
 
+    /// Does the work of a sample; a panic is its error.
+    fn tried(&self, core: &Core, sample: &mut Sample, desk: &mut Desk) -> Result<Parts> {
+        let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
+        result.unwrap_or_else(|panic| {
+            *desk = Desk::default();
+            let origin = |segment: &Segment| core.feed(segment).dataset.origin(segment.row, usize::MAX);
+            let origin = sample.segment.as_ref().map_or_else(Origin::default, origin);
+            Err(Error::Panic { origin, message: panic_message(&*panic) })
+        })
+    }
+
+    /// Does the work of another sample in the place of one that could not be read, if the recipe wants that.
+    fn replaced(&self, core: &Core, slot: usize, mut sample: Sample, error: Error, desk: &mut Desk) -> Result<Parts> {
+        let Some(own) = self.slots[slot].segments.first() else { return Err(error) };
+        let bad = core.bad(slot, own, &error);
+        let rooms = self.columns.iter().filter_map(|column| match column {
+            OpenColumn::Media { slot, .. } => Some(slot.shape.clone()),
+            _ => None,
+        });
+        let rooms: SmallVec<[(Vec<usize>, Extents, u64); 2]> =
+            rooms.zip(&sample.jobs).map(|(shape, job)| (shape, job.cell.extents.clone(), job.cell.loose)).collect();
+        // What was opened for the sample is all the room there is.
+        let fits = |cells: &Cells| {
+            cells.iter().zip(&rooms).zip(core.works()).all(|((cell, (shape, extents, loose)), work)| {
+                match work.dense() {
+                    // The numbers beside a sample have the lengths that were opened.
+                    Some(output) if output.beside.is_some() => cell.extents == *extents,
+                    Some(_) => cell.extents.iter().zip(shape).all(|(own, room)| own <= room),
+                    None => cell.loose <= *loose,
+                }
+            })
+        };
+        let (mut next, mut error) = (0, error);
+        loop {
+            let other = core.other(&self.plan, &self.slots[slot], next, error, fits)?;
+            next = other.next;
+            sample.segment = Some(other.segment.clone());
+            sample.jobs.iter_mut().zip(other.cells).for_each(|(job, cell)| job.cell = cell);
+            match self.tried(core, &mut sample, desk) {
+                Ok(parts) => {
+                    *lock(&self.swaps[slot]) = vec![Swap { segment: Some(other.segment), bad }];
+                    return Ok(parts);
+                }
+                Err(another) => error = another,
+            }
+        }
+    }
+
     /// Joins the columns; the error of the lowest slot, if there is one. Called once, by the last worker.
-    pub(super) fn close(self, core: &Core) -> Result<Batch> {
+    pub(super) fn close(mut self, core: &Core) -> Result<Batch> {
         let mut parts: Vec<std::collections::VecDeque<Part>> = Vec::with_capacity(self.results.len());
         for result in self.results {
             let done = result.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -252,6 +318,32 @@ impl Opened {
             parts.push(done.ok_or_else(missing)??.into_iter().collect());
         }
         drop(self.samples);
+        let mut substituted = Vec::new();
+        for (slot, swaps) in self.swaps.into_iter().enumerate() {
+            for Swap { segment, bad } in swaps.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Stats::add(&core.stats.substituted, 1);
+                let Some(segment) = segment else {
+                    // The lines of a packed row's ids are its segments.
+                    let mut ids: Vec<&str> = self.ids[slot].split('\n').collect();
+                    if let Some(at) = ids.iter().position(|id| *id == bad.id) {
+                        ids.remove(at);
+                    }
+                    self.ids[slot] = ids.join("\n");
+                    self.valid[slot] = !self.ids[slot].is_empty();
+                    substituted.push(bad);
+                    continue;
+                };
+                substituted.push(bad);
+                let row = core.row(&segment);
+                self.ids[slot] = row.id().to_owned();
+                for (number, column) in self.columns.iter_mut().enumerate() {
+                    if let OpenColumn::Values(dense) = column {
+                        let (_, class) = core.columns()[number].values();
+                        collate::set_value(dense, slot, class, &core.value(&segment, &row, number));
+                    }
+                }
+            }
+        }
         let mut columns = Vec::with_capacity(self.columns.len());
         for (column, out) in self.columns.into_iter().zip(core.columns()) {
             let name = out.name().to_owned();
@@ -282,7 +374,7 @@ impl Opened {
                 }
             }
         }
-        Ok(Batch { place: self.place, columns, valid: self.valid, ids: self.ids })
+        Ok(Batch { place: self.place, columns, valid: self.valid, ids: self.ids, substituted })
     }
 }
 
@@ -324,31 +416,117 @@ impl Core {
         Ok(OpenColumn::Media { forming, slot: Place { shape, strides }, beside: open })
     }
 
+    pub(super) fn feed(&self, segment: &Segment) -> &Feed {
+        &self.feeds[segment.source as usize]
+    }
+
+    fn row(&self, segment: &Segment) -> Row<'_> {
+        self.feed(segment).dataset.index().row(segment.row)
+    }
+
+    /// What is done with the payloads, column by column.
+    fn works(&self) -> impl Iterator<Item = &Work> {
+        self.columns().iter().filter_map(|column| match column {
+            OutColumn::Media { work, .. } => Some(work),
+            _ => None,
+        })
+    }
+
+    /// A small value of a row, as the column `number` delivers it.
+    fn value(&self, segment: &Segment, row: &Row<'_>, number: usize) -> Value {
+        match &self.feed(segment).columns[number] {
+            OutColumn::Values { index: Some(at), joined, .. } => joined_class(row.value(*at), joined),
+            OutColumn::Source { .. } => Value::Int(i64::from(segment.source)),
+            _ => Value::Null,
+        }
+    }
+
+    /// The cells of a slot that is empty.
+    fn no_cells(&self) -> Cells {
+        self.works().map(|_| Cell::default()).collect()
+    }
+
+    /// The media cells of a row, each with what is drawn for it.
+    fn cells(&self, plan: &Plan, segment: &Segment) -> Result<Cells> {
+        let (feed, row) = (self.feed(segment), self.row(segment));
+        let mut cells = Cells::new();
+        for column in &feed.columns {
+            let OutColumn::Media { index, work, .. } = column else { continue };
+            let mut cell = Cell::default();
+            if let Some(at) = index.filter(|at| !row.is_null(*at)) {
+                let refused = |fault: Fault| fault.at(feed.dataset.origin(segment.row, at));
+                let Some(payload) = row.payload(at) else {
+                    let newer = "its format is newer than this build: use a newer feedstock";
+                    return Err(refused(Fault::new(Reason::Unsupported, newer)));
+                };
+                let mut drawn = None;
+                if let Work::Chain(chain) = work {
+                    let own = chain.draw(&payload.info, plan.key(row.key(), segment));
+                    chain.admit(&own, &self.limits).map_err(refused)?;
+                    cell.extents = chain.extents(&own);
+                    drawn = Some(own);
+                }
+                if work.dense().is_none() {
+                    let made = drawn.as_ref().zip(work.chain()).map_or(0, |(drawn, chain)| chain.bytes(drawn) as u64);
+                    cell.loose = made.max(payload.length);
+                }
+                cell.payload = Some((payload, drawn));
+            }
+            cells.push(cell);
+        }
+        Ok(cells)
+    }
+
+    /// What is said of a sample that could not be read.
+    fn bad(&self, slot: usize, segment: &Segment, error: &Error) -> Substituted {
+        Substituted { slot, id: self.row(segment).id().to_owned(), reason: error.to_string() }
+    }
+
+    /// Another sample for a slot, from the `from`-th that the plan names on, whose cells can be had and fit; the error, if the recipe wants no other,
+    /// the error is not the sample's own, or none of those that the plan names will do.
+    fn other(&self, plan: &Plan, slot: &Slot, from: u32, error: Error, fits: impl Fn(&Cells) -> bool) -> Result<Other> {
+        if !self.substitutes || !matches!(error, Error::Sample { .. }) {
+            return Err(error);
+        }
+        for attempt in from..SUBSTITUTES {
+            let Some(segment) = plan.substitute(slot, attempt) else { break };
+            if let Ok(cells) = self.cells(plan, &segment)
+                && fits(&cells)
+            {
+                return Ok(Other { segment, cells, next: attempt + 1 });
+            }
+        }
+        Err(error)
+    }
+
     /// Fetches, decodes and augments the media cells of one slot.
-    fn sample(&self, columns: &[OpenColumn], sample: Sample, desk: &mut Desk) -> Result<Parts> {
+    fn sample(&self, columns: &[OpenColumn], sample: &mut Sample, desk: &mut Desk) -> Result<Parts> {
         let mut parts = Parts::new();
-        if let Some(row) = sample.packed {
+        if let Some(row) = &mut sample.packed {
             self.pack(row, desk)?;
             return Ok(parts);
         }
-        let feed = &self.feeds[sample.row.map_or(0, |(source, _)| source)];
+        let segment = sample.segment.as_ref();
+        let feed = segment.map_or(&self.feeds[0], |segment| self.feed(segment));
         let dataset = &feed.dataset;
         let media = feed.columns.iter().zip(columns).filter_map(|(out, open)| match (out, open) {
             (OutColumn::Media { index, work, .. }, OpenColumn::Media { slot, .. }) => Some((*index, work, slot)),
             _ => None,
         });
-        for ((index, work, slot), mut job) in media.zip(sample.jobs) {
-            let (Some((_, row)), Some(index), Some((payload, drawn))) = (sample.row, index, &job.cell) else {
-                parts.push(absent(work, slot, &mut job));
+        for ((index, work, slot), job) in media.zip(&mut sample.jobs) {
+            let (Some(row), Some(index), Some((payload, drawn))) = (segment.map(|s| s.row), index, &job.cell.payload)
+            else {
+                parts.push(absent(work, slot, job));
                 continue;
             };
             let Desk { tools, payload: held } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
             let apart = if seeks && !self.check_hash { dataset.apart(row, index) } else { None };
-            let apart =
-                apart.map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: Cell::new(0) }));
+            let apart = apart
+                .map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: std::cell::Cell::new(0) }));
             if apart.is_none() {
+                span!("fetch", row = row);
                 let mark = Mark::now();
                 match self.check_hash {
                     true => dataset.fetch_checked(row, index, held)?,
@@ -360,6 +538,7 @@ impl Core {
             let fault = |fault: Fault| fault.at(dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
+                    span!("work", row = row);
                     let mark = Mark::now();
                     tools.decode_nanos = 0;
                     let encoded = match &apart {
@@ -367,7 +546,7 @@ impl Core {
                         None => Encoded::Whole(held),
                     };
                     let format = payload.info.format;
-                    let (region, beside) = (job.region, job.beside);
+                    let (region, beside) = (job.region.as_mut(), job.beside.as_mut());
                     parts.push(self.run(chain, drawn, (format, encoded), tools, slot, region, beside).map_err(fault)?);
                     // Reading was within decoding.
                     let read = apart.map_or(0, |(_, source)| source.nanos.get());
@@ -382,7 +561,7 @@ impl Core {
                 }
             }
         }
-        if sample.row.is_some() {
+        if sample.segment.is_some() {
             Stats::add(&self.stats.samples, 1);
         }
         Ok(parts)
@@ -396,15 +575,14 @@ impl Core {
         (format, payload): (Format, Encoded<'_>),
         tools: &mut Tools,
         slot: &Place,
-        region: Option<Region>,
-        beside: Option<Region>,
+        region: Option<&mut Region>,
+        beside: Option<&mut Region>,
     ) -> Result<Part, Fault> {
         let codec = codec::by_format(format)?;
-        let Some(mut region) = region else {
+        let Some(region) = region else {
             return chain.run_late(drawn, payload, codec, &self.limits, tools).map(Part::Loose);
         };
-        let mut beside = beside;
-        let beside = beside.as_mut().map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
+        let beside = beside.map(|b| bytemuck::cast_slice_mut(b.bytes_mut()));
         let slot = SlotMut { bytes: region.bytes_mut(), shape: &slot.shape, strides: &slot.strides, beside };
         chain.run(drawn, payload, codec, &self.limits, tools, slot).map(Part::Written)
     }

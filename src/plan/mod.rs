@@ -286,6 +286,18 @@ impl Plan {
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
 
+    /// What stands in for the sample of a slot that cannot be read: the `attempt`-th of a row of so many, the same wherever the slot is executed. It is drawn
+    /// anew from the same component, and its occurrence is one that no place of the order has. All views of a sample have the same.
+    pub fn substitute(&self, slot: &Slot, attempt: u32) -> Option<Segment> {
+        let own = slot.segments.first()?;
+        let course = &self.courses[own.source as usize];
+        let sample = self.draws[own.source as usize].named("substitutes").with(slot.place / self.views);
+        let mut stream = sample.with(u64::from(own.occurrence)).with(u64::from(attempt)).stream();
+        let Picked { row, .. } = course.at(stream.below(course.samples()));
+        let occurrence = (1 << 31) | (stream.next_u64() >> 33) as u32;
+        Some(Segment { row, range: None, occurrence, ..own.clone() })
+    }
+
     /// The key of a segment's draws. Operations narrow it by their name path.
     pub fn key(&self, row_key: u64, segment: &Segment) -> Key {
         self.draws[segment.source as usize]

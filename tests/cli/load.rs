@@ -255,4 +255,11 @@ fn payloads_are_held_against_their_hashes() {
     std::fs::write(&shard, bytes).unwrap();
     dsctl!["load", dataset].ok();
     dsctl!["load", dataset, "--check-hash"].ended(3).says(&["shakespeare_20k.txt#", "hash", ".parquet"]);
+    // Another line in its place: the run is whole, and the exit code says that the data is not.
+    let run = dsctl!["load", dataset, "--check-hash", "--errors", "substitute", "--tail", "pad", "--json"].ended(3);
+    let run = run.says(&["note: batch ", "another in place of", ".parquet"]).json();
+    let bad = run["substituted"].as_array().unwrap();
+    assert!(bad.len() == 1 && bad[0]["id"].as_str().unwrap().starts_with("shakespeare_20k.txt#"), "{run}");
+    assert_eq!((&run["stats"]["substituted"], &run["samples"]), (&serde_json::json!(1), &serde_json::json!(607)));
+    dsctl!["load", dataset, "--errors", "skip"].ended(2).says(&["fail or substitute"]);
 }

@@ -55,6 +55,7 @@ fn batch(columns: Vec<(&str, Column)>) -> Batch {
         columns: columns.into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
         valid: vec![true, true, false],
         ids: vec!["a".into(), "b".into(), String::new()],
+        substituted: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use feedstock::Error;
-use feedstock::loader::Loader;
+use feedstock::loader::{Loader, OnError};
 use feedstock::plan::{Balance, Bucket, Fold, Order, Pack, Subset, Tail};
 use feedstock::recipe::Recipe;
 use serde_json::json;
@@ -65,6 +65,9 @@ pub(crate) struct Chosen {
     /// The order of the rows: sequential, shuffle or windowed.
     #[arg(long, value_parser = order)]
     order: Option<Order>,
+    /// What happens to a sample that cannot be read: fail, or substitute (another stands in its slot, the same on any rank).
+    #[arg(long, value_parser = on_error)]
+    errors: Option<OnError>,
     /// What happens to the last batches: drop, pad or repeat.
     #[arg(long, value_parser = tail)]
     tail: Option<Tail>,
@@ -72,6 +75,10 @@ pub(crate) struct Chosen {
 
 fn tail(text: &str) -> Result<Tail, String> {
     serde_json::from_value(json!(text)).map_err(|_| "drop, pad or repeat".to_owned())
+}
+
+fn on_error(text: &str) -> Result<OnError, String> {
+    serde_json::from_value(json!(text)).map_err(|_| "fail or substitute".to_owned())
 }
 
 fn order(text: &str) -> Result<Order, String> {
@@ -151,6 +158,7 @@ impl Chosen {
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.order = self.order.unwrap_or(recipe.order);
         recipe.tail = self.tail.unwrap_or(recipe.tail);
+        recipe.errors = self.errors.unwrap_or(recipe.errors);
         recipe
     }
 

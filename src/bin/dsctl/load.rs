@@ -31,7 +31,7 @@ pub(crate) struct Load {
     /// Stop after so many batches.
     #[arg(long, value_name = "BATCHES")]
     limit: Option<u64>,
-    /// Batches prefetched.
+    /// Batches prefetched (0: as many as it takes, within the memory budget).
     #[arg(long, value_name = "BATCHES")]
     prefetch: Option<usize>,
     /// Memory budget in MiB.
@@ -113,12 +113,17 @@ impl Load {
         let started = Mark::now();
         let (mut digests, mut all) = (Vec::new(), xxhash_rust::xxh3::Xxh3::new());
         let (mut batches, mut samples) = (0u64, 0u64);
-        let mut dumped = Vec::new();
+        let (mut dumped, mut substituted) = (Vec::new(), Vec::new());
         while batches < steps && !interrupted.load(Ordering::Relaxed) {
             let Some(batch) = epoch.next() else { break };
             let batch = batch?;
             batches += 1;
             samples += batch.valid.iter().filter(|v| **v).count() as u64;
+            for bad in &batch.substituted {
+                let (at, slot) = (batch.place.at(), bad.slot);
+                output::note(global, format!("note: batch {at}, slot {slot}: another in place of {}", bad.reason));
+                substituted.push(json!({"batch": at, "slot": slot, "id": bad.id, "reason": bad.reason}));
+            }
             if self.digest {
                 let digest = batch.digest();
                 all.update(&digest.to_le_bytes());
@@ -155,6 +160,9 @@ impl Load {
                 "epoch": number, "batches": batches, "samples": samples, "dropped": left_out, "seconds": seconds,
                 "samples_per_second": samples as f64 / seconds.max(1e-9), "threads": loader.threads(), "stats": stats, "state": state,
             });
+            if !substituted.is_empty() {
+                result["substituted"] = json!(substituted);
+            }
             if self.digest {
                 result["numerics"] = json!(numerics);
                 result["digests"] = json!(digests);
@@ -184,7 +192,8 @@ impl Load {
         if interrupted.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        Ok(ExitCode::SUCCESS)
+        // As a verify that finds some: the run is whole, the data is not.
+        Ok(if substituted.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
     }
 }
 

@@ -1,0 +1,351 @@
+//! What goes wrong under way: damaged payloads, panics, shards that are gone, consumers that stop. No hang, no thread left, no byte over the
+//! budget, and the error names the row. One test at a time, as threads of this process are counted.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::{loader, made, recipe, sample_bytes};
+use feedstock::augment::{self, Draw, Media, Op, OpEntry, Spec, Tools};
+use feedstock::data::batch::Batch;
+use feedstock::data::info::Info;
+use feedstock::dataset::Dataset;
+use feedstock::ingest::{Control, IngestOptions, ingest};
+use feedstock::loader::{Loader, OnError};
+use feedstock::plan::{Balance, State, Tail, World};
+use feedstock::recipe::{OpConfig, Recipe, Registry};
+use feedstock::rng::Key;
+use feedstock::{Error, Fault, Reason};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether no loader thread is left. The kernel takes a joined thread off its list a moment after the join returns.
+fn gone() -> bool {
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("feedstock-load")).count()
+    };
+    (0..5_000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        threads() == 0
+    })
+}
+
+/// A dataset of photos, some of whose payloads begin with other bytes than those of a picture; and the ids of these.
+fn damaged(every: u64) -> (common::Made, BTreeSet<String>) {
+    damage(made("images", &IngestOptions::default()), every, |bytes| bytes[..4].fill(0))
+}
+
+fn damage(made: common::Made, every: u64, how: impl Fn(&mut [u8])) -> (common::Made, BTreeSet<String>) {
+    let (index, mut ids) = (made.dataset.index().clone(), BTreeSet::new());
+    for row in (0..index.rows()).filter(|row| row % every == 0) {
+        let entry = index.row(row);
+        let payload = entry.payload(0).unwrap();
+        let shard = made.dataset.origin(row, 0).file.unwrap();
+        let mut bytes = std::fs::read(&shard).unwrap();
+        let range = payload.offset as usize..(payload.offset + payload.length) as usize;
+        how(&mut bytes[range]);
+        std::fs::write(&shard, bytes).unwrap();
+        ids.insert(entry.id().to_owned());
+    }
+    assert!(ids.len() > 2 && (ids.len() as u64) < index.rows());
+    (made, ids)
+}
+
+fn all(loader: &Loader, epoch: u64) -> Vec<Batch> {
+    loader.epoch(epoch).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn another_sample_stands_in_for_one_that_cannot_be_read() {
+    let _alone = alone();
+    let (made, bad) = damaged(5);
+    let failing = Recipe { split: None, tail: Tail::Pad, ..recipe("images") };
+    let recipe = Recipe { errors: OnError::Substitute, ..failing.clone() };
+    let error = loader(&made.dataset, &failing).epoch(0).unwrap().find_map(Result::err).unwrap();
+    assert!(matches!(&error, Error::Sample { .. }) && bad.iter().any(|id| error.to_string().contains(id)), "{error}");
+
+    let own = loader(&made.dataset, &recipe);
+    let batches = all(&own, 1);
+    let names = own.classes("label").unwrap();
+    let mut replaced = BTreeMap::new();
+    for batch in &batches {
+        let labels = batch.get::<i64>("label").unwrap().data.to_vec();
+        for slot in (0..batch.len()).filter(|slot| batch.valid[*slot]) {
+            assert!(!bad.contains(&batch.ids[slot]), "{}", batch.ids[slot]);
+            // The label is that of what stands there.
+            assert!(batch.ids[slot].contains(&format!("/{}/", names[labels[slot] as usize])));
+        }
+        for substituted in &batch.substituted {
+            assert!(
+                substituted.reason.contains(&substituted.id) && substituted.reason.contains(".parquet"),
+                "{substituted:?}"
+            );
+            replaced.insert(
+                substituted.id.clone(),
+                (batch.place.batch, substituted.slot, batch.ids[substituted.slot].clone()),
+            );
+        }
+    }
+    assert_eq!(replaced.keys().cloned().collect::<BTreeSet<_>>(), bad);
+    assert_eq!(own.stats().substituted, bad.len() as u64);
+    let places: usize = batches.iter().map(|batch| batch.valid.iter().filter(|v| **v).count()).sum();
+    assert_eq!(places as u64, made.dataset.rows());
+
+    // The same ones for any threads, on any rank, and after a restart.
+    let digests = |batches: &[Batch]| batches.iter().map(|b| (b.place.batch, b.digest())).collect::<BTreeMap<_, _>>();
+    let want = digests(&batches);
+    for threads in [1, 7] {
+        let mut run = recipe.clone();
+        run.run.threads = threads;
+        assert_eq!(digests(&all(&loader(&made.dataset, &run), 1)), want);
+    }
+    let mut dealt = BTreeMap::new();
+    for rank in 0..3 {
+        let mut run = recipe.clone();
+        run.run.world = World { rank, size: 3 };
+        dealt.extend(digests(&all(&loader(&made.dataset, &run), 1)));
+    }
+    assert!(want.iter().all(|(batch, digest)| dealt.get(batch) == Some(digest)));
+    let mut epoch = own.epoch(1).unwrap();
+    epoch.by_ref().take(2).for_each(|batch| drop(batch.unwrap()));
+    let state = State::from_json(&epoch.state().to_json()).unwrap();
+    let rest: Vec<Batch> = own.resume(&state).unwrap().map(Result::unwrap).collect();
+    assert!(!rest.is_empty() && digests(&rest).iter().all(|(batch, digest)| want.get(batch) == Some(digest)));
+    // A recipe that fails is another one.
+    assert!(loader(&made.dataset, &failing).resume(&state).is_err());
+
+    // Two views of a bad sample are of one other, each drawn for itself.
+    let views = Recipe {
+        views: 2,
+        balance: Some(Balance { by: "label".into(), power: Some(1.0), ..Balance::default() }),
+        ..recipe
+    };
+    for batch in all(&loader(&made.dataset, &views), 0) {
+        for pair in (0..batch.len()).step_by(2).filter(|slot| batch.valid[*slot]) {
+            assert_eq!(batch.ids[pair], batch.ids[pair + 1]);
+            assert_ne!(sample_bytes(&batch, pair), sample_bytes(&batch, pair + 1));
+        }
+    }
+    drop(epoch);
+    assert!(gone());
+}
+
+#[test]
+fn what_stands_in_fits_where_lengths_differ() {
+    let _alone = alone();
+    let (sounds, bad) = damage(made("digits", &IngestOptions::default()), 4, |bytes| bytes[..4].fill(0));
+    let recipe = Recipe { errors: OnError::Substitute, ..recipe("digits") };
+    let recipe = Recipe { columns: recipe.columns.into_iter().filter(|(name, _)| name == "audio").collect(), ..recipe };
+    let batches = all(&loader(&sounds.dataset, &recipe), 0);
+    let found: BTreeSet<String> = batches.iter().flat_map(|b| &b.substituted).map(|s| s.id.clone()).collect();
+    assert_eq!(found, bad);
+    assert!(batches.iter().flat_map(|b| &b.ids).all(|id| !bad.contains(id)));
+
+    // In a packed row the place of what cannot be read is padding, and its id is gone.
+    let prepare = serde_json::from_value(serde_json::json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}]}}}));
+    let options = IngestOptions { prepare: prepare.unwrap(), ..IngestOptions::default() };
+    // Ids of any bytes are ids: what is damaged is seen by its hash.
+    let (text, bad) =
+        damage(made("text/shakespeare_20k.txt", &options), 9, |bytes| bytes.iter_mut().for_each(|b| *b ^= 1));
+    let mut recipe: Recipe = serde_json::from_value(serde_json::json!({
+        "batch": 4, "tail": "pad", "errors": "substitute", "pack": {"column": "text", "length": 100},
+    }))
+    .unwrap();
+    recipe.run.check_hash = true;
+    let loader = loader(&text.dataset, &recipe);
+    let (mut came, mut found) = (BTreeSet::new(), BTreeSet::new());
+    for batch in all(&loader, 0) {
+        let segments = batch.get::<i64>("text_segments").unwrap().data.to_vec();
+        for (slot, ids) in batch.ids.iter().enumerate() {
+            let last = segments[slot * 100..(slot + 1) * 100].iter().max().copied().unwrap();
+            assert_eq!(last as usize, ids.lines().count());
+            assert_eq!(batch.valid[slot], last > 0);
+            came.extend(ids.lines().map(str::to_owned));
+        }
+        found.extend(batch.substituted.into_iter().map(|s| s.id));
+    }
+    assert!(came.is_disjoint(&bad));
+    let index = text.dataset.index();
+    let empty = |row: u64| index.row(row).payload(0).unwrap().info.count == 0;
+    let full: BTreeSet<String> =
+        (0..index.rows()).filter(|row| !empty(*row)).map(|row| index.row(row).id().to_owned()).collect();
+    assert_eq!(found, bad.intersection(&full).cloned().collect());
+    assert_eq!(came.len() + found.len(), full.len());
+}
+
+/// An operation that panics at one of its stages, in every so many-th call.
+#[derive(Debug)]
+struct Panics {
+    stage: Stage,
+    calls: AtomicU32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    Draw,
+    Facts,
+    Apply,
+    Fault,
+}
+
+#[derive(serde::Deserialize)]
+struct Config {
+    stage: Stage,
+}
+
+impl Panics {
+    fn at(&self, stage: Stage) {
+        if self.stage == stage && self.calls.fetch_add(1, Ordering::Relaxed) == 9 {
+            panic!("the tenth {stage:?}");
+        }
+    }
+}
+
+impl Op for Panics {
+    fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
+        Ok(input.clone())
+    }
+
+    fn draw(&self, _: &Info, _: Key) -> Draw {
+        self.at(Stage::Draw);
+        Draw::None
+    }
+
+    fn facts(&self, input: &Info, _: &Draw) -> Info {
+        self.at(Stage::Facts);
+        *input
+    }
+
+    fn apply(&self, _: &Draw, media: Media, _: &mut Tools) -> Result<Media, Fault> {
+        self.at(Stage::Apply);
+        if self.stage == Stage::Fault && self.calls.fetch_add(1, Ordering::Relaxed) == 9 {
+            return Err(Fault::new(Reason::Corrupt, "the tenth"));
+        }
+        Ok(media)
+    }
+}
+
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry.ops = registry.ops.with(OpEntry {
+        name: "panics",
+        version: 1,
+        summary: "panics",
+        build: |params| {
+            let Config { stage } = augment::parse("panics", params)?;
+            Ok(Arc::new(Panics { stage, calls: AtomicU32::new(0) }))
+        },
+        example: r#"{"stage": "draw"}"#,
+    });
+    registry
+}
+
+#[test]
+fn a_panic_in_any_stage_ends_the_epoch_with_an_error_and_all_its_threads() {
+    let _alone = alone();
+    let made = made("images", &IngestOptions::default());
+    for stage in ["draw", "facts", "apply", "fault"] {
+        for threads in [1, 4] {
+            for errors in OnError::ALL {
+                let op = OpConfig {
+                    op: "panics".into(),
+                    params: serde_json::json!({ "stage": stage }).as_object().unwrap().clone(),
+                };
+                let mut recipe = Recipe { batch: 4, errors: *errors, ..recipe("images") };
+                recipe.columns.get_mut("image").unwrap().ops.insert(0, op);
+                recipe.run.threads = threads;
+                let loader = recipe.loader_with(made.dataset.clone(), &registry());
+                // A panic while the recipe is checked is the caller's own.
+                let loader = loader.unwrap();
+                let mut epoch = loader.epoch(0).unwrap();
+                let error = epoch.by_ref().find_map(Result::err);
+                let context = format!("{stage}, {threads} threads, {errors:?}");
+                match (stage, errors) {
+                    // A fault of one sample: another stands in.
+                    ("fault", OnError::Substitute) => assert!(error.is_none(), "{context}: {error:?}"),
+                    _ => {
+                        let error = error.unwrap_or_else(|| panic!("{context}: no error"));
+                        let text = error.to_string();
+                        assert!(text.contains("the tenth"), "{context}: {text}");
+                        // What is done for one sample names it.
+                        assert!(
+                            stage == "draw" || stage == "facts" || text.contains(".jpg") || text.contains(".png"),
+                            "{context}: {text}"
+                        );
+                        // Nothing comes behind it.
+                        assert!(epoch.next().is_none() && epoch.remaining() == 0, "{context}");
+                    }
+                }
+                drop(epoch);
+                assert!(gone(), "{context}: threads are left");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loader_dropped_at_every_point_leaves_nothing() {
+    let _alone = alone();
+    for (name, made, recipe) in common::modalities() {
+        let mut recipe = Recipe { batch: recipe.batch.min(4), ..recipe };
+        (recipe.run.threads, recipe.run.prefetch) = (3, 3);
+        let loader = loader(&made.dataset, &recipe);
+        let steps = loader.len().min(12);
+        for taken in 0..=steps {
+            let mut epoch = loader.epoch(0).unwrap();
+            let kept: Vec<Batch> = epoch.by_ref().take(taken as usize).map(Result::unwrap).collect();
+            if taken % 3 == 1 {
+                // A consumer that stops: what is on its way stays within its bounds.
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            assert!(epoch.peak_bytes() <= recipe.run.memory, "{name}");
+            drop(epoch);
+            assert!(gone(), "{name} after {taken} batches");
+            // Batches outlive their epoch.
+            assert!(kept.iter().all(|batch| batch.digest() != 0));
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_is_gone_is_an_error_that_names_it() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("d");
+    let options = IngestOptions { shard_bytes: 20_000, ..IngestOptions::default() };
+    ingest(&common::fixture("images"), &target, &options, &Control::default()).unwrap();
+    let dataset = Arc::new(Dataset::open(&target).unwrap());
+    let shards: Vec<PathBuf> = dataset.shards().iter().map(|shard| target.join(&shard.path)).collect();
+    assert!(shards.len() > 3);
+    let lost = &shards[shards.len() / 2];
+    std::fs::remove_file(lost).unwrap();
+    let mut recipe = Recipe { split: None, batch: 2, tail: Tail::Pad, ..recipe("images") };
+    let error = loader(&dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();
+    let name = lost.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(name) && error.contains("No such file"), "{error}");
+    assert!(gone());
+    // Rows of other shards may stand in.
+    recipe.errors = OnError::Substitute;
+    let batches = all(&loader(&dataset, &recipe), 0);
+    let own = |row: u64| dataset.origin(row, 0).file.as_deref() == Some(lost);
+    let ids: BTreeSet<String> =
+        (0..dataset.rows()).filter(|row| own(*row)).map(|row| dataset.index().row(row).id().to_owned()).collect();
+    let substituted: BTreeSet<String> = batches.iter().flat_map(|b| &b.substituted).map(|s| s.id.clone()).collect();
+    assert!(!ids.is_empty() && substituted == ids, "{substituted:?}");
+    // All of them: none can stand in, and the error is the sample's own.
+    shards.iter().filter(|shard| shard.exists()).for_each(|shard| std::fs::remove_file(shard).unwrap());
+    let dataset = Arc::new(Dataset::open(&target).unwrap());
+    let error = loader(&dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(error.contains(".parquet"), "{error}");
+    assert!(gone());
+}
