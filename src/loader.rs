@@ -15,6 +15,7 @@ macro_rules! span {
 }
 
 mod epoch;
+mod lane;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod packed;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use epoch::Epoch;
+use lane::Lane;
 #[cfg(feature = "prometheus")]
 pub use metrics::Metrics;
 use stats::Stats;
@@ -367,15 +369,24 @@ impl Loader {
 
     /// Starts an epoch from its front: `for batch in loader.epoch(3)? { let batch = batch?; ... }`.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
-        self.start(epoch, At::default())
+        self.epochs(epoch..epoch.saturating_add(1))
     }
 
     /// Some of an epoch's steps on this rank, counted from its front: what [`Loader::epoch`] gives, cut to a run of whole
     /// batches. What lies beyond this rank's steps is left out.
     pub fn part(&self, epoch: u64, steps: std::ops::Range<u64>) -> Result<Epoch> {
         let end = steps.end.max(steps.start);
-        let part = self.steps(epoch).part(steps.start..end);
-        Epoch::start(self.core.clone(), part, epoch, &self.run, &self.recipe)
+        self.run(self.steps(epoch).part(steps.start..end), epoch..epoch + 1)
+    }
+
+    /// Several epochs one behind the other, without a gap: the threads begin the next one while the last batches of the one before are still
+    /// taken. The batches are those of [`Loader::epoch`], and say their epoch; a state goes on with one epoch ([`Loader::resume`]) or with all that are left
+    /// ([`Loader::resume_epochs`]).
+    pub fn epochs(&self, epochs: std::ops::Range<u64>) -> Result<Epoch> {
+        let front = self.steps(epochs.start);
+        // Of no epochs there are no steps.
+        let front = if epochs.is_empty() { front.part(0..0) } else { front };
+        self.run(front, epochs.start..epochs.end.max(epochs.start.saturating_add(1)))
     }
 
     /// Goes on where a state was saved, on this loader's world whatever the world it was saved on: the next batches are the
@@ -384,14 +395,25 @@ impl Loader {
     /// # Errors
     /// [`Error::State`] if the state belongs to another dataset version or recipe.
     pub fn resume(&self, state: &State) -> Result<Epoch> {
-        let names: Vec<&str> = self.core.feeds.iter().map(|feed| feed.name.as_str()).collect();
-        state.expect(&self.core.identity, &names, &self.recipe)?;
-        self.start(state.epoch, state.at())
+        self.resume_epochs(state, state.epoch.saturating_add(1))
     }
 
-    fn start(&self, epoch: u64, from: At) -> Result<Epoch> {
-        let steps = Steps::new(Arc::new(self.plan(epoch)), self.run.world, from);
-        Epoch::start(self.core.clone(), steps, epoch, &self.run, &self.recipe)
+    /// As [`Loader::resume`], and goes on with the epochs behind, up to `end` and without it.
+    ///
+    /// # Errors
+    /// As [`Loader::resume`].
+    pub fn resume_epochs(&self, state: &State, end: u64) -> Result<Epoch> {
+        let names: Vec<&str> = self.core.feeds.iter().map(|feed| feed.name.as_str()).collect();
+        state.expect(&self.core.identity, &names, &self.recipe)?;
+        let steps = Steps::new(Arc::new(self.plan(state.epoch)), self.run.world, state.at());
+        self.run(steps, state.epoch..end.max(state.epoch.saturating_add(1)))
+    }
+
+    fn run(&self, front: Steps, epochs: std::ops::Range<u64>) -> Result<Epoch> {
+        let (sequence, world) = (self.sequence.clone(), self.run.world);
+        let make = move |epoch| Steps::new(Arc::new(Plan::new(&sequence, epoch)), world, At::default());
+        let lane = Lane::new(front, epochs, Box::new(make));
+        Epoch::start(self.core.clone(), lane, &self.run, &self.recipe)
     }
 
     /// What was done so far, over all epochs.

@@ -469,3 +469,46 @@ fn one_row_and_worlds_larger_than_the_epoch() {
         }
     }
 }
+
+#[test]
+fn epochs_behind_each_other_are_the_epochs() {
+    for (name, made, recipe) in modalities() {
+        let mut recipe = Recipe { batch: recipe.batch.min(4), ..recipe };
+        recipe.run.prefetch = 5;
+        for world in [ALONE, World { rank: 1, size: 3 }] {
+            recipe.run.world = world;
+            let loader = loader(&made.dataset, &recipe);
+            let key = |batch: &Batch| (batch.place.epoch, batch.place.window, batch.place.batch, batch.digest());
+            let of = |epoch| loader.epoch(epoch).unwrap().map(|batch| key(&batch.unwrap())).collect::<Vec<_>>();
+            let want: Vec<_> = (1..4).flat_map(of).collect();
+            let mut run = loader.epochs(1..4).unwrap();
+            assert_eq!(run.remaining(), want.len() as u64, "{name}");
+            let steps = want.len() / 3;
+            for at in 0..=want.len() {
+                let state = State::from_json(&run.state().to_json()).unwrap();
+                // Between two epochs it stands before the first batch of the next.
+                assert_eq!(state.epoch, 1 + (at / steps.max(1)).min(2) as u64, "{name} at {at}");
+                if at % steps.max(2) < 2 {
+                    let rest = loader.resume_epochs(&state, 4).unwrap();
+                    let rest: Vec<_> = rest.map(|batch| key(&batch.unwrap())).collect();
+                    assert_eq!(rest, want[at..], "{name} at {at}");
+                }
+                assert_eq!(run.next().map(|batch| key(&batch.unwrap())).as_ref(), want.get(at), "{name}");
+            }
+            assert!(loader.epochs(3..3).unwrap().next().is_none());
+            // Saved at the very end of an epoch, a run goes on with the next one.
+            let mut last = loader.epoch(1).unwrap();
+            last.by_ref().for_each(|batch| drop(batch.unwrap()));
+            let rest = loader.resume_epochs(&last.state(), 3).unwrap().map(|batch| key(&batch.unwrap()));
+            assert_eq!(rest.collect::<Vec<_>>(), want[steps..2 * steps], "{name}");
+            assert_eq!(loader.resume(&last.state()).unwrap().count(), 0);
+            let endless = loader.epochs(0..u64::MAX).unwrap();
+            assert_eq!(endless.remaining(), u64::MAX);
+            assert_eq!(endless.take(4 * steps).map(Result::unwrap).last().unwrap().place.epoch, 3, "{name}");
+        }
+    }
+    // Epochs of nothing end.
+    let nothing = Recipe::default().loader(empty()).unwrap();
+    assert_eq!(nothing.epochs(0..u64::MAX).unwrap().count(), 0);
+    assert_eq!(nothing.epochs(0..5).unwrap().remaining(), 0);
+}

@@ -54,6 +54,23 @@ fn levels_say_what_is_on_its_way_and_end_at_nothing() {
     }
 }
 
+#[test]
+fn the_next_epoch_is_under_way_before_the_last_batch_is_taken() {
+    let (_, made, recipe) = common::modalities().swap_remove(0);
+    let mut recipe = Recipe { batch: 3, ..recipe };
+    (recipe.run.threads, recipe.run.prefetch) = (2, 3);
+    let loader = common::loader(&made.dataset, &recipe);
+    let mut run = loader.epochs(0..2).unwrap();
+    let before = loader.len() - 1;
+    run.by_ref().take(before as usize).for_each(|batch| drop(batch.unwrap()));
+    // One is left of this epoch, and three are ready.
+    assert_eq!(full(&loader, 3).batches, before);
+    let next: Vec<u64> = run.by_ref().take(3).map(|batch| batch.unwrap().place.epoch).collect();
+    assert_eq!(next, [0, 1, 1]);
+    drop(run);
+    assert_eq!(levels(&loader.stats()), (0, 0, 0));
+}
+
 #[cfg(feature = "prometheus")]
 #[test]
 fn prometheus_reads_every_number() {

@@ -1,4 +1,4 @@
-//! One epoch under way: the threads, and the consumer's end.
+//! One epoch under way, or several: the threads, and the consumer's end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::lane::{Lane, Leg};
 use super::window::{Flight, Window};
 use super::work::{Desk, Opened, panic_message};
 use super::{Core, RunConfig, Stats};
@@ -13,9 +14,10 @@ use crate::clock::Mark;
 use crate::data::batch::Batch;
 use crate::error::{Error, Origin, Result};
 use crate::parallel;
-use crate::plan::{State, Steps};
+use crate::plan::State;
 
-/// An iterator over the batches of one epoch on this rank, in order. Dropping it anywhere ends its threads.
+/// An iterator over the batches of one epoch on this rank, or of several one behind the other ([`Loader::epochs`](super::Loader::epochs)), in order. Dropping it anywhere
+/// ends its threads.
 ///
 /// After an error the iterator ends: nothing behind a bad sample is delivered as if nothing had happened.
 pub struct Epoch {
@@ -24,8 +26,7 @@ pub struct Epoch {
     done: Receiver<(u64, Result<Batch>)>,
     early: BTreeMap<u64, Result<Batch>>,
     workers: Vec<JoinHandle<()>>,
-    steps: Arc<Steps>,
-    epoch: u64,
+    lane: Arc<Lane>,
     taken: u64,
     failed: bool,
     recipe: String,
@@ -39,14 +40,17 @@ type Slot = std::sync::RwLock<Option<Result<Opened>>>;
 
 impl std::fmt::Debug for Epoch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Epoch").field("epoch", &self.epoch).field("taken", &self.taken).finish_non_exhaustive()
+        f.debug_struct("Epoch")
+            .field("epoch", &self.lane.near(self.taken).0.epoch)
+            .field("taken", &self.taken)
+            .finish_non_exhaustive()
     }
 }
 
 impl Epoch {
-    pub(super) fn start(core: Arc<Core>, steps: Steps, epoch: u64, run: &RunConfig, recipe: &str) -> Result<Self> {
+    pub(super) fn start(core: Arc<Core>, lane: Lane, run: &RunConfig, recipe: &str) -> Result<Self> {
         let budget = run.memory;
-        let (steps, window) = (Arc::new(steps), Arc::new(Window::new(run.prefetch, budget)));
+        let (lane, window) = (Arc::new(lane), Arc::new(Window::new(run.prefetch, budget)));
         // The window bounds what is on its way.
         let (sender, done) = crossbeam_channel::unbounded();
         let mut started = Epoch {
@@ -55,19 +59,17 @@ impl Epoch {
             done,
             early: BTreeMap::new(),
             workers: Vec::new(),
-            steps: steps.clone(),
-            epoch,
+            lane: lane.clone(),
             taken: 0,
             failed: false,
             recipe: recipe.to_owned(),
         };
-        if steps.has(0) {
+        if lane.find(0).is_some() {
             for i in 0..parallel::threads(run.threads) {
                 let worker = Worker {
                     core: core.clone(),
                     window: window.clone(),
-                    steps: steps.clone(),
-                    epoch,
+                    lane: lane.clone(),
                     budget,
                     sender: sender.clone(),
                 };
@@ -77,15 +79,17 @@ impl Epoch {
         Ok(started)
     }
 
-    /// Where the epoch stands: what has been handed out, not what was prefetched. All ranks that have taken the same number
+    /// Where the run stands: what has been handed out, not what was prefetched. All ranks that have taken the same number
     /// of steps have the same state.
     pub fn state(&self) -> State {
-        State::new(&self.core.identity, &self.recipe, self.epoch, self.steps.after(self.taken))
+        let (leg, own) = self.lane.near(self.taken);
+        State::new(&self.core.identity, &self.recipe, leg.epoch, leg.steps.after(own))
     }
 
-    /// Places of the epoch that no rank gets from where this one started (tail `drop`). A part of an epoch drops none.
+    /// Places of the epoch (of several, of that of the next batch) that no rank gets from where this run began (tail `drop`). A part of an epoch drops
+    /// none.
     pub fn dropped(&self) -> u64 {
-        self.steps.dropped()
+        self.lane.near(self.taken).0.steps.dropped()
     }
 
     /// The most bytes that batches on their way have held at one time.
@@ -93,9 +97,10 @@ impl Epoch {
         self.window.peak()
     }
 
-    /// Steps that are still to come on this rank. Where batches are formed in windows, the first call looks at all that are left.
+    /// Steps that are still to come on this rank; `u64::MAX` if they have no end. Where batches are formed in windows, the first call looks at all that
+    /// are left.
     pub fn remaining(&self) -> u64 {
-        if self.failed { 0 } else { self.steps.count() - self.taken }
+        if self.failed { 0 } else { self.lane.left(self.taken) }
     }
 }
 
@@ -103,7 +108,7 @@ impl Iterator for Epoch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed || !self.steps.has(self.taken) {
+        if self.failed || self.lane.find(self.taken).is_none() {
             return None;
         }
         span!("wait", step = self.taken);
@@ -140,15 +145,6 @@ impl Iterator for Epoch {
         }
         Some(batch)
     }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        if self.steps.plan().batching().is_some() {
-            // To count them is to form them.
-            return (0, None);
-        }
-        let left = usize::try_from(self.remaining()).unwrap_or(usize::MAX);
-        (0, Some(left))
-    }
 }
 
 impl Drop for Epoch {
@@ -172,8 +168,7 @@ impl Drop for Epoch {
 struct Worker {
     core: Arc<Core>,
     window: Arc<Window<Slot>>,
-    steps: Arc<Steps>,
-    epoch: u64,
+    lane: Arc<Lane>,
     budget: u64,
     sender: Sender<(u64, Result<Batch>)>,
 }
@@ -193,17 +188,15 @@ impl Worker {
     fn run(&self) {
         let mut desk = Desk::default();
         let mut next = 0;
-        while self.steps.has(next) {
+        while self.lane.find(next).is_some() {
             let mark = Mark::now();
             let entered = self.window.enter(next);
             Stats::add(&self.core.stats.stall, mark.nanos());
             let Some(flight) = entered else { return };
-            if !self.steps.has(flight.step) {
-                return;
-            }
+            let Some((leg, own)) = self.lane.find(flight.step) else { return };
             next = flight.step + 1;
             let opened = flight.opened.get_or_init(|| {
-                let opened = self.open(&flight);
+                let opened = self.open(&flight, &leg, own);
                 flight.begin(opened.as_ref().map_or(1, Opened::slots));
                 std::sync::RwLock::new(Some(opened))
             });
@@ -235,7 +228,7 @@ impl Worker {
         }
     }
 
-    fn open(&self, flight: &Flight<Slot>) -> Result<Opened> {
+    fn open(&self, flight: &Flight<Slot>, leg: &Leg, own: u64) -> Result<Opened> {
         let mut reserved = false;
         let stalled = std::cell::Cell::new(0);
         let mark = Mark::now();
@@ -249,8 +242,8 @@ impl Worker {
             Stats::add(&stats.in_flight_bytes, bytes);
             go
         };
-        let batch = self.steps.batch(flight.step);
-        span!("open", epoch = self.epoch, window = batch.window, batch = batch.batch);
+        let (epoch, batch) = (leg.epoch, leg.steps.batch(own));
+        span!("open", epoch = epoch, window = batch.window, batch = batch.batch);
         let reserve = |bytes| {
             if bytes > self.budget {
                 let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.budget);
@@ -260,8 +253,7 @@ impl Worker {
             reserved = true;
             if room(bytes) { Ok(()) } else { Err(Error::Interrupted) }
         };
-        let open =
-            std::panic::AssertUnwindSafe(|| Opened::new(&self.core, self.steps.plan(), self.epoch, batch, reserve));
+        let open = std::panic::AssertUnwindSafe(|| Opened::new(&self.core, leg.steps.plan(), epoch, batch, reserve));
         let opened = std::panic::catch_unwind(open)
             .unwrap_or_else(|panic| Err(Error::Panic { origin: Origin::default(), message: panic_message(&*panic) }));
         if !reserved {

@@ -14,19 +14,24 @@ use crate::data::tensor::Extent;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::plan::{Plan, Segment, Slot};
 
+type Pieces = SmallVec<[Piece; 4]>;
+
+/// Sequences that could not be read, and why.
+type Bad = Vec<(Segment, Error)>;
+
 /// One row on its way.
 pub(super) struct Row {
-    pieces: SmallVec<[Piece; 4]>,
+    pieces: Pieces,
     tokens: Region,
     segments: Region,
     positions: Region,
     /// Sequences that could not be read, whose places are padding.
-    bad: Vec<(Segment, Error)>,
+    bad: Bad,
 }
 
 impl Row {
     /// The sequences that could not be read.
-    pub(super) fn bad(self) -> Vec<(Segment, Error)> {
+    pub(super) fn bad(self) -> Bad {
         self.bad
     }
 }
@@ -48,9 +53,9 @@ pub(super) fn open(
     (chain, length): (&Chain, usize),
     slots: &[Slot],
 ) -> Result<([Forming; 3], Vec<Row>)> {
-    let mut rows: Vec<(SmallVec<[Piece; 4]>, Vec<(Segment, Error)>)> = Vec::with_capacity(slots.len());
+    let mut rows: Vec<(Pieces, Bad)> = Vec::with_capacity(slots.len());
     for slot in slots {
-        let (mut pieces, mut bad): (SmallVec<[Piece; 4]>, _) = (SmallVec::new(), Vec::new());
+        let (mut pieces, mut bad) = (Pieces::new(), Bad::new());
         for segment in &slot.segments {
             match piece(core, plan, segment) {
                 Ok(piece) => pieces.push(piece),

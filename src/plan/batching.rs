@@ -362,10 +362,13 @@ fn least(bits: &[u64], from: usize) -> Option<usize> {
 /// Windows whose batches are kept.
 const KEPT: usize = 3;
 
+/// A window and its batches.
+type Window = (u64, Arc<Batches>);
+
 /// The batches of the windows that were last asked for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
-    windows: Arc<Mutex<Vec<(u64, Arc<Batches>)>>>,
+    windows: Arc<Mutex<Vec<Window>>>,
 }
 
 impl Kept {

@@ -469,13 +469,16 @@ const KEPT: usize = 4;
 /// For each place of a block: the source, and how many samples of it the block has before.
 type Places = Arc<[(u32, u32)]>;
 
+/// A block, what each source has had before it, and its places.
+type Block = (u64, Arc<[u64]>, Places);
+
 /// A blend in one epoch: which sample of which source stands where.
 #[derive(Debug, Clone)]
 pub struct Blended {
     blend: Arc<Blend>,
     key: Key,
     /// The places of some blocks, and what each source has had before them.
-    kept: Arc<Mutex<Vec<(u64, Arc<[u64]>, Places)>>>,
+    kept: Arc<Mutex<Vec<Block>>>,
     /// Samples of each source in the epoch.
     all: Arc<[u64]>,
 }

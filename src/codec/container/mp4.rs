@@ -9,6 +9,7 @@ mod fragments;
 
 use std::ops::Range;
 
+#[cfg(feature = "avif")]
 pub(super) use self::description::colour;
 use super::{Edit, Listed, Listing, Medium, Track};
 use crate::codec::Limits;
