@@ -262,6 +262,16 @@ fn lengths_make_batches_and_rows_and_the_padding_is_told() {
     let rest = dsctl!["load", tokens, "--pack", "text:256", "--batch", "4", "--state-in", state, "--digest"].ok().out;
     assert_eq!(rest.lines().filter(|line| line.contains(" batch ")).collect::<Vec<_>>(), whole[3..]);
     dsctl!["load", tokens, "--pack", "text:32", "--batch", "4", "--state-in", state].ended(2).says(&["the recipe"]);
+    // Of very many samples no more is formed than is asked for.
+    let endless = dir.path().join("endless.toml");
+    let text = "batch = 4\nmixture = { exhausted = \"repeat\", samples = 18446744073709551615 }\n[sources.t]\ndataset = \"t\"\n[pack]\ncolumn = \"text\"\nlength = 256\n";
+    std::fs::write(&endless, text).unwrap();
+    let plan = dsctl!["plan", "--recipe", endless, "--step", "7", "--json"].ok().json();
+    assert!(plan["steps"].is_null() && plan["slots"].as_array().unwrap().len() == 4, "{plan}");
+    assert!(dsctl!["plan", "--recipe", endless].ok().out.contains("not counted"));
+    let some = dsctl!["load", "--recipe", endless, "--limit", "3", "--json"].ok().json();
+    assert_eq!(some["batches"], 3);
+    dsctl!["load", tokens, "--pack", "text:256", "--steps", "0..100000"].ended(2).says(&["of an epoch of"]);
     dsctl!["load", sounds, "--pack", "audio:64"].ended(2).says(&["as audio", "dsctl ingest"]);
     dsctl!["load", sounds, "--pack", "audio"].ended(2).says(&["tokens:2048"]);
     dsctl!["plan", sounds, "--waste"].ended(2).says(&["--bucket"]);

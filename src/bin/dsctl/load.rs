@@ -84,10 +84,10 @@ impl Load {
                 loader.resume(&State::from_json(&text)?)?
             }
             None => match &self.steps {
-                Some(steps) if steps.end > loader.steps(self.epoch.unwrap_or(0)).count() => {
+                Some(part) if !loader.steps(self.epoch.unwrap_or(0)).has(part.end - 1) => {
                     let all = loader.steps(self.epoch.unwrap_or(0)).count();
                     return Err(Error::config(
-                        format!("--steps {}..{} of an epoch of {all} steps", steps.start, steps.end),
+                        format!("--steps {}..{} of an epoch of {all} steps", part.start, part.end),
                         "give --batch, --world, --tail and the choice of rows as `dsctl plan --tasks` had them",
                     ));
                 }
@@ -96,11 +96,10 @@ impl Load {
             },
         };
         let interrupted = output::interrupt()?;
-        let steps = epoch.remaining().min(self.limit.unwrap_or(u64::MAX));
+        // To count batches that are formed by length is to form all of them, before the first is loaded.
+        let counted = loader.sequence().batching.is_none();
+        let steps = if counted { epoch.remaining() } else { u64::MAX }.min(self.limit.unwrap_or(u64::MAX));
         let number = epoch.state().epoch;
-        if steps == 0 {
-            output::note(global, "note: there is no batch on this rank (see --tail, --batch and --world)");
-        }
         let numerics = augment::numerics();
         if self.digest && !global.json {
             output::line(format_args!(
@@ -140,12 +139,15 @@ impl Load {
             if self.dump.is_some() {
                 dumped.push(batch);
             }
-            meter.show(batches, steps, "");
+            meter.show(batches, if steps == u64::MAX { batches } else { steps }, "");
         }
         meter.finish();
+        if batches == 0 && self.limit != Some(0) && !interrupted.load(Ordering::Relaxed) {
+            output::note(global, "note: there is no batch on this rank (see --tail, --batch and --world)");
+        }
         let seconds = started.elapsed().as_secs_f64();
         let state = epoch.state();
-        let left_out = epoch.dropped();
+        let left_out = if counted || self.limit.is_none() { epoch.dropped() } else { 0 };
         drop(epoch);
         if let Some(path) = &self.dump {
             dump(path, &dumped)?;

@@ -20,6 +20,9 @@ use crate::{Done, Global, output};
 /// Places that a score looks at: all of a small epoch, and batches evenly over a larger one.
 const LOOKED_AT: u64 = 1 << 20;
 
+/// Windows whose batches are counted: 16 million samples.
+const COUNTED: u64 = 256;
+
 /// Samples of the buffer that a score is compared with.
 const BUFFER: u64 = 1000;
 
@@ -54,13 +57,15 @@ impl PlanVerb {
         let recipe = self.what.recipe()?;
         let loader = self.what.loader(&recipe, global)?;
         let (steps, sequence) = (loader.steps(self.epoch), loader.sequence());
-        let (plan, world, count) = (steps.plan().clone(), steps.world(), steps.count());
+        let (plan, world) = (steps.plan().clone(), steps.world());
+        // To count batches that are formed by length is to form all of them: of millions of samples only if they are to be parted.
+        let count = (plan.windows() <= COUNTED || self.tasks.is_some()).then(|| steps.count());
         let rows: u64 = sequence.components.iter().map(|component| component.rows.len()).sum();
         let (samples, batch) = (plan.samples(), plan.batch_size() as u64);
         let mut result = json!({
             "dataset": loader.dataset_digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
             "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": recipe.order, "rank": world.rank, "world": world.size,
-            "steps": count, "dropped": steps.dropped(),
+            "steps": count, "dropped": count.map(|_| steps.dropped()),
         });
         let of = |source: usize, component: &Component| {
             let mut said = json!({});
@@ -95,8 +100,8 @@ impl PlanVerb {
             }
         }
         if let Some(step) = self.step {
-            if step >= count {
-                let what = format!("there is no step {step}: rank {} has {count} steps", world.rank);
+            if !steps.has(step) {
+                let what = format!("there is no step {step}: rank {} has {} steps", world.rank, steps.count());
                 return Err(Error::config(what, "steps count from 0; see --rank, --world, --batch and --tail"));
             }
             let at = steps.batch(step);
@@ -116,7 +121,7 @@ impl PlanVerb {
             let told = told.map(|(name, waste)| json!({"batches_of": name, "waste": waste.share(), "told": waste}));
             result["padding"] = told.collect();
         }
-        if let Some(tasks) = self.tasks {
+        if let (Some(tasks), Some(count)) = (self.tasks, count) {
             let tasks = tasks.min(count);
             let from = |task: u64| (u128::from(count) * u128::from(task) / u128::from(tasks)) as u64;
             result["tasks"] = (0..tasks).map(|task| json!({"steps": [from(task), from(task + 1)]})).collect();
@@ -301,13 +306,19 @@ fn tell(result: &Value, sequence: &Sequence) {
         number("batch"),
         sequence.seed
     ));
-    output::line(format_args!(
-        "rank {} of {}: {} steps, {} places left out",
-        number("rank"),
-        number("world"),
-        number("steps"),
-        number("dropped")
-    ));
+    match result["steps"].as_u64() {
+        Some(steps) => output::line(format_args!(
+            "rank {} of {}: {steps} steps, {} places left out",
+            number("rank"),
+            number("world"),
+            number("dropped")
+        )),
+        None => output::line(format_args!(
+            "rank {} of {}: steps are not counted (of so many samples only for --tasks)",
+            number("rank"),
+            number("world")
+        )),
+    }
     output::line(format_args!("dataset {}\nrecipe  {}", text(&result["dataset"]), text(&result["recipe"])));
     tell_source(result);
     for source in result["sources"].as_array().into_iter().flatten() {
