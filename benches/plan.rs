@@ -109,8 +109,16 @@ fn line(path: &Path, what: &str) {
     let order = if what == "windowed" { Order::Windowed } else { Order::Shuffle };
     let window = Window::default().of_rows(index.mean_row());
     let component = Component { name: None, rows, balance, order, window };
-    let sequence =
-        Sequence { components: vec![component], mixing: None, batching, batch, views: 1, tail: Tail::Drop, seed: 7 };
+    let sequence = Sequence {
+        components: vec![component],
+        mixing: None,
+        batching,
+        batch,
+        views: 1,
+        partners: 0,
+        tail: Tail::Drop,
+        seed: 7,
+    };
     // As a recipe's loader tells it.
     index.segments().iter().for_each(|segment| segment.expect(Access::Random));
     let slots = |plan: &Plan, at: At| plan.slots(at).iter().filter(|slot| slot.valid).count();
@@ -215,7 +223,16 @@ fn mixing() {
             };
             let components = sources.iter().map(component).collect();
             let (batching, tail) = (None, Tail::Drop);
-            let sequence = Sequence { components, mixing: Some(mixing), batching, batch: 64, views: 1, tail, seed: 7 };
+            let sequence = Sequence {
+                components,
+                mixing: Some(mixing),
+                batching,
+                batch: 64,
+                views: 1,
+                partners: 0,
+                tail,
+                seed: 7,
+            };
             let plan = Plan::new(&sequence, 0);
             let (first, a) = cost(|| plan.slots(At::default()));
             let (middle, b) = cost(|| plan.slots(At::batch(plan.places() / 128)));

@@ -80,6 +80,8 @@ pub struct Recipe {
     pub pack: Option<Pack>,
     /// Views of each sample, side by side in a batch: the same row, with draws of its own.
     pub views: usize,
+    /// Other samples of the epoch behind each one's views, drawn for its place: to be mixed with it (MixUp, CutMix: 1; mosaic: 3).
+    pub partners: usize,
     /// What happens to the last batches of an epoch.
     pub tail: Tail,
     /// The columns to deliver and what is done to them. Empty: every column, media decoded and otherwise as they are.
@@ -111,6 +113,7 @@ impl Default for Recipe {
             bucket: None,
             pack: None,
             views: 1,
+            partners: 0,
             tail: Tail::default(),
             columns: BTreeMap::new(),
             fuse: true,
@@ -161,10 +164,11 @@ impl Recipe {
         if self.batch == 0 {
             return Err(Error::config("batch = 0", "a batch has at least one sample"));
         }
-        if self.views == 0 || !self.batch.is_multiple_of(self.views) {
+        if self.views == 0 || !self.batch.is_multiple_of(self.group()) {
+            let partners = if self.partners > 0 { format!(" and partners = {}", self.partners) } else { String::new() };
             return Err(Error::config(
-                format!("batch = {} of views = {}", self.batch, self.views),
-                "a batch holds all views of its samples: make it a multiple of them",
+                format!("batch = {} of views = {}{partners}", self.batch, self.views),
+                "a batch holds all views and partners of its samples: make it a multiple of them",
             ));
         }
         self.run.world.validate()?;
@@ -199,8 +203,17 @@ impl Recipe {
         Ok(())
     }
 
+    /// Places of each sample.
+    fn group(&self) -> usize {
+        self.views.saturating_add(self.partners)
+    }
+
     /// What can be checked of how batches are formed.
     fn check_forming(&self) -> Result<()> {
+        if self.partners > 0 && (self.bucket.is_some() || self.pack.is_some()) {
+            let help = "partners are drawn from the whole epoch, whatever their length: leave out one of the two";
+            return Err(Error::config("partners, and beside them bucket or pack", help));
+        }
         self.bucket.as_ref().map_or(Ok(()), Bucket::validate)?;
         let Some(pack) = &self.pack else { return Ok(()) };
         pack.validate()?;
@@ -321,7 +334,7 @@ impl Recipe {
         let components = components.map(|(named, choice)| choice.component(named).map_err(|e| named.blamed(e)));
         let components = components.collect::<Result<Vec<_>>>()?;
         expect(if self.order == Order::Sequential { Access::Scan } else { Access::Random });
-        let (batch, views, tail, seed) = (self.batch, self.views, self.tail, self.seed);
+        let (batch, views, partners, tail, seed) = (self.batch, self.views, self.partners, self.tail, self.seed);
         let mixing = if self.sources.is_empty() {
             None
         } else {
@@ -329,12 +342,12 @@ impl Recipe {
                 let samples = component.samples();
                 (name.clone(), source.weight.unwrap_or(samples as f64), samples)
             });
-            Some(self.mixture.bind(&bound.collect::<Vec<_>>(), (batch / views) as u64)?)
+            Some(self.mixture.bind(&bound.collect::<Vec<_>>(), (batch / self.group()) as u64)?)
         };
         let batching = self.batching(&datasets)?.map(Arc::new);
         let feeds = self.feeds(datasets, registry)?;
         let digest = self.digest(&feeds[0].columns, registry)?;
-        let sequence = Sequence { components, mixing, batching, batch, views, tail, seed };
+        let sequence = Sequence { components, mixing, batching, batch, views, partners, tail, seed };
         Loader::new(feeds, sequence, self.limits, self.errors, self.run.clone(), digest)
     }
 
@@ -448,6 +461,9 @@ impl Recipe {
         if self.order == Order::Windowed {
             more.insert("window".into(), json!(self.window));
         }
+        if self.partners > 0 {
+            more.insert("partners".into(), json!(self.partners));
+        }
         if self.views != 1 {
             more.insert("views".into(), json!(self.views));
         }
@@ -536,6 +552,8 @@ mod tests {
         wrong("batch = 0", "batch = 0");
         wrong("batch = 9\nviews = 2", "batch = 9 of views = 2");
         wrong("views = 0", "views = 0");
+        wrong("batch = 4\npartners = 2", "batch = 4 of views = 1 and partners = 2");
+        wrong("batch = 4\npartners = 1\nbucket = { by = \"audio.count\" }", "partners");
         wrong("order = \"windowed\"\nbalance = { by = \"label\", power = 1.0 }", "not shuffled");
         wrong("run = { world = { rank = 2, size = 2 } }", "rank 2 of a world of 2");
         wrong("columns.image.ops = [{ op = \"resise\", size = 3 }]", "resise");

@@ -294,6 +294,35 @@ fn law_4_views_are_one_row_with_draws_of_their_own() {
 }
 
 #[test]
+fn law_4_partners_are_other_samples_drawn_for_the_place() {
+    let (_, made, recipe) = modalities().swap_remove(0);
+    let alone = Recipe { batch: 4, tail: Tail::Pad, ..recipe.clone() };
+    let with = Recipe { partners: 3, batch: 16, ..alone.clone() };
+    let (plain, mixed) = (batches(&made.dataset, &alone, 1, ALONE), batches(&made.dataset, &with, 1, ALONE));
+    assert_eq!(plain.len(), mixed.len());
+    let (mut pairs, mut drawn) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<Vec<u8>>>::new());
+    let mut places = 0;
+    for (plain, mixed) in plain.iter().zip(&mixed) {
+        for n in 0..plain.len() {
+            // The sample itself is the one that there is alone.
+            assert_eq!(sample_bytes(plain, n), sample_bytes(mixed, 4 * n));
+            for at in (4 * n + 1..4 * n + 4).filter(|at| mixed.valid[*at]) {
+                assert_ne!(mixed.ids[at], plain.ids[n], "its own partner");
+                pairs.insert((plain.ids[n].clone(), mixed.ids[at].clone()));
+                drawn.entry(mixed.ids[at].clone()).or_default().insert(sample_bytes(mixed, at));
+                places += 1;
+            }
+        }
+    }
+    // Drawn at random of 20 others: three of 21 samples each are 60 or so different pairs, and each time another crop.
+    assert!(places == 63 && pairs.len() > 50, "{places} {}", pairs.len());
+    assert!(drawn.values().map(BTreeSet::len).sum::<usize>() == places);
+    // Another epoch has others.
+    let again = batches(&made.dataset, &with, 2, ALONE);
+    assert!(again.iter().flat_map(|b| &b.ids).ne(mixed.iter().flat_map(|b| &b.ids)));
+}
+
+#[test]
 fn law_3_a_state_belongs_to_its_choice_and_order() {
     let (_, made, recipe) = modalities().swap_remove(0);
     let state = recipe.loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
@@ -305,6 +334,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         Recipe { order: Order::Windowed, window: SMALL, ..recipe.clone() },
         Recipe { balance: Some(equal("label")), ..recipe.clone() },
         Recipe { views: recipe.batch, ..recipe.clone() },
+        Recipe { partners: recipe.batch - 1, ..recipe.clone() },
         Recipe { bucket: Some(Bucket { by: "image.pixels".into(), ..Bucket::default() }), ..recipe.clone() },
     ];
     let mut digests = BTreeSet::from([state.recipe.clone()]);
@@ -313,7 +343,7 @@ fn law_3_a_state_belongs_to_its_choice_and_order() {
         assert!(loader.resume(&state).is_err(), "{other:?}");
         digests.insert(loader.recipe_digest().to_owned());
     }
-    assert_eq!(digests.len(), 9);
+    assert_eq!(digests.len(), 10);
     // A window that no order has changes nothing.
     let same = Recipe { window: SMALL, ..recipe.clone() };
     assert!(same.loader(made.dataset.clone()).unwrap().resume(&state).is_ok());

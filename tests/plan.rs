@@ -130,7 +130,10 @@ fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&
         Arc::new(Batching { forming, window, lengths: own.iter().map(quantity).collect() })
     });
     let views = if packs { 1 } else { of(stream, &[1usize, 1, 2, 3]) };
-    let batch = views * of(stream, &[1usize, 2, 7, 64]);
+    let partners = if batching.is_some() { 0 } else { of(stream, &[0usize, 0, 1, 3]) };
+    about.push(if partners == 0 { "alone" } else { "partners" });
+    let group = views + partners;
+    let batch = group * of(stream, &[1usize, 2, 7, 64]);
     let tail = of(stream, &[Tail::Drop, Tail::Pad, Tail::Repeat]);
     let mut mixing = None;
     if sources > 0 {
@@ -145,12 +148,12 @@ fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&
         let parts: Vec<_> = names.zip(weights).zip(sizes).map(|((name, w), n)| ((*name).to_owned(), w, n)).collect();
         about.push(if phases.is_empty() { "weights" } else { "phases" });
         let mixture = Mixture { exhausted, samples, phases, ..Mixture::default() };
-        mixing = match mixture.bind(&parts, (batch / views) as u64) {
+        mixing = match mixture.bind(&parts, (batch / group) as u64) {
             Ok(mixing) => Some(mixing),
             // Nothing to repeat: refused.
             Err(_) => {
                 assert!(exhausted == Exhausted::Repeat && parts.iter().any(|(.., n)| *n == 0), "{parts:?}");
-                Some(Mixture { exhausted: Exhausted::Drop, ..mixture }.bind(&parts, (batch / views) as u64).unwrap())
+                Some(Mixture { exhausted: Exhausted::Drop, ..mixture }.bind(&parts, (batch / group) as u64).unwrap())
             }
         };
         about.push(match exhausted {
@@ -174,7 +177,7 @@ fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&
         Tail::Repeat => "repeat",
     });
     let seed = stream.next_u64();
-    (Sequence { components, mixing, batching, batch, views, tail, seed }, own, about)
+    (Sequence { components, mixing, batching, batch, views, partners, tail, seed }, own, about)
 }
 
 /// The batches that ranks get from one on, in the global order, and how many steps each rank has.
@@ -211,7 +214,8 @@ fn laws_hold_for_recipes_drawn_at_random() {
         let epoch = stream.below(4);
         let plan = Arc::new(Plan::new(&sequence, epoch));
         let (samples, places, batch) = (plan.samples(), plan.places(), plan.batch_size() as u64);
-        assert_eq!(places, samples * sequence.views as u64);
+        let group = (sequence.views + sequence.partners) as u64;
+        assert_eq!(places, samples * group);
         let context = format!("case {case}: {about:?}, {samples} samples, batch {batch}");
         let size = of(&mut stream, &[1u64, 2, 3, 5, 40]);
         let (batches, steps) = dealt(&plan, size, At::default());
@@ -246,7 +250,18 @@ fn laws_hold_for_recipes_drawn_at_random() {
             (Tail::Pad, None) => {
                 assert_eq!(valid.len() as u64, places, "{context}");
                 let mut came: BTreeMap<(u32, u64), u64> = BTreeMap::new();
-                pieces.iter().for_each(|segment| *came.entry((segment.source, segment.row)).or_default() += 1);
+                let partner = |segment: &&&Segment| segment.view as usize >= sequence.views;
+                for segment in pieces.iter().filter(|segment| !partner(segment)) {
+                    *came.entry((segment.source, segment.row)).or_default() += 1;
+                }
+                // Partners are any others of the epoch, each drawn for its place.
+                for segment in pieces.iter().filter(partner) {
+                    assert!(times.contains_key(&(segment.source, segment.row)), "{context}");
+                }
+                if let Some(slots) = slots.chunks(group as usize).find(|_| samples > 500 && sequence.partners > 2) {
+                    let rows: BTreeSet<u64> = slots.iter().map(|slot| slot.segments[0].row).collect();
+                    assert!(rows.len() > 2, "{context}: {rows:?}");
+                }
                 let due: BTreeMap<_, u64> = times.iter().map(|(row, n)| (*row, n * sequence.views as u64)).collect();
                 assert_eq!(came, due, "{context}");
             }
@@ -370,6 +385,6 @@ fn laws_hold_for_recipes_drawn_at_random() {
     println!("{cases} recipes: {covered:?}");
     // What was meant to be drawn was drawn.
     let least = cases / 100;
-    assert_eq!(covered.len(), 36, "{covered:?}");
+    assert_eq!(covered.len(), 38, "{covered:?}");
     assert!(covered.values().all(|n| *n >= least), "{covered:?}");
 }

@@ -55,6 +55,8 @@ pub struct Sequence {
     pub batch: usize,
     /// How many views of each sample stand side by side, each with draws of its own.
     pub views: usize,
+    /// How many other samples stand behind them, to be mixed with it.
+    pub partners: usize,
     /// What happens to the last batches.
     pub tail: Tail,
     /// The seed of everything random.
@@ -99,6 +101,9 @@ pub struct Plan {
     samples: u64,
     batch: u64,
     views: u64,
+    /// Places of a sample: its views, and its partners.
+    group: u64,
+    partners: Key,
     tail: Tail,
     /// What the keys of each component's draws begin with.
     draws: Vec<Key>,
@@ -107,7 +112,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of an epoch.
     pub fn new(sequence: &Sequence, epoch: u64) -> Self {
-        let Sequence { components, mixing, batching, batch, views, tail, seed } = sequence;
+        let Sequence { components, mixing, batching, batch, views, partners, tail, seed } = sequence;
         let courses: Vec<Course> = components.iter().map(|component| Course::new(component, *seed, epoch)).collect();
         let key = Key::new(*seed);
         let blended = mixing.as_ref().map(|mixing| Blended::new(mixing.blend(epoch), key.named("mixture").with(epoch)));
@@ -120,10 +125,11 @@ impl Plan {
         let named = |component: &Component| component.name.as_ref().map_or(draws.with(0), |name| draws.named(name));
         let draws = components.iter().map(named).collect();
         let (batch, views) = (*batch as u64, (*views).max(1) as u64);
+        let (group, partners) = (views.saturating_add(*partners as u64), key.named("partners").with(epoch));
         let stored = components.iter().all(|component| component.order == Order::Sequential);
         let mixed = (!stored).then(|| key.named("batches").with(epoch));
         let (batching, kept, tail) = (batching.clone(), Kept::default(), *tail);
-        Plan { courses, blended, batching, kept, mixed, samples, batch, views, tail, draws }
+        Plan { courses, blended, batching, kept, mixed, samples, batch, views, group, partners, tail, draws }
     }
 
     /// Samples of the epoch before any tail policy, each counted once, however many views there are of it.
@@ -131,9 +137,9 @@ impl Plan {
         self.samples
     }
 
-    /// Places of the epoch before any tail policy: one for each view of each sample.
+    /// Places of the epoch before any tail policy: one for each view and each partner of each sample.
     pub fn places(&self) -> u64 {
-        self.samples.saturating_mul(self.views)
+        self.samples.saturating_mul(self.group)
     }
 
     /// The courses of the components.
@@ -169,7 +175,7 @@ impl Plan {
     /// Samples of a window in which batches are formed.
     pub fn window_samples(&self) -> u64 {
         let places = self.batching.as_ref().map_or(batching::WINDOW, |batching| batching.window);
-        (places / self.views).max(1)
+        (places / self.group).max(1)
     }
 
     /// Windows of the epoch; one where batches have as many places each.
@@ -198,7 +204,7 @@ impl Plan {
         self.kept.get(window, || match &self.batching {
             Some(batching) => {
                 let key = self.mixed.map(|key| key.with(window));
-                batching.formed(&self.lengths(window), (self.batch / self.views).max(1) as usize, key)
+                batching.formed(&self.lengths(window), (self.batch / self.group).max(1) as usize, key)
             }
             None => Batches::default(),
         })
@@ -223,7 +229,7 @@ impl Plan {
             }
             _ => {
                 // As many as the last batch has.
-                let last = formed.len().checked_sub(1).map_or(1, |last| formed.batch(last).len() as u64 * self.views);
+                let last = formed.len().checked_sub(1).map_or(1, |last| formed.batch(last).len() as u64 * self.group);
                 let slots = if packs { self.batch } else { last };
                 (0..slots).map(|_| padding(places)).collect()
             }
@@ -241,8 +247,8 @@ impl Plan {
         let front = self.window(window).start;
         let mut filled = Vec::with_capacity(self.batch_size());
         for pieces in slots {
-            for view in 0..self.views {
-                let place = pieces.first().map_or(0, |piece| (front + u64::from(piece.sample)) * self.views + view);
+            for view in 0..self.group {
+                let place = pieces.first().map_or(0, |piece| (front + u64::from(piece.sample)) * self.group + view);
                 let segment = |piece: &batching::Piece| {
                     let segment = self.segment(front + u64::from(piece.sample), again, view);
                     Segment { range: piece.range, ..segment }
@@ -257,8 +263,16 @@ impl Plan {
         filled
     }
 
-    /// The n-th sample of the epoch, for the `again`-th time.
+    /// A view of the n-th sample of the epoch for the `again`-th time, or (behind the views) one of its partners: another sample of the epoch, drawn for
+    /// this place, in an occurrence that no place of the order has.
     fn segment(&self, n: u64, again: u64, view: u64) -> Segment {
+        if view >= self.views {
+            let mut stream = self.partners.with(n).with(again).with(view - self.views).stream();
+            let other = stream.below(self.samples - 1);
+            let (source, picked) = self.sample(if other < n || self.samples == 1 { other } else { other + 1 });
+            let occurrence = (1 << 30) | (stream.next_u64() >> 34) as u32;
+            return Segment { source: source as u32, row: picked.row, range: None, occurrence, view: view as u32 };
+        }
         let (source, Picked { row, occurrence, most }) = self.sample(n);
         // A row of a mixture may come in several passes of its source.
         let passes = self.blended.as_ref().map_or(1, |b| b.all()[source].div_ceil(self.courses[source].samples()));
@@ -282,7 +296,7 @@ impl Plan {
             Tail::Repeat if places > 0 => (place % places, place / places),
             _ => return Slot { place, valid: false, segments: SmallVec::new() },
         };
-        let segment = self.segment(first / self.views, again, first % self.views);
+        let segment = self.segment(first / self.group, again, first % self.group);
         Slot { place, valid: true, segments: SmallVec::from_buf([segment]) }
     }
 
@@ -291,7 +305,7 @@ impl Plan {
     pub fn substitute(&self, slot: &Slot, attempt: u32) -> Option<Segment> {
         let own = slot.segments.first()?;
         let course = &self.courses[own.source as usize];
-        let sample = self.draws[own.source as usize].named("substitutes").with(slot.place / self.views);
+        let sample = self.draws[own.source as usize].named("substitutes").with(slot.place / self.group);
         let mut stream = sample.with(u64::from(own.occurrence)).with(u64::from(attempt)).stream();
         let Picked { row, .. } = course.at(stream.below(course.samples()));
         let occurrence = (1 << 31) | (stream.next_u64() >> 33) as u32;
@@ -316,7 +330,16 @@ mod tests {
         let rows = Rows::new([10..10 + rows / 2, 100..100 + rows.div_ceil(2)]);
         let component = Component { name: None, rows, balance: None, order, window: (3, 2) };
         Plan::new(
-            &Sequence { components: vec![component], mixing: None, batching: None, batch: 4, views: 1, tail, seed: 7 },
+            &Sequence {
+                components: vec![component],
+                mixing: None,
+                batching: None,
+                batch: 4,
+                views: 1,
+                partners: 0,
+                tail,
+                seed: 7,
+            },
             2,
         )
     }

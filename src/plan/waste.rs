@@ -52,7 +52,7 @@ const LOOKED_AT: u64 = 1 << 24;
 pub fn waste(plan: &Plan) -> Vec<(String, Waste)> {
     let Some(batching) = plan.batching() else { return Vec::new() };
     let batch = plan.batch_size();
-    let samples = (batch / plan.views as usize).max(1);
+    let samples = (batch / plan.group as usize).max(1);
     let windows = plan.windows().min(LOOKED_AT.div_ceil(plan.window_samples()));
     let all: Vec<Vec<u64>> = (0..windows).map(|window| plan.lengths(window)).collect();
     let of = |forming: Forming, whole: bool| {

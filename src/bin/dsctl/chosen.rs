@@ -59,6 +59,9 @@ pub(crate) struct Chosen {
     /// Views of each sample in a batch, each with draws of its own.
     #[arg(long, value_name = "N")]
     views: Option<usize>,
+    /// Other samples behind each one's views, to be mixed with it (MixUp: 1, mosaic: 3).
+    #[arg(long, value_name = "N")]
+    partners: Option<usize>,
     /// The seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -155,6 +158,7 @@ impl Chosen {
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
         recipe.views = self.views.unwrap_or(recipe.views);
+        recipe.partners = self.partners.unwrap_or(recipe.partners);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.order = self.order.unwrap_or(recipe.order);
         recipe.tail = self.tail.unwrap_or(recipe.tail);

@@ -64,7 +64,7 @@ impl PlanVerb {
         let (samples, batch) = (plan.samples(), plan.batch_size() as u64);
         let mut result = json!({
             "dataset": loader.dataset_digest(), "recipe": loader.recipe_digest(), "epoch": self.epoch,
-            "rows": rows, "samples": samples, "views": sequence.views, "batch": batch, "order": recipe.order, "rank": world.rank, "world": world.size,
+            "rows": rows, "samples": samples, "views": sequence.views, "partners": sequence.partners, "batch": batch, "order": recipe.order, "rank": world.rank, "world": world.size,
             "steps": count, "dropped": count.map(|_| steps.dropped()),
         });
         let of = |source: usize, component: &Component| {
@@ -195,6 +195,11 @@ fn told(loader: &Loader, recipe: &Recipe, plan: &Plan, segment: &Segment) -> Val
     if !feed.name.is_empty() {
         said["source"] = json!(feed.name);
     }
+    let views = loader.sequence().views as u64;
+    if u64::from(segment.view) >= views {
+        said["partner"] = json!(u64::from(segment.view) - views);
+        said["view"] = json!(0);
+    }
     said
 }
 
@@ -219,9 +224,9 @@ fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Res
     let looked_at = least.min(LOOKED_AT);
     // Sources are numbers, by their names: those of another recipe may be others.
     let stands = |loader: &Loader, plan: &Plan, place: u64| {
-        let views = loader.sequence().views as u64;
-        let (source, picked) = plan.sample(place / views);
-        (loader.feeds()[source].name.clone(), picked.row, picked.occurrence, place % views)
+        let group = (loader.sequence().views + loader.sequence().partners) as u64;
+        let (source, picked) = plan.sample(place / group);
+        (loader.feeds()[source].name.clone(), picked.row, picked.occurrence, place % group)
     };
     let first = (0..looked_at).find(|place| stands(loader, &a, *place) != stands(&theirs, &b, *place));
     // Where one ends, the other goes on with other rows.
@@ -266,7 +271,7 @@ fn scores(loader: &Loader, source: usize, by: Option<&str>, epoch: u64) -> Value
             _ => None,
         })
     };
-    let (n, b) = (component.samples(), (sequence.batch / sequence.views) as u64);
+    let (n, b) = (component.samples(), (sequence.batch / (sequence.views + sequence.partners)) as u64);
     let batches = n.div_ceil(b);
     let every = batches.div_ceil((LOOKED_AT / b).max(1)).max(1);
     let of = |order: Order| {
@@ -395,8 +400,11 @@ fn tell_row(row: &Value) -> String {
     if let Some(range) = row["range"].as_array() {
         line += &format!("  {}..{}", range[0], range[1]);
     }
+    if let Some(partner) = row["partner"].as_u64() {
+        line += &format!("  partner {partner}");
+    }
     for name in ["occurrence", "view"] {
-        if row[name] != 0 {
+        if row[name] != 0 && row["partner"].is_null() {
             line += &format!("  {name} {}", row[name]);
         }
     }
