@@ -338,6 +338,10 @@ impl Recipe {
         let mixing = if self.sources.is_empty() {
             None
         } else {
+            if components.iter().all(|component| component.samples() == 0) {
+                let help = "see split, where, fold and subset, of the recipe and of each source";
+                return Err(Error::config("mixture: no source has a row that is chosen", help));
+            }
             let bound = self.sources.iter().zip(&components).map(|((name, source), component)| {
                 let samples = component.samples();
                 (name.clone(), source.weight.unwrap_or(samples as f64), samples)

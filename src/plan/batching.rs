@@ -4,6 +4,7 @@
 //! samples' lengths, so that a run goes on at any of them having looked at no window before. What the edge of a window costs is told by
 //! `dsctl plan --waste`, beside a packer without windows.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -291,7 +292,7 @@ fn packed(lengths: &[u64], pack: &Pack) -> Vec<Vec<Piece>> {
             Long::Truncate => row.min(*length),
         };
         let cut = all > row || all < *length;
-        let range = move |at: u64| cut.then(|| (at, all.min(at + row)));
+        let range = move |at: u64| cut.then(|| (at, all.min(at.saturating_add(row))));
         (0..all)
             .step_by(pack.length)
             .map(move |at| (Piece { sample: sample as u32, range: range(at) }, row.min(all - at)))
@@ -310,24 +311,22 @@ fn packed(lengths: &[u64], pack: &Pack) -> Vec<Vec<Piece>> {
             }
             rows
         }
-        Fit::Best => best(pieces.collect(), pack.length),
+        Fit::Best => best(pieces.collect(), row),
     }
 }
 
-/// Best-fit decreasing. Which rows have how much room is a list for each amount, and a bit for each list that is not empty.
-fn best(mut pieces: Vec<(Piece, u64)>, length: usize) -> Vec<Vec<Piece>> {
+/// Best-fit decreasing, with the rows that have room by how much they have.
+fn best(mut pieces: Vec<(Piece, u64)>, length: u64) -> Vec<Vec<Piece>> {
     // Longest first, and in their order among equals.
     pieces.sort_by_key(|(_, length)| std::cmp::Reverse(*length));
     let mut rows: Vec<Vec<Piece>> = Vec::new();
-    let mut with: Vec<Vec<u32>> = vec![Vec::new(); length + 1];
-    let mut some = vec![0u64; length / 64 + 1];
+    let mut with: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     for (piece, own) in pieces {
-        let own = own as usize;
-        let (row, room) = match least(&some, own) {
-            Some(room) => {
-                let row = with[room].pop().unwrap_or_default();
-                if with[room].is_empty() {
-                    some[room / 64] &= !(1 << (room % 64));
+        let (row, room) = match with.range_mut(own..).next() {
+            Some((room, those)) => {
+                let (room, row) = (*room, those.pop().unwrap_or_default());
+                if those.is_empty() {
+                    with.remove(&room);
                 }
                 (row, room)
             }
@@ -337,26 +336,13 @@ fn best(mut pieces: Vec<(Piece, u64)>, length: usize) -> Vec<Vec<Piece>> {
             }
         };
         rows[row as usize].push(piece);
-        let left = room - own;
-        if left > 0 {
-            with[left].push(row);
-            some[left / 64] |= 1 << (left % 64);
+        if room > own {
+            with.entry(room - own).or_default().push(row);
         }
     }
     // Within a row in the order of the epoch.
     rows.iter_mut().for_each(|row| row.sort_by_key(|piece| (piece.sample, piece.range)));
     rows
-}
-
-/// The lowest set bit that is not below `from`.
-fn least(bits: &[u64], from: usize) -> Option<usize> {
-    let mut word = from / 64;
-    let mut left = bits.get(word)? & (u64::MAX << (from % 64));
-    while left == 0 {
-        word += 1;
-        left = *bits.get(word)?;
-    }
-    Some(word * 64 + left.trailing_zeros() as usize)
 }
 
 /// Windows whose batches are kept.
