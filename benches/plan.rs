@@ -198,9 +198,9 @@ fn forming() {
     ] {
         let batching = Batching { forming, window: WINDOW, lengths: Vec::new() };
         let mut times: Vec<f64> =
-            (0..5).map(|n| cost(|| batching.formed(&lengths, 64, Some(Key::new(n)))).0.wall).collect();
+            (0..5).map(|n| cost(|| batching.formed(&lengths, 64, 1, Some(Key::new(n)))).0.wall).collect();
         times.sort_by(f64::total_cmp);
-        let batches = batching.formed(&lengths, 64, None).len();
+        let batches = batching.formed(&lengths, 64, 1, None).len();
         println!("| {name} | {:.2} | {batches} |", times[2] * 1e3);
     }
 }

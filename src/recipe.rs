@@ -215,6 +215,10 @@ impl Recipe {
             return Err(Error::config("partners, and beside them bucket or pack", help));
         }
         self.bucket.as_ref().map_or(Ok(()), Bucket::validate)?;
+        if !self.mixture.phases.is_empty() && (self.bucket.is_some() || self.pack.is_some()) {
+            let help = "a phase begins with a batch, and which samples are before it is not known where batches are formed by length";
+            return Err(Error::config("phases of a mixture, and beside them bucket or pack", help));
+        }
         let Some(pack) = &self.pack else { return Ok(()) };
         pack.validate()?;
         if self.bucket.is_some() || self.views != 1 {
@@ -429,7 +433,8 @@ impl Recipe {
     }
 
     /// SHA-256 over everything that can change a batch, with the versions of plan and operations, and of files that operations
-    /// name what is in them. What only changes the execution (threads, prefetch, memory, rank, world, fusing, limits) is not in it.
+    /// name what is in them. What only changes the execution (threads, prefetch, memory, rank, world, fusing; limits unless other samples stand in for what is
+    /// over them) is not in it.
     fn digest(&self, columns: &[OutColumn], registry: &Registry) -> Result<String> {
         let mut described = Vec::new();
         for column in columns.iter().filter(|column| !matches!(column, OutColumn::Source { .. })) {
@@ -481,6 +486,8 @@ impl Recipe {
         ];
         if self.errors != OnError::Fail {
             more.insert("errors".into(), json!(self.errors));
+            // What is over them is replaced.
+            more.insert("limits".into(), json!(self.limits));
         }
         if !self.sources.is_empty() {
             // Where they lie is not what they are: the dataset's digest says that.

@@ -252,6 +252,8 @@ fn what_cannot_be_packed_or_sorted_is_refused_with_the_way_out() {
     refused(&stored.dataset, json!({"pack": pack, "columns": {"id": {}}}), &["\"text\" alone", "\"id\""]);
     let windows = json!({"text": {"ops": [{"op": "token_window", "length": 8}]}});
     refused(&stored.dataset, json!({"pack": pack, "columns": windows}), &["change how many tokens"]);
+    let raw = json!({"text": {"raw": true}});
+    refused(&stored.dataset, json!({"pack": pack, "columns": raw}), &["\"text\" is raw"]);
     refused(&digits.dataset, json!({"bucket": {"by": "audio.frames"}}), &["length: ", "frames"]);
     refused(&digits.dataset, json!({"bucket": {"by": "audio.duration"}}), &["whole number"]);
     refused(&digits.dataset, json!({"bucket": {"by": "audio.count", "bounds": [5, 5]}}), &["bounds [5, 5]"]);

@@ -276,6 +276,9 @@ fn what_does_not_fit_is_said() {
     wrong("[sources.a]\nrename = { image = \"label\" }\n[sources.b]", &["two columns \"image\""]);
     wrong("[sources.a]\nabsent = [\"label\"]\n[sources.b]", &["absent", "has a column \"label\""]);
     wrong("mixture = { column = \"label\" }", &["\"label\"", "column = \"origin\""]);
+    wrong("mixture = { column = \"valid\" }", &["\"valid\"", "origin"]);
+    wrong("[sources.a]\nrename = { x = \"label\", y = \"label\" }\n[sources.b]", &["two names for column \"label\""]);
+    wrong("[sources.a]\nabsent = [\"typo\"]\n[sources.b]", &["no source has a column \"typo\""]);
     wrong("where = \"id = 'none'\"", &["no source has a row"]);
     wrong("[sources.a]\n[sources.c]", &["datasets [\"a\", \"b\"]", "sources [\"a\", \"c\"]"]);
     let mut none = recipe("");

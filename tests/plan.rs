@@ -311,7 +311,10 @@ fn laws_hold_for_recipes_drawn_at_random() {
                 let (longest, shortest) = (lengths.iter().max().unwrap(), lengths.iter().min().unwrap());
                 let samples = (slots.len() / sequence.views) as u64;
                 assert!(!slots.is_empty() && slots.len() as u64 <= batch, "{context} {at}");
-                assert!(samples == 1 || bucket.padded.is_none_or(|cap| samples * longest <= cap), "{context} {at}");
+                assert!(
+                    samples == 1 || bucket.padded.is_none_or(|cap| slots.len() as u64 * longest <= cap),
+                    "{context} {at}"
+                );
                 let of = |length: &u64| bucket.bounds.partition_point(|bound| bound < length);
                 assert_eq!(of(longest), of(shortest), "{context} {at}: two buckets in a batch");
                 // Nothing of another window is in it.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::Permutation;
-use super::filter::{self, Found, Is, Operand};
-use crate::data::feature::Schema;
+use super::filter::{self, Fact, Found, Is, Operand};
+use crate::data::feature::{Feature, Schema};
 use crate::data::index::{Index, Row};
 use crate::error::{Error, Result};
 use crate::rng::Key;
@@ -128,7 +128,12 @@ impl Quantity {
             Error::Config { what, help } => Error::config(what.replacen("where: ", "length: ", 1), help),
             other => other,
         })?;
-        if !matches!(is, Is::Number) || text.ends_with(".duration") {
+        let whole = match &operand {
+            Operand::Value(at) => schema.columns[*at].feature == Feature::Int,
+            Operand::Fact(_, fact) => *fact != Fact::Duration,
+            _ => false,
+        };
+        if !matches!(is, Is::Number) || !whole {
             let help =
                 "a length is a whole number: audio.count, tokens.count, image.pixels, or a column of whole numbers";
             return Err(Error::config(format!("length: {text} is none"), help));
@@ -140,7 +145,6 @@ impl Quantity {
     pub fn of(&self, row: &Row<'_>) -> u64 {
         match self.operand.of(row) {
             Found::Int(v) => u64::try_from(v).unwrap_or(0),
-            Found::Float(v) => v as u64,
             _ => 0,
         }
     }
@@ -173,12 +177,12 @@ impl Batching {
         quantity.of(&index.row(row))
     }
 
-    /// The batches of one window from its samples' lengths: `batch` slots a batch at the most, which come in the order of `key`, or
+    /// The batches of one window from its samples' lengths: `batch` samples (or rows) a batch at the most, each sample of so many places, which come in the order of `key`, or
     /// without one as they are formed.
-    pub fn formed(&self, lengths: &[u64], batch: usize, key: Option<Key>) -> Batches {
+    pub fn formed(&self, lengths: &[u64], batch: usize, places: u64, key: Option<Key>) -> Batches {
         let rows = match &self.forming {
             Forming::Bucket(bucket) => {
-                let batches = bucketed(lengths, bucket, batch);
+                let batches = bucketed(lengths, bucket, batch, places);
                 return Batches::of(shuffled(batches, key), |sample| vec![vec![Piece::whole(sample)]]);
             }
             Forming::Pack(pack) => packed(lengths, pack),
@@ -254,9 +258,10 @@ fn shuffled<T>(all: Vec<T>, key: Option<Key>) -> Vec<T> {
 }
 
 /// Samples by like length, in batches.
-fn bucketed(lengths: &[u64], bucket: &Bucket, most: usize) -> Vec<Vec<u32>> {
-    let over =
-        |samples: usize, longest: u64| bucket.padded.is_some_and(|cap| longest.saturating_mul(samples as u64) > cap);
+fn bucketed(lengths: &[u64], bucket: &Bucket, most: usize, places: u64) -> Vec<Vec<u32>> {
+    let over = |samples: usize, longest: u64| {
+        bucket.padded.is_some_and(|cap| longest.saturating_mul(places.saturating_mul(samples as u64)) > cap)
+    };
     let samples = 0..lengths.len() as u32;
     let mut batches: Vec<Vec<u32>> = Vec::new();
     // Of each open batch its samples and the longest.

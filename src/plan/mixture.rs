@@ -146,7 +146,7 @@ impl Mixture {
         };
         mixing.blend = Arc::new(mixing.blended(0)?);
         // So that no epoch meets an error that could be told now.
-        let later = mixing.weights.iter().map(|((epoch, _), _)| *epoch).filter(|epoch| *epoch > 0);
+        let later = mixing.weights.iter().map(|((epoch, _), _)| *epoch);
         let epochs: std::collections::BTreeSet<u64> =
             later.flat_map(|epoch| [epoch, epoch.saturating_add(1)]).collect();
         epochs.into_iter().try_for_each(|epoch| mixing.blended(epoch).map(|_| ()))?;
@@ -157,7 +157,7 @@ impl Mixture {
 /// Weights as whole numbers in the same proportion: decimals count as they are written, up to nine places behind the point.
 fn whole(names: &[&str], weights: &[f64]) -> Result<Vec<u64>> {
     const PLACES: usize = 9;
-    let help = "weights are numbers from 0 to 1e9 with at most nine places behind the point, one of them above 0";
+    let help = "weights are numbers from 0 on with at most nine places behind the point, one of them above 0";
     let mut parts = Vec::with_capacity(weights.len());
     for (name, weight) in names.iter().zip(weights) {
         // Weights that are counts of rows may be larger, and are whole.
@@ -210,7 +210,8 @@ impl Mixing {
 
     fn blended(&self, epoch: u64) -> Result<Blend> {
         let mut making = Making::new(self.rows.len());
-        for (start, end, weights) in self.phases(epoch) {
+        let phases = self.phases(epoch);
+        for (nth, (start, end, weights)) in phases.iter().copied().enumerate() {
             // An earlier phase ended the epoch, or (drop) had nothing left to give.
             let late = making.at < start;
             if late && self.exhausted != Exhausted::Drop {
@@ -219,8 +220,7 @@ impl Mixing {
             let end = end.unwrap_or(u64::MAX);
             match self.exhausted {
                 Exhausted::Drop => {
-                    let bounded = self.bounded(end);
-                    making.until_empty(&self.rows, weights, bounded, end == u64::MAX || bounded < end)?;
+                    making.until_empty(&self.rows, weights, self.bounded(end), nth + 1 == phases.len())?;
                 }
                 Exhausted::Stop => {
                     let left = |at: usize| u128::from(self.rows[at] - making.taken[at]);
@@ -329,6 +329,7 @@ impl Making {
 
     /// Goes on with weights until sample `end`. Only at the epoch's end that is no multiple of a block.
     fn run(&mut self, weights: &[u64], end: u64) -> Result<()> {
+        debug_assert!(self.at.is_multiple_of(BLOCK) || end <= self.at, "a stretch begins with a block");
         let length = end.saturating_sub(self.at);
         let sum = total(weights);
         let (blocks, rest) = (length / BLOCK, length % BLOCK);
@@ -337,8 +338,12 @@ impl Making {
         self.counts = self.counts.saturating_add(rows.saturating_add(2).saturating_mul(weights.len() as u64));
         if self.counts > MOST_COUNTS {
             return Err(Error::config(
-                format!("mixture: weights in proportions {weights:?} over {length} samples need too large a table"),
-                "give weights of fewer digits: their counts repeat after as many blocks of 4,096 as their sum (in lowest terms) says",
+                format!(
+                    "mixture: the counts of {} sources over {length} samples need too large a table",
+                    weights.len()
+                ),
+                "give weights of fewer digits (without any, they are the sources' sizes): their counts repeat after as many blocks of 4,096 as \
+                 their sum (in lowest terms) says",
             ));
         }
         let front = self.taken.clone();
@@ -402,7 +407,8 @@ impl Making {
             let open = left.iter().zip(&alive).filter(|(_, weight)| **weight > 0);
             let open = open.fold(0u64, |open, (left, _)| open.saturating_add(*left));
             let places = open.min(BLOCK).min(end - self.at);
-            if places < BLOCK && !last {
+            // Where the epoch's samples end, the block does.
+            if places < BLOCK && !last && self.at + places < end {
                 return Ok(());
             }
             self.counts = self.counts.saturating_add(2 * rows.len() as u64);
@@ -463,8 +469,8 @@ fn step(had: &mut [u64], weights: &[u64], sum: u128, end: u64) {
     }
 }
 
-/// Blocks whose places are kept.
-const KEPT: usize = 4;
+/// Blocks whose places are kept: those of a window in which batches are formed, and some of the next.
+const KEPT: usize = 20;
 
 /// For each place of a block: the source, and how many samples of it the block has before.
 type Places = Arc<[(u32, u32)]>;
@@ -675,6 +681,10 @@ mod tests {
             assert_eq!(third[1..=3], [[0, 4096], [0, 8192], [1024, 11264]].map(Vec::from));
             assert_eq!(third.last().unwrap().iter().sum::<u64>(), 20_000);
         }
+        // The sources of a phase run out within a block, and within the samples: the next begins with a block.
+        let mixture = Mixture { phases: vec![phase(0, 2_560, 1.0, 1.0)], samples: Some(10_000), ..by(Exhausted::Drop) };
+        let all = walked(&of(&mixture, &[(1.0, 5_000), (0.0, 5_000)]), 0).1;
+        assert_eq!(*all.last().unwrap(), [5_000, 5_000]);
         // What is left out at first comes later, and an epoch that repeats waits for it.
         let mixture = Mixture { phases: phases[1..].to_vec(), ..by(Exhausted::Repeat) };
         let all = walked(&of(&mixture, &[(0.0, 5_000), (1.0, 100)]), 2).1;
@@ -718,6 +728,14 @@ mod tests {
         refused(&phases(vec![phase(5, &["s0", "x"])]), &[(1.0, 5)], "no source");
         refused(&phases(vec![phase(5, &["s0"]), phase(5, &["s0"])]), &[(1.0, 5)], "too late");
         refused(&plain, &[(1.0, 1 << 60), (0.123_456_789, 1 << 60)], "too large a table");
+        // Also where only a later epoch would need it.
+        let late = Phase {
+            epoch: 0,
+            batch: 4_999_000_000,
+            weights: BTreeMap::from([("s0".into(), 0.123_456_789), ("s1".into(), 1.0)]),
+        };
+        let repeat = Mixture { samples: Some(40_000_000_000), phases: vec![late], ..by(Exhausted::Repeat) };
+        refused(&repeat, &[(1.0, 1_000), (1.0, 1_000)], "too large a table");
         // The same weights over fewer rows are fine, and so are many rows in plain proportions.
         assert!(plain.bind(&named(&[(1.0, 1 << 20), (0.123_456_789, 1 << 20)]), 8).is_ok());
         let huge = of(&plain, &[(3.0, 1 << 60), (1.0, 1 << 60)]);

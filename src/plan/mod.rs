@@ -204,7 +204,7 @@ impl Plan {
         self.kept.get(window, || match &self.batching {
             Some(batching) => {
                 let key = self.mixed.map(|key| key.with(window));
-                batching.formed(&self.lengths(window), (self.batch / self.group).max(1) as usize, key)
+                batching.formed(&self.lengths(window), (self.batch / self.group).max(1) as usize, self.group, key)
             }
             None => Batches::default(),
         })
@@ -223,9 +223,14 @@ impl Plan {
         }
         let behind = at.batch - formed.len();
         match self.tail {
-            Tail::Repeat if !self.batches(0).is_empty() => {
-                let front = self.batches(0);
-                self.filled(0, front.batch(behind % front.len()), 1 + behind / front.len(), packs)
+            Tail::Repeat => {
+                // A window of sequences that are all empty has none.
+                let first = (0..self.windows()).find(|window| !self.batches(*window).is_empty()).unwrap_or(0);
+                let front = self.batches(first);
+                if front.is_empty() {
+                    return vec![padding(places)];
+                }
+                self.filled(first, front.batch(behind % front.len()), 1 + behind / front.len(), packs)
             }
             _ => {
                 // As many as the last batch has.

@@ -32,14 +32,15 @@ impl Waste {
                 let own: u64 = slot
                     .iter()
                     .map(|piece| piece.range.map_or(lengths[piece.sample as usize], |(from, to)| to - from))
-                    .sum();
+                    .fold(0, u64::saturating_add);
                 filled += 1;
                 longest = own.max(longest);
-                self.length += own;
+                self.length = self.length.saturating_add(own);
             }
             self.batches += 1;
             self.filled += filled;
-            self.padded += row.map_or(filled * longest, |(rows, length)| rows * length);
+            let padded = row.map_or(longest.saturating_mul(filled), |(rows, length)| rows.saturating_mul(length));
+            self.padded = self.padded.saturating_add(padded);
         }
     }
 }
@@ -60,14 +61,15 @@ pub fn waste(plan: &Plan) -> Vec<(String, Waste)> {
             Forming::Pack(pack) => Some((batch as u64, pack.length as u64)),
             Forming::Bucket(_) => None,
         };
+        let places = plan.group;
         let per_batch = if row.is_some() { batch } else { samples };
         let batching = Batching { forming, window: batching.window, lengths: Vec::new() };
         let mut waste = Waste::default();
         if whole {
             let lengths = all.concat();
-            waste.add(&lengths, &batching.formed(&lengths, per_batch, None), row);
+            waste.add(&lengths, &batching.formed(&lengths, per_batch, places, None), row);
         } else {
-            all.iter().for_each(|own| waste.add(own, &batching.formed(own, per_batch, None), row));
+            all.iter().for_each(|own| waste.add(own, &batching.formed(own, per_batch, places, None), row));
         }
         waste
     };

@@ -36,6 +36,9 @@ impl Recipe {
             OutColumn::Media { name, index: Some(index), work: Work::Chain(chain) } if keeps_length(&chain) => {
                 Ok(OutColumn::Packed { name, index, chain, length: pack.length })
             }
+            OutColumn::Media { name, work: Work::Bytes, .. } => {
+                Err(Error::config(format!("pack: column {name:?} is raw"), "bytes are no tokens: leave out raw = true"))
+            }
             other => Err(Error::config(
                 format!("pack: operations of {:?} change how many tokens there are", other.name()),
                 "rows are planned by the lengths that are stored: store what these operations make, or leave them out",

@@ -106,6 +106,10 @@ impl Named<'_> {
             if self.schema().position(own).is_none() {
                 return Err(Error::config(format!("rename: {} has no column {own:?}", self.said()), has()));
             }
+            if self.source.rename.values().filter(|other| *other == own).count() > 1 {
+                let what = format!("rename: {} has two names for column {own:?}", self.said());
+                return Err(Error::config(what, "a column is delivered once"));
+            }
             if self.names().iter().filter(|other| *other == name).count() > 1 {
                 let what = format!("rename: {} would have two columns {name:?}", self.said());
                 return Err(Error::config(what, "rename that of this name, too"));
@@ -139,6 +143,13 @@ impl Recipe {
                 _ => Error::config(format!("no source has a column {name:?}"), format!("they have: {all}")),
             });
         }
+        let all: Vec<&str> = datasets.iter().flat_map(Named::names).collect();
+        for named in &datasets {
+            if let Some(absent) = named.source.absent.iter().find(|absent| !all.contains(&absent.as_str())) {
+                let what = format!("absent: no source has a column {absent:?}, which {} is to lack", named.said());
+                return Err(Error::config(what, format!("they have: {}", all.join(", "))));
+            }
+        }
         let mut feeds: Vec<Feed> = datasets
             .iter()
             .map(|d| Feed {
@@ -154,6 +165,10 @@ impl Recipe {
         // A row of packed sequences is of no one source.
         if datasets[0].name.is_some() && self.pack.is_none() {
             let name = &self.mixture.column;
+            if name.is_empty() || name.contains(['/', '.', '\n']) || ["valid", "ids"].contains(&name.as_str()) {
+                let what = format!("mixture: a column {name:?} to say the source");
+                return Err(Error::config(what, "give it a word that batches do not use otherwise: \"origin\""));
+            }
             if names.contains(&name.as_str()) {
                 let what = format!("a source has a column {name:?}, which is to say of which source a sample is");
                 return Err(Error::config(what, "call that otherwise: mixture = { column = \"origin\" }"));

@@ -244,7 +244,9 @@ fn lengths_make_batches_and_rows_and_the_padding_is_told() {
     let [b, by, n, four, t, pad] = bucket;
     let plan = dsctl!["plan", sounds, b, by, n, four, t, pad, "--waste", "--step", "0", "--json"].ok().json();
     assert!(waste(&plan, "bucket") < waste(&plan, "as they come"), "{plan}");
-    assert_eq!(plan["window"], 0);
+    assert_eq!(plan["at"], serde_json::json!({"window": 0, "batch": 0}));
+    let text = dsctl!["plan", sounds, b, by, n, four, t, pad, "--step", "0"].ok().out;
+    assert!(text.contains("window 0, global batch 0") && !text.contains("null"), "{text}");
     assert!(plan["slots"].as_array().unwrap().iter().all(|slot| slot["length"].as_u64().unwrap() > 0));
     let pack =
         dsctl!["plan", tokens, "--pack", "text:256", "--batch", "4", "--waste", "--step", "1", "--json"].ok().json();

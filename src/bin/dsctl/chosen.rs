@@ -129,6 +129,14 @@ impl Chosen {
     pub(crate) fn changed(&self, mut recipe: Recipe) -> Recipe {
         recipe.run.world.rank = self.rank.unwrap_or(recipe.run.world.rank);
         recipe.run.world.size = self.world.unwrap_or(recipe.run.world.size);
+        // A flag counts for every source, also for one that says otherwise.
+        for source in recipe.sources.values_mut() {
+            source.split = source.split.take().filter(|_| self.split.is_none());
+            source.filter = source.filter.take().filter(|_| self.filter.is_none());
+            source.fold = source.fold.take().filter(|_| self.hold_out.is_none() && self.only_fold.is_none());
+            source.subset = source.subset.take().filter(|_| self.subset.is_none());
+            source.balance = source.balance.take().filter(|_| self.balance.is_none());
+        }
         recipe.split = self.split.clone().or(recipe.split);
         recipe.filter = self.filter.clone().or(recipe.filter);
         if let Some((part, of)) = self.hold_out.or(self.only_fold) {

@@ -113,8 +113,12 @@ impl Load {
         let (mut digests, mut all) = (Vec::new(), xxhash_rust::xxh3::Xxh3::new());
         let (mut batches, mut samples) = (0u64, 0u64);
         let (mut dumped, mut substituted) = (Vec::new(), Vec::new());
+        let mut ended = false;
         while batches < steps && !interrupted.load(Ordering::Relaxed) {
-            let Some(batch) = epoch.next() else { break };
+            let Some(batch) = epoch.next() else {
+                ended = true;
+                break;
+            };
             let batch = batch?;
             batches += 1;
             samples += batch.valid.iter().filter(|v| **v).count() as u64;
@@ -147,7 +151,8 @@ impl Load {
         }
         let seconds = started.elapsed().as_secs_f64();
         let state = epoch.state();
-        let left_out = if counted || self.limit.is_none() { epoch.dropped() } else { 0 };
+        // Of batches by length it is known when all were formed.
+        let left_out = (counted || ended).then(|| epoch.dropped());
         drop(epoch);
         if let Some(path) = &self.dump {
             dump(path, &dumped)?;
@@ -187,7 +192,7 @@ impl Load {
                 stats.augment_seconds,
                 stats.wait_seconds
             ));
-            if left_out > 0 && self.limit.is_none() {
+            if let Some(left_out) = left_out.filter(|n| *n > 0 && self.limit.is_none()) {
                 output::line(format_args!("  {left_out} places at the end of the order are left out (--tail drop)"));
             }
         }

@@ -107,7 +107,7 @@ impl PlanVerb {
             let at = steps.batch(step);
             result["step"] = json!(step);
             if plan.batching().is_some() {
-                result["window"] = json!(at.window);
+                result["at"] = json!(at);
             }
             result["global_batch"] = json!(at.batch);
             result["slots"] = explained(&loader, &recipe, &plan, at);
@@ -216,6 +216,10 @@ fn draw(draw: &Draw) -> Value {
 /// What another recipe over the same dataset has that this one has not.
 fn differences(loader: &Loader, own: &Recipe, other: &Recipe, epoch: u64) -> Result<Value, Error> {
     other.validate()?;
+    if own.sources.is_empty() != other.sources.is_empty() {
+        let help = "compare two mixtures, or two recipes of one dataset";
+        return Err(Error::config("--diff of a mixture and a recipe without sources", help));
+    }
     let theirs = if other.sources.is_empty() { other.loader(loader.dataset().clone())? } else { other.open()? };
     let (mut fields, same) = (Map::new(), theirs.recipe_digest() == loader.recipe_digest());
     apart("", &json!(own), &json!(other), &mut fields);
@@ -364,6 +368,12 @@ fn tell(result: &Value, sequence: &Sequence) {
         }
         match diff["first_other_place"].as_u64() {
             Some(place) => output::line(format_args!("  the rows differ from place {place} on")),
+            None if diff["fields"].as_object().is_some_and(|fields| {
+                fields.keys().any(|field| field.starts_with("bucket") || field.starts_with("pack"))
+            }) =>
+            {
+                output::line("  the rows come in the same order, and batches are formed otherwise");
+            }
             None => output::line(format_args!(
                 "  the rows are the same at the first {} places of {}",
                 diff["looked_at"], diff["places"][0]
@@ -371,7 +381,7 @@ fn tell(result: &Value, sequence: &Sequence) {
         }
     }
     if let Some(slots) = result["slots"].as_array() {
-        let window = result["window"].as_u64().map_or_else(String::new, |window| format!("window {window}, "));
+        let window = result["at"]["window"].as_u64().map_or_else(String::new, |window| format!("window {window}, "));
         output::line(format_args!("step {} ({window}global batch {}):", number("step"), number("global_batch")));
         for (n, slot) in slots.iter().enumerate() {
             if slot["valid"] == false {
