@@ -69,7 +69,7 @@ impl Default for RunConfig {
     }
 }
 
-/// What happens to a sample that cannot be read or decoded.
+/// What happens to a sample whose content is bad: that cannot be decoded, or is not what its hash says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {

@@ -486,8 +486,9 @@ impl Recipe {
         ];
         if self.errors != OnError::Fail {
             more.insert("errors".into(), json!(self.errors));
-            // What is over them is replaced.
+            // What is over them is replaced, and so is what its hash does not fit.
             more.insert("limits".into(), json!(self.limits));
+            more.insert("check_hash".into(), json!(self.run.check_hash));
         }
         if !self.sources.is_empty() {
             // Where they lie is not what they are: the dataset's digest says that.

@@ -334,15 +334,11 @@ fn a_shard_that_is_gone_is_an_error_that_names_it() {
     let name = lost.file_name().unwrap().to_str().unwrap();
     assert!(error.contains(name) && error.contains("No such file"), "{error}");
     assert!(gone());
-    // Rows of other shards may stand in.
+    // It may be there on another rank, so that nothing stands in for it.
     recipe.errors = OnError::Substitute;
-    let batches = all(&loader(&dataset, &recipe), 0);
-    let own = |row: u64| dataset.origin(row, 0).file.as_deref() == Some(lost);
-    let ids: BTreeSet<String> =
-        (0..dataset.rows()).filter(|row| own(*row)).map(|row| dataset.index().row(row).id().to_owned()).collect();
-    let substituted: BTreeSet<String> = batches.iter().flat_map(|b| &b.substituted).map(|s| s.id.clone()).collect();
-    assert!(!ids.is_empty() && substituted == ids, "{substituted:?}");
-    // All of them: none can stand in, and the error is the sample's own.
+    let error = loader(&dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(error.contains(name), "{error}");
+    // All of them.
     shards.iter().filter(|shard| shard.exists()).for_each(|shard| std::fs::remove_file(shard).unwrap());
     let dataset = Arc::new(Dataset::open(&target).unwrap());
     let error = loader(&dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();

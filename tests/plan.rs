@@ -152,7 +152,7 @@ fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&
             Ok(mixing) => Some(mixing),
             // Nothing to repeat: refused.
             Err(_) => {
-                assert!(exhausted == Exhausted::Repeat && parts.iter().any(|(.., n)| *n == 0), "{parts:?}");
+                assert!(exhausted != Exhausted::Drop && parts.iter().any(|(.., n)| *n == 0), "{parts:?}");
                 Some(Mixture { exhausted: Exhausted::Drop, ..mixture }.bind(&parts, (batch / group) as u64).unwrap())
             }
         };

@@ -97,7 +97,7 @@ impl Epoch {
         self.window.peak()
     }
 
-    /// Steps that are still to come on this rank; `u64::MAX` if they have no end. Where batches are formed in windows, the first call looks at all that
+    /// Steps that are still to come on this rank; `u64::MAX` if they have no end, or are those of more than a million epochs. Where batches are formed in windows, the first call looks at all that
     /// are left.
     pub fn remaining(&self) -> u64 {
         if self.failed { 0 } else { self.lane.left(self.taken) }
@@ -134,6 +134,7 @@ impl Iterator for Epoch {
         match &batch {
             Ok(_) => {
                 self.taken += 1;
+                self.lane.passed(self.taken);
                 Stats::add(&self.core.stats.batches, 1);
                 Stats::take(&self.core.stats.in_flight_bytes, self.window.handed_over());
                 Stats::take(&self.core.stats.in_flight_batches, 1);

@@ -8,15 +8,18 @@ use crate::plan::Steps;
 /// Makes the steps of an epoch from its front.
 pub(super) type Make = Box<dyn Fn(u64) -> Steps + Send + Sync>;
 
-/// Epochs that are kept: more than batches are ever on their way, so that each of these finds its own.
-const KEPT: usize = 4096;
+/// Epochs without a step that are passed over before a run counts as ended.
+const EMPTY: usize = 1000;
+
+/// Epochs beyond which steps are not counted.
+const COUNTED: u64 = 1 << 20;
 
 /// Epochs one behind the other. The next one's plan is made when its first step is asked for.
 pub(super) struct Lane {
     /// The epoch behind the last.
     end: u64,
     make: Make,
-    /// Ascending, without gaps, the first of them that of the run (or the oldest kept).
+    /// Ascending, without gaps, from the epoch of the first step that was not handed over.
     legs: Mutex<Vec<Leg>>,
 }
 
@@ -46,12 +49,12 @@ impl Lane {
     pub(super) fn near(&self, step: u64) -> (Leg, u64) {
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut at = legs.partition_point(|leg| leg.first <= step).saturating_sub(1);
+        let mut empty = 0;
         loop {
             let leg = &legs[at];
             let own = step.saturating_sub(leg.first);
-            // A run may begin at the end of its first epoch; else one without steps has none behind it that have any.
-            let empty = at > 0 && !leg.steps.has(0);
-            if leg.steps.has(own) || leg.epoch.saturating_add(1) >= self.end || empty {
+            empty += usize::from(!leg.steps.has(0));
+            if leg.steps.has(own) || leg.epoch.saturating_add(1) >= self.end || empty > EMPTY {
                 return (leg.clone(), own);
             }
             if at + 1 == legs.len() {
@@ -59,18 +62,21 @@ impl Lane {
                 legs.push(Leg { first, epoch, steps: Arc::new((self.make)(epoch)) });
             }
             at += 1;
-            if legs.len() > KEPT {
-                legs.remove(0);
-                at -= 1;
-            }
         }
     }
 
-    /// Steps from `step` on; `u64::MAX` if they have no end.
+    /// Everything before a step was handed over: the plans of epochs that are behind are let go.
+    pub(super) fn passed(&self, step: u64) {
+        let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = legs.partition_point(|leg| leg.first <= step).saturating_sub(1);
+        legs.drain(..behind);
+    }
+
+    /// Steps from `step` on; `u64::MAX` if they have no end, or are those of more than a million epochs.
     pub(super) fn left(&self, step: u64) -> u64 {
         let (leg, own) = self.near(step);
         let mut left = leg.steps.count().saturating_sub(own);
-        if self.end == u64::MAX {
+        if self.end.saturating_sub(leg.epoch) > COUNTED {
             return if leg.steps.has(own) { u64::MAX } else { 0 };
         }
         for epoch in leg.epoch + 1..self.end {

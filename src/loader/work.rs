@@ -19,7 +19,7 @@ use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
 use crate::dataset::Apart;
 use crate::error::{Error, Fault, Origin, Reason, Result};
-use crate::plan::{At, Plan, Segment, Slot};
+use crate::plan::{At, Batching, Plan, Segment, Slot};
 
 /// A batch whose rows, draws and buffers are decided.
 pub(super) struct Opened {
@@ -90,8 +90,17 @@ struct Other {
     next: u32,
 }
 
-/// How many other samples are tried in place of a bad one.
-const SUBSTITUTES: u32 = 16;
+/// How many other samples are looked at in place of a bad one.
+const SUBSTITUTES: u32 = 256;
+
+/// The length of the longest sample that a batch was planned for.
+fn longest(plan: &Plan, slots: &[Slot]) -> u64 {
+    let of = |batching: &Batching| {
+        let segments = slots.iter().flat_map(|slot| &slot.segments);
+        segments.map(|segment| batching.length(segment.source as usize, segment.row)).max().unwrap_or(0)
+    };
+    plan.batching().map_or(u64::MAX, of)
+}
 
 type Parts = SmallVec<[Part; 2]>;
 
@@ -153,7 +162,7 @@ impl Opened {
                 Some((own, Ok(cells))) => (Some(own.clone()), cells, Vec::new()),
                 Some((own, Err(error))) => {
                     let bad = core.bad(number, own, &error);
-                    let other = core.other(plan, slot, 0, error, |_| true)?;
+                    let other = core.other(plan, slot, 0, longest(plan, &slots), error, |_| true)?;
                     let swap = Swap { segment: Some(other.segment.clone()), bad };
                     (Some(other.segment), other.cells, vec![swap])
                 }
@@ -295,7 +304,7 @@ impl Opened {
         };
         let (mut next, mut error) = (0, error);
         loop {
-            let other = core.other(&self.plan, &self.slots[slot], next, error, fits)?;
+            let other = core.other(&self.plan, &self.slots[slot], next, u64::MAX, error, fits)?;
             next = other.next;
             sample.segment = Some(other.segment.clone());
             sample.jobs.iter_mut().zip(other.cells).for_each(|(job, cell)| job.cell = cell);
@@ -484,12 +493,25 @@ impl Core {
 
     /// Another sample for a slot, from the `from`-th that the plan names on, whose cells can be had and fit; the error, if the recipe wants no other,
     /// the error is not the sample's own, or none of those that the plan names will do.
-    fn other(&self, plan: &Plan, slot: &Slot, from: u32, error: Error, fits: impl Fn(&Cells) -> bool) -> Result<Other> {
-        if !self.substitutes || !matches!(error, Error::Sample { .. }) {
-            return Err(error);
-        }
+    fn other(
+        &self,
+        plan: &Plan,
+        slot: &Slot,
+        from: u32,
+        most: u64,
+        error: Error,
+        fits: impl Fn(&Cells) -> bool,
+    ) -> Result<Other> {
+        let error = self.bearable(error)?;
+        // Where batches are formed by length, nothing longer than what was planned.
+        let length = |segment: &Segment| {
+            plan.batching().map_or(0, |batching| batching.length(segment.source as usize, segment.row))
+        };
         for attempt in from..SUBSTITUTES {
             let Some(segment) = plan.substitute(slot, attempt) else { break };
+            if length(&segment) > most {
+                continue;
+            }
             if let Ok(cells) = self.cells(plan, &segment)
                 && fits(&cells)
             {

@@ -143,6 +143,13 @@ impl Quantity {
 
     /// The length of a row; 0 where it is absent or negative.
     pub fn of(&self, row: &Row<'_>) -> u64 {
+        if let Operand::Fact(at, _) = &self.operand
+            && row.payload(*at).is_none()
+            && !row.is_null(*at)
+        {
+            // Of a format that is newer than this build: it has a place, so that loading it says so.
+            return 1;
+        }
         match self.operand.of(row) {
             Found::Int(v) => u64::try_from(v).unwrap_or(0),
             _ => 0,

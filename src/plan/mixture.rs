@@ -131,11 +131,13 @@ impl Mixture {
             weights.push(((phase.epoch, block), own));
         }
         let rows: Vec<u64> = sources.iter().map(|s| s.2).collect();
-        if self.exhausted == Exhausted::Repeat
-            && let Some(at) = rows.iter().position(|rows| *rows == 0)
+        let wanted =
+            |at: usize| self.exhausted == Exhausted::Repeat || weights.iter().any(|(_, weights)| weights[at] > 0);
+        if self.exhausted != Exhausted::Drop
+            && let Some(at) = (0..rows.len()).find(|at| rows[*at] == 0 && wanted(*at))
         {
-            let help = "choose other rows of it, or leave it out";
-            return Err(Error::config(format!("mixture: {:?} has no rows to repeat", names[at]), help));
+            let help = "choose other rows of it, give it the weight 0, or leave it out";
+            return Err(Error::config(format!("mixture: {:?} has a weight and no rows", names[at]), help));
         }
         let mut mixing = Mixing {
             exhausted: self.exhausted,
@@ -717,7 +719,8 @@ mod tests {
             refused(&plain, &[(1.0, 5), (wrong, 5)], "s1");
         }
         refused(&plain, &[(0.0, 5), (0.0, 5)], "no source");
-        refused(&by(Exhausted::Repeat), &[(1.0, 5), (1.0, 0)], "no rows to repeat");
+        refused(&by(Exhausted::Repeat), &[(1.0, 5), (1.0, 0)], "a weight and no rows");
+        refused(&plain, &[(1.0, 5), (1.0, 0)], "a weight and no rows");
         let phase = |batch, names: &[&str]| Phase {
             epoch: 0,
             batch,
