@@ -14,12 +14,14 @@ macro_rules! span {
     };
 }
 
+mod cells;
 mod epoch;
 mod lane;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod packed;
 pub mod stats;
+mod substitute;
 mod window;
 mod work;
 

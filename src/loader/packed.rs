@@ -104,13 +104,6 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
 }
 
 impl Core {
-    /// An error that the recipe bears: of a sample's content, where others may stand in for it. What the system refuses to read may be there on another
-    /// rank, or the next time.
-    pub(super) fn bearable(&self, error: Error) -> Result<Error> {
-        let content = matches!(&error, Error::Sample { fault, .. } if fault.reason != Reason::Unreadable);
-        if self.substitutes && content { Ok(error) } else { Err(error) }
-    }
-
     /// Reads a sequence; its tokens are behind `from * size`.
     fn sequence(&self, piece: &Piece, size: usize, desk: &mut Desk) -> Result<Vec<u8>> {
         let feed = self.feed(&piece.segment);

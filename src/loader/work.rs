@@ -5,44 +5,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
+use super::cells::Cell;
 use super::packed;
-use super::{Core, Feed, OutColumn, Stats, Work};
+use super::substitute::{By, Swap, longest};
+use super::{Core, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
 use crate::clock::Mark;
 use crate::codec::{self, Encoded, Ranged};
 use crate::collate::{self, Extents, Forming, Part};
-use crate::data::batch::{Batch, BatchPlace, Column, Dense, Substituted};
+use crate::data::batch::{Batch, BatchPlace, Column, Dense};
 use crate::data::buffer::Region;
-use crate::data::index::{Payload, Row};
+use crate::data::index::Row;
 use crate::data::info::Format;
 use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
 use crate::dataset::Apart;
-use crate::error::{Error, Fault, Origin, Reason, Result};
-use crate::plan::{At, Batching, Plan, Segment, Slot};
+use crate::error::{Error, Fault, Origin, Result};
+use crate::plan::{At, Plan, Segment, Slot};
 
 /// A batch whose rows, draws and buffers are decided.
 pub(super) struct Opened {
     place: BatchPlace,
-    plan: Arc<Plan>,
-    slots: Vec<Slot>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) slots: Vec<Slot>,
     valid: Vec<bool>,
     ids: Vec<String>,
-    columns: Vec<OpenColumn>,
+    pub(super) columns: Vec<OpenColumn>,
     samples: Vec<Mutex<Option<Sample>>>,
     results: Vec<Mutex<Option<Result<Parts>>>>,
     /// What stands in place of a sample that could not be read.
-    swaps: Vec<Mutex<Vec<Swap>>>,
-}
-
-/// What stands in a slot whose own sample could not be read; none: padding, in a row of packed sequences.
-struct Swap {
-    segment: Option<Segment>,
-    bad: Substituted,
+    pub(super) swaps: Vec<Mutex<Vec<Swap>>>,
 }
 
 /// One output column of an open batch.
-enum OpenColumn {
+pub(super) enum OpenColumn {
     /// Read from the Index, done.
     Values(Dense),
     /// Decoded; with the numbers beside it, where they have room of their own.
@@ -53,56 +49,26 @@ enum OpenColumn {
 
 /// The padded shape of a column's samples, and their strides where they are not row-major.
 #[derive(Default)]
-struct Place {
-    shape: Vec<usize>,
+pub(super) struct Place {
+    pub(super) shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
 /// One slot's work, taken by the worker that claims it.
-struct Sample {
-    segment: Option<Segment>,
-    jobs: SmallVec<[Job; 2]>,
-    packed: Option<packed::Row>,
+pub(super) struct Sample {
+    pub(super) segment: Option<Segment>,
+    pub(super) jobs: SmallVec<[Job; 2]>,
+    pub(super) packed: Option<packed::Row>,
 }
 
 /// One media cell of a slot, and where it goes.
-struct Job {
-    cell: Cell,
+pub(super) struct Job {
+    pub(super) cell: Cell,
     region: Option<Region>,
     beside: Option<Region>,
 }
 
-/// One media cell of a row: what is drawn for it, and what that needs.
-#[derive(Default)]
-pub(super) struct Cell {
-    payload: Option<(Payload, Option<Drawn>)>,
-    extents: Extents,
-    /// Bytes that it brings to a column without regions.
-    loose: u64,
-}
-
-type Cells = SmallVec<[Cell; 2]>;
-
-/// A sample that may stand in for another, and the number of the one to try behind it.
-struct Other {
-    segment: Segment,
-    cells: Cells,
-    next: u32,
-}
-
-/// How many other samples are looked at in place of a bad one.
-const SUBSTITUTES: u32 = 256;
-
-/// The length of the longest sample that a batch was planned for.
-fn longest(plan: &Plan, slots: &[Slot]) -> u64 {
-    let of = |batching: &Batching| {
-        let segments = slots.iter().flat_map(|slot| &slot.segments);
-        segments.map(|segment| batching.length(segment.source as usize, segment.row)).max().unwrap_or(0)
-    };
-    plan.batching().map_or(u64::MAX, of)
-}
-
-type Parts = SmallVec<[Part; 2]>;
+pub(super) type Parts = SmallVec<[Part; 2]>;
 
 /// A worker's own memory.
 #[derive(Default)]
@@ -163,7 +129,7 @@ impl Opened {
                 Some((own, Err(error))) => {
                     let bad = core.bad(number, own, &error);
                     let other = core.other(plan, slot, 0, longest(plan, &slots), error, |_| true)?;
-                    let swap = Swap { segment: Some(other.segment.clone()), bad };
+                    let swap = Swap { by: By::Sample(other.segment.clone()), bad };
                     (Some(other.segment), other.cells, vec![swap])
                 }
             };
@@ -175,15 +141,15 @@ impl Opened {
         let rows: Vec<Option<(&Segment, Row<'_>)>> = slots
             .iter()
             .zip(&swaps)
-            .map(|(slot, swap)| swap.first().and_then(|swap| swap.segment.as_ref()).or(slot.segments.first()))
+            .map(|(slot, swap)| match swap.first() {
+                Some(Swap { by: By::Sample(other), .. }) => Some(other),
+                _ => slot.segments.first(),
+            })
             .map(|segment| segment.map(|segment| (segment, core.row(segment))))
             .collect();
-        let id = |segment: &Segment| core.row(segment).id().to_owned();
         let ids = slots.iter().zip(&rows).map(|(slot, row)| match row {
-            // Of a row of several, one line each.
-            Some(_) if packs => slot.segments.iter().map(id).collect::<Vec<_>>().join("\n"),
-            Some((segment, _)) => id(segment),
-            None => String::new(),
+            Some((_, row)) if !packs => row.id().to_owned(),
+            _ => core.ids(&slot.segments),
         });
         let ids = ids.collect();
         let mut shapes = Vec::new();
@@ -262,7 +228,10 @@ impl Opened {
             Err(error) if sample.packed.is_none() => self.replaced(core, slot, sample, error, desk),
             result => {
                 let bad = sample.packed.map(packed::Row::bad).unwrap_or_default();
-                let swap = |(own, error): (Segment, Error)| Swap { segment: None, bad: core.bad(slot, &own, &error) };
+                let swap = |(own, error): (Segment, Error)| {
+                    let bad = core.bad(slot, &own, &error);
+                    Swap { by: By::Padding(own), bad }
+                };
                 lock(&self.swaps[slot]).extend(bad.into_iter().map(swap));
                 result
             }
@@ -271,7 +240,7 @@ impl Opened {
     }
 
     /// Does the work of a sample; a panic is its error.
-    fn tried(&self, core: &Core, sample: &mut Sample, desk: &mut Desk) -> Result<Parts> {
+    pub(super) fn tried(&self, core: &Core, sample: &mut Sample, desk: &mut Desk) -> Result<Parts> {
         let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
         result.unwrap_or_else(|panic| {
             *desk = Desk::default();
@@ -279,43 +248,6 @@ impl Opened {
             let origin = sample.segment.as_ref().map_or_else(Origin::default, origin);
             Err(Error::Panic { origin, message: panic_message(&*panic) })
         })
-    }
-
-    /// Does the work of another sample in the place of one that could not be read, if the recipe wants that.
-    fn replaced(&self, core: &Core, slot: usize, mut sample: Sample, error: Error, desk: &mut Desk) -> Result<Parts> {
-        let Some(own) = self.slots[slot].segments.first() else { return Err(error) };
-        let bad = core.bad(slot, own, &error);
-        let rooms = self.columns.iter().filter_map(|column| match column {
-            OpenColumn::Media { slot, .. } => Some(slot.shape.clone()),
-            _ => None,
-        });
-        let rooms: SmallVec<[(Vec<usize>, Extents, u64); 2]> =
-            rooms.zip(&sample.jobs).map(|(shape, job)| (shape, job.cell.extents.clone(), job.cell.loose)).collect();
-        // What was opened for the sample is all the room there is.
-        let fits = |cells: &Cells| {
-            cells.iter().zip(&rooms).zip(core.works()).all(|((cell, (shape, extents, loose)), work)| {
-                match work.dense() {
-                    // The numbers beside a sample have the lengths that were opened.
-                    Some(output) if output.beside.is_some() => cell.extents == *extents,
-                    Some(_) => cell.extents.iter().zip(shape).all(|(own, room)| own <= room),
-                    None => cell.loose <= *loose,
-                }
-            })
-        };
-        let (mut next, mut error) = (0, error);
-        loop {
-            let other = core.other(&self.plan, &self.slots[slot], next, u64::MAX, error, fits)?;
-            next = other.next;
-            sample.segment = Some(other.segment.clone());
-            sample.jobs.iter_mut().zip(other.cells).for_each(|(job, cell)| job.cell = cell);
-            match self.tried(core, &mut sample, desk) {
-                Ok(parts) => {
-                    *lock(&self.swaps[slot]) = vec![Swap { segment: Some(other.segment), bad }];
-                    return Ok(parts);
-                }
-                Err(another) => error = another,
-            }
-        }
     }
 
     /// Joins the columns; the error of the lowest slot, if there is one. Called once, by the last worker.
@@ -329,26 +261,26 @@ impl Opened {
         drop(self.samples);
         let mut substituted = Vec::new();
         for (slot, swaps) in self.swaps.into_iter().enumerate() {
-            for Swap { segment, bad } in swaps.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            for Swap { by, bad } in swaps.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 Stats::add(&core.stats.substituted, 1);
-                let Some(segment) = segment else {
-                    // The lines of a packed row's ids are its segments.
-                    let mut ids: Vec<&str> = self.ids[slot].split('\n').collect();
-                    if let Some(at) = ids.iter().position(|id| *id == bad.id) {
-                        ids.remove(at);
-                    }
-                    self.ids[slot] = ids.join("\n");
-                    self.valid[slot] = !self.ids[slot].is_empty();
-                    substituted.push(bad);
-                    continue;
-                };
                 substituted.push(bad);
-                let row = core.row(&segment);
-                self.ids[slot] = row.id().to_owned();
-                for (number, column) in self.columns.iter_mut().enumerate() {
-                    if let OpenColumn::Values(dense) = column {
-                        let (_, class) = core.columns()[number].values();
-                        collate::set_value(dense, slot, class, &core.value(&segment, &row, number));
+                match by {
+                    By::Padding(gone) => {
+                        // The lines of a packed row's ids are its segments.
+                        let own = &mut self.slots[slot].segments;
+                        own.retain(|segment| *segment != gone);
+                        self.valid[slot] = !own.is_empty();
+                        self.ids[slot] = core.ids(own);
+                    }
+                    By::Sample(other) => {
+                        let row = core.row(&other);
+                        self.ids[slot] = row.id().to_owned();
+                        for (number, column) in self.columns.iter_mut().enumerate() {
+                            if let OpenColumn::Values(dense) = column {
+                                let (_, class) = core.columns()[number].values();
+                                collate::set_value(dense, slot, class, &core.value(&other, &row, number));
+                            }
+                        }
                     }
                 }
             }
@@ -423,102 +355,6 @@ impl Core {
             Forming::Loose(_) => Vec::new(),
         };
         Ok(OpenColumn::Media { forming, slot: Place { shape, strides }, beside: open })
-    }
-
-    pub(super) fn feed(&self, segment: &Segment) -> &Feed {
-        &self.feeds[segment.source as usize]
-    }
-
-    fn row(&self, segment: &Segment) -> Row<'_> {
-        self.feed(segment).dataset.index().row(segment.row)
-    }
-
-    /// What is done with the payloads, column by column.
-    fn works(&self) -> impl Iterator<Item = &Work> {
-        self.columns().iter().filter_map(|column| match column {
-            OutColumn::Media { work, .. } => Some(work),
-            _ => None,
-        })
-    }
-
-    /// A small value of a row, as the column `number` delivers it.
-    fn value(&self, segment: &Segment, row: &Row<'_>, number: usize) -> Value {
-        match &self.feed(segment).columns[number] {
-            OutColumn::Values { index: Some(at), joined, .. } => joined_class(row.value(*at), joined),
-            OutColumn::Source { .. } => Value::Int(i64::from(segment.source)),
-            _ => Value::Null,
-        }
-    }
-
-    /// The cells of a slot that is empty.
-    fn no_cells(&self) -> Cells {
-        self.works().map(|_| Cell::default()).collect()
-    }
-
-    /// The media cells of a row, each with what is drawn for it.
-    fn cells(&self, plan: &Plan, segment: &Segment) -> Result<Cells> {
-        let (feed, row) = (self.feed(segment), self.row(segment));
-        let mut cells = Cells::new();
-        for column in &feed.columns {
-            let OutColumn::Media { index, work, .. } = column else { continue };
-            let mut cell = Cell::default();
-            if let Some(at) = index.filter(|at| !row.is_null(*at)) {
-                let refused = |fault: Fault| fault.at(feed.dataset.origin(segment.row, at));
-                let Some(payload) = row.payload(at) else {
-                    let newer = "its format is newer than this build: use a newer feedstock";
-                    return Err(refused(Fault::new(Reason::Unsupported, newer)));
-                };
-                let mut drawn = None;
-                if let Work::Chain(chain) = work {
-                    let own = chain.draw(&payload.info, plan.key(row.key(), segment));
-                    chain.admit(&own, &self.limits).map_err(refused)?;
-                    cell.extents = chain.extents(&own);
-                    drawn = Some(own);
-                }
-                if work.dense().is_none() {
-                    let made = drawn.as_ref().zip(work.chain()).map_or(0, |(drawn, chain)| chain.bytes(drawn) as u64);
-                    cell.loose = made.max(payload.length);
-                }
-                cell.payload = Some((payload, drawn));
-            }
-            cells.push(cell);
-        }
-        Ok(cells)
-    }
-
-    /// What is said of a sample that could not be read.
-    fn bad(&self, slot: usize, segment: &Segment, error: &Error) -> Substituted {
-        Substituted { slot, id: self.row(segment).id().to_owned(), reason: error.to_string() }
-    }
-
-    /// Another sample for a slot, from the `from`-th that the plan names on, whose cells can be had and fit; the error, if the recipe wants no other,
-    /// the error is not the sample's own, or none of those that the plan names will do.
-    fn other(
-        &self,
-        plan: &Plan,
-        slot: &Slot,
-        from: u32,
-        most: u64,
-        error: Error,
-        fits: impl Fn(&Cells) -> bool,
-    ) -> Result<Other> {
-        let error = self.bearable(error)?;
-        // Where batches are formed by length, nothing longer than what was planned.
-        let length = |segment: &Segment| {
-            plan.batching().map_or(0, |batching| batching.length(segment.source as usize, segment.row))
-        };
-        for attempt in from..SUBSTITUTES {
-            let Some(segment) = plan.substitute(slot, attempt) else { break };
-            if length(&segment) > most {
-                continue;
-            }
-            if let Ok(cells) = self.cells(plan, &segment)
-                && fits(&cells)
-            {
-                return Ok(Other { segment, cells, next: attempt + 1 });
-            }
-        }
-        Err(error)
     }
 
     /// Fetches, decodes and augments the media cells of one slot.
@@ -610,17 +446,6 @@ impl Core {
     }
 }
 
-/// A class, by its number among those of all sources.
-fn joined_class(value: Value, joined: &Option<Arc<[i64]>>) -> Value {
-    match (value, joined) {
-        (Value::Int(class), Some(joined)) if class >= 0 => usize::try_from(class)
-            .ok()
-            .and_then(|class| joined.get(class))
-            .map_or(Value::Int(-1), |class| Value::Int(*class)),
-        (value, _) => value,
-    }
-}
-
 /// Numbers of just this shape, row-major.
 pub(super) fn plain(shape: &[usize]) -> Output {
     let shape = shape.iter().map(|n| Extent::Fixed(*n)).collect();
@@ -643,7 +468,7 @@ fn absent(work: &Work, slot: &Place, job: &mut Job) -> Part {
     Part::Missing
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

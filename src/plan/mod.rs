@@ -1,6 +1,6 @@
 //! The plan: which rows stand at which place of an epoch. Pure arithmetic on (Index, recipe, seed, epoch).
 //!
-//! There is no I/O here, no clock, no thread and no world size: [`deal`] decides which rank executes which batch.
+//! There is no I/O here, no clock, no thread and no world size: [`steps`] decides which rank executes which batch.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub use balance::{Balance, Balanced, Share};
 pub use batching::{Batching, Bucket, Fit, Long, Pack};
 pub use choice::{Fold, Subset};
 pub use component::{Component, Course, Order, Picked};
-pub use deal::{Deal, Tail, World};
+pub use deal::{Tail, World};
 pub use filter::Filter;
 pub use mixture::{Blended, Exhausted, Mixing, Mixture, Phase};
 pub use permute::Permutation;
@@ -165,11 +165,6 @@ impl Plan {
     /// How batches are formed, if that is not one place after the other.
     pub fn batching(&self) -> Option<&Batching> {
         self.batching.as_deref()
-    }
-
-    /// The deal of this epoch's batches from global batch `start` on, where each has as many places.
-    pub fn deal(&self, world: World, start: u64) -> Deal {
-        Deal::new(self.places(), self.batch, self.tail, world, start)
     }
 
     /// Samples of a window in which batches are formed.
@@ -350,10 +345,10 @@ mod tests {
     }
 
     fn rows_of(plan: &Plan) -> Vec<u64> {
-        let deal = plan.deal(World::default(), 0);
-        (0..deal.steps)
-            .flat_map(|s| (0..4).map(move |i| (deal.batch(s), i)))
-            .flat_map(|(batch, i)| plan.slot(batch, i).segments.into_iter().map(|s| s.row))
+        let steps = Steps::new(Arc::new(plan.clone()), World::default(), At::default());
+        (0..steps.count())
+            .flat_map(|step| plan.slots(steps.batch(step)))
+            .flat_map(|slot| slot.segments.into_iter().map(|s| s.row))
             .collect()
     }
 

@@ -134,12 +134,64 @@ impl Steps {
         if self.most < u64::MAX || self.plan.tail() != Tail::Drop {
             return 0;
         }
-        if self.plan.batching().is_none() {
-            let left = self.plan.deal(self.world, self.start.batch);
-            return left.dropped(self.plan.places(), self.plan.batch_size() as u64);
-        }
         let all = self.batches(u64::MAX);
+        if self.plan.batching().is_none() {
+            let taken = self.start.batch.saturating_add(all / self.world.size * self.world.size);
+            return self.plan.places().saturating_sub(taken.saturating_mul(self.plan.batch_size() as u64));
+        }
         let left = (all / self.world.size * self.world.size..all).map(|nth| self.plan.slots(self.at(nth)));
         left.flatten().filter(|slot| slot.valid).count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::plan::{Component, Order, Rows, Sequence};
+
+    /// The steps over so many places, in batches of 8.
+    fn steps(places: u64, tail: Tail, world: World, start: u64) -> Steps {
+        let rows = Rows::new(Some(0..places));
+        let component = Component { name: None, rows, balance: None, order: Order::Shuffle, window: (1, 1) };
+        let (components, mixing, batching) = (vec![component], None, None);
+        let sequence = Sequence { components, mixing, batching, batch: 8, views: 1, partners: 0, tail, seed: 0 };
+        Steps::new(Arc::new(Plan::new(&sequence, 0)), world, At::batch(start))
+    }
+
+    fn dealt(places: u64, tail: Tail, size: u64, start: u64) -> Vec<u64> {
+        let ranks: Vec<Steps> = (0..size).map(|rank| steps(places, tail, World { rank, size }, start)).collect();
+        (0..ranks[0].count()).flat_map(|step| ranks.iter().map(move |rank| rank.batch(step).batch)).collect()
+    }
+
+    #[test]
+    fn ranks_are_disjoint_equal_and_in_global_order() {
+        for places in [0, 1, 5, 63, 64, 65, 1000] {
+            for size in [1, 2, 3, 7] {
+                for start in [0, 1, 4] {
+                    for tail in [Tail::Drop, Tail::Pad, Tail::Repeat] {
+                        let got = dealt(places, tail, size, start);
+                        let want: Vec<u64> = (start..start + got.len() as u64).collect();
+                        assert_eq!(got, want);
+                        let batches = places.div_ceil(8);
+                        if tail == Tail::Drop {
+                            assert!(start + got.len() as u64 <= (places / 8).max(start));
+                            assert!((places / 8).saturating_sub(start) - (got.len() as u64) < size);
+                        } else {
+                            assert!(start + got.len() as u64 >= batches.max(start));
+                            assert!((got.len() as u64) < batches.saturating_sub(start) + size);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted() {
+        let drop = steps(100, Tail::Drop, World { rank: 1, size: 5 }, 0);
+        assert_eq!((drop.count(), drop.dropped()), (2, 20));
+        let pad = steps(100, Tail::Pad, World { rank: 0, size: 5 }, 0);
+        assert_eq!((pad.count(), pad.dropped()), (3, 0));
     }
 }

@@ -207,8 +207,13 @@ impl Load {
 /// Writes a small file so that a reader sees the old or the new one, never a part.
 fn save(path: &std::path::Path, text: &str) -> Result<(), Error> {
     let beside = path.with_extension("tmp");
-    std::fs::write(&beside, text).map_err(|e| Error::io(&beside, "write", e))?;
-    std::fs::rename(&beside, path).map_err(|e| Error::io(path, "replace", e))
+    let written = std::fs::write(&beside, text).map_err(|e| Error::io(&beside, "write", e));
+    let saved = written.and_then(|()| std::fs::rename(&beside, path).map_err(|e| Error::io(path, "replace", e)));
+    if saved.is_err() {
+        // What is left of it is of no use.
+        let _ = std::fs::remove_file(&beside);
+    }
+    saved
 }
 
 /// A tensor on its way into the file: name, type, shape, bytes.

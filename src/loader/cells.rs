@@ -1,0 +1,103 @@
+//! What a row of the plan is in its dataset: its small values, and what each of its payloads needs.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Core, Feed, OutColumn, Work};
+use crate::augment::Drawn;
+use crate::collate::Extents;
+use crate::data::index::{Payload, Row};
+use crate::data::label::Value;
+use crate::error::{Fault, Reason, Result};
+use crate::plan::{Plan, Segment};
+
+/// One media cell of a row: what is drawn for it, and what that needs.
+#[derive(Default)]
+pub(super) struct Cell {
+    pub(super) payload: Option<(Payload, Option<Drawn>)>,
+    pub(super) extents: Extents,
+    /// Bytes that it brings to a column without regions.
+    pub(super) loose: u64,
+}
+
+pub(super) type Cells = SmallVec<[Cell; 2]>;
+
+impl Core {
+    pub(super) fn feed(&self, segment: &Segment) -> &Feed {
+        &self.feeds[segment.source as usize]
+    }
+
+    pub(super) fn row(&self, segment: &Segment) -> Row<'_> {
+        self.feed(segment).dataset.index().row(segment.row)
+    }
+
+    /// The ids of segments, a line each.
+    pub(super) fn ids(&self, segments: &[Segment]) -> String {
+        segments.iter().map(|segment| self.row(segment).id()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What is done with the payloads, column by column.
+    pub(super) fn works(&self) -> impl Iterator<Item = &Work> {
+        self.columns().iter().filter_map(|column| match column {
+            OutColumn::Media { work, .. } => Some(work),
+            _ => None,
+        })
+    }
+
+    /// A small value of a row, as the column `number` delivers it.
+    pub(super) fn value(&self, segment: &Segment, row: &Row<'_>, number: usize) -> Value {
+        match &self.feed(segment).columns[number] {
+            OutColumn::Values { index: Some(at), joined, .. } => joined_class(row.value(*at), joined),
+            OutColumn::Source { .. } => Value::Int(i64::from(segment.source)),
+            _ => Value::Null,
+        }
+    }
+
+    /// The cells of a slot that is empty.
+    pub(super) fn no_cells(&self) -> Cells {
+        self.works().map(|_| Cell::default()).collect()
+    }
+
+    /// The media cells of a row, each with what is drawn for it.
+    pub(super) fn cells(&self, plan: &Plan, segment: &Segment) -> Result<Cells> {
+        let (feed, row) = (self.feed(segment), self.row(segment));
+        let mut cells = Cells::new();
+        for column in &feed.columns {
+            let OutColumn::Media { index, work, .. } = column else { continue };
+            let mut cell = Cell::default();
+            if let Some(at) = index.filter(|at| !row.is_null(*at)) {
+                let refused = |fault: Fault| fault.at(feed.dataset.origin(segment.row, at));
+                let Some(payload) = row.payload(at) else {
+                    let newer = "its format is newer than this build: use a newer feedstock";
+                    return Err(refused(Fault::new(Reason::Unsupported, newer)));
+                };
+                let mut drawn = None;
+                if let Work::Chain(chain) = work {
+                    let own = chain.draw(&payload.info, plan.key(row.key(), segment));
+                    chain.admit(&own, &self.limits).map_err(refused)?;
+                    cell.extents = chain.extents(&own);
+                    drawn = Some(own);
+                }
+                if work.dense().is_none() {
+                    let made = drawn.as_ref().zip(work.chain()).map_or(0, |(drawn, chain)| chain.bytes(drawn) as u64);
+                    cell.loose = made.max(payload.length);
+                }
+                cell.payload = Some((payload, drawn));
+            }
+            cells.push(cell);
+        }
+        Ok(cells)
+    }
+}
+
+/// A class, by its number among those of all sources.
+fn joined_class(value: Value, joined: &Option<Arc<[i64]>>) -> Value {
+    match (value, joined) {
+        (Value::Int(class), Some(joined)) if class >= 0 => usize::try_from(class)
+            .ok()
+            .and_then(|class| joined.get(class))
+            .map_or(Value::Int(-1), |class| Value::Int(*class)),
+        (value, _) => value,
+    }
+}
