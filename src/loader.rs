@@ -15,11 +15,13 @@ macro_rules! span {
 }
 
 mod cells;
+mod crew;
 mod epoch;
 mod lane;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod packed;
+mod room;
 pub mod stats;
 mod substitute;
 mod window;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crew::Crew;
 pub use epoch::Epoch;
 use lane::Lane;
 #[cfg(feature = "prometheus")]
@@ -43,7 +46,6 @@ use crate::data::feature::Feature;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::parallel;
 use crate::plan::{At, Identity, Plan, Sequence, State, Steps, World};
 
 /// Buffers that a loader keeps for reuse at the most.
@@ -53,11 +55,11 @@ const KEPT: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Worker threads; 0: one for each core.
+    /// Worker threads; 0: one for each core, and more while they wait for storage.
     pub threads: usize,
     /// Batches on their way ahead of the consumer; 0: two, and more when it waits while threads have nothing to do, as far as `memory` goes.
     pub prefetch: usize,
-    /// Budget in bytes for batches on their way and payloads in hand.
+    /// Budget in bytes for batches on their way, and for payloads and decoders in hand.
     pub memory: u64,
     /// Whether each payload that is read is held against the hash that its ingest took. It is then read whole, also where a part would do.
     pub check_hash: bool,
@@ -232,6 +234,9 @@ pub struct Loader {
     core: Arc<Core>,
     sequence: Sequence,
     run: RunConfig,
+    crew: Crew,
+    /// The least budget that it can do with, in bytes.
+    needed: u64,
     /// Digest of the recipe, as written into states.
     recipe: String,
 }
@@ -273,19 +278,40 @@ impl Loader {
         }
         // A batch may be all of the source that takes the most.
         let needed = feeds.iter().map(|feed| least_memory(feed, sequence.batch)).max().unwrap_or(0);
-        if run.memory < needed {
-            return Err(Error::config(
-                format!("a memory budget of {} bytes; this dataset and recipe need at least {needed}", run.memory),
-                "raise run.memory (--memory), make the batch smaller, or put an operation in front that bounds the shape",
-            ));
-        }
+        let crew = Crew::new(run.threads, run.memory);
+        crew.suffices(needed)?;
         let pool =
             Pool::new(run.prefetch.max(2).saturating_add(2).saturating_mul(feeds[0].columns.len()).clamp(1, KEPT));
         let named = feeds.iter().map(|feed| (feed.name.as_str(), feed.dataset.digest()));
         let identity = Identity::of(&named.collect::<Vec<_>>());
         let (substitutes, check_hash, stats) = (errors == OnError::Substitute, run.check_hash, Stats::default());
         let core = Core { feeds, identity, limits, substitutes, check_hash, pool, stats };
-        Ok(Loader { core: Arc::new(core), sequence, run, recipe })
+        Ok(Loader { core: Arc::new(core), sequence, run, crew, needed, recipe })
+    }
+
+    /// Has its work done by the threads of another loader, under one budget with it: those of training do the validation, say, while nobody takes training's
+    /// batches. `run.threads` and `run.memory` of its recipe mean nothing then. No batch changes.
+    ///
+    /// ```no_run
+    /// # use feedstock::{dataset::Dataset, recipe::Recipe};
+    /// # use std::sync::Arc;
+    /// # let (train, test) = (Recipe::default(), Recipe::default());
+    /// let photos = Arc::new(Dataset::open("photos")?);
+    /// let train = train.loader(photos.clone())?;
+    /// let test = test.loader(photos)?.sharing(train.crew())?;
+    /// # Ok::<(), feedstock::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a budget that is too small for this loader.
+    pub fn sharing(self, crew: &Crew) -> Result<Self> {
+        crew.suffices(self.needed)?;
+        Ok(Loader { crew: crew.clone(), ..self })
+    }
+
+    /// Its threads and its budget.
+    pub fn crew(&self) -> &Crew {
+        &self.crew
     }
 
     /// Which batches of an epoch are this rank's.
@@ -415,7 +441,7 @@ impl Loader {
         let (sequence, world) = (self.sequence.clone(), self.run.world);
         let make = move |epoch| Steps::new(Arc::new(Plan::new(&sequence, epoch)), world, At::default());
         let lane = Lane::new(front, epochs, Box::new(make));
-        Epoch::start(self.core.clone(), lane, &self.run, &self.recipe)
+        Epoch::start(self.core.clone(), lane, self.crew.clone(), self.run.prefetch, &self.recipe)
     }
 
     /// What was done so far, over all epochs.
@@ -423,9 +449,9 @@ impl Loader {
         self.core.stats.report()
     }
 
-    /// Worker threads of an epoch.
+    /// Threads that may work at a time now.
     pub fn threads(&self) -> usize {
-        parallel::threads(self.run.threads)
+        self.crew.threads()
     }
 }
 

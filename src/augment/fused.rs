@@ -163,6 +163,12 @@ fn scale(scaler: &mut Scaler, view: View<'_>, rows: usize, to: (u32, u32), out: 
 }
 
 impl Chain {
+    /// The region of a picture that is decoded.
+    pub(super) fn region(&self, drawn: &Drawn) -> Option<Rect> {
+        let fused = self.kind == Kind::Image && self.fuse;
+        fused.then(|| Program::new(self, drawn).ok().map(|program| program.region())).flatten()
+    }
+
     /// Runs a chain of pictures or clips the fused way, and returns the lengths of the axes. `None`: this chain has none, and
     /// nothing was done.
     pub(super) fn run_fused(

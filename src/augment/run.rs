@@ -53,6 +53,19 @@ impl Chain {
         parts.reduce(|all, part| (all.0.saturating_add(part.0), all.0.saturating_add(part.1).min(all.1)))
     }
 
+    /// The facts of what is decoded of a payload: of a picture the size of the region, of a recording the samples of the range.
+    pub fn decoded(&self, drawn: &Drawn) -> Info {
+        let mut part = drawn.source;
+        #[cfg(any(feature = "image", feature = "video"))]
+        if let Some(region) = self.region(drawn) {
+            (part.width, part.height) = (region.width, region.height);
+        }
+        if let Some((start, end)) = self.range(drawn) {
+            part.count = end.min(part.count).saturating_sub(start);
+        }
+        part
+    }
+
     /// Applies the operations from the `first`-th on.
     pub(super) fn apply_from(
         &self,

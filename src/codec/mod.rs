@@ -243,7 +243,7 @@ pub trait Codec: Send + Sync {
 
     /// About how many bytes a check that decodes holds at once, beside the payload: what it decodes to, and what the decoder
     /// keeps for itself. `info` is what [`Codec::probe`] said of the payload. Ingest decodes only as many at once as fit into
-    /// its budget, so rather too much than too little.
+    /// its budget, so rather too much than too little. Without bytes: the most of any payload of these facts.
     fn memory(&self, _bytes: &[u8], info: &Info) -> u64 {
         let pixels = u64::from(info.width).saturating_mul(u64::from(info.height));
         match self.kind() {
@@ -256,6 +256,11 @@ pub trait Codec: Send + Sync {
             // Borrowed from the payload.
             Kind::Text | Kind::Tensor => 0,
         }
+    }
+
+    /// As [`Codec::memory`], of decoding a part: `part` has the size of a region, or the samples of a range.
+    fn memory_of_part(&self, bytes: &[u8], info: &Info, part: &Info) -> u64 {
+        self.memory(bytes, if self.kind() == Kind::Audio { part } else { info })
     }
 
     /// Decodes what is wanted, or more, as it is stored: [`decode_shown`] turns it. Facts that disagree with `probe` are a fault,

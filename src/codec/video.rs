@@ -165,6 +165,11 @@ fn pixels(scratch: &Scratch, (width, height): (u32, u32)) -> Decoded<'_> {
     })
 }
 
+/// What the decoder of a clip keeps at the most, as VP9's does: twelve pictures of 4:2:0 in 16 bits, and what it knows of blocks.
+fn most(info: &Info) -> u64 {
+    u64::from(info.width).saturating_mul(u64::from(info.height)).saturating_mul(12 * 3 + 4)
+}
+
 impl Codec for Container {
     fn format(&self) -> Format {
         self.format
@@ -183,9 +188,17 @@ impl Codec for Container {
 
     /// What the decoder of this stream keeps. A check hands over no frame.
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
+        if bytes.is_empty() {
+            return most(info);
+        }
         let clip = guarded(self.name(), || Clip::open(bytes, &Limits::default(), self.read).map(|clip| clip.memory()));
         // What cannot be opened is refused before it is decoded, or decoded by what stands behind.
         clip.unwrap_or_else(|_| behind::memory(bytes, info))
+    }
+
+    /// As without bytes: to open a clip once more for each sample would cost more than it tells.
+    fn memory_of_part(&self, _: &[u8], info: &Info, _: &Info) -> u64 {
+        most(info)
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, _: &mut Scratch) -> Result<Info, Fault> {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::room::SMALL;
 use super::{Core, Feed, OutColumn, Work};
-use crate::augment::Drawn;
+use crate::augment::{Chain, Drawn};
+use crate::codec::{self, Codec};
 use crate::collate::Extents;
 use crate::data::index::{Payload, Row};
+use crate::data::info::{Info, Kind};
 use crate::data::label::Value;
 use crate::error::{Fault, Reason, Result};
 use crate::plan::{Plan, Segment};
@@ -19,6 +22,42 @@ pub(super) struct Cell {
     pub(super) extents: Extents,
     /// Bytes that it brings to a column without regions.
     pub(super) loose: u64,
+}
+
+/// What decoding a payload takes, in bytes.
+pub(super) struct Needs {
+    payload: Payload,
+    /// With what is decoded of it.
+    codec: Option<(&'static dyn Codec, Info)>,
+}
+
+impl Needs {
+    /// Of a payload, and what is drawn for it, where it is decoded.
+    pub(super) fn of(payload: &Payload, drawn: Option<(&Drawn, &Chain)>) -> Self {
+        // The region of a picture that is small anyway is not worth knowing.
+        let large = u64::from(payload.info.width) * u64::from(payload.info.height) > SMALL / 16;
+        let part = |(drawn, chain): (&Drawn, &Chain)| {
+            let codec = codec::by_format(payload.info.format).ok()?;
+            let narrow = large || codec.kind() != Kind::Image;
+            Some((codec, if narrow { chain.decoded(drawn) } else { payload.info }))
+        };
+        Needs { payload: *payload, codec: drawn.and_then(part) }
+    }
+
+    /// The most that it may be, before the payload is read: with it, and two copies that a decoder may make.
+    pub(super) fn most(&self) -> u64 {
+        let decoder = self.codec.as_ref().map_or(0, |(codec, part)| {
+            codec.memory_of_part(&[], &self.payload.info, part).saturating_add(self.payload.length.saturating_mul(2))
+        });
+        decoder.saturating_add(self.payload.length)
+    }
+
+    /// What it is, by the payload.
+    pub(super) fn exact(&self, bytes: &[u8]) -> u64 {
+        let decoder =
+            self.codec.as_ref().map_or(0, |(codec, part)| codec.memory_of_part(bytes, &self.payload.info, part));
+        decoder.saturating_add(bytes.len() as u64)
+    }
 }
 
 pub(super) type Cells = SmallVec<[Cell; 2]>;

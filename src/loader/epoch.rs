@@ -1,15 +1,19 @@
 //! One epoch under way, or several: the threads, and the consumer's end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::crew::{Crew, Seat};
 use super::lane::{Lane, Leg};
+use super::room::Lender;
+use super::stats::Lull;
 use super::window::{Flight, Window};
-use super::work::{Desk, Opened, panic_message};
-use super::{Core, RunConfig, Stats};
+use super::work::{Opened, lock, panic_message};
+use super::{Core, Stats};
 use crate::clock::Mark;
 use crate::data::batch::Batch;
 use crate::error::{Error, Origin, Result};
@@ -25,7 +29,8 @@ pub struct Epoch {
     window: Arc<Window<Slot>>,
     done: Receiver<(u64, Result<Batch>)>,
     early: BTreeMap<u64, Result<Batch>>,
-    workers: Vec<JoinHandle<()>>,
+    gang: Arc<Gang>,
+    crew: Crew,
     lane: Arc<Lane>,
     taken: u64,
     failed: bool,
@@ -48,33 +53,26 @@ impl std::fmt::Debug for Epoch {
 }
 
 impl Epoch {
-    pub(super) fn start(core: Arc<Core>, lane: Lane, run: &RunConfig, recipe: &str) -> Result<Self> {
-        let budget = run.memory;
-        let (lane, window) = (Arc::new(lane), Arc::new(Window::new(run.prefetch, budget)));
+    pub(super) fn start(core: Arc<Core>, lane: Lane, crew: Crew, prefetch: usize, recipe: &str) -> Result<Self> {
+        let (lane, window) = (Arc::new(lane), Arc::new(Window::new(prefetch, crew.room.clone())));
         // The window bounds what is on its way.
         let (sender, done) = crossbeam_channel::unbounded();
-        let mut started = Epoch {
+        let started = Epoch {
             core: core.clone(),
             window: window.clone(),
             done,
             early: BTreeMap::new(),
-            workers: Vec::new(),
+            gang: Arc::new(Gang::default()),
+            crew: crew.clone(),
             lane: lane.clone(),
             taken: 0,
             failed: false,
             recipe: recipe.to_owned(),
         };
         if lane.find(0).is_some() {
-            for i in 0..parallel::threads(run.threads) {
-                let worker = Worker {
-                    core: core.clone(),
-                    window: window.clone(),
-                    lane: lane.clone(),
-                    budget,
-                    sender: sender.clone(),
-                };
-                started.workers.push(parallel::spawn(format!("feedstock-load-{i}"), move || worker.guarded())?);
-            }
+            let threads = crew.threads();
+            let worker = Worker { core, window, lane, crew, sender, gang: started.gang.clone() };
+            (0..threads).try_for_each(|_| worker.another())?;
         }
         Ok(started)
     }
@@ -141,18 +139,25 @@ impl Iterator for Epoch {
             }
             Err(_) => {
                 self.failed = true;
-                self.window.stop();
+                self.stop();
             }
         }
         Some(batch)
     }
 }
 
+impl Epoch {
+    fn stop(&self) {
+        self.window.stop();
+        self.crew.seats.wake();
+    }
+}
+
 impl Drop for Epoch {
     fn drop(&mut self) {
-        self.window.stop();
-        for worker in self.workers.drain(..) {
-            // A worker that panicked outside a sample has already ended the epoch; there is nobody left to tell.
+        self.stop();
+        // A worker that panicked outside a sample has already ended the epoch; there is nobody left to tell. None begins behind the stop.
+        while let Some(worker) = lock(&self.gang.workers).pop() {
             let _ = worker.join();
         }
         // What was on its way is no more.
@@ -165,50 +170,92 @@ impl Drop for Epoch {
     }
 }
 
+/// The threads of an epoch.
+#[derive(Default)]
+struct Gang {
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    lull: Lull,
+}
+
 /// One thread's share of the epoch.
+#[derive(Clone)]
 struct Worker {
     core: Arc<Core>,
     window: Arc<Window<Slot>>,
     lane: Arc<Lane>,
-    budget: u64,
+    crew: Crew,
     sender: Sender<(u64, Result<Batch>)>,
+    gang: Arc<Gang>,
 }
 
 impl Worker {
+    /// Starts a thread, unless the epoch has ended.
+    fn another(&self) -> Result<()> {
+        let mut workers = lock(&self.gang.workers);
+        if !self.window.ended().load(Ordering::Relaxed) {
+            let (worker, name) = (self.clone(), format!("feedstock-load-{}", workers.len()));
+            workers.push(parallel::spawn(name, move || worker.guarded())?);
+        }
+        Ok(())
+    }
+
+    /// Has as many threads as there is waiting for storage, where nobody said how many there are.
+    fn tune(&self) -> Result<()> {
+        if !self.crew.seats.is_tuned() {
+            return Ok(());
+        }
+        let Some(share) = self.gang.lull.share(&self.core.stats, self.crew.threads()) else { return Ok(()) };
+        let (seats, threads) = (self.crew.seats.tune(share), lock(&self.gang.workers).len());
+        if threads < seats { self.another() } else { Ok(()) }
+    }
+
     /// Panics inside a sample are that sample's error. Any other would leave the consumer waiting for a batch that nobody
     /// finishes: it ends the epoch, and says so.
     fn guarded(self) {
         let worker = std::panic::AssertUnwindSafe(&self);
-        if let Err(panic) = std::panic::catch_unwind(|| worker.run()) {
-            self.window.stop();
+        let ended = std::panic::catch_unwind(|| worker.run()).unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
-            let _ = self.sender.send((LOST, Err(Error::Panic { origin: Origin::default(), message })));
+            Err(Error::Panic { origin: Origin::default(), message })
+        });
+        if let Err(error) = ended {
+            self.window.stop();
+            self.crew.seats.wake();
+            let _ = self.sender.send((LOST, Err(error)));
         }
     }
 
-    fn run(&self) {
-        let mut desk = Desk::default();
+    fn run(&self) -> Result<()> {
+        let (mut seat, ended) = (Seat::of(&self.crew), self.window.ended());
         let mut next = 0;
         while self.lane.find(next).is_some() {
+            self.tune()?;
             let mark = Mark::now();
-            let entered = self.window.enter(next);
+            let entered = self.window.enter(next, || seat.leave());
+            let go = entered.is_some() && seat.yielded(ended);
             Stats::add(&self.core.stats.stall, mark.nanos());
-            let Some(flight) = entered else { return };
-            let Some((leg, own)) = self.lane.find(flight.step) else { return };
+            let Some(flight) = entered.filter(|_| go) else { return Ok(()) };
+            let Some((leg, own)) = self.lane.find(flight.step) else { return Ok(()) };
             next = flight.step + 1;
-            let opened = flight.opened.get_or_init(|| {
-                let opened = self.open(&flight, &leg, own);
+            if flight.opens() {
+                let opened = self.open(&flight, &leg, own, &mut seat);
                 flight.begin(opened.as_ref().map_or(1, Opened::slots));
-                std::sync::RwLock::new(Some(opened))
-            });
+                let _ = flight.opened.set(std::sync::RwLock::new(Some(opened)));
+                self.window.opened();
+            } else if flight.opened.get().is_none() {
+                let mark = Mark::now();
+                seat.leave();
+                self.window.await_opened(&flight);
+                Stats::add(&self.core.stats.stall, mark.nanos());
+            }
+            let Some(opened) = flight.opened.get().filter(|_| seat.sit(ended)) else { return Ok(()) };
             while let Some(slot) = flight.claim() {
-                if self.window.ended() {
-                    return;
+                if ended.load(Ordering::Relaxed) {
+                    return Ok(());
                 }
                 if let Ok(guard) = opened.read()
                     && let Some(Ok(open)) = guard.as_ref()
                 {
-                    open.fill(&self.core, slot, &mut desk);
+                    open.fill(&self.core, slot, seat.desk(), &Lender { room: &self.crew.room, ended });
                 }
                 if !flight.finish() {
                     continue;
@@ -223,20 +270,23 @@ impl Worker {
                 Stats::add(&self.core.stats.close, mark.nanos());
                 Stats::add(&self.core.stats.ready, 1);
                 if self.sender.send((flight.step, closed)).is_err() {
-                    return;
+                    return Ok(());
                 }
             }
         }
+        Ok(())
     }
 
-    fn open(&self, flight: &Flight<Slot>, leg: &Leg, own: u64) -> Result<Opened> {
+    fn open(&self, flight: &Flight<Slot>, leg: &Leg, own: u64, seat: &mut Seat) -> Result<Opened> {
         let mut reserved = false;
         let stalled = std::cell::Cell::new(0);
         let mark = Mark::now();
-        let room = |bytes| {
+        let mut room = |bytes| {
             let mark = Mark::now();
             let stats = &self.core.stats;
-            let go = self.window.reserve(flight, bytes);
+            // There may be nothing to wait for, but what holds this up is then no more than a moment.
+            seat.leave();
+            let go = self.window.reserve(flight, bytes) && seat.sit(self.window.ended());
             stalled.set(stalled.get() + mark.nanos());
             Stats::add(&stats.stall, mark.nanos());
             Stats::add(&stats.in_flight_batches, 1);
@@ -246,8 +296,8 @@ impl Worker {
         let (epoch, batch) = (leg.epoch, leg.steps.batch(own));
         span!("open", epoch = epoch, window = batch.window, batch = batch.batch);
         let reserve = |bytes| {
-            if bytes > self.budget {
-                let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.budget);
+            if bytes > self.crew.memory() {
+                let what = format!("batch {batch} takes {bytes} bytes, the memory budget is {}", self.crew.memory());
                 let help = "raise run.memory (--memory), make the batch smaller, or bound the shape with an operation";
                 return Err(Error::config(what, help));
             }

@@ -1,5 +1,6 @@
 //! What a loader has done, and what is on its way: counters and levels that threads change without a lock.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
@@ -13,6 +14,8 @@ pub(super) struct Stats {
     pub(super) substituted: AtomicU64,
     pub(super) open: AtomicU64,
     pub(super) fetch: AtomicU64,
+    /// Of fetching, what was beyond the time that memory takes.
+    pub(super) blocked: AtomicU64,
     pub(super) decode: AtomicU64,
     pub(super) augment: AtomicU64,
     pub(super) close: AtomicU64,
@@ -26,6 +29,14 @@ pub(super) struct Stats {
 impl Stats {
     pub(super) fn add(counter: &AtomicU64, value: u64) {
         counter.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Some payload bytes were read in so many nanoseconds.
+    pub(super) fn fetched(&self, nanos: u64, bytes: u64) {
+        Stats::add(&self.fetch, nanos);
+        Stats::add(&self.bytes, bytes);
+        // The system's memory gives a few GB/s, also on a busy machine more than half of one.
+        Stats::add(&self.blocked, nanos.saturating_sub(50_000 + bytes * 2));
     }
 
     /// Lowers a level.
@@ -52,6 +63,33 @@ impl Stats {
             in_flight_bytes: of(&self.in_flight_bytes),
             ready_batches: of(&self.ready),
         }
+    }
+}
+
+/// How much of their time threads waited for storage, look by look.
+#[derive(Debug, Default)]
+pub(super) struct Lull {
+    /// What was counted at the last look: blocked, busy, the consumer's wait.
+    last: Mutex<[u64; 3]>,
+}
+
+/// Nanoseconds of work between two looks.
+const LOOK: u64 = 100_000_000;
+
+impl Lull {
+    /// The share of their time that threads waited for storage since the last look. `None` if that was a moment ago, or the consumer does not wait for them.
+    pub(super) fn share(&self, stats: &Stats, threads: usize) -> Option<f64> {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let busy = [&stats.open, &stats.fetch, &stats.decode, &stats.augment, &stats.close].map(of).iter().sum();
+        let now = [of(&stats.blocked), busy, of(&stats.wait)];
+        let mut last = self.last.try_lock().ok()?;
+        let [blocked, busy, wait] = [0, 1, 2].map(|at| now[at].saturating_sub(last[at]));
+        if busy < LOOK {
+            return None;
+        }
+        *last = now;
+        // Its wait beside the time that the work took: a tenth of that.
+        (wait.saturating_mul(threads as u64) > busy / 10).then(|| blocked as f64 / busy as f64)
     }
 }
 

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::Core;
 use super::cells::Cells;
+use super::room::Lender;
 use super::work::{Desk, OpenColumn, Opened, Parts, Sample, lock};
 use crate::collate::Extents;
 use crate::data::batch::Substituted;
@@ -52,6 +53,7 @@ impl Opened {
         mut sample: Sample,
         error: Error,
         desk: &mut Desk,
+        lender: &Lender<'_>,
     ) -> Result<Parts> {
         let Some(own) = self.slots[slot].segments.first() else { return Err(error) };
         let bad = core.bad(slot, own, &error);
@@ -78,7 +80,7 @@ impl Opened {
             next = other.next;
             sample.segment = Some(other.segment.clone());
             sample.jobs.iter_mut().zip(other.cells).for_each(|(job, cell)| job.cell = cell);
-            match self.tried(core, &mut sample, desk) {
+            match self.tried(core, &mut sample, desk, lender) {
                 Ok(parts) => {
                     *lock(&self.swaps[slot]) = vec![Swap { by: By::Sample(other.segment), bad }];
                     return Ok(parts);

@@ -1,18 +1,23 @@
 //! The bookkeeping between workers and the consumer: who claims what, what may be open, and when to stop.
 //!
 //! A worker claims the slots of a batch with one atomic addition each, and goes on to the next batch when none is left. Batches are opened in
-//! order and held back while `limit` of them (or a byte budget) are on their way, so that one slow sample holds nobody up until the window is full.
+//! order and held back while `limit` of them (or the bytes that there is room for) are on their way, so that one slow sample holds nobody up until the window is
+//! full. Whoever has to wait is told before, so that its seat is another's meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::room::Room;
 
 /// The open batches of one epoch. `T` is what opening a batch makes.
 #[derive(Debug)]
 pub(super) struct Window<T> {
     /// Batches on their way at the most, however much there is to wait for.
     most: u64,
-    budget: u64,
+    room: Arc<Room>,
+    /// Bytes of the room that batches hold.
+    held: AtomicU64,
     ended: AtomicBool,
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -29,7 +34,6 @@ struct State<T> {
     open: VecDeque<Arc<Flight<T>>>,
     /// The next step that may reserve its bytes.
     next: u64,
-    bytes: u64,
     peak: u64,
     stopped: bool,
 }
@@ -46,6 +50,7 @@ pub(super) struct Flight<T> {
     pub(super) step: u64,
     /// What opening made; the first worker to come opens, the others wait for it.
     pub(super) opened: OnceLock<T>,
+    opens: AtomicBool,
     slots: AtomicUsize,
     claimed: AtomicUsize,
     left: AtomicUsize,
@@ -55,7 +60,13 @@ pub(super) struct Flight<T> {
 impl<T> Flight<T> {
     fn new(step: u64) -> Self {
         let none = || AtomicUsize::new(0);
-        Flight { step, opened: OnceLock::new(), slots: none(), claimed: none(), left: none(), bytes: AtomicU64::new(0) }
+        let (opened, opens, bytes) = (OnceLock::new(), AtomicBool::new(false), AtomicU64::new(0));
+        Flight { step, opened, opens, slots: none(), claimed: none(), left: none(), bytes }
+    }
+
+    /// Whether it is the caller's to open.
+    pub(super) fn opens(&self) -> bool {
+        !self.opens.swap(true, Ordering::Relaxed)
     }
 
     /// Says how many slots there are to claim (at least one). The opener calls it before `opened` is set, which publishes it.
@@ -77,13 +88,13 @@ impl<T> Flight<T> {
 }
 
 impl<T> Window<T> {
-    /// A window of at most `limit` batches and `budget` bytes on their way. With a limit of 0 there are [`BEGIN`] at first, and one more whenever the consumer waits
-    /// for a batch and a worker has nothing left to do: that one is held up by a slow sample, or by more workers than batches have slots.
-    pub(super) fn new(limit: usize, budget: u64) -> Self {
+    /// A window of at most `limit` batches on their way, whose bytes are those of a room. With a limit of 0 there are [`BEGIN`] at first, and one more whenever the
+    /// consumer waits for a batch and a worker has nothing left to do: that one is held up by a slow sample, or by more workers than batches have slots.
+    pub(super) fn new(limit: usize, room: Arc<Room>) -> Self {
         let (limit, most) = if limit == 0 { (BEGIN, MOST) } else { (limit as u64, limit as u64) };
-        let (open, awaited) = (VecDeque::new(), false);
-        let state = State { first: 0, limit, awaited, open, next: 0, bytes: 0, peak: 0, stopped: false };
-        Window { most, budget, ended: AtomicBool::new(false), state: Mutex::new(state), changed: Condvar::new() }
+        let state = State { first: 0, limit, awaited: false, open: VecDeque::new(), next: 0, peak: 0, stopped: false };
+        let (held, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        Window { most, room, held, ended, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -95,20 +106,21 @@ impl<T> Window<T> {
     }
 
     /// Whether the epoch was stopped.
-    pub(super) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+    pub(super) fn ended(&self) -> &AtomicBool {
+        &self.ended
     }
 
     /// The batch of a step, or the first that was not handed over if that is a later one, once the window reaches it; `None` when the epoch was
-    /// stopped.
-    pub(super) fn enter(&self, step: u64) -> Option<Arc<Flight<T>>> {
-        let mut state = self.lock();
+    /// stopped. `idle` is called before the first wait.
+    pub(super) fn enter(&self, step: u64, idle: impl FnOnce()) -> Option<Arc<Flight<T>>> {
+        let (mut idle, mut state) = (Some(idle), self.lock());
         while !state.stopped && step >= state.first.saturating_add(state.limit) {
             // Only while there is room: a batch that waits for bytes of the budget would hold up those behind it.
-            if state.awaited && state.limit < self.most && state.bytes < self.budget {
+            if state.awaited && state.limit < self.most && self.held.load(Ordering::Relaxed) < self.room.budget() {
                 state.limit += 1;
                 continue;
             }
+            idle.take().into_iter().for_each(|idle| idle());
             state = self.wait(state);
         }
         if state.stopped {
@@ -122,26 +134,40 @@ impl<T> Window<T> {
         state.open.get((step - state.first) as usize).cloned()
     }
 
-    /// Waits until the budget has room for a batch's bytes (a batch alone is always let in). Steps are let in by number, so
+    /// Says that a batch was opened.
+    pub(super) fn opened(&self) {
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until another worker has opened a batch, or the epoch was stopped.
+    pub(super) fn await_opened(&self, flight: &Flight<T>) {
+        let mut state = self.lock();
+        while !state.stopped && flight.opened.get().is_none() {
+            state = self.wait(state);
+        }
+    }
+
+    /// Waits until there is room for a batch's bytes (a batch alone is always let in). Steps are let in by number, so
     /// that no later batch can take the room that an earlier one needs. False when the epoch was stopped.
     pub(super) fn reserve(&self, flight: &Flight<T>, bytes: u64) -> bool {
         let mut state = self.lock();
-        while !state.stopped
-            && (state.next != flight.step || (state.bytes > 0 && state.bytes.saturating_add(bytes) > self.budget))
-        {
+        while !state.stopped && state.next != flight.step {
             state = self.wait(state);
         }
-        state.next = flight.step + 1;
-        state.bytes = state.bytes.saturating_add(bytes);
-        state.peak = state.peak.max(state.bytes);
+        drop(state);
+        // Only the batch whose turn it is comes here.
+        let go = self.room.batch(bytes, &self.held, &self.ended);
         flight.bytes.store(bytes, Ordering::Relaxed);
-        let go = !state.stopped;
+        let mut state = self.lock();
+        state.next = flight.step + 1;
+        state.peak = state.peak.max(self.held.load(Ordering::Relaxed));
         drop(state);
         self.changed.notify_all();
         go
     }
 
-    /// The most bytes that were reserved at one time.
+    /// The most bytes that its batches held at one time.
     pub(super) fn peak(&self) -> u64 {
         self.lock().peak
     }
@@ -155,22 +181,21 @@ impl<T> Window<T> {
     /// The consumer has the front batch: the window moves on. Returns the bytes that were reserved for it.
     pub(super) fn handed_over(&self) -> u64 {
         let mut state = self.lock();
-        let mut bytes = 0;
         state.awaited = false;
-        if let Some(flight) = state.open.pop_front() {
-            bytes = flight.bytes.load(Ordering::Relaxed);
-            state.bytes -= bytes;
-            state.first += 1;
-        }
+        let flight = state.open.pop_front();
+        state.first += u64::from(flight.is_some());
         drop(state);
+        let bytes = flight.map_or(0, |flight| flight.bytes.load(Ordering::Relaxed));
+        self.room.give(bytes, &self.held);
         self.changed.notify_all();
         bytes
     }
 
-    /// Batches that have reserved their bytes and were not handed over, and these bytes.
+    /// Batches that have reserved their bytes and were not handed over, and these bytes, which are given back. Called once, when all workers have ended.
     pub(super) fn left(&self) -> (u64, u64) {
-        let state = self.lock();
-        (state.next.saturating_sub(state.first), state.bytes)
+        let (bytes, state) = (self.held.load(Ordering::Relaxed), self.lock());
+        self.room.give(bytes, &self.held);
+        (state.next.saturating_sub(state.first), bytes)
     }
 
     /// Ends the epoch for every worker.
@@ -178,6 +203,7 @@ impl<T> Window<T> {
         self.ended.store(true, Ordering::Relaxed);
         self.lock().stopped = true;
         self.changed.notify_all();
+        self.room.wake();
     }
 }
 
@@ -190,7 +216,7 @@ mod tests {
     fn every_slot_is_claimed_once_and_one_worker_closes_each_batch() {
         // As many slots as a batch has, which may differ.
         let (steps, slots) = (50, |step: u64| 1 + (step * 5 % 9) as usize);
-        let window = Arc::new(Window::<u64>::new(3, u64::MAX));
+        let window = Arc::new(Window::<u64>::new(3, Arc::new(Room::new(u64::MAX))));
         let (done, finished) = crossbeam_channel::unbounded();
         let workers: Vec<_> = (0..5)
             .map(|i| {
@@ -198,7 +224,7 @@ mod tests {
                 let body = move || {
                     let mut next = 0;
                     while next < steps {
-                        let flight = window.enter(next).unwrap();
+                        let flight = window.enter(next, || {}).unwrap();
                         let step = flight.step;
                         assert!(step >= next);
                         if step >= steps {
@@ -242,8 +268,8 @@ mod tests {
 
     #[test]
     fn a_full_budget_holds_later_batches_back_and_a_stop_frees_them() {
-        let window = Arc::new(Window::<()>::new(4, 100));
-        let flights: Vec<_> = (0..3).map(|s| window.enter(s).unwrap()).collect();
+        let window = Arc::new(Window::<()>::new(4, Arc::new(Room::new(100))));
+        let flights: Vec<_> = (0..3).map(|s| window.enter(s, || {}).unwrap()).collect();
         assert!(window.reserve(&flights[0], 1_000), "a batch alone is let in, whatever its size");
         let (w, f) = (window.clone(), flights[1].clone());
         let waiting = parallel::spawn("waiting".into(), move || assert!(w.reserve(&f, 60))).unwrap();
@@ -253,6 +279,6 @@ mod tests {
         let stopped = parallel::spawn("stopped".into(), move || assert!(!w.reserve(&f, 60))).unwrap();
         window.stop();
         stopped.join().unwrap();
-        assert!(window.enter(3).is_none());
+        assert!(window.enter(3, || {}).is_none());
     }
 }

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::cells::Cell;
+use super::cells::{Cell, Needs};
+use super::crew::KEPT;
 use super::packed;
+use super::room::Lender;
 use super::substitute::{By, Swap, longest};
 use super::{Core, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
@@ -77,6 +79,26 @@ pub(super) struct Desk {
     pub(super) payload: Vec<u8>,
 }
 
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("held", &self.held()).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Lets go of what one huge payload took.
+    fn trim(&mut self) {
+        if self.held() > KEPT {
+            *self = Desk::default();
+        }
+    }
+
+    /// Bytes that it keeps.
+    pub(super) fn held(&self) -> u64 {
+        self.payload.capacity() as u64 + self.tools.scratch.held()
+    }
+}
+
 /// A payload that is read in parts, counted.
 struct Metered<'a> {
     source: Apart<'a>,
@@ -96,8 +118,9 @@ impl Ranged for Metered<'_> {
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
         let mark = Mark::now();
         self.source.read(offset, out)?;
-        self.nanos.set(self.nanos.get().saturating_add(mark.nanos()));
-        Stats::add(&self.stats.bytes, out.len() as u64);
+        let nanos = mark.nanos();
+        self.nanos.set(self.nanos.get().saturating_add(nanos));
+        self.stats.fetched(nanos, out.len() as u64);
         Ok(())
     }
 }
@@ -221,11 +244,11 @@ impl Opened {
     }
 
     /// Does the work of one slot; whatever goes wrong is kept for the closing.
-    pub(super) fn fill(&self, core: &Core, slot: usize, desk: &mut Desk) {
+    pub(super) fn fill(&self, core: &Core, slot: usize, desk: &mut Desk, lender: &Lender<'_>) {
         let Some(mut sample) = lock(&self.samples[slot]).take() else { return };
         span!("sample", batch = self.place.batch, slot = slot);
-        let result = match self.tried(core, &mut sample, desk) {
-            Err(error) if sample.packed.is_none() => self.replaced(core, slot, sample, error, desk),
+        let result = match self.tried(core, &mut sample, desk, lender) {
+            Err(error) if sample.packed.is_none() => self.replaced(core, slot, sample, error, desk, lender),
             result => {
                 let bad = sample.packed.map(packed::Row::bad).unwrap_or_default();
                 let swap = |(own, error): (Segment, Error)| {
@@ -240,8 +263,14 @@ impl Opened {
     }
 
     /// Does the work of a sample; a panic is its error.
-    pub(super) fn tried(&self, core: &Core, sample: &mut Sample, desk: &mut Desk) -> Result<Parts> {
-        let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk)));
+    pub(super) fn tried(
+        &self,
+        core: &Core,
+        sample: &mut Sample,
+        desk: &mut Desk,
+        lender: &Lender<'_>,
+    ) -> Result<Parts> {
+        let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk, lender)));
         result.unwrap_or_else(|panic| {
             *desk = Desk::default();
             let origin = |segment: &Segment| core.feed(segment).dataset.origin(segment.row, usize::MAX);
@@ -358,7 +387,13 @@ impl Core {
     }
 
     /// Fetches, decodes and augments the media cells of one slot.
-    fn sample(&self, columns: &[OpenColumn], sample: &mut Sample, desk: &mut Desk) -> Result<Parts> {
+    fn sample(
+        &self,
+        columns: &[OpenColumn],
+        sample: &mut Sample,
+        desk: &mut Desk,
+        lender: &Lender<'_>,
+    ) -> Result<Parts> {
         let mut parts = Parts::new();
         if let Some(row) = &mut sample.packed {
             self.pack(row, desk)?;
@@ -377,6 +412,8 @@ impl Core {
                 parts.push(absent(work, slot, job));
                 continue;
             };
+            let needs = Needs::of(payload, drawn.as_ref().zip(work.chain()));
+            let mut loan = lender.lend(needs.most())?;
             let Desk { tools, payload: held } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
@@ -390,8 +427,10 @@ impl Core {
                     true => dataset.fetch_checked(row, index, held)?,
                     false => dataset.fetch(row, index, held)?,
                 };
-                Stats::add(&self.stats.fetch, mark.nanos());
-                Stats::add(&self.stats.bytes, held.len() as u64);
+                self.stats.fetched(mark.nanos(), held.len() as u64);
+            }
+            if let (Some(loan), None) = (&mut loan, &apart) {
+                loan.shrink(needs.exact(held));
             }
             let fault = |fault: Fault| fault.at(dataset.origin(row, index));
             match (work, drawn) {
@@ -409,7 +448,6 @@ impl Core {
                     // Reading was within decoding.
                     let read = apart.map_or(0, |(_, source)| source.nanos.get());
                     let (all, decode) = (mark.nanos(), tools.decode_nanos);
-                    Stats::add(&self.stats.fetch, read);
                     Stats::add(&self.stats.decode, decode.saturating_sub(read));
                     Stats::add(&self.stats.augment, all.saturating_sub(decode));
                 }
@@ -417,6 +455,10 @@ impl Core {
                     let bytes = held.clone();
                     parts.push(Part::Loose(Late { shape: vec![bytes.len()], bytes, beside: Vec::new() }));
                 }
+            }
+            if loan.as_ref().is_some_and(|loan| loan.bytes() > KEPT) {
+                // Before the loan ends: what is given back is free.
+                desk.trim();
             }
         }
         if sample.segment.is_some() {

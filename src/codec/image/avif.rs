@@ -151,6 +151,9 @@ fn grid(data: &[u8]) -> Result<((u32, u32), u32, u32), Fault> {
     Ok(((side(0)?, side(1)?), rows, columns))
 }
 
+/// Bytes a pixel that the decoder holds at the most: pictures of 4:4:4 in 16 bits.
+const MOST: u64 = 32;
+
 impl Codec for Avif {
     fn format(&self) -> Format {
         Format::Avif
@@ -168,7 +171,9 @@ impl Codec for Avif {
         let pixels = u64::from(info.width) * u64::from(info.height);
         let open = || Ok(Picture::open(bytes, &Limits::default())?.still.memory(pixels));
         // What cannot be opened is refused before it is decoded.
-        guarded(self.name(), open).unwrap_or(0).saturating_add(pixels.saturating_mul(3))
+        let still =
+            if bytes.is_empty() { pixels.saturating_mul(MOST) } else { guarded(self.name(), open).unwrap_or(0) };
+        still.saturating_add(pixels.saturating_mul(3))
     }
 
     fn decode<'s>(

@@ -50,11 +50,17 @@ impl Codec for Jpeg {
     }
 
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
-        // RGB and three planes; where scans follow each other, also a coefficient of two bytes for each sample.
+        self.memory_of_part(bytes, info, info)
+    }
+
+    fn memory_of_part(&self, bytes: &[u8], info: &Info, part: &Info) -> u64 {
+        // RGB and three planes; where scans follow each other, also a coefficient of two bytes for each sample of the whole.
         let sequential = jpeg_header::read(bytes).is_ok_and(|header| header.sequential);
-        let pixels = u64::from(info.width) * u64::from(info.height);
-        let inks = if info.channels == 4 { 4 + 1 } else { 0 };
-        pixels.saturating_mul(inks + if sequential { 3 + 3 } else { 3 + 3 + 6 })
+        let pixels = |of: &Info| u64::from(of.width) * u64::from(of.height);
+        // Inks are decoded whole.
+        let (decoded, inks) = if info.channels == 4 { (info, 4 + 1) } else { (part, 0) };
+        let coefficients = if sequential { 0 } else { pixels(info).saturating_mul(6) };
+        pixels(decoded).saturating_mul(inks + 3 + 3).saturating_add(coefficients)
     }
 
     fn check(&self, bytes: &[u8], level: Check, limits: &Limits, scratch: &mut Scratch) -> Result<Info, Fault> {

@@ -144,7 +144,7 @@ impl Codec for Png {
 
     fn memory(&self, bytes: &[u8], info: &Info) -> u64 {
         // The depth, behind the size in IHDR. A picture is there as RGB, and with four samples a pixel as it is stored.
-        let wide = bytes.get(24) == Some(&16);
+        let wide = bytes.get(24).is_none_or(|depth| *depth == 16);
         let pixels = u64::from(info.width) * u64::from(info.height);
         pixels.saturating_mul(if wide { 3 + 8 } else { 3 + 4 })
     }
