@@ -147,15 +147,20 @@ fn refusal(named: &Named<'_>, name: &str, counter: Option<&Counter>, others: &[(
             (format!("--count-ops '{name}={ops}'"), format!("--store-ops '{name}={ops}'"))
         }
     };
-    let mut help = format!(
-        "rows are planned before anything is read: `dsctl ingest SOURCE DATASET {count}` keeps the text and stores how many tokens \
-         it has, `dsctl ingest SOURCE DATASET {store}` stores the tokens, and a recipe has no operations for them"
+    let made = format!(
+        "`dsctl ingest SOURCE DATASET {count}` keeps the text and stores how many tokens it has, \
+         `dsctl ingest SOURCE DATASET {store}` stores the tokens (the recipe then has no operations that make them)"
     );
-    if counter.is_none() {
-        help.push_str(&format!(
-            "; with counts the recipe says columns.{name}.ops = [{{ op = \"tokenize\", file = \"tokenizer.json\" }}] \
+    let tokens = format!("columns.{name}.ops = [{{ op = \"tokenize\", file = \"tokenizer.json\" }}]");
+    let help = match counter {
+        Some(_) => format!("rows are planned before anything is read: {made}"),
+        None if !others.is_empty() => {
+            format!("say in the recipe what makes tokens of it, {tokens}; or begin anew: {made}")
+        }
+        None => format!(
+            "rows are planned before anything is read: {made}; with counts the recipe says {tokens} \
              (`dsctl tokenizer train TEXTS tokenizer.json --vocab-size 8192` makes one)"
-        ));
-    }
+        ),
+    };
     Error::config(what, help)
 }

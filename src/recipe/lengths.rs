@@ -77,7 +77,8 @@ impl Recipe {
             Some(Feature::Text) => Ok(format!("`{}`", self.counted(named, name, registry)?)),
             Some(other) => Err(Error::config(
                 format!("pack: {} has {name:?} as {}, not as sequences of tokens", named.said(), other.name()),
-                "what is packed are tensors of one axis, and texts whose tokens were counted",
+                "what is packed are tensors of one axis, as `dsctl ingest SOURCE DATASET --tokenize tokenizer.json` stores, and texts whose \
+                 tokens were counted (`--count-tokens tokenizer.json`)",
             )),
             None => {
                 let all: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
