@@ -76,7 +76,7 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;
-    prepare.arrange(&places);
+    let places = prepare.arrange(&places)?;
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = Keys::listed(&listing.entries, &spill)?;

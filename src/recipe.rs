@@ -4,6 +4,7 @@
 //! [`Loader`].
 
 mod check;
+mod counted;
 mod lengths;
 mod sources;
 
@@ -263,7 +264,7 @@ impl Recipe {
             });
             Some(self.mixture.bind(&bound.collect::<Vec<_>>(), (batch / self.group()) as u64)?)
         };
-        let batching = self.batching(&datasets)?.map(Arc::new);
+        let batching = self.batching(&datasets, registry)?.map(Arc::new);
         let feeds = self.feeds(datasets, registry)?;
         let digest = self.digest(&feeds[0].columns, registry)?;
         let sequence = Sequence { components, mixing, batching, batch, views, partners, tail, seed };

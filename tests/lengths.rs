@@ -6,11 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::{fixture, loader, made};
+use feedstock::Fault;
+use feedstock::augment::{self, Draw, Elements, Media, Op, OpEntry, Spec, Tools};
 use feedstock::data::batch::{Batch, Column, Dense};
+use feedstock::data::info::Info;
+use feedstock::data::tensor::{DType, Extent};
 use feedstock::dataset::Dataset;
-use feedstock::ingest::IngestOptions;
+use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::plan::{At, State, World, waste};
-use feedstock::recipe::Recipe;
+use feedstock::recipe::{Recipe, Registry};
 use serde_json::json;
 
 const TEXT: &str = "text/shakespeare_20k.txt";
@@ -241,7 +245,12 @@ fn what_cannot_be_packed_or_sorted_is_refused_with_the_way_out() {
     refused(
         &text.dataset,
         json!({"pack": pack}),
-        &["as text", "dsctl ingest", "--tokenize tokenizer.json", "dsctl tokenizer train"],
+        &[
+            "as text",
+            "dsctl ingest SOURCE DATASET --tokenize tokenizer.json",
+            "dsctl ingest SOURCE DATASET --count-tokens tokenizer.json",
+            "dsctl tokenizer train",
+        ],
     );
     let digits = made("digits", &IngestOptions::default());
     refused(&digits.dataset, json!({"pack": {"column": "audio", "length": 64}}), &["as audio"]);
@@ -259,4 +268,179 @@ fn what_cannot_be_packed_or_sorted_is_refused_with_the_way_out() {
     refused(&digits.dataset, json!({"bucket": {"by": "audio.count", "bounds": [5, 5]}}), &["bounds [5, 5]"]);
     refused(&digits.dataset, json!({"bucket": {}}), &["by which length"]);
     assert!(fixture(TEXT).is_file());
+}
+
+/// Lines of a play as they are, with a count of what operations make of each.
+fn counted(ops: serde_json::Value) -> common::Made {
+    let prepare = serde_json::from_value(json!({"columns": {"text": {"ops": ops, "count": true}}})).unwrap();
+    made(TEXT, &IngestOptions { prepare, ..IngestOptions::default() })
+}
+
+#[test]
+fn texts_are_packed_by_their_counts_as_stored_tokens_are() {
+    let ids = json!([{"op": "normalize_text", "form": "nfc", "lowercase": true}, {"op": "bytes_to_ids", "offset": 3, "pad_id": 1}]);
+    let (text, stored) = (counted(ids.clone()), bytes(ids.clone()));
+    for (fit, long, length) in [("best", "split", 48), ("greedy", "split", 200), ("best", "truncate", 30)] {
+        let pack = json!({"column": "text", "length": length, "fit": fit, "long": long});
+        let recipe = |ops: serde_json::Value| {
+            recipe(json!({"batch": 5, "tail": "pad", "seed": 9, "pack": pack, "columns": {"text": {"ops": ops}}}))
+        };
+        let digests = |batches: Vec<Batch>| batches.iter().map(Batch::digest).collect::<Vec<_>>();
+        let packed = digests(all(&text.dataset, &recipe(ids.clone())));
+        assert!(packed.len() > 3);
+        assert_eq!(packed, digests(all(&stored.dataset, &recipe(json!([])))), "{fit} {long} {length}");
+    }
+    // The same numbers order buckets and choose rows, as any column does.
+    let recipe = recipe(json!({
+        "batch": 8, "tail": "pad", "where": "text_tokens >= 30", "bucket": {"by": "text_tokens"},
+        "columns": {"text": {"ops": ids}, "text_tokens": {}},
+    }));
+    let (mut rows, mut widest) = (0, 0);
+    for batch in all(&text.dataset, &recipe) {
+        let counts = batch.get::<i64>("text_tokens").unwrap().data.to_vec();
+        let counts: Vec<i64> = counts.iter().zip(&batch.valid).filter(|(_, valid)| **valid).map(|(n, _)| *n).collect();
+        assert!(counts.iter().all(|count| *count >= 30));
+        rows += counts.len();
+        widest = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
+        assert!(widest < 40, "{counts:?}");
+    }
+    assert!(rows > 100, "{rows} {widest}");
+}
+
+#[test]
+fn every_source_of_a_mixture_has_its_texts_counted() {
+    let ids = json!([{"op": "bytes_to_ids"}]);
+    let (one, two, none) = (counted(ids.clone()), counted(ids.clone()), made(TEXT, &IngestOptions::default()));
+    let mixed = |b: &Arc<Dataset>| -> BTreeMap<String, Arc<Dataset>> {
+        [("a".to_owned(), one.dataset.clone()), ("b".to_owned(), b.clone())].into()
+    };
+    let recipe = recipe(json!({
+        "batch": 4, "tail": "pad", "sources": {"a": {"weight": 1}, "b": {"weight": 1, "subset": {"rows": 5}}},
+        "mixture": {"exhausted": "drop"}, "pack": {"column": "text", "length": 256}, "columns": {"text": {"ops": ids}},
+    }));
+    let batches = recipe.mixed(&mixed(&two.dataset)).unwrap().epoch(0).unwrap().map(Result::unwrap);
+    let came = batches.map(|batch| batch.ids.iter().flat_map(|ids| ids.lines()).count()).sum::<usize>();
+    let empty = |row: &u64| one.dataset.index().row(*row).payload(0).unwrap().length == 0;
+    assert_eq!(came as u64, one.dataset.rows() - (0..one.dataset.rows()).filter(empty).count() as u64 + 5);
+    let told = recipe.mixed(&mixed(&none.dataset)).unwrap_err().to_string();
+    assert!(told.contains("source \"b\"") && told.contains("--count-ops 'text=[{\"op\":\"bytes_to_ids\"}]'"), "{told}");
+}
+
+/// Bytes as ids, and some more behind them: another build of an operation, which forgot to raise its version.
+#[derive(Debug)]
+struct Ids(usize);
+
+impl Op for Ids {
+    fn spec(&self, input: &Spec) -> Result<Spec, Fault> {
+        match input {
+            Spec::Text { .. } => Ok(Spec::Tensor { dtype: DType::I64, shape: vec![Extent::Late] }),
+            other => Err(augment::refused("ids", "text", other.name())),
+        }
+    }
+    fn facts(&self, info: &Info, _: &Draw) -> Info {
+        Info { count: info.count + 1, ..*info }
+    }
+    fn apply(&self, _: &Draw, media: Media, _: &mut Tools) -> Result<Media, Fault> {
+        let Media::Text(text) = media else { return Err(augment::refused("ids", "text", media.name())) };
+        let ids: Vec<i64> = text.bytes().map(i64::from).chain(std::iter::repeat_n(0, self.0)).collect();
+        Ok(Media::Tensor { shape: vec![ids.len()], data: Elements::I64(ids) })
+    }
+}
+
+fn ids(more: bool) -> OpEntry {
+    let build: fn(&serde_json::Value) -> feedstock::Result<Arc<dyn Op>> =
+        if more { |_| Ok(Arc::new(Ids(1))) } else { |_| Ok(Arc::new(Ids(0))) };
+    OpEntry { name: "ids", version: 1, summary: "ids", build, example: "{}" }
+}
+
+#[test]
+fn a_text_that_has_other_tokens_than_were_counted_is_an_error_with_its_row() {
+    let prepare = json!({"columns": {"text": {"ops": [{"op": "ids"}], "count": true}}});
+    let options = IngestOptions { prepare: serde_json::from_value(prepare).unwrap(), ..IngestOptions::default() };
+    let dir = tempfile::tempdir().unwrap();
+    for (counted, loaded) in [(true, false), (false, true), (true, true)] {
+        let target = dir.path().join(format!("{counted}-{loaded}"));
+        let control = Control { ops: augment::ops().with(ids(counted)), ..Control::default() };
+        ingest(&fixture(TEXT), &target, &options, &control).unwrap();
+        let dataset = Arc::new(Dataset::open(&target).unwrap());
+        let registry = Registry { ops: augment::ops().with(ids(loaded)) };
+        for (long, errors) in [("split", "fail"), ("truncate", "fail"), ("split", "substitute")] {
+            let pack = json!({"column": "text", "length": 40, "long": long});
+            let recipe =
+                json!({"batch": 4, "pack": pack, "errors": errors, "columns": {"text": {"ops": [{"op": "ids"}]}}});
+            let recipe: Recipe = serde_json::from_value(recipe).unwrap();
+            let mut batches = recipe.loader_with(dataset.clone(), &registry).unwrap().epoch(0).unwrap();
+            let first = batches.next().unwrap();
+            if counted == loaded {
+                first.unwrap();
+            } else if errors == "substitute" {
+                let batch = first.unwrap();
+                assert!(
+                    batch.substituted.iter().all(|s| s.reason.contains("the Index says")),
+                    "{:?}",
+                    batch.substituted
+                );
+                assert!(!batch.substituted.is_empty());
+            } else {
+                let told = first.unwrap_err().to_string();
+                assert!(told.contains("shakespeare_20k.txt#") && told.contains("tokens, the Index says"), "{told}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "tokenizers")]
+#[test]
+fn tokens_are_packed_if_that_tokenizer_counted_them() {
+    let file = |name: &str| fixture(&format!("tokenizers/{name}.json"));
+    let text = |prepare: serde_json::Value| {
+        let prepare = serde_json::from_value(json!({ "text": prepare })).unwrap();
+        made(TEXT, &IngestOptions { prepare, ..IngestOptions::default() })
+    };
+    let (text, stored) = (text(json!({"count": file("wordpiece")})), text(json!({"tokenizer": file("wordpiece")})));
+    let with = |ops: serde_json::Value| json!({"batch": 3, "seed": 4, "tail": "pad", "pack": {"column": "text", "length": 512}, "columns": {"text": {"ops": ops}}});
+    let op = |name: &str, more: serde_json::Value| {
+        let mut op = json!({"op": "tokenize", "file": file(name)});
+        op.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        op
+    };
+    let digests = |dataset: &Arc<Dataset>, ops: serde_json::Value| {
+        all(dataset, &recipe(with(ops))).iter().map(Batch::digest).collect::<Vec<_>>()
+    };
+    let tokens = digests(&stored.dataset, json!([]));
+    assert!(tokens.len() > 2);
+    for same in [json!({}), json!({"add_special_tokens": true}), json!({"max_length": null})] {
+        assert_eq!(digests(&text.dataset, json!([op("wordpiece", same.clone())])), tokens, "{same}");
+    }
+    let refused = |ops: serde_json::Value, parts: &[&str]| {
+        let recipe: Recipe = serde_json::from_value(with(ops)).unwrap();
+        let error = recipe.loader(text.dataset.clone()).unwrap_err();
+        let told = error.to_string();
+        assert!(error.exit_code() == 2 && parts.iter().all(|part| told.contains(part)), "{told}");
+    };
+    let sha256 = |name: &str| {
+        let tokenizer = feedstock::tokenizer::Tokenizer::open(file(name), true, None).unwrap();
+        tokenizer.sha256()[..12].to_owned()
+    };
+    let command = |flag: &str| format!("dsctl ingest SOURCE DATASET {flag} {}", file("unigram").display());
+    refused(
+        json!([op("unigram", json!({}))]),
+        &[
+            &sha256("unigram"),
+            &sha256("wordpiece"),
+            "\"text_tokens\"",
+            &command("--count-tokens"),
+            &command("--tokenize"),
+        ],
+    );
+    // As many with other settings nobody knows.
+    for other in
+        [json!({"add_special_tokens": false}), json!({"max_length": 9}), json!({"max_length": 9, "truncate": "none"})]
+    {
+        refused(json!([op("wordpiece", other)]), &["--count-ops 'text=[{", "--store-ops 'text=[{"]);
+    }
+    refused(json!([]), &["makes no tokens of it", &sha256("wordpiece")]);
+    refused(json!([op("wordpiece", json!({})), {"op": "token_window", "length": 8}]), &["change how many tokens"]);
+    refused(json!([op("wordpiece", json!({"offsets": "bytes"}))]), &["\"text\""]);
+    refused(json!([{"op": "normalize_text", "form": "nfc"}, op("wordpiece", json!({}))]), &["--count-ops"]);
 }

@@ -161,10 +161,12 @@ fn bytes_do_not_depend_on_threads() {
         ("digits", json!({"audio": {"rate": 11025, "codec": "flac"}})),
         ("clips", json!({"video": {"fps": 3.0, "max_side": 40}})),
         ("digits", json!({"columns": {"audio": {"ops": [{"op": "resample", "rate": 16000}, {"op": "log_mel"}]}}})),
+        ("text/shakespeare_20k.txt", json!({"columns": {"text": {"ops": [{"op": "chars_to_ids"}], "count": true}}})),
     ] {
         let mut seen = BTreeMap::new();
         for threads in [1, 5] {
-            let target = dir.path().join(format!("{source}-{threads}-{}", prepare.to_string().len()));
+            let name = source.replace('/', "-");
+            let target = dir.path().join(format!("{name}-{threads}-{}", prepare.to_string().len()));
             take(&fixture(source), &target, &IngestOptions { threads, ..options(prepare.clone()) }).unwrap();
             seen.insert(versions(&target), threads);
         }
@@ -316,4 +318,176 @@ fn what_cannot_be_made_is_quarantined() {
         }
         assert!(after.values().all(|reason| reason != "decoder-panic" || before.values().any(|r| r == reason)));
     }
+}
+
+/// What a counted column holds, by id.
+fn counted(dataset: &Dataset, name: &str) -> BTreeMap<String, Option<i64>> {
+    let at = dataset.schema().position(name).unwrap();
+    let rows = (0..dataset.rows()).map(|row| dataset.index().row(row));
+    let value = |row: &feedstock::data::index::Row<'_>| match row.value(at) {
+        feedstock::data::label::Value::Int(value) => Some(value),
+        _ => None,
+    };
+    rows.map(|row| (row.id().to_owned(), value(&row))).collect()
+}
+
+/// Texts stay as they are, and beside them stands how many numbers operations make of each; a dataset goes on counting so.
+#[test]
+fn numbers_are_counted_beside_the_texts() {
+    let dir = tempfile::tempdir().unwrap();
+    let chars = |count: bool| json!({"columns": {"text": {"ops": [{"op": "chars_to_ids"}], "count": count}}});
+    let manifest = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let one = manifest("one.jsonl", "{\"text\": \"grüße\", \"label\": \"a\"}\n{\"text\": \"\", \"label\": \"b\"}\n");
+    let dataset = dir.path().join("d");
+    take(&one, &dataset, &options(chars(true))).unwrap();
+    let opened = Arc::new(Dataset::open(&dataset).unwrap());
+    let names: Vec<&str> = opened.schema().columns.iter().map(|c| c.name.as_str()).collect();
+    let own = names.iter().position(|name| *name == "text").unwrap();
+    assert_eq!((names.len(), names[2]), (3, "text_tokens"));
+    let column = &opened.schema().columns[2];
+    let stored = column.stored.as_ref().unwrap();
+    assert_eq!(
+        (&column.feature, stored.mode, stored.made_by.as_slice()),
+        (&Feature::Int, Mode::Counts, &["chars_to_ids 1".to_owned()][..])
+    );
+    assert_eq!(stored.counted(), Some(("text", &[json!({"op": "chars_to_ids"})][..])));
+    assert!(opened.schema().columns[own].stored.is_none() && opened.index().row(0).original(own).is_none());
+    let mut text = Vec::new();
+    opened.fetch(0, own, &mut text).unwrap();
+    assert_eq!(text, "grüße".as_bytes());
+    // As Hugging Face's readers see it, also without us.
+    assert_eq!(opened.schema().hf_features()["text_tokens"], json!({"dtype": "int64", "_type": "Value"}));
+    let alone = Dataset::open(dataset.join("data")).unwrap();
+    assert_eq!(alone.schema().get("text_tokens"), Some(&Feature::Int));
+
+    // Known rows are known, and others are counted, whatever the order of the columns; nobody has to say how.
+    let two = manifest(
+        "two.jsonl",
+        "{\"label\": \"b\", \"text\": \"drei\"}\n{\"label\": \"a\", \"text\": \"grüß\"}\n{\"label\": \"a\", \"text\": \"x\"}\n",
+    );
+    for (prepare, rows, skipped) in [(json!({}), 3, 0), (chars(true), 0, 3)] {
+        let (summary, decodes) = take(&two, &dataset, &options(prepare)).unwrap();
+        assert_eq!((summary.rows, summary.skipped, decodes), (rows, skipped, rows));
+    }
+    let opened = Dataset::open(&dataset).unwrap();
+    let counts = counted(&opened, "text_tokens");
+    let of = |id: &str| *counts.iter().find(|(own, _)| own.contains(id)).unwrap().1;
+    // What is not there has no count.
+    assert_eq!((counts.len(), of("one.jsonl#1"), of("one.jsonl#2")), (5, Some(5), None), "{counts:?}");
+    assert_eq!([1, 2, 3].map(|line| of(&format!("two.jsonl#{line}"))), [Some(4), Some(4), Some(1)], "{counts:?}");
+    // The Index is made again from the shards.
+    assert!(verify(&dataset, true).unwrap().findings.is_empty());
+    let before = versions(&dataset);
+    let segments = std::fs::read_dir(dataset.join(".dsctl/segments")).unwrap().map(|e| e.unwrap().path());
+    std::fs::remove_file(segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap()).unwrap();
+    assert_eq!(rebuild_index(&dataset).unwrap().len(), 1);
+    assert!(verify(&dataset, true).unwrap().findings.is_empty());
+    assert_eq!(versions(&dataset), before);
+
+    // Records from code, one of them without a text.
+    let code = dir.path().join("code");
+    let schema = Schema::new([("text", Feature::Text), ("n", Feature::Int)]);
+    let mut writer = DatasetWriter::create(&code, schema, &options(chars(true))).unwrap();
+    for (id, cell) in [("a", Cell::Media(b"abc".to_vec())), ("b", Cell::NULL)] {
+        let cells = vec![cell, Cell::Value(feedstock::data::label::Value::Int(7))];
+        writer.append(Record { id: id.into(), split: "train".into(), cells }).unwrap();
+    }
+    writer.commit().unwrap();
+    let counts = counted(&Dataset::open(&code).unwrap(), "text_tokens");
+    assert_eq!(counts, [("a".to_owned(), Some(3)), ("b".to_owned(), None)].into());
+    assert!(verify(&code, true).unwrap().findings.is_empty());
+}
+
+#[test]
+fn what_cannot_be_counted_is_said_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = |ops: Value| json!({"columns": {"text": {"ops": ops, "count": true}}});
+    let ids = count(json!([{"op": "bytes_to_ids"}]));
+    let line = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name)
+    };
+    let (plain, own) = (
+        line("plain.jsonl", "{\"text\": \"a\", \"n\": 1}\n"),
+        line("own.jsonl", "{\"text\": \"a\", \"text_tokens\": 1}\n"),
+    );
+    let refused = |source: &Path, dataset: &str, prepare: &Value, parts: &[&str]| {
+        let error = take(source, &dir.path().join(dataset), &options(prepare.clone())).unwrap_err();
+        let told = error.to_string();
+        assert!(error.exit_code() == 2 && parts.iter().all(|part| told.contains(part)), "{told}");
+    };
+    refused(&own, "x", &ids, &["\"text_tokens\"", "call it otherwise"]);
+    refused(
+        &plain,
+        "x",
+        &count(json!([{"op": "normalize_text", "form": "nfc"}])),
+        &["no sequence of tokens", "bytes_to_ids"],
+    );
+    refused(&plain, "x", &count(json!([{"op": "token_window", "length": 5}])), &["token_window"]);
+    refused(
+        &plain,
+        "x",
+        &json!({"columns": {"n": {"ops": [{"op": "bytes_to_ids"}], "count": true}}}),
+        &["columns.n", "int"],
+    );
+    refused(
+        &fixture("images"),
+        "x",
+        &json!({"columns": {"image": {"ops": [{"op": "to"}], "count": true}}}),
+        &["of texts"],
+    );
+    refused(&fixture("images"), "x", &json!({"text": {"count": "t.json"}}), &["no column of texts"]);
+    let both = json!({"text": {"count": "t.json", "tokenizer": "t.json"}});
+    refused(&plain, "x", &both, &["text.tokenizer and text.count"]);
+    let typed = json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}], "count": true, "dtype": "u16"}}});
+    refused(&plain, "x", &typed, &["leave dtype out"]);
+    // A dataset is counted from its first ingest on, in one way.
+    take(&plain, &dir.path().join("without"), &options(json!({}))).unwrap();
+    refused(&plain, "without", &ids, &["no column \"text_tokens\"", "another dataset"]);
+    take(&own, &dir.path().join("own"), &options(json!({}))).unwrap();
+    take(&plain, &dir.path().join("with"), &options(ids.clone())).unwrap();
+    refused(&own, "with", &json!({}), &["the source has a column \"text_tokens\""]);
+    let other = count(json!([{"op": "chars_to_ids"}]));
+    refused(&plain, "with", &other, &["bytes_to_ids", "chars_to_ids", "leave these options out"]);
+    let stored = json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}]}}});
+    refused(&plain, "with", &stored, &["\"text\"", "another dataset"]);
+}
+
+/// Counts are keyed by what is in the tokenizer's file, which a dataset does not keep.
+#[cfg(feature = "tokenizers")]
+#[test]
+fn tokens_are_counted_by_one_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, source) = (dir.path().join("d"), fixture("text/unicode.txt"));
+    let file = |name: &str| fixture(&format!("tokenizers/{name}.json"));
+    let count = |file: &Path| options(json!({"text": {"count": file}}));
+    let copy = dir.path().join("copy.json");
+    std::fs::copy(file("wordpiece"), &copy).unwrap();
+    let (summary, _) = take(&source, &dataset, &count(&copy)).unwrap();
+    let opened = Dataset::open(&dataset).unwrap();
+    let tokenizer = feedstock::tokenizer::Tokenizer::open(file("wordpiece"), true, None).unwrap();
+    let counts = counted(&opened, "text_tokens");
+    let mut text = Vec::new();
+    for row in 0..opened.rows() {
+        opened.fetch(row, 0, &mut text).unwrap();
+        let ids = tokenizer.encode(std::str::from_utf8(&text).unwrap(), None).unwrap().ids;
+        assert_eq!(counts[opened.index().row(row).id()], Some(ids.len() as i64));
+    }
+    let stored = opened.schema().columns[1].stored.as_ref().unwrap();
+    assert_eq!(stored.counted().unwrap().1, [json!({"op": "tokenize", "file": {"sha256": tokenizer.sha256()}})]);
+    // The same content is the same tokenizer, wherever it lies.
+    assert_eq!(take(&source, &dataset, &count(&file("wordpiece"))).unwrap().0.skipped, summary.rows);
+    let refused = |options: &IngestOptions, parts: &[&str]| {
+        let error = take(&source, &dataset, options).unwrap_err();
+        let told = error.to_string();
+        assert!(error.exit_code() == 2 && parts.iter().all(|part| told.contains(part)), "{told}");
+    };
+    refused(&count(&file("unigram")), &[tokenizer.sha256(), "another dataset"]);
+    refused(&options(json!({})), &["\"text_tokens\"", tokenizer.sha256(), "--count-tokens"]);
+    refused(&count(&dir.path().join("none.json")), &["\"tokenize\"", "none.json"]);
+    assert_eq!(Dataset::open(&dataset).unwrap().version(), Some(1));
 }

@@ -156,6 +156,12 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     let prepared = made_of("images", &prepared);
     assert_eq!(prepared["schema"][0]["feature"]["type"], "tensor");
     assert!(hold(&prepared, &schema("manifest"), "manifest") >= 7);
+    let counts = json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}], "count": true}}});
+    let counts =
+        feedstock::ingest::IngestOptions { prepare: serde_json::from_value(counts).unwrap(), ..Default::default() };
+    let counts = made_of("text/shakespeare_20k.txt", &counts);
+    assert_eq!(counts["schema"][1]["stored"]["mode"], "counts");
+    assert!(hold(&counts, &schema("manifest"), "manifest") >= 7);
     let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
     hold(&json!(state), &schema("state"), "state");
     let with_sources = |state: &Value| {
@@ -180,6 +186,13 @@ fn the_config_schema_is_what_an_ingest_takes() {
     let source = &mut options.source;
     [source.start_column, source.end_column, source.duration_column] = ["a", "b", "c"].map(|name| Some(name.into()));
     source.whole_files = true;
+    let column = feedstock::prepare::ColumnOptions { count: true, ..Default::default() };
+    options.prepare.columns.insert("text".into(), column.clone());
+    complete(
+        &json!(column),
+        &schema("config")["properties"]["prepare"]["properties"]["columns"]["additionalProperties"],
+        "column",
+    );
     let value = json!(options);
     assert!(hold(&value, &schema("config"), "config") >= 3);
     complete(&value, &schema("config"), "config");

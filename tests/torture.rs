@@ -288,7 +288,7 @@ fn a_full_disk_is_an_error_and_not_a_damage() {
     }
 }
 
-/// What is stored of a payload is made again the same: log-mels, smaller pictures and the seek tables of clips, killed and run again on other threads.
+/// What is stored of a payload is made again the same: log-mels, smaller pictures, the seek tables of clips and the counts of tokens, killed and run again on other threads.
 #[test]
 fn what_is_made_of_payloads_is_killed_too() {
     let dir = tempfile::tempdir().unwrap();
@@ -300,6 +300,11 @@ fn what_is_made_of_payloads_is_killed_too() {
             "mels",
             "digits",
             r#"{"columns": {"audio": {"ops": [{"op": "resample", "rate": 16000}, {"op": "log_mel"}]}}}"#,
+        ),
+        (
+            "counts",
+            "text/shakespeare_20k.txt",
+            r#"{"columns": {"text": {"ops": [{"op": "chars_to_ids"}], "count": true}}}"#,
         ),
     ] {
         let run = |dataset: &Path, threads: usize, disk: Option<Arc<FaultDisk>>| {

@@ -18,6 +18,8 @@ pub enum Mode {
     Raw,
     /// What operations made of the media.
     Features,
+    /// How many numbers operations make of another column's texts: no payload, but a whole number beside it.
+    Counts,
 }
 
 impl Mode {
@@ -27,9 +29,14 @@ impl Mode {
             Mode::Encoded => "encoded",
             Mode::Raw => "raw",
             Mode::Features => "features",
+            Mode::Counts => "counts",
         }
     }
 }
+
+/// The parameters of [`Mode::Counts`].
+const COLUMN: &str = "column";
+const OPS: &str = "ops";
 
 /// What made the payloads of a column. It is fixed by a dataset's first ingest; a column without one holds the source's
 /// own bytes.
@@ -53,6 +60,18 @@ impl Storage {
         let digest = hex(&Sha256::digest(json!([mode, sorted, made_by]).to_string().as_bytes()));
         let parameters = if let Value::Object(map) = sorted { map } else { Map::new() };
         Storage { mode, parameters, made_by, digest }
+    }
+
+    /// What counts the numbers that operations make of a column. Files are named by their SHA-256, which so is the key of the counts.
+    pub fn counts(column: &str, ops: Value, made_by: Vec<String>) -> Self {
+        let parameters = Map::from_iter([(COLUMN.to_owned(), json!(column)), (OPS.to_owned(), ops)]);
+        Storage::new(Mode::Counts, &parameters, made_by)
+    }
+
+    /// The column that is counted, and the operations that make the numbers of it.
+    pub fn counted(&self) -> Option<(&str, &[Value])> {
+        let said = (self.parameters.get(COLUMN)?.as_str()?, self.parameters.get(OPS)?.as_array()?.as_slice());
+        (self.mode == Mode::Counts).then_some(said)
     }
 
     /// In one line for people: `encoded: max_side 256, of image, quality 90`.

@@ -15,7 +15,7 @@ use crate::data::label::Value;
 use crate::data::record::payload_hash;
 use crate::data::storage::Original;
 use crate::error::{Error, Fault, Reason, Result};
-use crate::prepare::{self, Accepted, Prepare};
+use crate::prepare::{self, Accepted, Counting, Prepare};
 use crate::shard::{ShardCell, ShardRow, base_name};
 use crate::source::{self, Entry, EntryCell};
 
@@ -57,10 +57,11 @@ pub(super) struct Checker<'a> {
 impl Checker<'_> {
     /// What becomes of an entry. An error is for what ends the ingest: a listing that is none, ids with one key.
     pub(super) fn entry(&self, entry: &Entry, recordings: &Recordings) -> Result<Outcome> {
-        if entry.cells.len() != self.schema.columns.len() {
+        let columns = self.schema.columns.len().saturating_sub(self.prepare.counts().len());
+        if entry.cells.len() != columns {
             return Err(Error::library(
                 format!("listing {:?}", entry.id),
-                format!("{} cells for {} columns", entry.cells.len(), self.schema.columns.len()),
+                format!("{} cells for {columns} columns", entry.cells.len()),
             ));
         }
         let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
@@ -97,6 +98,12 @@ impl Checker<'_> {
                 Cell::Value(_) => ShardCell::Null,
             };
             row.cells.push(cell);
+        }
+        for counting in self.prepare.counts() {
+            match self.count(counting, &row.cells[counting.column()]) {
+                Ok(cell) => row.cells.push(cell),
+                Err(fault) => return Ok(Outcome::Refused(fault, Some(counting.column()))),
+            }
         }
         Ok(taken.map_or(Outcome::Row(row, replaced), |fault| Outcome::Refused(fault, None)))
     }
@@ -228,6 +235,18 @@ impl Checker<'_> {
             false => None,
         };
         Ok(ShardCell::Media { bytes, path, info, hash, original, seek })
+    }
+
+    /// How many numbers operations make of a cell; of none, none.
+    fn count(&self, counting: &Counting, cell: &ShardCell) -> Result<ShardCell, Fault> {
+        let ShardCell::Media { bytes, info, .. } = cell else { return Ok(ShardCell::Null) };
+        let codec = codec::by_format(info.format)?;
+        let mut loan = self.scratches.lend(codec.memory(bytes, info).saturating_add(counting.memory(info)));
+        let counted = counting.count(Accepted { bytes, codec, info, limits: self.limits }, &mut loan.scratch);
+        if matches!(&counted, Err(fault) if fault.reason == Reason::DecoderPanic) {
+            loan.scratch = Scratch::default();
+        }
+        counted.map(ShardCell::Int)
     }
 }
 

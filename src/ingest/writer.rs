@@ -64,7 +64,7 @@ impl DatasetWriter {
         let mut base = Base::open(&store, &spill)?;
         let (mut prepare, stored) = Prepare::new(&options.prepare, &schema, base.schema(), &prepare::ops())?;
         let (schema, places) = base.merge(&stored)?;
-        prepare.arrange(&places);
+        let places = prepare.arrange(&places)?;
         if schema.columns.is_empty() {
             return Err(Error::config("the schema has no columns", "name at least one feature"));
         }

@@ -42,6 +42,8 @@ struct Piece {
     /// Where in the sequence it begins, and how many tokens it has.
     from: usize,
     length: usize,
+    /// How many the whole sequence has, by the Index.
+    whole: usize,
     drawn: Drawn,
     format: Format,
 }
@@ -97,10 +99,12 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
     };
     let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
     chain.admit(&drawn, &core.limits).map_err(refused)?;
-    let (from, to) = segment.range.unwrap_or((0, payload.info.count));
+    // Of text the count is that of bytes: its tokens are counted in a column beside it, which the plan knows.
+    let whole = plan.batching().map_or(payload.info.count, |b| b.length(segment.source as usize, segment.row));
+    let (from, to) = segment.range.unwrap_or((0, whole));
     let short = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let (from, length) = (short(from), short(to.saturating_sub(from)));
-    Ok(Piece { segment: segment.clone(), from, length, drawn, format: payload.info.format })
+    Ok(Piece { segment: segment.clone(), from, length, whole: short(whole), drawn, format: payload.info.format })
 }
 
 impl Core {
@@ -124,8 +128,8 @@ impl Core {
         let made = chain.run_late(&piece.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
         Stats::add(&self.stats.augment, mark.nanos());
         Stats::add(&self.stats.samples, 1);
-        if made.bytes.len() < (piece.from + piece.length) * size {
-            let what = format!("{} tokens, the Index says at least {}", made.shape[0], piece.from + piece.length);
+        if made.bytes.len() != piece.whole * size {
+            let what = format!("{} tokens, the Index says {}", made.bytes.len() / size.max(1), piece.whole);
             return Err(refused(Fault::new(Reason::Corrupt, what)));
         }
         Ok(made.bytes)

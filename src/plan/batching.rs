@@ -60,7 +60,7 @@ pub enum Long {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pack {
-    /// The column of stored tokens.
+    /// The column of stored tokens, or of text whose tokens were counted.
     pub column: String,
     /// Tokens of a row.
     pub length: usize,

@@ -22,7 +22,7 @@ use crate::error::{Error, Fault, Result};
 use crate::registry::Table;
 use crate::rng::Key;
 
-/// The operation that [`super::TextOptions::tokenizer`] stands for.
+/// The operation that [`super::TextOptions`] stand for.
 pub(super) const TOKENIZE: &str = "tokenize";
 
 /// What the last operation's output is stored as.
@@ -56,7 +56,7 @@ impl Features {
                 format!(
                     "column {name:?} was made by \"{op}\" with a file (SHA-256 {digest}) that the dataset does not hold"
                 ),
-                "give that file again, by the option that was given first (--tokenize, --store-ops)",
+                "give that file again, by the option that was given first (--tokenize, --count-tokens, --store-ops, --count-ops)",
             ));
         }
         if options.ops.iter().any(|op| op.op == TOKENIZE) && table.get(TOKENIZE).is_err() {

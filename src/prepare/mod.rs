@@ -23,6 +23,7 @@ use crate::registry::Table;
 
 #[cfg(all(feature = "video", feature = "image"))]
 mod clip;
+mod counts;
 mod features;
 mod options;
 #[cfg(feature = "image")]
@@ -33,6 +34,7 @@ mod sound;
 mod tests;
 
 pub use crate::augment::{OpConfig, OpEntry, ops};
+pub use counts::Counting;
 pub use options::{
     AudioCodec, AudioOptions, ColumnOptions, ImageFormat, ImageOptions, PrepareOptions, StoreAs, TextOptions,
     VideoOptions,
@@ -88,6 +90,8 @@ struct Making {
 #[derive(Debug, Default)]
 pub struct Prepare {
     columns: Vec<Option<Making>>,
+    /// Columns behind these, which count what operations make of them.
+    counts: Vec<Counting>,
 }
 
 impl Prepare {
@@ -128,6 +132,9 @@ impl Prepare {
                 ));
             }
             let there = dataset.and_then(|schema| schema.columns.iter().find(|c| c.name == column.name));
+            if let Some((of, _)) = there.and_then(|there| there.stored.as_ref()?.counted()) {
+                return Err(counts::taken(&column.name, of));
+            }
             let excerpts = excerpts.filter(|_| column.feature == Feature::Audio);
             let asked = options.way(column)?;
             let way = match (&asked, there.and_then(|c| c.stored.as_ref())) {
@@ -147,13 +154,35 @@ impl Prepare {
             prepare.columns.push(Some(making));
             schema.columns.push(made);
         }
+        for (at, column) in source.columns.iter().enumerate() {
+            let asked = options.counted(column);
+            if let Some((counting, made)) = Counting::of((at, source), asked, dataset, ops)? {
+                prepare.counts.push(counting);
+                schema.columns.push(made);
+            }
+        }
         Ok((prepare, schema))
     }
 
-    /// Brings the columns into a dataset's order: `places` says for each of its columns which one it is.
-    pub fn arrange(&mut self, places: &[usize]) {
+    /// Brings the columns into a dataset's order: `places` says for each of its columns which one it is. Returns the part of it
+    /// that a source has cells for: columns that count stand behind these.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a dataset in which they do not.
+    pub fn arrange(&mut self, places: &[usize]) -> Result<Vec<usize>> {
+        let (listed, behind) = places.split_at(self.columns.len().min(places.len()));
         let mut columns: Vec<_> = std::mem::take(&mut self.columns);
-        self.columns = places.iter().map(|place| columns[*place].take()).collect();
+        if behind.iter().any(|place| *place < columns.len()) {
+            return Err(Error::config(
+                "the dataset has columns of counts in front of others",
+                "it was not made by feedstock: ingest into another dataset",
+            ));
+        }
+        let mut counts: Vec<_> = std::mem::take(&mut self.counts).into_iter().map(Some).collect();
+        let counting = |place: &usize| counts[*place - columns.len()].take();
+        self.counts = behind.iter().filter_map(counting).map(|counting| counting.arranged(listed)).collect();
+        self.columns = listed.iter().map(|place| columns[*place].take()).collect();
+        Ok(listed.to_vec())
     }
 
     fn making(&self, column: usize) -> Option<&Making> {
@@ -193,19 +222,29 @@ impl Prepare {
         let Some(making) = self.making(column).filter(|making| making.maker.takes(payload.info)) else {
             return Ok(None);
         };
-        // The tools of operations lie in the scratch between payloads, and the scratch in the tools meanwhile.
-        let mut tools = std::mem::take(scratch.state::<Tools>());
-        std::mem::swap(&mut tools.scratch, scratch);
-        let made = crate::codec::guarded("prepare", || making.maker.make(payload, &mut tools));
-        if matches!(&made, Err(fault) if fault.reason == Reason::DecoderPanic) {
-            tools = Tools::default();
-        }
-        std::mem::swap(&mut tools.scratch, scratch);
-        *scratch.state::<Tools>() = tools;
-        let (bytes, info) = made?;
+        let (bytes, info) = made(&*making.maker, payload, scratch)?;
         Limits::check("stored bytes", bytes.len() as u64, payload.limits.payload_bytes)?;
         Ok(Some((bytes, info)))
     }
+
+    /// The columns that are counted, in the order of those behind them that hold the counts.
+    pub fn counts(&self) -> &[Counting] {
+        &self.counts
+    }
+}
+
+/// What a maker makes, whatever happens in it.
+fn made(maker: &dyn Maker, payload: Accepted<'_>, scratch: &mut Scratch) -> Result<(Vec<u8>, Info), Fault> {
+    // The tools of operations lie in the scratch between payloads, and the scratch in the tools meanwhile.
+    let mut tools = std::mem::take(scratch.state::<Tools>());
+    std::mem::swap(&mut tools.scratch, scratch);
+    let made = crate::codec::guarded("prepare", || maker.make(payload, &mut tools));
+    if matches!(&made, Err(fault) if fault.reason == Reason::DecoderPanic) {
+        tools = Tools::default();
+    }
+    std::mem::swap(&mut tools.scratch, scratch);
+    *scratch.state::<Tools>() = tools;
+    made
 }
 
 /// Sets a way up for a column.

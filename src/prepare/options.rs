@@ -1,7 +1,7 @@
 //! What a caller asks for, and the ways that follow from it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -117,6 +117,9 @@ pub struct VideoOptions {
 pub struct TextOptions {
     /// Stored as the token ids of this `tokenizer.json`: short for the operation `tokenize`, with u16 where the vocabulary fits.
     pub tokenizer: Option<PathBuf>,
+    /// Stored as they are, with a column `NAME_tokens` beside them: how many ids this `tokenizer.json` gives. Short for `count` of the
+    /// operation `tokenize`.
+    pub count: Option<PathBuf>,
 }
 
 /// How one column is stored.
@@ -127,6 +130,8 @@ pub struct ColumnOptions {
     pub ops: Vec<OpConfig>,
     /// For whole numbers: the type that they are stored in, u8 to i64. They are delivered as i64.
     pub dtype: Option<Packed>,
+    /// Of a text: it is stored as it is, and of what the operations make only how many numbers there are, in a column `NAME_tokens`.
+    pub count: bool,
 }
 
 /// The parameters of [`Way::Ops`].
@@ -216,7 +221,10 @@ impl PrepareOptions {
     /// What is asked of a column of a source; none: nothing.
     pub(super) fn way(&self, column: &Column) -> Result<Option<Way>> {
         if let Some(options) = self.columns.get(&column.name) {
-            let ColumnOptions { ops, dtype } = options.clone();
+            let ColumnOptions { ops, dtype, count } = options.clone();
+            if count {
+                return Ok(None);
+            }
             return Ok(Some(Way::Ops(OpsOptions { ops, dtype })));
         }
         let raw = self.store == StoreAs::Raw;
@@ -238,14 +246,20 @@ impl PrepareOptions {
             }
             Some(Kind::Text) => match &self.text.tokenizer {
                 Some(file) => {
-                    let params = Map::from_iter([("file".to_owned(), json!(file))]);
-                    let ops = vec![OpConfig { op: super::features::TOKENIZE.to_owned(), params }];
-                    Some(Way::Ops(OpsOptions { ops, dtype: Some(super::features::ids_of(file)?) }))
+                    Some(Way::Ops(OpsOptions { ops: tokenize(file), dtype: Some(super::features::ids_of(file)?) }))
                 }
                 None => None,
             },
             _ => None,
         })
+    }
+
+    /// The operations whose numbers are counted of a column; none: nothing is asked.
+    pub(super) fn counted(&self, column: &Column) -> Option<Vec<OpConfig>> {
+        match self.columns.get(&column.name) {
+            Some(options) => options.count.then(|| options.ops.clone()),
+            None => self.text.count.as_ref().filter(|_| column.feature == Feature::Text).map(|file| tokenize(file)),
+        }
     }
 
     /// Refuses what cannot be, and what no column of a source uses.
@@ -264,7 +278,7 @@ impl PrepareOptions {
             (self.image != ImageOptions::default(), Kind::Image, "image.*", "pictures"),
             (self.audio != AudioOptions::default(), Kind::Audio, "audio.*", "recordings"),
             (self.video != VideoOptions::default(), Kind::Video, "video.*", "clips"),
-            (self.text != TextOptions::default(), Kind::Text, "text.tokenizer", "texts"),
+            (self.text != TextOptions::default(), Kind::Text, "text.*", "texts"),
         ] {
             if asked && !of(kind) {
                 return unused(what, name);
@@ -286,6 +300,10 @@ impl PrepareOptions {
                     return Err(Error::config(what, format!("it has: {}", names.join(", "))));
                 }
             }
+            if options.count && source.get(name) != Some(&Feature::Text) {
+                let what = format!("columns.{name}.count: tokens are counted of texts");
+                return Err(Error::config(what, "leave count out: what else is made has its lengths in the Index"));
+            }
             if options.ops.is_empty() {
                 let what = format!("columns.{name} has no operations");
                 return Err(Error::config(what, "give ops, or leave the column out"));
@@ -297,6 +315,13 @@ impl PrepareOptions {
     /// Refuses what cannot be, whatever the source is.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String, help: &str| Err(Error::config(what, help));
+        if self.text.tokenizer.is_some() && self.text.count.is_some() {
+            let help = "tokens that are stored have their lengths in the Index: leave one of the two out";
+            return wrong("text.tokenizer and text.count".into(), help);
+        }
+        if let Some((name, _)) = self.columns.iter().find(|(_, options)| options.count && options.dtype.is_some()) {
+            return wrong(format!("columns.{name}: count and dtype"), "counts are 64-bit integers: leave dtype out");
+        }
         let raw = self.store == StoreAs::Raw;
         let ImageOptions { max_side, format, quality } = self.image;
         for (name, side) in [("image", max_side), ("video", self.video.max_side)] {
@@ -349,6 +374,12 @@ impl PrepareOptions {
         }
         Ok(())
     }
+}
+
+/// The operation that a `tokenizer.json` alone stands for.
+fn tokenize(file: &Path) -> Vec<OpConfig> {
+    let params = Map::from_iter([("file".to_owned(), json!(file))]);
+    vec![OpConfig { op: super::features::TOKENIZE.to_owned(), params }]
 }
 
 /// JPEG's quality where none is told.

@@ -1,10 +1,10 @@
 //! Where the lengths are by which batches are formed, and what is packed.
 
-use super::Recipe;
 use super::sources::Named;
+use super::{Recipe, Registry};
 use crate::augment::Chain;
 use crate::data::feature::Feature;
-use crate::data::info::{Format, Info};
+use crate::data::info::{Format, Info, Kind};
 use crate::error::{Error, Result};
 use crate::loader::{OutColumn, Work};
 use crate::plan::batching::{Batching, Forming, Quantity, WINDOW};
@@ -12,16 +12,17 @@ use crate::rng::Key;
 
 impl Recipe {
     /// How batches are formed, with the lengths of each dataset's rows.
-    pub(super) fn batching(&self, datasets: &[Named<'_>]) -> Result<Option<Batching>> {
-        let (forming, by) = match (&self.bucket, &self.pack) {
-            (Some(bucket), _) => (Forming::Bucket(bucket.clone()), bucket.by.clone()),
-            (None, Some(pack)) => {
-                datasets.iter().try_for_each(|named| named.packable(&pack.column))?;
-                (Forming::Pack(pack.clone()), format!("`{}`.count", pack.column))
-            }
+    pub(super) fn batching(&self, datasets: &[Named<'_>], registry: &Registry) -> Result<Option<Batching>> {
+        let forming = match (&self.bucket, &self.pack) {
+            (Some(bucket), _) => Forming::Bucket(bucket.clone()),
+            (None, Some(pack)) => Forming::Pack(pack.clone()),
             (None, None) => return Ok(None),
         };
         let lengths = |named: &Named<'_>| {
+            let by = match &forming {
+                Forming::Bucket(bucket) => bucket.by.clone(),
+                Forming::Pack(pack) => self.tokens(named, &pack.column, registry)?,
+            };
             let quantity = Quantity::bind(&by, &named.renamed()).map_err(|error| named.blamed(error))?;
             Ok((named.dataset.index().clone(), quantity))
         };
@@ -33,7 +34,10 @@ impl Recipe {
     pub(super) fn packed(&self, column: OutColumn) -> Result<OutColumn> {
         let Some(pack) = &self.pack else { return Ok(column) };
         match column {
-            OutColumn::Media { name, index: Some(index), work: Work::Chain(chain) } if keeps_length(&chain) => {
+            OutColumn::Media { name, index: Some(index), work: Work::Chain(chain) }
+                // Of a text it is known by now that its tokens are counted.
+                if is_sequence(&chain) && (chain.kind() == Kind::Text || keeps_length(&chain)) =>
+            {
                 Ok(OutColumn::Packed { name, index, chain, length: pack.length })
             }
             OutColumn::Media { name, work: Work::Bytes, .. } => {
@@ -47,44 +51,39 @@ impl Recipe {
     }
 }
 
-/// Whether as many tokens come out as are stored, in one axis, whatever is drawn.
-fn keeps_length(chain: &Chain) -> bool {
-    let Some(output) = chain.output() else { return false };
+/// Whether what comes out has one axis, and nothing beside it.
+fn is_sequence(chain: &Chain) -> bool {
+    chain.output().is_some_and(|output| {
+        output.shape.len() == 1 && output.beside.is_none() && output.placement == Default::default()
+    })
+}
+
+/// Whether as many tokens come out as are stored, whatever is drawn.
+pub(super) fn keeps_length(chain: &Chain) -> bool {
     let Some(format) = Format::ALL.iter().find(|format| format.kind() == chain.kind()) else { return false };
     let of = |count| {
         let drawn = chain.draw(&Info { count, ..Info::of(*format) }, Key::new(count));
         chain.extents(&drawn).to_vec()
     };
-    output.shape.len() == 1
-        && output.beside.is_none()
-        && output.placement == Default::default()
-        && [0, 1, 7, 4_099].into_iter().all(|count| of(count) == [count as usize])
+    [0, 1, 7, 4_099].into_iter().all(|count| of(count) == [count as usize])
 }
 
-impl Named<'_> {
-    /// That a column has token sequences stored, whose lengths the Index has.
-    fn packable(&self, name: &str) -> Result<()> {
-        let schema = self.renamed();
-        let help = |what: &str| {
-            format!(
-                "{what}; store tokens and pack those: `dsctl ingest SOURCE DATASET --tokenize tokenizer.json` \
-                 (`dsctl tokenizer train TEXTS tokenizer.json --vocab-size 8192` makes one)"
-            )
-        };
+impl Recipe {
+    /// Where the Index has the lengths of the token sequences of a column: those of what is stored, or a column that counts them.
+    fn tokens(&self, named: &Named<'_>, name: &str, registry: &Registry) -> Result<String> {
+        let schema = named.renamed();
         match schema.get(name) {
-            Some(Feature::Tensor(tensor)) if tensor.shape.len() == 1 => Ok(()),
-            Some(Feature::Text) => Err(Error::config(
-                format!("pack: {} has {name:?} as text, whose tokens are counted only when it is read", self.said()),
-                help("rows are planned before anything is read"),
-            )),
+            Some(Feature::Tensor(tensor)) if tensor.shape.len() == 1 => Ok(format!("`{name}`.count")),
+            Some(Feature::Text) => Ok(format!("`{}`", self.counted(named, name, registry)?)),
             Some(other) => Err(Error::config(
-                format!("pack: {} has {name:?} as {}, not as sequences of tokens", self.said(), other.name()),
-                help("what is packed are tensors of one axis"),
+                format!("pack: {} has {name:?} as {}, not as sequences of tokens", named.said(), other.name()),
+                "what is packed are tensors of one axis, as `dsctl ingest SOURCE DATASET --tokenize tokenizer.json` stores, and texts whose \
+                 tokens were counted (`--count-tokens tokenizer.json`)",
             )),
             None => {
                 let all: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
                 Err(Error::config(
-                    format!("pack: {} has no column {name:?}", self.said()),
+                    format!("pack: {} has no column {name:?}", named.said()),
                     format!("it has: {}", all.join(", ")),
                 ))
             }

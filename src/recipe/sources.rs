@@ -82,7 +82,7 @@ impl Named<'_> {
     }
 
     /// The place of the column that is delivered by a name.
-    fn position(&self, name: &str) -> Option<usize> {
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
         match self.source.rename.get(name) {
             Some(own) => self.schema().position(own),
             None => self.schema().position(name).filter(|_| !self.source.rename.values().any(|own| own == name)),

@@ -171,6 +171,8 @@ fn what_is_stored_is_said_once() {
         ("--store-ops", "image=[{]", "JSON"),
         ("--store-ops", "picture=[{\"op\": \"resize\", \"size\": 3}]", "it has: image"),
         ("--tokenize", "x.json", "texts"),
+        ("--count-tokens", "x.json", "texts"),
+        ("--count-ops", "label=[{\"op\": \"bytes_to_ids\"}]", "media"),
         ("--store", "smaller", "possible values"),
     ] {
         dsctl!["ingest", fixture("images"), dir.path().join("never"), flag, value].ended(2).says(&[part]);

@@ -242,4 +242,35 @@ fn a_tokenizer_is_trained_and_used() {
     std::fs::write(&recipe, ops).unwrap();
     let out = dsctl!["load", source, "--recipe", recipe, "--digest", "--json"].ok();
     assert!(out.out.contains("digest"), "{out:?}");
+
+    // What a refusal says makes the dataset that is packed.
+    let (plain, counted, tokens) = (dir.path().join("plain"), dir.path().join("counted"), dir.path().join("tokens"));
+    let [packs, bare] = [
+        ("packs", format!("[columns.text]\nops = [{{ op = \"tokenize\", file = {file:?} }}]\n")),
+        ("bare", String::new()),
+    ]
+    .map(|(name, columns)| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("batch = 2\n[pack]\ncolumn = \"text\"\nlength = 128\n{columns}")).unwrap();
+        path
+    });
+    dsctl!["ingest", source, plain].ok();
+    let said = format!("dsctl ingest SOURCE DATASET --count-tokens {}", file.display());
+    dsctl!["load", plain, "--recipe", packs].ended(2).says(&[&said]);
+    dsctl!["ingest", source, counted, "--count-tokens", file].ok();
+    dsctl!["ingest", source, tokens, "--tokenize", file].ok();
+    let digests = |dataset: &std::path::Path, recipe: &std::path::Path| {
+        let told = dsctl!["load", dataset, "--recipe", recipe, "--digest", "--json"].ok().json();
+        told["epoch_digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(digests(&counted, &packs), digests(&tokens, &bare));
+    dsctl!["load", counted, "--bucket", "text_tokens", "--batch", "4"].ok();
+    dsctl!["verify", counted].ok();
+    dsctl!["ingest", source, dir.path().join("x"), "--count-tokens", file, "--tokenize", file]
+        .ended(2)
+        .says(&["cannot be used"]);
+    let (count, store) = ("text=[{\"op\": \"bytes_to_ids\"}]", "text=[{\"op\": \"chars_to_ids\"}]");
+    dsctl!["ingest", source, dir.path().join("x"), "--count-ops", count, "--store-ops", store]
+        .ended(2)
+        .says(&["--count-ops"]);
 }

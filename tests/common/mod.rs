@@ -9,7 +9,7 @@ use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::loader::Loader;
 use feedstock::plan::{Bucket, Exhausted, Mixture, Pack, World};
-use feedstock::recipe::{Recipe, SourceRecipe};
+use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe, SourceRecipe};
 
 /// A path below `fixtures`.
 pub(crate) fn fixture(path: &str) -> PathBuf {
@@ -72,6 +72,8 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
     let sounds = made("digits", &digits);
     let tokens = serde_json::json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}]}}});
     let tokens = IngestOptions { prepare: serde_json::from_value(tokens).unwrap(), ..IngestOptions::default() };
+    let counts = serde_json::json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}], "count": true}}});
+    let counts = IngestOptions { prepare: serde_json::from_value(counts).unwrap(), ..IngestOptions::default() };
     let clips = made("clips", &plain);
     let again = |made: &Made| Made { dataset: made.dataset.clone(), folder: made.folder.clone() };
     let (whole, mixed, keyframes) = (again(&images), again(&images), again(&clips));
@@ -90,6 +92,11 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
             made("text/shakespeare_20k.txt", &tokens),
             Recipe { batch: 8, pack: Some(pack()), ..Recipe::default() },
         ),
+        (
+            "packs of counted text",
+            made("text/shakespeare_20k.txt", &counts),
+            Recipe { batch: 8, pack: Some(pack()), columns: [("text".to_owned(), ids())].into(), ..Recipe::default() },
+        ),
         ("a mixture, 3 to 1", mixed, mixture()),
         ("everything as it is", whole, Recipe { batch: 6, ..Recipe::default() }),
     ]
@@ -102,6 +109,12 @@ fn bucket() -> Bucket {
 /// Rows in which the longest line has room.
 fn pack() -> Pack {
     Pack { column: "text".into(), length: 200, ..Pack::default() }
+}
+
+/// The bytes of a text as numbers.
+fn ids() -> ColumnRecipe {
+    let ops = vec![OpConfig { op: "bytes_to_ids".into(), params: serde_json::Map::new() }];
+    ColumnRecipe { ops, ..ColumnRecipe::default() }
 }
 
 /// Two splits of one dataset, mixed.

@@ -53,7 +53,7 @@ pub(crate) struct Chosen {
     /// Samples of like length in one batch: by samples of audio, tokens, pixels, or a column (audio.count, tokens.count, image.pixels).
     #[arg(long, value_name = "LENGTH", conflicts_with = "pack")]
     bucket: Option<String>,
-    /// Stored token sequences, several in a row of so many tokens; --batch is rows then.
+    /// Token sequences, stored or counted, several in a row of so many tokens; --batch is rows then.
     #[arg(long, value_name = "COLUMN:LENGTH", value_parser = pack)]
     pack: Option<Pack>,
     /// Views of each sample in a batch, each with draws of its own.

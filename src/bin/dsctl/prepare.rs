@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use feedstock::Error;
-use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, StoreAs};
+use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, StoreAs, TextOptions};
 
 /// What is stored. A dataset's first ingest fixes it; later ones need not say it again.
 #[derive(Debug, Args)]
@@ -50,6 +50,12 @@ pub(crate) struct PrepareFlags {
     /// Texts as the token ids of this tokenizer.json, in 16 bits where the vocabulary fits.
     #[arg(long, value_name = "FILE", env = "DSCTL_TOKENIZE")]
     tokenize: Option<PathBuf>,
+    /// Texts as they are, and beside them how many tokens this tokenizer.json makes of each (NAME_tokens): what packing needs to know.
+    #[arg(long, value_name = "FILE", env = "DSCTL_COUNT_TOKENS", conflicts_with = "tokenize")]
+    count_tokens: Option<PathBuf>,
+    /// The same by any operations: --count-ops 'text=[{"op": "tokenize", "file": "tokenizer.json", "add_special_tokens": false}]'.
+    #[arg(long, value_name = "COLUMN=OPS")]
+    count_ops: Vec<ColumnOps>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -129,10 +135,21 @@ impl PrepareFlags {
         video.fps = self.video_fps.or(video.fps);
         video.max_side = self.video_max_side.or(video.max_side);
         video.quality = self.video_quality.or(video.quality);
-        options.text.tokenizer = self.tokenize.clone().or(options.text.tokenizer.take());
-        for given in &self.store_ops {
+        // One of the two takes the place of the other.
+        if self.tokenize.is_some() || self.count_tokens.is_some() {
+            options.text = TextOptions { tokenizer: self.tokenize.clone(), count: self.count_tokens.clone() };
+        }
+        let counted = self.count_ops.iter().map(|given| (given, true));
+        for (given, count) in self.store_ops.iter().map(|given| (given, false)).chain(counted) {
+            if count && self.store_ops.iter().any(|stored| stored.column == given.column) {
+                return Err(Error::config(
+                    format!("--store-ops and --count-ops of column {:?}", given.column),
+                    "what is stored has its lengths in the Index: leave one of the two out",
+                ));
+            }
             let column = options.columns.entry(given.column.clone()).or_default();
             column.ops.clone_from(&given.ops);
+            column.count = count;
         }
         Ok(())
     }
