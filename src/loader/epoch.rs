@@ -157,7 +157,10 @@ impl Drop for Epoch {
     fn drop(&mut self) {
         self.stop();
         // A worker that panicked outside a sample has already ended the epoch; there is nobody left to tell. None begins behind the stop.
-        while let Some(worker) = lock(&self.gang.workers).pop() {
+        loop {
+            // Not held while a worker ends, which may look who else there is.
+            let worker = lock(&self.gang.workers).pop();
+            let Some(worker) = worker else { break };
             let _ = worker.join();
         }
         // What was on its way is no more.
