@@ -1,5 +1,7 @@
 //! Rows of several token sequences: what each holds is the plan's, here they are read and laid one behind the other.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::work::{Desk, plain};
@@ -39,9 +41,11 @@ impl Row {
 /// A sequence of a row, or a part of it.
 struct Piece {
     segment: Segment,
-    /// Where in the sequence it begins, and how many tokens it has.
+    /// Where it begins in what is read, and how many tokens it has.
     from: usize,
     length: usize,
+    /// The bytes of the payload that are read; `None`: all.
+    bytes: Option<Range<u64>>,
     drawn: Drawn,
     format: Format,
 }
@@ -95,16 +99,28 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
     let Some(payload) = row.payload(*index) else {
         return Err(refused(Fault::new(Reason::Unsupported, "its tokens are not there, or of a newer format")));
     };
-    let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
+    let (mut info, mut from, mut bytes) = (payload.info, 0, None);
+    let length = segment.range.map_or(info.count, |(from, to)| to.saturating_sub(from));
+    if let Some((start, end)) = segment.range {
+        from = start;
+        // A hash is one of the whole payload; and one that is not what its facts say is read to say so.
+        let alone = chain.divisible().filter(|size| {
+            !core.check_hash && info.count.checked_mul(*size as u64) == Some(payload.length) && end <= info.count
+        });
+        if let Some(size) = alone {
+            // To the chain, the piece is all there is.
+            (from, info.count, bytes) = (0, length, Some(start * size as u64..end * size as u64));
+        }
+    }
+    let drawn = chain.draw(&info, plan.key(row.key(), segment));
     chain.admit(&drawn, &core.limits).map_err(refused)?;
-    let (from, to) = segment.range.unwrap_or((0, payload.info.count));
     let short = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let (from, length) = (short(from), short(to.saturating_sub(from)));
-    Ok(Piece { segment: segment.clone(), from, length, drawn, format: payload.info.format })
+    let (from, length) = (short(from), short(length));
+    Ok(Piece { segment: segment.clone(), from, length, bytes, drawn, format: info.format })
 }
 
 impl Core {
-    /// Reads a sequence; its tokens are behind `from * size`.
+    /// Reads a sequence, or of it what is wanted alone; the piece's tokens are behind `from * size`.
     fn sequence(&self, piece: &Piece, size: usize, desk: &mut Desk) -> Result<Vec<u8>> {
         let feed = self.feed(&piece.segment);
         let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
@@ -112,12 +128,13 @@ impl Core {
         };
         let (Desk { tools, payload: held }, row) = (desk, piece.segment.row);
         let mark = Mark::now();
-        match self.check_hash {
-            true => feed.dataset.fetch_checked(row, *index, held)?,
-            false => feed.dataset.fetch(row, *index, held)?,
+        let read = match &piece.bytes {
+            Some(range) => feed.dataset.fetch_range(row, *index, range.clone(), held)?,
+            None if self.check_hash => feed.dataset.fetch_checked(row, *index, held)?.map(|payload| payload.length),
+            None => feed.dataset.fetch(row, *index, held)?.map(|payload| payload.length),
         };
         Stats::add(&self.stats.fetch, mark.nanos());
-        Stats::add(&self.stats.bytes, held.len() as u64);
+        Stats::add(&self.stats.bytes, read.unwrap_or(0));
         let mark = Mark::now();
         let refused = |fault: Fault| fault.at(feed.dataset.origin(row, *index));
         let codec = codec::by_format(piece.format).map_err(refused)?;
