@@ -311,11 +311,34 @@ impl Plan {
     pub fn substitute(&self, slot: &Slot, attempt: u32) -> Option<Segment> {
         let own = slot.segments.first()?;
         let course = &self.courses[own.source as usize];
-        let sample = self.draws[own.source as usize].named("substitutes").with(slot.place / self.group);
-        let mut stream = sample.with(u64::from(own.occurrence)).with(u64::from(attempt)).stream();
+        let mut stream = self.substituting("substitutes", slot, own).with(u64::from(attempt)).stream();
         let Picked { row, .. } = course.at(stream.below(course.samples()));
         let occurrence = (1 << 31) | (stream.next_u64() >> 33) as u32;
         Some(Segment { row, range: None, occurrence, ..own.clone() })
+    }
+
+    /// What else stands in where batches are formed by length, as samples of like length are few: the other samples of a slot's batch from that slot on, those of
+    /// its component first. As with [`Plan::substitute`], their occurrences are others', and all views of a sample have the same.
+    pub fn neighbours(&self, slots: &[Slot], slot: &Slot) -> Vec<Segment> {
+        let at = self.batching.as_ref().and_then(|_| slots.iter().position(|other| other.place == slot.place));
+        let Some((at, own)) = at.zip(slot.segments.first()) else { return Vec::new() };
+        let key = self.substituting("neighbours", slot, own);
+        // Beside a view the same one of the other samples.
+        let others = (1..slots.len() / self.group as usize).map(|by| (at + by * self.group as usize) % slots.len());
+        let others = others.filter_map(|other| slots[other].segments.first());
+        let (mut all, further): (Vec<_>, Vec<_>) = others.partition(|other| other.source == own.source);
+        all.extend(further);
+        let stands = |(nth, other): (u64, &Segment)| {
+            let occurrence = (1 << 31) | (key.with(nth).stream().next_u64() >> 33) as u32;
+            Segment { range: None, occurrence, view: own.view, ..other.clone() }
+        };
+        (0..).zip(all).map(stands).collect()
+    }
+
+    /// The key of what stands in for a sample.
+    fn substituting(&self, how: &str, slot: &Slot, own: &Segment) -> Key {
+        let sample = self.draws[own.source as usize].named(how).with(slot.place / self.group);
+        sample.with(u64::from(own.occurrence))
     }
 
     /// The key of a segment's draws. Operations narrow it by their name path.

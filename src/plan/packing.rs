@@ -301,7 +301,7 @@ mod tests {
         for pack in packs(1) {
             let formed = batching(&pack).formed(&[u64::MAX; 3], 2, 1, None);
             assert_eq!(formed.batch(0).len(), 2);
-            assert!(formed.len() > 0 && formed.batch(formed.len() - 1).len() <= 2);
+            assert!(!formed.is_empty() && formed.batch(formed.len() - 1).len() <= 2);
         }
     }
 }

@@ -60,6 +60,25 @@ fn where_nothing_repeats_a_batch_of_rows_is_still_one() {
 }
 
 #[test]
+fn beside_a_slot_are_the_others_of_its_batch() {
+    let plan = plan(&[9, 1, 8, 2, 7, 3, 6, 4], bucket(), Tail::Pad);
+    let slots = plan.slots(At::default());
+    let own = rows(&slots);
+    assert_eq!(own, [1, 3, 5, 7].map(Some));
+    for (at, slot) in slots.iter().enumerate() {
+        let beside = plan.neighbours(&slots, slot);
+        let came: Vec<_> = beside.iter().map(|segment| Some(segment.row)).collect();
+        assert_eq!(came, [1, 2, 3].map(|by| own[(at + by) % 4]));
+        // Their draws are those of no place, and each its own.
+        assert!(beside.iter().all(|segment| segment.occurrence >= 1 << 31));
+        assert!(beside[0].occurrence != beside[1].occurrence && beside == plan.neighbours(&slots, slot));
+    }
+    let plain = self::plan(&[1; 8], None, Tail::Pad);
+    let slots = plain.slots(At::default());
+    assert!(plain.neighbours(&slots, &slots[0]).is_empty());
+}
+
+#[test]
 fn a_state_that_stands_nowhere_is_refused() {
     let identity = Identity::of(&[("", "digest")]);
     let resumed = |plan: &Arc<Plan>, window, batch| {
