@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -305,6 +306,28 @@ impl Dataset {
     /// Reads a payload into `out`, replacing what was there; `None` if the cell is null or not a payload. From any
     /// thread. Errors name the shard, row, id and column.
     pub fn fetch(&self, row: u64, column: usize, out: &mut Vec<u8>) -> Result<Option<Payload>> {
+        self.read(row, column, None, out)
+    }
+
+    /// Reads a range of a payload's bytes into `out`, replacing what was there, and says how many bytes that took: of a shard the range, of anything else the
+    /// whole payload. `None` and errors as for [`Dataset::fetch`]; a range beyond the payload is an error.
+    pub fn fetch_range(&self, row: u64, column: usize, range: Range<u64>, out: &mut Vec<u8>) -> Result<Option<u64>> {
+        let read = self.read(row, column, Some(&range), out)?;
+        let Some(payload) = read else { return Ok(None) };
+        let taken = out.len() as u64;
+        if !matches!(self.backing, Backing::Shards(_)) {
+            if range.start > range.end || range.end > taken {
+                let what = format!("bytes {range:?} of {}", payload.length);
+                return Err(Error::library("fetching a range of a payload", what));
+            }
+            out.truncate(range.end as usize);
+            out.drain(..range.start as usize);
+        }
+        Ok(Some(taken))
+    }
+
+    /// Reads a payload; where it is in a shard, only this range of it.
+    fn read(&self, row: u64, column: usize, range: Option<&Range<u64>>, out: &mut Vec<u8>) -> Result<Option<Payload>> {
         if row >= self.rows() || column >= self.schema.columns.len() {
             let what = format!("row {row} of {}, column {column} of {}", self.rows(), self.schema.columns.len());
             return Err(Error::library("fetching a payload", what));
@@ -314,7 +337,10 @@ impl Dataset {
         let answer = match &self.backing {
             Backing::Shards(set) => {
                 let shard = self.bases[segment] + entry.shard();
-                set.with(shard, || self.root.join(&self.shards[shard].path), &mut |file| file.fetch(&payload, out))
+                set.with(shard, || self.root.join(&self.shards[shard].path), &mut |file| match range {
+                    Some(range) => file.fetch_range(&payload, range, out),
+                    None => file.fetch(&payload, out),
+                })
             }
             Backing::Files { paths } => fetch_file(&paths[row as usize], &payload, out),
             Backing::Custom(custom) => custom.fetch(row, column, &payload, out),

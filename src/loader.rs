@@ -433,7 +433,7 @@ impl Loader {
     pub fn resume_epochs(&self, state: &State, end: u64) -> Result<Epoch> {
         let names: Vec<&str> = self.core.feeds.iter().map(|feed| feed.name.as_str()).collect();
         state.expect(&self.core.identity, &names, &self.recipe)?;
-        let steps = Steps::new(Arc::new(self.plan(state.epoch)), self.run.world, state.at());
+        let steps = Steps::resumed(Arc::new(self.plan(state.epoch)), self.run.world, state)?;
         self.run(steps, state.epoch..end.max(state.epoch.saturating_add(1)))
     }
 

@@ -182,6 +182,59 @@ fn what_stands_in_fits_where_lengths_differ() {
     assert_eq!(came.len() + found.len(), full.len());
 }
 
+#[test]
+fn what_stands_in_for_the_shortest_is_beside_it() {
+    let _alone = alone();
+    // Two short lines among so many long ones that none of those drawn is short enough.
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let text = folder.path().join("lines.txt");
+    let lines = (0..6_000).map(|n| match n {
+        0 => "ab\n".to_owned(),
+        1 => "abc\n".to_owned(),
+        _ => format!("line {n:060}\n"),
+    });
+    std::fs::write(&text, lines.collect::<String>()).unwrap();
+    let prepare = serde_json::from_value(serde_json::json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}]}}}));
+    let options = IngestOptions { prepare: prepare.unwrap(), ..IngestOptions::default() };
+    ingest(&text, &folder.path().join("d"), &options, &Control::default()).unwrap();
+    let dataset = Arc::new(Dataset::open(folder.path().join("d")).unwrap());
+    let (made, bad) = damage(common::Made { folder, dataset }, 2_000, |bytes| bytes[0] ^= 1);
+    let index = made.dataset.index();
+    let (own, beside) = (index.row(0).id().to_owned(), index.row(1).id().to_owned());
+    for views in [1, 2] {
+        let mut recipe: Recipe = serde_json::from_value(serde_json::json!({
+            "batch": 2 * views, "views": views, "tail": "pad", "errors": "substitute", "bucket": {"by": "text.count"},
+        }))
+        .unwrap();
+        recipe.run.check_hash = true;
+        let key = |batch: &Batch| (batch.place.window, batch.place.batch);
+        let batches = all(&loader(&made.dataset, &recipe), 0);
+        let found: BTreeSet<String> = batches.iter().flat_map(|b| &b.substituted).map(|s| s.id.clone()).collect();
+        assert_eq!(found, bad);
+        let short = batches.iter().find(|batch| batch.substituted.iter().any(|s| s.id == own)).unwrap();
+        assert!(short.len() == 2 * views && short.ids.iter().all(|id| *id == beside), "{:?}", short.ids);
+        // The same for any threads, on any rank, and after a restart.
+        let want: BTreeMap<_, u128> = batches.iter().map(|batch| (key(batch), batch.digest())).collect();
+        let same = |batches: Vec<Batch>| {
+            assert!(batches.iter().all(|b| b.valid.iter().all(|v| !v) || want.get(&key(b)) == Some(&b.digest())));
+        };
+        for (rank, size, threads) in [(0, 1, 1), (0, 3, 4), (1, 3, 2), (2, 3, 1)] {
+            let mut run = recipe.clone();
+            (run.run.world, run.run.threads) = (World { rank, size }, threads);
+            same(all(&loader(&made.dataset, &run), 0));
+        }
+        let lone = loader(&made.dataset, &recipe);
+        let mut epoch = lone.epoch(0).unwrap();
+        let before = batches.iter().position(|batch| key(batch) == key(short)).unwrap();
+        epoch.by_ref().take(before).for_each(|batch| drop(batch.unwrap()));
+        let state = State::from_json(&epoch.state().to_json()).unwrap();
+        let rest: Vec<Batch> = lone.resume(&state).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rest[0].digest(), short.digest());
+        same(rest);
+    }
+    assert!(gone());
+}
+
 /// An operation that panics at one of its stages, in every so many-th call.
 #[derive(Debug)]
 struct Panics {

@@ -124,6 +124,72 @@ fn rows_hold_whole_sequences_and_say_which_is_which() {
     }
 }
 
+/// Documents of so many bytes, one a file, stored as the numbers of their bytes.
+fn documents(lengths: &[usize]) -> common::Made {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let source = folder.path().join("documents.jsonl");
+    let text = |(n, length): (usize, &usize)| {
+        let text: String = (0..*length).map(|at| char::from(b'a' + ((at * at + n) % 23) as u8)).collect();
+        json!({"text": text}).to_string() + "\n"
+    };
+    std::fs::write(&source, lengths.iter().enumerate().map(text).collect::<String>()).unwrap();
+    let prepare = serde_json::from_value(json!({"columns": {"text": {"ops": [{"op": "bytes_to_ids"}]}}})).unwrap();
+    let options = IngestOptions { prepare, ..IngestOptions::default() };
+    ingest(&source, &folder.path().join("d"), &options, &Control::default()).unwrap();
+    let dataset = Arc::new(Dataset::open(folder.path().join("d")).unwrap());
+    common::Made { folder, dataset }
+}
+
+#[test]
+fn of_a_sequence_that_is_cut_each_row_reads_its_piece() {
+    let made = documents(&[100, 200_000, 3, 5_000, 0, 256, 700]);
+    for (fit, long) in [("best", "split"), ("greedy", "split"), ("best", "truncate"), ("greedy", "truncate")] {
+        let pack = json!({"column": "text", "length": 256, "fit": fit, "long": long});
+        let mut recipe = recipe(json!({"batch": 16, "tail": "pad", "pack": pack}));
+        let own = loader(&made.dataset, &recipe);
+        let batches: Vec<Batch> = own.epoch(0).unwrap().map(Result::unwrap).collect();
+        let tokens: usize = batches
+            .iter()
+            .map(|b| b.get::<i64>("text_segments").unwrap().data.iter().filter(|s| **s > 0).count())
+            .sum();
+        assert!(tokens > 1_000);
+        assert_eq!(own.stats().bytes, tokens as u64 * 8, "{fit} {long}");
+        // With its hash a payload is read whole, and the batches are the same.
+        recipe.run.check_hash = true;
+        let whole = loader(&made.dataset, &recipe);
+        let checked: Vec<u128> = whole.epoch(0).unwrap().map(|batch| batch.unwrap().digest()).collect();
+        assert_eq!(batches.iter().map(Batch::digest).collect::<Vec<_>>(), checked, "{fit} {long}");
+        assert!(whole.stats().bytes > own.stats().bytes);
+    }
+    // A range is what the whole has there.
+    let (mut all, mut part) = (Vec::new(), Vec::new());
+    made.dataset.fetch(1, 0, &mut all).unwrap().unwrap();
+    for range in [0..0, 0..16, 8_000..8_008, 0..1_600_000, 1_599_992..1_600_000] {
+        let read = made.dataset.fetch_range(1, 0, range.clone(), &mut part).unwrap();
+        assert_eq!((read, &part[..]), (Some(range.end - range.start), &all[range.start as usize..range.end as usize]));
+    }
+    assert!(made.dataset.fetch_range(1, 0, 8..1_600_001, &mut part).is_err());
+    assert!(made.dataset.fetch_range(9, 0, 0..1, &mut part).is_err());
+    // Also where the whole is read for it.
+    let files = Dataset::open(fixture("digits")).unwrap();
+    files.fetch(3, 0, &mut all).unwrap().unwrap();
+    let length = all.len() as u64;
+    assert_eq!((files.fetch_range(3, 0, 10..30, &mut part).unwrap(), &part[..]), (Some(length), &all[10..30]));
+    assert!(files.fetch_range(3, 0, 10..length + 1, &mut part).is_err());
+
+    // A shard that ends within the sequence is named, whichever piece is asked for.
+    let payload = made.dataset.index().row(1).payload(0).unwrap();
+    let shard = made.dataset.origin(1, 0).file.unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&shard).unwrap();
+    file.set_len(payload.offset + payload.length - 8).unwrap();
+    let error = made.dataset.fetch_range(1, 0, 0..8, &mut part).unwrap_err().to_string();
+    let name = shard.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(name) && error.contains("ends before byte"), "{error}");
+    let recipe = recipe(json!({"batch": 16, "tail": "pad", "pack": {"column": "text", "length": 256}}));
+    let error = loader(&made.dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(error.contains(name) && error.contains("ends before byte"), "{error}");
+}
+
 #[test]
 fn buckets_have_less_padding_and_every_sample() {
     let mut options = IngestOptions::default();
@@ -209,6 +275,16 @@ fn a_run_goes_on_in_any_window() {
         let part = on(0, 2).part(3, 1..3).unwrap().map(|batch| key(&batch.unwrap())).collect::<Vec<_>>();
         assert_eq!(part, [global[2].0, global[4].0]);
     }
+}
+
+#[test]
+fn a_window_of_no_windows_is_refused() {
+    let made = bytes(json!([{"op": "bytes_to_ids"}]));
+    let plain = loader(&made.dataset, &recipe(json!({"batch": 4})));
+    let state = plain.epoch(0).unwrap().state();
+    assert!(plain.resume(&state).is_ok());
+    let message = plain.resume(&State { window: 2, ..state }).unwrap_err().to_string();
+    assert!(message.contains("window 2") && message.contains("start the epoch anew"), "{message}");
 }
 
 #[test]

@@ -234,6 +234,12 @@ impl Chain {
         self.steps.iter().find(|step| step.op.is_random()).map(|step| step.path.as_str())
     }
 
+    /// Bytes of a stored element, where what comes out of some elements of a sequence hangs on these alone: no operation sees it whole.
+    pub(crate) fn divisible(&self) -> Option<usize> {
+        let tensor = self.tensor.as_ref().filter(|tensor| self.steps.is_empty() && tensor.shape == [None]);
+        tensor.map(|tensor| tensor.dtype.size())
+    }
+
     /// The kind of media that goes in.
     pub fn kind(&self) -> Kind {
         self.kind

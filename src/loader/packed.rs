@@ -1,7 +1,10 @@
 //! Rows of several token sequences: what each holds is the plan's, here they are read and laid one behind the other.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
+use super::room::Lender;
 use super::work::{Desk, plain};
 use super::{Core, OutColumn, Stats};
 use crate::augment::{Chain, Drawn, Output, SlotMut};
@@ -39,11 +42,15 @@ impl Row {
 /// A sequence of a row, or a part of it.
 struct Piece {
     segment: Segment,
-    /// Where in the sequence it begins, and how many tokens it has.
+    /// Where it begins in what is read, and how many tokens it has.
     from: usize,
     length: usize,
-    /// How many the whole sequence has, by the Index.
+    /// How many what is read has in all: the sequence, or the piece.
     whole: usize,
+    /// The bytes of the payload that are read; `None`: all.
+    bytes: Option<Range<u64>>,
+    /// How many bytes that is.
+    read: u64,
     drawn: Drawn,
     format: Format,
 }
@@ -97,31 +104,45 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
     let Some(payload) = row.payload(*index) else {
         return Err(refused(Fault::new(Reason::Unsupported, "its tokens are not there, or of a newer format")));
     };
-    let drawn = chain.draw(&payload.info, plan.key(row.key(), segment));
-    chain.admit(&drawn, &core.limits).map_err(refused)?;
+    let (mut info, mut from, mut bytes) = (payload.info, 0, None);
     // Of text the count is that of bytes: its tokens are counted in a column beside it, which the plan knows.
-    let whole = plan.batching().map_or(payload.info.count, |b| b.length(segment.source as usize, segment.row));
-    let (from, to) = segment.range.unwrap_or((0, whole));
+    let whole = plan.batching().map_or(info.count, |b| b.length(segment.source as usize, segment.row));
+    let length = segment.range.map_or(whole, |(from, to)| to.saturating_sub(from));
+    if let Some((start, end)) = segment.range {
+        from = start;
+        // A hash is one of the whole payload; and one that is not what its facts say is read to say so.
+        let alone = chain.divisible().filter(|size| {
+            !core.check_hash && info.count.checked_mul(*size as u64) == Some(payload.length) && end <= info.count
+        });
+        if let Some(size) = alone {
+            // To the chain, the piece is all there is.
+            (from, info.count, bytes) = (0, length, Some(start * size as u64..end * size as u64));
+        }
+    }
+    let drawn = chain.draw(&info, plan.key(row.key(), segment));
+    chain.admit(&drawn, &core.limits).map_err(refused)?;
     let short = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let (from, length) = (short(from), short(to.saturating_sub(from)));
-    Ok(Piece { segment: segment.clone(), from, length, whole: short(whole), drawn, format: payload.info.format })
+    let (whole, from, length) = (short(if bytes.is_some() { length } else { whole }), short(from), short(length));
+    let read = bytes.as_ref().map_or(payload.length, |bytes| bytes.end - bytes.start);
+    Ok(Piece { segment: segment.clone(), from, length, whole, bytes, read, drawn, format: info.format })
 }
 
 impl Core {
-    /// Reads a sequence; its tokens are behind `from * size`.
-    fn sequence(&self, piece: &Piece, size: usize, desk: &mut Desk) -> Result<Vec<u8>> {
+    /// Reads a sequence, or of it what is wanted alone; the piece's tokens are behind `from * size`.
+    fn sequence(&self, piece: &Piece, size: usize, desk: &mut Desk, lender: &Lender<'_>) -> Result<Vec<u8>> {
         let feed = self.feed(&piece.segment);
         let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
             return Err(Error::library("packing", "a source has no column to pack"));
         };
+        let _loan = lender.lend(piece.read.saturating_add(piece.whole.saturating_mul(size) as u64))?;
         let (Desk { tools, payload: held }, row) = (desk, piece.segment.row);
         let mark = Mark::now();
-        match self.check_hash {
-            true => feed.dataset.fetch_checked(row, *index, held)?,
-            false => feed.dataset.fetch(row, *index, held)?,
+        let read = match &piece.bytes {
+            Some(range) => feed.dataset.fetch_range(row, *index, range.clone(), held)?,
+            None if self.check_hash => feed.dataset.fetch_checked(row, *index, held)?.map(|payload| payload.length),
+            None => feed.dataset.fetch(row, *index, held)?.map(|payload| payload.length),
         };
-        Stats::add(&self.stats.fetch, mark.nanos());
-        Stats::add(&self.stats.bytes, held.len() as u64);
+        self.stats.fetched(mark.nanos(), read.unwrap_or(0));
         let mark = Mark::now();
         let refused = |fault: Fault| fault.at(feed.dataset.origin(row, *index));
         let codec = codec::by_format(piece.format).map_err(refused)?;
@@ -136,7 +157,7 @@ impl Core {
     }
 
     /// Reads the sequences of a row and lays them one behind the other, with what says which is which.
-    pub(super) fn pack(&self, row: &mut Row, desk: &mut Desk) -> Result<()> {
+    pub(super) fn pack(&self, row: &mut Row, desk: &mut Desk, lender: &Lender<'_>) -> Result<()> {
         let mut at = 0;
         let (segments, positions): (&mut [i64], &mut [i64]) =
             (bytemuck::cast_slice_mut(row.segments.bytes_mut()), bytemuck::cast_slice_mut(row.positions.bytes_mut()));
@@ -144,7 +165,7 @@ impl Core {
         let size = tokens.len() / segments.len().max(1);
         let mut number = 0;
         for piece in &row.pieces {
-            let made = match self.sequence(piece, size, desk) {
+            let made = match self.sequence(piece, size, desk, lender) {
                 Ok(made) => made,
                 Err(error) => {
                     row.bad.push((piece.segment.clone(), self.bearable(error)?));

@@ -32,16 +32,23 @@ pub(super) struct Other {
     next: u32,
 }
 
-/// How many other samples are looked at in place of a bad one.
+/// How many other samples are drawn in place of a bad one.
 const SUBSTITUTES: u32 = 256;
 
-/// The length of the longest sample that a batch was planned for.
-pub(super) fn longest(plan: &Plan, slots: &[Slot]) -> u64 {
+/// A batch as it was planned: what stands in for one of its samples fits in there.
+pub(super) struct Planned<'a> {
+    slots: &'a [Slot],
+    /// The length of the longest sample, where batches are formed by length.
+    longest: u64,
+}
+
+/// A batch, with the longest sample that it was planned for.
+pub(super) fn longest<'a>(plan: &Plan, slots: &'a [Slot]) -> Planned<'a> {
     let of = |batching: &Batching| {
         let segments = slots.iter().flat_map(|slot| &slot.segments);
         segments.map(|segment| batching.length(segment.source as usize, segment.row)).max().unwrap_or(0)
     };
-    plan.batching().map_or(u64::MAX, of)
+    Planned { slots, longest: plan.batching().map_or(u64::MAX, of) }
 }
 
 impl Opened {
@@ -76,7 +83,8 @@ impl Opened {
         };
         let (mut next, mut error) = (0, error);
         loop {
-            let other = core.other(&self.plan, &self.slots[slot], next, u64::MAX, error, fits)?;
+            let planned = Planned { slots: &self.slots, longest: u64::MAX };
+            let other = core.other(&self.plan, &self.slots[slot], next, planned, error, fits)?;
             next = other.next;
             sample.segment = Some(other.segment.clone());
             sample.jobs.iter_mut().zip(other.cells).for_each(|(job, cell)| job.cell = cell);
@@ -111,7 +119,7 @@ impl Core {
         plan: &Plan,
         slot: &Slot,
         from: u32,
-        most: u64,
+        planned: Planned<'_>,
         error: Error,
         fits: impl Fn(&Cells) -> bool,
     ) -> Result<Other> {
@@ -120,17 +128,17 @@ impl Core {
         let length = |segment: &Segment| {
             plan.batching().map_or(0, |batching| batching.length(segment.source as usize, segment.row))
         };
-        for attempt in from..SUBSTITUTES {
-            let Some(segment) = plan.substitute(slot, attempt) else { break };
-            if length(&segment) > most {
-                continue;
-            }
-            if let Ok(cells) = self.cells(plan, &segment)
-                && fits(&cells)
-            {
-                return Ok(Other { segment, cells, next: attempt + 1 });
-            }
+        let made = |attempt: u32, segment: Segment| {
+            let may = attempt >= from && length(&segment) <= planned.longest;
+            let cells = may.then(|| self.cells(plan, &segment).ok()).flatten().filter(|cells| fits(cells))?;
+            Some(Other { segment, cells, next: attempt + 1 })
+        };
+        let mut drawn = (from..SUBSTITUTES).filter_map(|attempt| made(attempt, plan.substitute(slot, attempt)?));
+        if let Some(other) = drawn.next() {
+            return Ok(other);
         }
-        Err(error)
+        let beside = (SUBSTITUTES..).zip(plan.neighbours(planned.slots, slot));
+        let mut beside = beside.filter_map(|(attempt, segment)| made(attempt, segment));
+        beside.next().ok_or(error)
     }
 }

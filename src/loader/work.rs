@@ -396,7 +396,7 @@ impl Core {
     ) -> Result<Parts> {
         let mut parts = Parts::new();
         if let Some(row) = &mut sample.packed {
-            self.pack(row, desk)?;
+            self.pack(row, desk, lender)?;
             return Ok(parts);
         }
         let segment = sample.segment.as_ref();

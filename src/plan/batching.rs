@@ -4,13 +4,14 @@
 //! samples' lengths, so that a run goes on at any of them having looked at no window before. What the edge of a window costs is told by
 //! `dsctl plan --waste`, beside a packer without windows.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::Permutation;
 use super::filter::{self, Fact, Found, Is, Operand};
+use super::packing::Packing;
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::{Index, Row};
 use crate::error::{Error, Result};
@@ -187,16 +188,23 @@ impl Batching {
     /// The batches of one window from its samples' lengths: `batch` samples (or rows) a batch at the most, each sample of so many places, which come in the order of `key`, or
     /// without one as they are formed.
     pub fn formed(&self, lengths: &[u64], batch: usize, places: u64, key: Option<Key>) -> Batches {
-        let rows = match &self.forming {
+        let formed = match &self.forming {
             Forming::Bucket(bucket) => {
-                let batches = bucketed(lengths, bucket, batch, places);
-                return Batches::of(shuffled(batches, key), |sample| vec![vec![Piece::whole(sample)]]);
+                let batches = shuffled(bucketed(lengths, bucket, batch, places), key);
+                let ends = batches.iter().scan(0, |end, batch| {
+                    *end += batch.len() as u32;
+                    Some(*end)
+                });
+                let ends = ends.collect();
+                Formed::Samples(batches.concat(), ends)
             }
-            Forming::Pack(pack) => packed(lengths, pack),
+            Forming::Pack(pack) => {
+                let packing = Packing::new(lengths, pack);
+                let order = key.map(|key| Permutation::new(packing.rows(), key));
+                Formed::Rows(packing, batch as u64, order)
+            }
         };
-        let rows = shuffled(rows, key);
-        let batches: Vec<Vec<Vec<Piece>>> = rows.chunks(batch).map(<[_]>::to_vec).collect();
-        Batches::of(batches, |row| vec![row])
+        Batches { formed }
     }
 }
 
@@ -209,38 +217,36 @@ pub struct Piece {
     pub range: Option<(u64, u64)>,
 }
 
-impl Piece {
-    fn whole(sample: u32) -> Self {
-        Piece { sample, range: None }
-    }
+/// What a slot holds.
+pub type Pieces = SmallVec<[Piece; 1]>;
+
+/// The batches of a window.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    formed: Formed,
 }
 
-/// The batches of a window: slots, and what each holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Batches {
-    pieces: Vec<Piece>,
-    /// Where the pieces of each slot begin, and where all end.
-    slots: Vec<u32>,
-    /// Where the slots of each batch begin, and where all end.
-    batches: Vec<u32>,
+#[derive(Debug, Clone)]
+enum Formed {
+    /// One sample in each slot: all samples, and where those of each batch end.
+    Samples(Vec<u32>, Vec<u32>),
+    /// So many packed rows in each batch, in this order of the rows; without one as they were packed.
+    Rows(Packing, u64, Option<Permutation>),
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Batches { formed: Formed::Samples(Vec::new(), Vec::new()) }
+    }
 }
 
 impl Batches {
-    fn of<T>(batches: Vec<Vec<T>>, slots: impl Fn(T) -> Vec<Vec<Piece>>) -> Self {
-        let mut all = Batches { pieces: Vec::new(), slots: vec![0], batches: vec![0] };
-        for batch in batches {
-            for slot in batch.into_iter().flat_map(&slots) {
-                all.pieces.extend(slot);
-                all.slots.push(all.pieces.len() as u32);
-            }
-            all.batches.push(all.slots.len() as u32 - 1);
-        }
-        all
-    }
-
     /// How many batches.
     pub fn len(&self) -> u64 {
-        self.batches.len().saturating_sub(1) as u64
+        match &self.formed {
+            Formed::Samples(_, ends) => ends.len() as u64,
+            Formed::Rows(packing, batch, _) => packing.rows().div_ceil(*batch),
+        }
     }
 
     /// Whether there are none.
@@ -249,10 +255,28 @@ impl Batches {
     }
 
     /// The slots of a batch below `len`, each with its pieces.
-    pub fn batch(&self, batch: u64) -> impl ExactSizeIterator<Item = &[Piece]> {
-        let at = batch as usize;
-        (self.batches[at] as usize..self.batches[at + 1] as usize)
-            .map(|slot| &self.pieces[self.slots[slot] as usize..self.slots[slot + 1] as usize])
+    pub fn batch(&self, batch: u64) -> Vec<Pieces> {
+        match &self.formed {
+            Formed::Samples(samples, ends) => {
+                let at = batch as usize;
+                let from = at.checked_sub(1).map_or(0, |before| ends[before]);
+                let own = &samples[from as usize..ends[at] as usize];
+                own.iter().map(|sample| Pieces::from_buf([Piece { sample: *sample, range: None }])).collect()
+            }
+            Formed::Rows(packing, rows, order) => {
+                let from = batch.saturating_mul(*rows);
+                let own = from..from.saturating_add(*rows).min(packing.rows());
+                own.map(|row| packing.row(order.map_or(row, |order| order.at(row)))).collect()
+            }
+        }
+    }
+
+    /// The rows, where sequences are packed.
+    pub(super) fn packing(&self) -> Option<&Packing> {
+        match &self.formed {
+            Formed::Samples(..) => None,
+            Formed::Rows(packing, ..) => Some(packing),
+        }
     }
 }
 
@@ -295,68 +319,6 @@ fn bucketed(lengths: &[u64], bucket: &Bucket, most: usize, places: u64) -> Vec<V
     batches
 }
 
-/// Sequences in rows. Empty ones have no place.
-fn packed(lengths: &[u64], pack: &Pack) -> Vec<Vec<Piece>> {
-    let row = pack.length as u64;
-    let pieces = lengths.iter().enumerate().flat_map(|(sample, length)| {
-        let all = match pack.long {
-            Long::Split => *length,
-            Long::Truncate => row.min(*length),
-        };
-        let cut = all > row || all < *length;
-        let range = move |at: u64| cut.then(|| (at, all.min(at.saturating_add(row))));
-        (0..all)
-            .step_by(pack.length)
-            .map(move |at| (Piece { sample: sample as u32, range: range(at) }, row.min(all - at)))
-    });
-    match pack.fit {
-        Fit::Greedy => {
-            let mut rows: Vec<Vec<Piece>> = Vec::new();
-            let mut room = 0;
-            for (piece, length) in pieces {
-                if length > room {
-                    rows.push(Vec::new());
-                    room = row;
-                }
-                room -= length;
-                rows.last_mut().into_iter().for_each(|row| row.push(piece));
-            }
-            rows
-        }
-        Fit::Best => best(pieces.collect(), row),
-    }
-}
-
-/// Best-fit decreasing, with the rows that have room by how much they have.
-fn best(mut pieces: Vec<(Piece, u64)>, length: u64) -> Vec<Vec<Piece>> {
-    // Longest first, and in their order among equals.
-    pieces.sort_by_key(|(_, length)| std::cmp::Reverse(*length));
-    let mut rows: Vec<Vec<Piece>> = Vec::new();
-    let mut with: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-    for (piece, own) in pieces {
-        let (row, room) = match with.range_mut(own..).next() {
-            Some((room, those)) => {
-                let (room, row) = (*room, those.pop().unwrap_or_default());
-                if those.is_empty() {
-                    with.remove(&room);
-                }
-                (row, room)
-            }
-            None => {
-                rows.push(Vec::new());
-                (rows.len() as u32 - 1, length)
-            }
-        };
-        rows[row as usize].push(piece);
-        if room > own {
-            with.entry(room - own).or_default().push(row);
-        }
-    }
-    // Within a row in the order of the epoch.
-    rows.iter_mut().for_each(|row| row.sort_by_key(|piece| (piece.sample, piece.range)));
-    rows
-}
-
 /// Windows whose batches are kept.
 const KEPT: usize = 3;
 
@@ -384,3 +346,6 @@ impl Kept {
         batches
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! There is no I/O here, no clock, no thread and no world size: [`steps`] decides which rank executes which batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use batching::{Batches, Kept};
 use smallvec::SmallVec;
@@ -16,6 +16,7 @@ pub mod component;
 pub mod deal;
 pub mod filter;
 pub mod mixture;
+mod packing;
 pub mod permute;
 pub mod rows;
 pub mod score;
@@ -96,6 +97,8 @@ pub struct Plan {
     blended: Option<Blended>,
     batching: Option<Arc<Batching>>,
     kept: Kept,
+    /// The first window that has batches, once it was looked for.
+    front: OnceLock<Option<u64>>,
     /// Of the order of a window's batches; none: as they are formed.
     mixed: Option<Key>,
     samples: u64,
@@ -128,8 +131,8 @@ impl Plan {
         let (group, partners) = (views.saturating_add(*partners as u64), key.named("partners").with(epoch));
         let stored = components.iter().all(|component| component.order == Order::Sequential);
         let mixed = (!stored).then(|| key.named("batches").with(epoch));
-        let (batching, kept, tail) = (batching.clone(), Kept::default(), *tail);
-        Plan { courses, blended, batching, kept, mixed, samples, batch, views, group, partners, tail, draws }
+        let (batching, kept, front, tail) = (batching.clone(), Kept::default(), OnceLock::new(), *tail);
+        Plan { courses, blended, batching, kept, front, mixed, samples, batch, views, group, partners, tail, draws }
     }
 
     /// Samples of the epoch before any tail policy, each counted once, however many views there are of it.
@@ -210,40 +213,43 @@ impl Plan {
         let Some(batching) = &self.batching else {
             return (0..self.batch_size()).map(|slot| self.slot(at.batch, slot)).collect();
         };
-        let (places, padding) = (self.places(), |place| Slot { place, valid: false, segments: SmallVec::new() });
         let formed = self.batches(at.window);
         let packs = matches!(batching.forming, batching::Forming::Pack(_));
         if at.batch < formed.len() {
-            return self.filled(at.window, formed.batch(at.batch), 0, packs);
+            return self.filled(at.window, &formed.batch(at.batch), 0, packs);
         }
         let behind = at.batch - formed.len();
-        match self.tail {
-            Tail::Repeat => {
-                // A window of sequences that are all empty has none.
-                let first = (0..self.windows()).find(|window| !self.batches(*window).is_empty()).unwrap_or(0);
-                let front = self.batches(first);
-                if front.is_empty() {
-                    return vec![padding(places)];
-                }
-                self.filled(first, front.batch(behind % front.len()), 1 + behind / front.len(), packs)
-            }
-            _ => {
-                // As many as the last batch has.
-                let last = formed.len().checked_sub(1).map_or(1, |last| formed.batch(last).len() as u64 * self.group);
-                let slots = if packs { self.batch } else { last };
-                (0..slots).map(|_| padding(places)).collect()
+        if self.tail == Tail::Repeat
+            && let Some(first) = self.front()
+        {
+            let front = self.batches(first);
+            if !front.is_empty() {
+                return self.filled(first, &front.batch(behind % front.len()), 1 + behind / front.len(), packs);
             }
         }
+        // As many as the last batch has.
+        let last = formed.len().checked_sub(1).map_or(1, |last| formed.batch(last).len() as u64 * self.group);
+        let slots = if packs { self.batch } else { last };
+        (0..slots).map(|_| self.padding()).collect()
+    }
+
+    /// The first window that has batches: one of sequences that are all empty has none. Each padding batch asks for it, so that it is looked for once.
+    fn front(&self) -> Option<u64> {
+        let length = |n| {
+            let (source, picked) = self.sample(n);
+            self.batching.as_ref().map_or(0, |batching| batching.length(source, picked.row))
+        };
+        let packs = self.batching.as_ref().is_some_and(|b| matches!(b.forming, batching::Forming::Pack(_)));
+        let holds = |window: &u64| self.window(*window).any(|n| !packs || length(n) > 0);
+        *self.front.get_or_init(|| (0..self.windows()).find(holds))
+    }
+
+    fn padding(&self) -> Slot {
+        Slot { place: self.places(), valid: false, segments: SmallVec::new() }
     }
 
     /// The slots of a formed batch, for the n-th time in the epoch.
-    fn filled<'a>(
-        &self,
-        window: u64,
-        slots: impl ExactSizeIterator<Item = &'a [batching::Piece]>,
-        again: u64,
-        packs: bool,
-    ) -> Vec<Slot> {
+    fn filled(&self, window: u64, slots: &[batching::Pieces], again: u64, packs: bool) -> Vec<Slot> {
         let front = self.window(window).start;
         let mut filled = Vec::with_capacity(self.batch_size());
         for pieces in slots {
@@ -258,7 +264,7 @@ impl Plan {
         }
         // Rows of packed sequences have one shape also at a window's end.
         while packs && filled.len() < self.batch_size() {
-            filled.push(Slot { place: self.places(), valid: false, segments: SmallVec::new() });
+            filled.push(self.padding());
         }
         filled
     }
@@ -305,11 +311,34 @@ impl Plan {
     pub fn substitute(&self, slot: &Slot, attempt: u32) -> Option<Segment> {
         let own = slot.segments.first()?;
         let course = &self.courses[own.source as usize];
-        let sample = self.draws[own.source as usize].named("substitutes").with(slot.place / self.group);
-        let mut stream = sample.with(u64::from(own.occurrence)).with(u64::from(attempt)).stream();
+        let mut stream = self.substituting("substitutes", slot, own).with(u64::from(attempt)).stream();
         let Picked { row, .. } = course.at(stream.below(course.samples()));
         let occurrence = (1 << 31) | (stream.next_u64() >> 33) as u32;
         Some(Segment { row, range: None, occurrence, ..own.clone() })
+    }
+
+    /// What else stands in where batches are formed by length, as samples of like length are few: the other samples of a slot's batch from that slot on, those of
+    /// its component first. As with [`Plan::substitute`], their occurrences are others', and all views of a sample have the same.
+    pub fn neighbours(&self, slots: &[Slot], slot: &Slot) -> Vec<Segment> {
+        let at = self.batching.as_ref().and_then(|_| slots.iter().position(|other| other.place == slot.place));
+        let Some((at, own)) = at.zip(slot.segments.first()) else { return Vec::new() };
+        let key = self.substituting("neighbours", slot, own);
+        // Beside a view the same one of the other samples.
+        let others = (1..slots.len() / self.group as usize).map(|by| (at + by * self.group as usize) % slots.len());
+        let others = others.filter_map(|other| slots[other].segments.first());
+        let (mut all, further): (Vec<_>, Vec<_>) = others.partition(|other| other.source == own.source);
+        all.extend(further);
+        let stands = |(nth, other): (u64, &Segment)| {
+            let occurrence = (1 << 31) | (key.with(nth).stream().next_u64() >> 33) as u32;
+            Segment { range: None, occurrence, view: own.view, ..other.clone() }
+        };
+        (0..).zip(all).map(stands).collect()
+    }
+
+    /// The key of what stands in for a sample.
+    fn substituting(&self, how: &str, slot: &Slot, own: &Segment) -> Key {
+        let sample = self.draws[own.source as usize].named(how).with(slot.place / self.group);
+        sample.with(u64::from(own.occurrence))
     }
 
     /// The key of a segment's draws. Operations narrow it by their name path.

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Tail, World};
+use super::{Plan, State, Tail, World};
+use crate::error::{Error, Result};
 
 /// A batch of an epoch. Where all batches have as many places there is one window, and `batch` is the batch's number in the global order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -49,6 +50,32 @@ impl Steps {
         Steps { plan, world, start, most: u64::MAX, ends: Mutex::default() }
     }
 
+    /// The steps of a rank from where a state was saved on.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the plan has no such place.
+    pub fn resumed(plan: Arc<Plan>, world: World, state: &State) -> Result<Self> {
+        let (At { window, batch }, windows) = (state.at(), plan.windows());
+        let wrong = if window > 0 && plan.batching().is_none() {
+            Some(format!("it stands in window {window}, and this recipe forms its batches in none"))
+        } else if window > 0 && window >= windows {
+            Some(format!("it stands in window {window}, and the epoch has {windows}, from 0"))
+        } else if window + 1 < windows && batch > plan.batches(window).len() {
+            // Behind the last window's batches is the epoch's end, where a state may stand.
+            let all = plan.batches(window).len();
+            Some(format!("it stands at batch {batch} of window {window}, which has {all}"))
+        } else {
+            None
+        };
+        match wrong {
+            None => Ok(Steps::new(plan, world, At { window, batch })),
+            Some(what) => Err(Error::State {
+                what,
+                help: "give the state as --state-out (or Epoch::state) wrote it, or start the epoch anew".into(),
+            }),
+        }
+    }
+
     /// Some of these steps.
     #[must_use]
     pub fn part(&self, steps: std::ops::Range<u64>) -> Self {
@@ -82,7 +109,7 @@ impl Steps {
             }
             let own = self.plan.batches(window).len();
             let before = if ends.is_empty() { self.start.batch } else { 0 };
-            ends.push(known + own.saturating_sub(before));
+            ends.push(known.saturating_add(own.saturating_sub(before)));
         }
     }
 
@@ -126,7 +153,7 @@ impl Steps {
         let at = ends.partition_point(|end| *end <= nth).min(ends.len().saturating_sub(1));
         let before = at.checked_sub(1).map_or(0, |before| ends[before]);
         let first = if at == 0 { self.start.batch } else { 0 };
-        At { window: self.start.window + at as u64, batch: first + (nth - before) }
+        At { window: self.start.window + at as u64, batch: first.saturating_add(nth - before) }
     }
 
     /// Places that no rank gets, whatever the steps (only [`Tail::Drop`] leaves any). A part of an epoch leaves none.

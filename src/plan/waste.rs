@@ -24,23 +24,24 @@ impl Waste {
         if self.padded == 0 { 0.0 } else { 1.0 - self.length as f64 / self.padded as f64 }
     }
 
-    /// Counts the batches of a window. With `row`, they are of `batch` rows of so many tokens each.
-    fn add(&mut self, lengths: &[u64], batches: &Batches, row: Option<(u64, u64)>) {
-        for batch in 0..batches.len() {
-            let (mut filled, mut longest) = (0, 0);
-            for slot in batches.batch(batch) {
-                let own: u64 = slot
-                    .iter()
-                    .map(|piece| piece.range.map_or(lengths[piece.sample as usize], |(from, to)| to - from))
-                    .fold(0, u64::saturating_add);
-                filled += 1;
-                longest = own.max(longest);
-                self.length = self.length.saturating_add(own);
-            }
-            self.batches += 1;
-            self.filled += filled;
-            let padded = row.map_or(longest.saturating_mul(filled), |(rows, length)| rows.saturating_mul(length));
+    /// Counts the batches of a window, of `batch` rows or of any samples.
+    fn add(&mut self, lengths: &[u64], batches: &Batches, batch: u64, pack: Option<&Pack>) {
+        self.batches = self.batches.saturating_add(batches.len());
+        if let Some((packing, pack)) = batches.packing().zip(pack) {
+            // Full rows are too many to be looked at one by one.
+            self.filled = self.filled.saturating_add(packing.rows());
+            self.length = self.length.saturating_add(packing.tokens(lengths));
+            let padded = batches.len().saturating_mul(batch).saturating_mul(pack.length as u64);
             self.padded = self.padded.saturating_add(padded);
+            return;
+        }
+        for batch in 0..batches.len() {
+            let slots = batches.batch(batch);
+            let own = || slots.iter().flatten().map(|piece| lengths[piece.sample as usize]);
+            let filled = slots.len() as u64;
+            self.filled += filled;
+            self.length = own().fold(self.length, u64::saturating_add);
+            self.padded = self.padded.saturating_add(own().max().unwrap_or(0).saturating_mul(filled));
         }
     }
 }
@@ -57,19 +58,16 @@ pub fn waste(plan: &Plan) -> Vec<(String, Waste)> {
     let windows = plan.windows().min(LOOKED_AT.div_ceil(plan.window_samples()));
     let all: Vec<Vec<u64>> = (0..windows).map(|window| plan.lengths(window)).collect();
     let of = |forming: Forming, whole: bool| {
-        let row = match &forming {
-            Forming::Pack(pack) => Some((batch as u64, pack.length as u64)),
-            Forming::Bucket(_) => None,
-        };
         let places = plan.group;
-        let per_batch = if row.is_some() { batch } else { samples };
+        let per_batch = if matches!(forming, Forming::Pack(_)) { batch } else { samples };
         let batching = Batching { forming, window: batching.window, lengths: Vec::new() };
+        let pack = if let Forming::Pack(pack) = &batching.forming { Some(pack) } else { None };
         let mut waste = Waste::default();
+        let mut add = |own: &[u64]| waste.add(own, &batching.formed(own, per_batch, places, None), batch as u64, pack);
         if whole {
-            let lengths = all.concat();
-            waste.add(&lengths, &batching.formed(&lengths, per_batch, places, None), row);
+            add(&all.concat());
         } else {
-            all.iter().for_each(|own| waste.add(own, &batching.formed(own, per_batch, places, None), row));
+            all.iter().for_each(|own| add(own));
         }
         waste
     };

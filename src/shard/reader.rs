@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +59,18 @@ impl ShardFile {
             Error::library("fetching a part of a payload", format!("{} bytes at {at} of {}", out.len(), payload.length))
         })?;
         fill(&self.file, &self.path, offset, out)
+    }
+
+    /// Reads a range of a payload's bytes into `out`, replacing what was there. A shard that ends before the payload does is [`Error::Damaged`], also where the
+    /// range is there.
+    pub fn fetch_range(&self, payload: &Payload, range: &Range<u64>, out: &mut Vec<u8>) -> Result<()> {
+        let size = range.end.checked_sub(range.start).filter(|_| range.end <= payload.length);
+        let size = size.and_then(|size| usize::try_from(size).ok()).ok_or_else(|| {
+            Error::library("fetching a range of a payload", format!("bytes {range:?} of {}", payload.length))
+        })?;
+        self.holds(payload)?;
+        out.resize(size, 0);
+        self.fetch_part(payload, range.start, out)
     }
 
     /// Reads a payload into `out`, replacing what was there. A shard shorter than its Index is [`Error::Damaged`].
