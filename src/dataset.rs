@@ -352,6 +352,28 @@ impl Dataset {
         }
     }
 
+    /// Whether payloads are in shards of our own.
+    pub fn is_sharded(&self) -> bool {
+        matches!(self.backing, Backing::Shards(_))
+    }
+
+    /// The shard and the bytes of a payload that is read whole; `None` for others, and for what is in no shard of ours.
+    pub fn lies(&self, row: u64, column: usize) -> Option<(usize, Range<u64>)> {
+        let (segment, entry) = self.index.locate(row);
+        let payload = entry.payload(column).filter(|_| self.is_sharded() && entry.table(column).is_none())?;
+        Some((self.bases[segment] + entry.shard(), payload.offset..payload.offset.checked_add(payload.length)?))
+    }
+
+    /// Tells the system that some bytes of a shard will be read soon. What is wrong with the shard is told by whoever reads it.
+    pub fn foretell(&self, shard: usize, bytes: Range<u64>) {
+        let (Backing::Shards(set), Some(of)) = (&self.backing, self.shards.get(shard)) else { return };
+        let told = set.with(shard, || self.root.join(&of.path), &mut |file| {
+            file.foretell(&bytes);
+            Ok(())
+        });
+        drop(told);
+    }
+
     /// A payload that is to be read in parts, with its seek table; `None` if it has no table.
     pub fn apart(&self, row: u64, column: usize) -> Option<(&[u8], Apart<'_>)> {
         let Backing::Shards(set) = &self.backing else { return None };

@@ -14,6 +14,7 @@ macro_rules! span {
     };
 }
 
+mod ahead;
 mod cells;
 mod crew;
 mod epoch;

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::ahead::Ahead;
 use super::crew::{Crew, Seat};
 use super::lane::{Lane, Leg};
 use super::room::Lender;
@@ -178,6 +179,7 @@ impl Drop for Epoch {
 struct Gang {
     workers: Mutex<Vec<JoinHandle<()>>>,
     lull: Lull,
+    ahead: Ahead,
 }
 
 /// One thread's share of the epoch.
@@ -244,6 +246,7 @@ impl Worker {
                 flight.begin(opened.as_ref().map_or(1, Opened::slots));
                 let _ = flight.opened.set(std::sync::RwLock::new(Some(opened)));
                 self.window.opened();
+                self.gang.ahead.opened(&self.core, &self.lane, flight.step);
             } else if flight.opened.get().is_none() {
                 let mark = Mark::now();
                 seat.leave();

@@ -125,6 +125,19 @@ impl Course {
         self.samples
     }
 
+    /// The window that the n-th sample is of, and the samples of that, in the first pass of a windowed order.
+    pub fn window(&self, sample: u64) -> Option<(u64, std::ops::Range<u64>)> {
+        let Ordered::Windowed(windowed) = &self.first else { return None };
+        let window = (sample < self.samples).then(|| windowed.window_of(sample))?;
+        Some((window, windowed.window(window)))
+    }
+
+    /// The runs of positions that a window of the first pass mixes; none behind the last.
+    pub fn groups(&self, window: u64) -> Vec<std::ops::Range<u64>> {
+        let Ordered::Windowed(windowed) = &self.first else { return Vec::new() };
+        windowed.runs(window).collect()
+    }
+
     /// What is at a position of the order of storage (where classes are balanced: class by class).
     pub fn picked(&self, position: u64) -> Picked {
         self.drawn(position, self.extra)

@@ -293,6 +293,12 @@ impl Plan {
         (source, self.courses[source].at(nth))
     }
 
+    /// The component whose sample a slot is for, and which of its samples that is, counted through the epoch.
+    pub fn nth(&self, slot: &Slot) -> (usize, u64) {
+        let n = slot.place / self.group % self.samples.max(1);
+        self.blended.as_ref().map_or((0, n), |blended| blended.at(n))
+    }
+
     /// What stands at `slot` of global batch `batch`, where each has as many places.
     pub fn slot(&self, batch: u64, slot: usize) -> Slot {
         let place = batch.saturating_mul(self.batch).saturating_add(slot as u64);

@@ -81,6 +81,16 @@ impl Windowed {
         if place < self.window(window).end { window } else { window + 1 }
     }
 
+    /// The runs of `0..n` that a window mixes: its groups, in their order.
+    pub fn runs(&self, window: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let all = self.n.div_ceil(self.group);
+        let first = window.saturating_mul(self.groups).min(all);
+        (first..first.saturating_add(self.groups).min(all)).map(|nth| {
+            let start = self.order.at(nth) * self.group;
+            start..start.saturating_add(self.group).min(self.n)
+        })
+    }
+
     /// Where place `i` goes.
     ///
     /// # Panics
@@ -127,8 +137,10 @@ mod tests {
                         let places = order.window(window);
                         assert_eq!(places.start, ends);
                         ends = places.end;
-                        let from: std::collections::BTreeSet<u64> = places.map(|i| order.at(i) / group).collect();
-                        assert!(from.len() as u64 <= groups);
+                        // All of them, and no others.
+                        let mixed: std::collections::BTreeSet<u64> = places.map(|i| order.at(i)).collect();
+                        let runs: std::collections::BTreeSet<u64> = order.runs(window).flatten().collect();
+                        assert!(mixed == runs && order.runs(window).count() as u64 <= groups);
                     }
                     assert_eq!(ends, n);
                 }

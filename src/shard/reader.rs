@@ -52,6 +52,20 @@ impl ShardFile {
         holds(&self.file, &self.path, payload.offset, payload.length)
     }
 
+    /// Tells the system that some bytes will be read soon, so that it reads them meanwhile. It may as well not.
+    pub fn foretell(&self, bytes: &std::ops::Range<u64>) {
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::fd::AsRawFd;
+            let short = |v: u64| libc::off64_t::try_from(v).unwrap_or(libc::off64_t::MAX);
+            let (at, length) = (short(bytes.start), short(bytes.end.saturating_sub(bytes.start)));
+            // SAFETY: the descriptor is open as long as `self.file`, and the call takes numbers only.
+            unsafe { libc::posix_fadvise64(self.file.as_raw_fd(), at, length, libc::POSIX_FADV_WILLNEED) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = bytes;
+    }
+
     /// Reads some of a payload, as many bytes as `out` has, from its byte `at` on.
     pub fn fetch_part(&self, payload: &Payload, at: u64, out: &mut [u8]) -> Result<()> {
         let end = at.checked_add(out.len() as u64).filter(|end| *end <= payload.length);
