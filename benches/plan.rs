@@ -116,6 +116,7 @@ fn line(path: &Path, what: &str) {
         batch,
         views: 1,
         partners: 0,
+        partners_from: None,
         tail: Tail::Drop,
         seed: 7,
     };
@@ -230,6 +231,7 @@ fn mixing() {
                 batch: 64,
                 views: 1,
                 partners: 0,
+                partners_from: None,
                 tail,
                 seed: 7,
             };

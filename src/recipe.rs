@@ -84,6 +84,9 @@ pub struct Recipe {
     pub views: usize,
     /// Other samples of the epoch behind each one's views, drawn for its place: to be mixed with it (MixUp, CutMix: 1; mosaic: 3).
     pub partners: usize,
+    /// The source that these are drawn from: background noise, say. It needs no weight, so that its rows come as partners alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partners_from: Option<String>,
     /// What happens to the last batches of an epoch.
     pub tail: Tail,
     /// The columns to deliver and what is done to them. Empty: every column, media decoded and otherwise as they are.
@@ -116,6 +119,7 @@ impl Default for Recipe {
             pack: None,
             views: 1,
             partners: 0,
+            partners_from: None,
             tail: Tail::default(),
             columns: BTreeMap::new(),
             fuse: true,
@@ -267,7 +271,13 @@ impl Recipe {
         let batching = self.batching(&datasets, registry)?.map(Arc::new);
         let feeds = self.feeds(datasets, registry)?;
         let digest = self.digest(&feeds[0].columns, registry)?;
-        let sequence = Sequence { components, mixing, batching, batch, views, partners, tail, seed };
+        let partners_from =
+            self.partners_from.as_ref().and_then(|from| self.sources.keys().position(|name| name == from));
+        if let Some(from) = partners_from.filter(|from| components[*from].samples() == 0) {
+            let what = format!("partners_from: source {:?} has no row that is chosen", self.sources.keys().nth(from));
+            return Err(Error::config(what, "see split, where, fold and subset, of the recipe and of the source"));
+        }
+        let sequence = Sequence { components, mixing, batching, batch, views, partners, partners_from, tail, seed };
         Loader::new(feeds, sequence, self.limits, self.errors, self.run.clone(), digest)
     }
 
@@ -383,7 +393,13 @@ impl Recipe {
             more.insert("window".into(), json!(self.window));
         }
         if self.partners > 0 {
-            more.insert("partners".into(), json!(self.partners));
+            // Of a mixture they are drawn source by source.
+            let drawn =
+                if self.sources.is_empty() { json!(self.partners) } else { json!([self.partners, "by source"]) };
+            more.insert("partners".into(), drawn);
+        }
+        if let Some(from) = &self.partners_from {
+            more.insert("partners_from".into(), json!(from));
         }
         if self.views != 1 {
             more.insert("views".into(), json!(self.views));
@@ -477,6 +493,8 @@ mod tests {
         wrong("batch = 9\nviews = 2", "batch = 9 of views = 2");
         wrong("views = 0", "views = 0");
         wrong("batch = 4\npartners = 2", "batch = 4 of views = 1 and partners = 2");
+        wrong("partners_from = \"noise\"", "partners_from");
+        wrong("batch = 4\npartners = 1\npartners_from = \"noise\"", "no source \"noise\"");
         wrong("batch = 4\npartners = 1\nbucket = { by = \"audio.count\" }", "partners");
         wrong("order = \"windowed\"\nbalance = { by = \"label\", power = 1.0 }", "not shuffled");
         wrong("run = { world = { rank = 2, size = 2 } }", "rank 2 of a world of 2");

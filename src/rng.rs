@@ -16,18 +16,22 @@ pub fn mix(mut z: u64) -> u64 {
 
 /// What a random draw belongs to: seed, epoch, row key, occurrence, view, operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key(u64);
+pub struct Key {
+    value: u64,
+    /// Which of how many views of a row.
+    view: (u32, u32),
+}
 
 impl Key {
     /// The key of a seed.
     pub fn new(seed: u64) -> Self {
-        Key(mix(seed.wrapping_add(GOLDEN)))
+        Key { value: mix(seed.wrapping_add(GOLDEN)), view: (0, 1) }
     }
 
     /// The key of `self` narrowed by a number. The order of narrowing matters.
     #[must_use]
     pub fn with(self, part: u64) -> Self {
-        Key(mix(self.0.rotate_left(23).wrapping_add(mix(part.wrapping_add(GOLDEN)))))
+        Key { value: mix(self.value.rotate_left(23).wrapping_add(mix(part.wrapping_add(GOLDEN)))), ..self }
     }
 
     /// The key of `self` narrowed by a name.
@@ -36,14 +40,29 @@ impl Key {
         self.with(xxh3_64(name.as_bytes()))
     }
 
+    /// The key of the `view`-th of so many views of a row: narrowed by it, and it stays to be known.
+    #[must_use]
+    pub fn viewed(self, view: u32, views: u32) -> Self {
+        Key { view: (view, views), ..self.with(u64::from(view)) }
+    }
+
+    /// Where its view stands between 0 and `most`, for what takes views in turn and not by chance: all at equal distances, the only one in the middle.
+    pub fn spread(self, most: u64) -> u64 {
+        let (view, views) = self.view;
+        match u64::from(views.saturating_sub(1)) {
+            0 => most / 2,
+            steps => (u128::from(most) * u128::from(view) / u128::from(steps)).min(u128::from(most)) as u64,
+        }
+    }
+
     /// The key as a number, for keyed permutations.
     pub fn value(self) -> u64 {
-        self.0
+        self.value
     }
 
     /// A stream of numbers of this key.
     pub fn stream(self) -> Stream {
-        Stream(self.0)
+        Stream(self.value)
     }
 }
 

@@ -294,6 +294,56 @@ fn law_4_views_are_one_row_with_draws_of_their_own() {
 }
 
 #[test]
+fn views_take_the_parts_of_a_recording_and_of_a_clip_in_turn() {
+    let all = modalities();
+    let of = |name: &str| all.iter().find(|(of, ..)| *of == name).unwrap();
+    let (_, sounds, _) = of("digits");
+    let (_, clips, _) = of("clips");
+    let recipe = |column: &str, op: &str| -> Recipe {
+        let text = format!("views = 3\nbatch = 6\ntail = \"pad\"\n[columns.{column}]\nops = [{op}]");
+        toml::from_str(&text).unwrap()
+    };
+    let part = |mode: &str| recipe("audio", &format!("{{ op = \"time_crop\", samples = 400, {mode} }}"));
+    let samples = |recipe: &Recipe| {
+        let batches = batches(&sounds.dataset, recipe, 0, ALONE);
+        let of = |batch: &Batch| {
+            (0..batch.len()).filter(|n| batch.valid[*n]).map(|n| sample_bytes(batch, n)).collect::<Vec<_>>()
+        };
+        batches.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let (spread, start, center) =
+        (samples(&part("mode = \"spread\"")), samples(&part("mode = \"start\"")), samples(&part("mode = \"center\"")));
+    assert!(spread.len() > 30);
+    for (n, sample) in spread.iter().enumerate() {
+        match n % 3 {
+            0 => assert_eq!(*sample, start[n], "the first view begins where the recording does"),
+            1 => assert_eq!(*sample, center[n], "the second of three is the middle"),
+            _ => assert!(*sample != start[n] && *sample != center[n], "the last is another"),
+        }
+    }
+    // The last ends where the recording does.
+    let whole = samples(&Recipe { batch: 3, ..recipe("audio", "") });
+    assert!((2..whole.len()).step_by(3).all(|n| whole[n].ends_with(&spread[n][spread[n].len() - 400 * 4..])));
+    // A single view has the middle.
+    let single = samples(&Recipe { views: 1, batch: 2, ..part("mode = \"spread\"") });
+    assert!(single.iter().enumerate().all(|(n, sample)| *sample == center[3 * n]));
+
+    let frames = |start: &str| {
+        let op = format!(
+            "{{ op = \"sample_frames\", count = 2, seconds = 0.2, start = {start} }}, {{ op = \"resize\", size = 16 }}, {{ op = \"center_crop\", size = 16 }}"
+        );
+        let batches = batches(&clips.dataset, &recipe("video", &op), 0, ALONE);
+        batches
+            .iter()
+            .flat_map(|batch| (0..batch.len()).map(|n| sample_bytes(batch, n)).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let (spread, first) = (frames("\"spread\""), frames("0.0"));
+    assert!(spread.iter().step_by(3).eq(first.iter().step_by(3)));
+    assert!(spread.chunks(3).any(|views| views[0] != views[1] && views[1] != views[2]));
+}
+
+#[test]
 fn law_4_partners_are_other_samples_drawn_for_the_place() {
     let (_, made, recipe) = modalities().swap_remove(0);
     let alone = Recipe { batch: 4, tail: Tail::Pad, ..recipe.clone() };

@@ -315,3 +315,69 @@ fn a_recipe_opens_what_it_names() {
     assert_eq!(moved.dataset_digest(), loader.dataset_digest());
     assert!(recipe.mixed(&BTreeMap::new()).is_err());
 }
+
+#[test]
+fn partners_from_one_source_are_only_its_rows_and_it_needs_no_weight() {
+    let folder = tempfile::tempdir().unwrap();
+    let datasets = two(&folder);
+    let sources = "[sources.a]\nweight = 1\n[sources.b]\nweight = 0\n";
+    let noisy = |more: &str| recipe(&format!("tail = \"pad\"\n{more}\n{sources}"));
+    let with = noisy("partners = 1\npartners_from = \"b\"");
+    let loader = with.mixed(&datasets).unwrap();
+    let batches = all(&loader, 0);
+    let valid: Vec<bool> = batches.iter().flat_map(|batch| batch.valid.clone()).collect();
+    let mut partners = BTreeSet::new();
+    let mut own = Vec::new();
+    for (n, (source, id, ..)) in told(&loader, &batches).into_iter().enumerate().filter(|(n, _)| valid[*n]) {
+        assert_eq!(source, if n % 2 == 0 { "a" } else { "b" }, "{n}");
+        if n % 2 == 0 {
+            own.push(id);
+        } else {
+            partners.insert(id);
+        }
+    }
+    // All of a, each once, beside several of b.
+    assert_eq!(own.len() as u64, datasets["a"].rows());
+    assert_eq!(own.iter().collect::<BTreeSet<_>>().len(), own.len());
+    assert!(partners.len() > 2, "{partners:?}");
+    // The same samples as without, and the same on three ranks as on one.
+    let alone = Recipe { batch: 2, ..noisy("") }.mixed(&datasets).unwrap();
+    let plain: Vec<Vec<u8>> = told(&alone, &all(&alone, 0)).into_iter().map(|(.., image)| image).collect();
+    let mixed: Vec<Vec<u8>> = told(&loader, &batches).into_iter().map(|(.., image)| image).collect();
+    assert!((0..own.len()).all(|n| plain[n] == mixed[2 * n]));
+    let mut dealt = BTreeMap::new();
+    for rank in 0..3 {
+        let mut ranked = with.clone();
+        ranked.run.world = World { rank, size: 3 };
+        let loader = ranked.mixed(&datasets).unwrap();
+        dealt.extend(all(&loader, 0).iter().map(|batch| (batch.place.batch, batch.digest())));
+    }
+    assert!(batches.iter().all(|batch| dealt[&batch.place.batch] == batch.digest()));
+
+    // Without a source they are of both, in proportion.
+    let sources = "[sources.a]\nweight = 3\n[sources.b]\nweight = 1\n";
+    let both =
+        recipe(&format!("mixture = {{ exhausted = \"repeat\" }}\npartners = 3\n{sources}")).mixed(&datasets).unwrap();
+    let mut of = BTreeMap::new();
+    for epoch in 0..20 {
+        for group in told(&both, &all(&both, epoch)).chunks(4) {
+            for (source, ..) in &group[1..] {
+                *of.entry(source.clone()).or_insert(0) += 1;
+            }
+        }
+    }
+    let share = f64::from(of["a"]) / f64::from(of["a"] + of["b"]);
+    assert!((share - 0.75).abs() < 0.06, "{share}");
+
+    for (text, part) in
+        [("partners = 1\npartners_from = \"c\"", "no source \"c\""), ("partners_from = \"b\"", "no partners")]
+    {
+        let error = toml::from_str::<Recipe>(&format!("batch = 4\n{text}\n{sources}")).unwrap().validate().unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let empty = recipe(&format!(
+        "partners = 1\npartners_from = \"b\"\n[sources.a]\nweight = 1\n[sources.b]\nweight = 0\nwhere = 'id = \"none\"'\n"
+    ));
+    let error = empty.mixed(&datasets).unwrap_err().to_string();
+    assert!(error.contains("partners_from") && error.contains("no row"), "{error}");
+}

@@ -98,6 +98,7 @@ fn the_recipe_schema_is_the_recipe() {
     });
     recipe.sources.insert("x".into(), serde_json::from_value(all.clone()).unwrap());
     recipe.mixture.samples = Some(3);
+    recipe.partners_from = Some("x".into());
     recipe.bucket = Some(Bucket { by: "audio.count".into(), bounds: vec![5], padded: Some(9) });
     recipe.pack = Some(Pack { column: "text".into(), length: 5, ..Pack::default() });
     recipe.mixture.phases = vec![Phase { epoch: 1, batch: 2, weights: [("x".to_owned(), 1.0)].into() }];

@@ -35,7 +35,7 @@ pub struct SampleFrames {
     /// The frames on display at these times (seconds, ascending).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<Vec<f64>>,
-    /// Where the range begins: seconds (0 if absent), or "random".
+    /// Where the range begins: seconds (0 if absent), "random" or "spread".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
     /// How long the range is; absent: to the clip's end.
@@ -45,7 +45,7 @@ pub struct SampleFrames {
 
 /// Where a range begins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "start is a number of seconds, or \"random\"")]
+#[serde(untagged, expecting = "start is a number of seconds, \"random\" or \"spread\"")]
 pub enum Start {
     /// At a time in seconds.
     At(f64),
@@ -53,12 +53,14 @@ pub enum Start {
     Drawn(Drawn),
 }
 
-/// The word for chance.
+/// The words for chance, and for taking turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Drawn {
     /// Uniform over all beginnings (in microseconds) from which the range ends within the clip; 0 in a shorter clip.
     Random,
+    /// Of the `n` views of a clip each has another range, from the first to the last at equal distances; the only one has the middle.
+    Spread,
 }
 
 const NAME: &str = "sample_frames";
@@ -73,7 +75,7 @@ const LATEST: f64 = 366.0 * 86_400.0;
 pub const ENTRY: OpEntry = OpEntry {
     name: NAME,
     version: 1,
-    summary: "frames of a clip: count = n evenly, fps = r, keyframes = true, or times = [..]; of start = t | \"random\", seconds = s",
+    summary: "frames of a clip: count = n evenly, fps = r, keyframes = true, or times = [..]; of start = t | \"random\" | \"spread\", seconds = s",
     build: |params| {
         let op: SampleFrames = super::parse(NAME, params)?;
         op.validate()?;
@@ -87,7 +89,7 @@ impl SampleFrames {
         let wrong = |what: String| {
             let help = format!(
                 "give one of count = 1 to {MOST}, fps = frames a second (above 0, at most 1000), keyframes = true (with or without \
-                 count), times = [seconds, ascending]; and, but for times, start = seconds or \"random\" and seconds = the length"
+                 count), times = [seconds, ascending]; and, but for times, start = seconds, \"random\" or \"spread\" and seconds = the length"
             );
             Err(Error::config(format!("operation \"{NAME}\": {what}"), help))
         };
@@ -118,7 +120,7 @@ impl SampleFrames {
         match self.start {
             Some(Start::At(start)) if !time(start) => return wrong(format!("start = {start} is out of range")),
             Some(Start::Drawn(_)) if self.seconds.is_none() => {
-                return wrong("start = \"random\" needs seconds, the length".into());
+                return wrong("a start that is drawn needs seconds, the length".into());
             }
             _ => {}
         }
@@ -146,9 +148,12 @@ impl SampleFrames {
         let start = match self.start {
             None => 0,
             Some(Start::At(start)) => microseconds(start).min(duration),
-            Some(Start::Drawn(Drawn::Random)) => {
+            Some(Start::Drawn(drawn)) => {
                 let room = u64::try_from(duration.saturating_sub(length)).unwrap_or(0);
-                key.stream().below(room + 1) as i64
+                match drawn {
+                    Drawn::Random => key.stream().below(room + 1) as i64,
+                    Drawn::Spread => key.spread(room) as i64,
+                }
             }
         };
         (start, start.saturating_add(length).min(duration))
@@ -202,7 +207,7 @@ impl Op for SampleFrames {
     }
 
     fn is_random(&self) -> bool {
-        matches!(self.start, Some(Start::Drawn(_)))
+        self.start == Some(Start::Drawn(Drawn::Random))
     }
 
     fn draw(&self, info: &Info, key: Key) -> Draw {

@@ -23,6 +23,8 @@ pub enum Mode {
     Center,
     /// A part at random: each possible begin is as likely.
     Random,
+    /// Of the `n` views of a recording each has another part, from the first to the last at equal distances; the only one has the middle.
+    Spread,
 }
 
 /// Takes `seconds` (or `samples`) of a recording. What is shorter stays as it is: put a `pad_trim` behind for one length. At
@@ -39,7 +41,7 @@ pub struct TimeCrop {
     /// Where it begins, in seconds; a recording that ends before is a fault.
     #[serde(default)]
     pub start: Option<f64>,
-    /// "start", "center" or "random".
+    /// "start", "center", "random" or "spread".
     #[serde(default)]
     pub mode: Mode,
 }
@@ -50,7 +52,7 @@ const NAME: &str = "time_crop";
 pub const ENTRY: OpEntry = OpEntry {
     name: NAME,
     version: 1,
-    summary: "a part of a recording, alone decoded: seconds = s or samples = n, start = seconds or mode = \"random\" | \"center\"",
+    summary: "a part of a recording, alone decoded: seconds = s or samples = n, start = seconds or mode = \"random\" | \"center\" | \"spread\"",
     build: |params| {
         let op: TimeCrop = super::parse(NAME, params)?;
         op.validate()?;
@@ -79,7 +81,7 @@ impl TimeCrop {
         };
         Err(Error::config(
             format!("operation \"{NAME}\": {what}"),
-            "give seconds (above 0, at most a day) or samples, and start in seconds, or mode = \"random\" or \"center\"",
+            "give seconds (above 0, at most a day) or samples, and start in seconds, or mode = \"random\", \"center\" or \"spread\"",
         ))
     }
 
@@ -97,6 +99,7 @@ impl TimeCrop {
             Mode::Start => places(self.start.unwrap_or(0.0), info.rate).min(info.count),
             Mode::Center => spare / 2,
             Mode::Random => key.stream().below(spare + 1),
+            Mode::Spread => key.spread(spare),
         };
         (start, start.saturating_add(self.length(info.rate)).min(info.count))
     }

@@ -58,6 +58,8 @@ pub struct Sequence {
     pub views: usize,
     /// How many other samples stand behind them, to be mixed with it.
     pub partners: usize,
+    /// The component that these are drawn from; none: they are other samples of the epoch.
+    pub partners_from: Option<usize>,
     /// What happens to the last batches.
     pub tail: Tail,
     /// The seed of everything random.
@@ -107,6 +109,7 @@ pub struct Plan {
     /// Places of a sample: its views, and its partners.
     group: u64,
     partners: Key,
+    partners_from: Option<usize>,
     tail: Tail,
     /// What the keys of each component's draws begin with.
     draws: Vec<Key>,
@@ -115,7 +118,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of an epoch.
     pub fn new(sequence: &Sequence, epoch: u64) -> Self {
-        let Sequence { components, mixing, batching, batch, views, partners, tail, seed } = sequence;
+        let Sequence { components, mixing, batching, batch, views, partners, partners_from, tail, seed } = sequence;
         let courses: Vec<Course> = components.iter().map(|component| Course::new(component, *seed, epoch)).collect();
         let key = Key::new(*seed);
         let blended = mixing.as_ref().map(|mixing| Blended::new(mixing.blend(epoch), key.named("mixture").with(epoch)));
@@ -132,7 +135,22 @@ impl Plan {
         let stored = components.iter().all(|component| component.order == Order::Sequential);
         let mixed = (!stored).then(|| key.named("batches").with(epoch));
         let (batching, kept, front, tail) = (batching.clone(), Kept::default(), OnceLock::new(), *tail);
-        Plan { courses, blended, batching, kept, front, mixed, samples, batch, views, group, partners, tail, draws }
+        Plan {
+            courses,
+            blended,
+            batching,
+            kept,
+            front,
+            mixed,
+            samples,
+            batch,
+            views,
+            group,
+            partners,
+            partners_from: *partners_from,
+            tail,
+            draws,
+        }
     }
 
     /// Samples of the epoch before any tail policy, each counted once, however many views there are of it.
@@ -274,8 +292,13 @@ impl Plan {
     fn segment(&self, n: u64, again: u64, view: u64) -> Segment {
         if view >= self.views {
             let mut stream = self.partners.with(n).with(again).with(view - self.views).stream();
-            let other = stream.below(self.samples - 1);
-            let (source, picked) = self.sample(if other < n || self.samples == 1 { other } else { other + 1 });
+            let (source, picked) = match self.partners_from.filter(|source| self.courses[*source].samples() > 0) {
+                Some(source) => {
+                    let course = &self.courses[source];
+                    (source, course.at(stream.below(course.samples())))
+                }
+                None => self.other(n, stream.below(self.samples - 1)),
+            };
             let occurrence = (1 << 30) | (stream.next_u64() >> 34) as u32;
             return Segment { source: source as u32, row: picked.row, range: None, occurrence, view: view as u32 };
         }
@@ -285,6 +308,23 @@ impl Plan {
         let most = most.saturating_mul(passes);
         let occurrence = u32::try_from(again.saturating_mul(most).saturating_add(occurrence)).unwrap_or(u32::MAX);
         Segment { source: source as u32, row, range: None, occurrence, view: view as u32 }
+    }
+
+    /// The `other`-th of the epoch's samples without the n-th, source by source: which of them stands where in a block need not be known.
+    fn other(&self, n: u64, other: u64) -> (usize, Picked) {
+        let Some(blended) = &self.blended else {
+            return self.sample(if other < n || self.samples == 1 { other } else { other + 1 });
+        };
+        let (own, nth) = blended.at(n);
+        let own = nth + blended.all()[..own].iter().sum::<u64>();
+        let mut left = if other < own || self.samples == 1 { other } else { other + 1 };
+        for (source, all) in blended.all().iter().enumerate() {
+            if left < *all {
+                return (source, self.courses[source].at(left));
+            }
+            left -= all;
+        }
+        self.sample(n)
     }
 
     /// The component at the n-th sample of the epoch (below [`Plan::samples`]), and what of it stands there.
@@ -349,10 +389,13 @@ impl Plan {
 
     /// The key of a segment's draws. Operations narrow it by their name path.
     pub fn key(&self, row_key: u64, segment: &Segment) -> Key {
+        // A partner is no view of the sample.
+        let views =
+            if u64::from(segment.view) < self.views { u32::try_from(self.views).unwrap_or(u32::MAX) } else { 1 };
         self.draws[segment.source as usize]
             .with(row_key)
             .with(u64::from(segment.occurrence))
-            .with(u64::from(segment.view))
+            .viewed(segment.view, views)
     }
 }
 
@@ -372,6 +415,7 @@ mod tests {
                 batch: 4,
                 views: 1,
                 partners: 0,
+                partners_from: None,
                 tail,
                 seed: 7,
             },

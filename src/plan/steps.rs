@@ -182,7 +182,17 @@ mod tests {
         let rows = Rows::new(Some(0..places));
         let component = Component { name: None, rows, balance: None, order: Order::Shuffle, window: (1, 1) };
         let (components, mixing, batching) = (vec![component], None, None);
-        let sequence = Sequence { components, mixing, batching, batch: 8, views: 1, partners: 0, tail, seed: 0 };
+        let sequence = Sequence {
+            components,
+            mixing,
+            batching,
+            batch: 8,
+            views: 1,
+            partners: 0,
+            partners_from: None,
+            tail,
+            seed: 0,
+        };
         Steps::new(Arc::new(Plan::new(&sequence, 0)), world, At::batch(start))
     }
 

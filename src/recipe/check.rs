@@ -56,6 +56,21 @@ impl Recipe {
 
     /// What can be checked of how batches are formed.
     fn check_forming(&self) -> Result<()> {
+        if let Some(from) = &self.partners_from {
+            if self.partners == 0 {
+                let help = "say how many partners each sample has: partners = 1";
+                return Err(Error::config(format!("partners_from = {from:?}, and no partners"), help));
+            }
+            if !self.sources.contains_key(from) {
+                let names: Vec<&str> = self.sources.keys().map(String::as_str).collect();
+                let help = if names.is_empty() {
+                    "name datasets: [sources.NAME] dataset = \"..\"".to_owned()
+                } else {
+                    format!("the sources are: {}", names.join(", "))
+                };
+                return Err(Error::config(format!("partners_from: there is no source {from:?}"), help));
+            }
+        }
         if self.partners > 0 && (self.bucket.is_some() || self.pack.is_some()) {
             let help = "partners are drawn from the whole epoch, whatever their length: leave out one of the two";
             return Err(Error::config("partners, and beside them bucket or pack", help));

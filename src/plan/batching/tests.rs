@@ -19,7 +19,17 @@ fn plan(lengths: &[i64], forming: Option<Forming>, tail: Tail) -> Arc<Plan> {
     let batching = forming.map(|forming| Arc::new(Batching { forming, window: 10, lengths }));
     let rows = Rows::new(Some(0..index.rows()));
     let components = vec![Component { name: None, rows, balance: None, order: Order::Sequential, window: (1, 1) }];
-    let sequence = Sequence { components, mixing: None, batching, batch: 4, views: 1, partners: 0, tail, seed: 0 };
+    let sequence = Sequence {
+        components,
+        mixing: None,
+        batching,
+        batch: 4,
+        views: 1,
+        partners: 0,
+        partners_from: None,
+        tail,
+        seed: 0,
+    };
     Arc::new(Plan::new(&sequence, 0))
 }
 
