@@ -263,3 +263,44 @@ fn payloads_are_held_against_their_hashes() {
     assert_eq!((&run["stats"]["substituted"], &run["samples"]), (&serde_json::json!(1), &serde_json::json!(607)));
     dsctl!["load", dataset, "--errors", "skip"].ended(2).says(&["fail or substitute"]);
 }
+
+/// Runs `dsctl` where no file may become larger than so many blocks of 512 or 1,024 bytes: what a full disk refuses, also for root.
+#[cfg(target_os = "linux")]
+fn run_full(blocks: u32, args: &[&std::ffi::OsStr]) -> crate::run::Ran {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).arg(env!("CARGO_BIN_EXE_dsctl")).args(args).env_remove("RUST_BACKTRACE");
+    let done = shell.stdin(std::process::Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    crate::run::Ran { code: done.status.code(), out: text(done.stdout), err: text(done.stderr) }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn out_of_disk_is_an_error_that_names_the_file_and_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, state, dump) = (dir.path().join("dataset"), dir.path().join("state.json"), dir.path().join("dump"));
+    dsctl!["ingest", fixture("images"), dataset].ok();
+    dsctl!["load", dataset, "--batch", "4", "--limit", "2", "--state-out", state].ok();
+    let before = std::fs::read(&state).unwrap();
+    let args = |more: &[&str], files: &[&std::path::PathBuf]| -> Vec<std::ffi::OsString> {
+        let mut all: Vec<std::ffi::OsString> = vec!["load".into(), dataset.clone().into()];
+        all.extend(["--batch", "4", "--limit", "1"].map(Into::into));
+        more.iter().zip(files).for_each(|(flag, file)| all.extend([(*flag).into(), (*file).into()]));
+        all
+    };
+    let of = |blocks, args: &[std::ffi::OsString]| {
+        run_full(blocks, &args.iter().map(AsRef::as_ref).collect::<Vec<&std::ffi::OsStr>>())
+    };
+    // The state that was there is still the one to go on with.
+    of(0, &args(&["--state-in", "--state-out"], &[&state, &state])).ended(1).says(&["state.tmp", "cannot write"]);
+    assert_eq!(std::fs::read(&state).unwrap(), before);
+    let left = |dir: &std::path::Path| std::fs::read_dir(dir).unwrap().count();
+    assert_eq!(left(dir.path()), 2, "nothing is left beside the state and the dataset");
+    of(2, &args(&["--dump"], &[&dump])).ended(1).says(&["dump"]);
+    assert_eq!(left(dir.path()), 2, "no half dump");
+    // With room it goes on from there.
+    let (one, more) =
+        (dsctl!["load", dataset, "--batch", "4", "--digest"].ok(), of(1 << 20, &args(&["--state-in"], &[&state])).ok());
+    assert!(!one.out.is_empty() && more.out.contains('2'));
+}
