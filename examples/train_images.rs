@@ -237,7 +237,7 @@ fn train(dataset: Dataset, args: &Args) -> Result<(), Failure> {
     let (train, test) = recipes(args)?;
     let loader = Arc::new(train.loader(dataset.clone())?);
     let train = BurnLoader::new(loader.clone(), device.clone().autodiff(), photos);
-    let test = BurnLoader::new(Arc::new(test.loader(dataset)?), device.clone(), photos);
+    let test = BurnLoader::new(Arc::new(test.loader(dataset)?.sharing(loader.crew())?), device.clone(), photos);
     let steps = (args.epochs * loader.len()).min(args.steps);
     if steps == 0 {
         return Err(format!("no step to take: {} photos, {} a batch", train.num_items(), args.batch).into());

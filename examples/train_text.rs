@@ -289,7 +289,7 @@ fn main() -> Result<(), Failure> {
         |mut batch: Batch, device: &Device| -> feedstock::Result<Tensor<2, Int>> { batch.take_int("text", device) };
     let loader = Arc::new(train.loader(dataset.clone())?);
     let train = BurnLoader::new(loader.clone(), device.clone().autodiff(), ids);
-    let test = BurnLoader::new(Arc::new(test.loader(dataset)?), device.clone(), ids);
+    let test = BurnLoader::new(Arc::new(test.loader(dataset)?.sharing(loader.crew())?), device.clone(), ids);
 
     let mut network = Network::new(tokens.count(), &args, &device.clone().autodiff());
     println!(

@@ -29,8 +29,8 @@ type Batcher<O> = dyn Fn(Batch, &Device) -> Result<O> + Send + Sync;
 /// feedstock's [`Error`] as its source, and the epoch ends there. burn's learner then stops the training with the error's text.
 ///
 /// **Several devices.** burn slices a loader into equal runs of items, one a device. A slice here is a run of whole batches:
-/// a batch belongs to the slice with its first item, so that adjacent slices share and lose nothing. Each slice that is
-/// iterated over has its own threads and its own memory budget, those of the loader's `RunConfig`: divide them by the devices.
+/// a batch belongs to the slice with its first item, so that adjacent slices share and lose nothing. All slices have their work
+/// done by the loader's threads, under its one memory budget.
 pub struct BurnLoader<O> {
     loader: Arc<Loader>,
     batcher: Arc<Batcher<O>>,
