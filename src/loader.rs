@@ -17,6 +17,7 @@ macro_rules! span {
 mod ahead;
 mod cells;
 mod crew;
+mod desk;
 mod epoch;
 mod lane;
 #[cfg(feature = "prometheus")]

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::desk::Desk;
 use super::room::Room;
-use super::work::Desk;
 use crate::error::{Error, Result};
 use crate::parallel;
 

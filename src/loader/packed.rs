@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::desk::Desk;
 use super::room::Lender;
-use super::work::{Desk, plain};
+use super::work::plain;
 use super::{Core, OutColumn, Stats};
 use crate::augment::{Chain, Drawn, Output, SlotMut};
 use crate::clock::Mark;

@@ -4,8 +4,9 @@ use smallvec::SmallVec;
 
 use super::Core;
 use super::cells::Cells;
+use super::desk::Desk;
 use super::room::Lender;
-use super::work::{Desk, OpenColumn, Opened, Parts, Sample, lock};
+use super::work::{OpenColumn, Opened, Parts, Sample, lock};
 use crate::collate::Extents;
 use crate::data::batch::Substituted;
 use crate::error::{Error, Reason, Result};

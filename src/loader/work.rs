@@ -7,13 +7,14 @@ use smallvec::SmallVec;
 
 use super::cells::{Cell, Needs};
 use super::crew::KEPT;
+use super::desk::{Desk, Metered};
 use super::packed;
 use super::room::Lender;
 use super::substitute::{By, Swap, longest};
 use super::{Core, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
 use crate::clock::Mark;
-use crate::codec::{self, Encoded, Ranged};
+use crate::codec::{self, Encoded};
 use crate::collate::{self, Extents, Forming, Part};
 use crate::data::batch::{Batch, BatchPlace, Column, Dense};
 use crate::data::buffer::Region;
@@ -21,7 +22,6 @@ use crate::data::index::Row;
 use crate::data::info::Format;
 use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
-use crate::dataset::Apart;
 use crate::error::{Error, Fault, Origin, Result};
 use crate::plan::{At, Plan, Segment, Slot};
 
@@ -71,59 +71,6 @@ pub(super) struct Job {
 }
 
 pub(super) type Parts = SmallVec<[Part; 2]>;
-
-/// A worker's own memory.
-#[derive(Default)]
-pub(super) struct Desk {
-    pub(super) tools: Tools,
-    pub(super) payload: Vec<u8>,
-}
-
-impl std::fmt::Debug for Desk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("held", &self.held()).finish_non_exhaustive()
-    }
-}
-
-impl Desk {
-    /// Lets go of what one huge payload took.
-    fn trim(&mut self) {
-        if self.held() > KEPT {
-            *self = Desk::default();
-        }
-    }
-
-    /// Bytes that it keeps.
-    pub(super) fn held(&self) -> u64 {
-        self.payload.capacity() as u64 + self.tools.scratch.held()
-    }
-}
-
-/// A payload that is read in parts, counted.
-struct Metered<'a> {
-    source: Apart<'a>,
-    stats: &'a Stats,
-    nanos: std::cell::Cell<u64>,
-}
-
-impl Ranged for Metered<'_> {
-    fn bytes(&self) -> u64 {
-        self.source.bytes()
-    }
-
-    fn stands(&self) -> Result<(), Fault> {
-        self.source.stands()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
-        let mark = Mark::now();
-        self.source.read(offset, out)?;
-        let nanos = mark.nanos();
-        self.nanos.set(self.nanos.get().saturating_add(nanos));
-        self.stats.fetched(nanos, out.len() as u64);
-        Ok(())
-    }
-}
 
 impl Opened {
     /// Decides everything about global batch `batch` of the plan. `reserve` is told the bytes before they are taken.
@@ -418,8 +365,7 @@ impl Core {
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
             let apart = if seeks && !self.check_hash { dataset.apart(row, index) } else { None };
-            let apart = apart
-                .map(|(table, source)| (table, Metered { source, stats: &self.stats, nanos: std::cell::Cell::new(0) }));
+            let apart = apart.map(|(table, source)| (table, Metered::new(source, &self.stats)));
             if apart.is_none() {
                 span!("fetch", row = row);
                 let mark = Mark::now();
@@ -446,7 +392,7 @@ impl Core {
                     let (region, beside) = (job.region.as_mut(), job.beside.as_mut());
                     parts.push(self.run(chain, drawn, (format, encoded), tools, slot, region, beside).map_err(fault)?);
                     // Reading was within decoding.
-                    let read = apart.map_or(0, |(_, source)| source.nanos.get());
+                    let read = apart.map_or(0, |(_, source)| source.nanos());
                     let (all, decode) = (mark.nanos(), tools.decode_nanos);
                     Stats::add(&self.stats.decode, decode.saturating_sub(read));
                     Stats::add(&self.stats.augment, all.saturating_sub(decode));
