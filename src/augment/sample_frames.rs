@@ -119,8 +119,9 @@ impl SampleFrames {
         }
         match self.start {
             Some(Start::At(start)) if !time(start) => return wrong(format!("start = {start} is out of range")),
-            Some(Start::Drawn(_)) if self.seconds.is_none() => {
-                return wrong("a start that is drawn needs seconds, the length".into());
+            Some(Start::Drawn(drawn)) if self.seconds.is_none() => {
+                let word = if drawn == Drawn::Random { "random" } else { "spread" };
+                return wrong(format!("start = \"{word}\" needs seconds, the length"));
             }
             _ => {}
         }
