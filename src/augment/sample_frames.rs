@@ -334,6 +334,6 @@ mod tests {
             assert!(op.validate().is_err(), "{bad}");
         }
         let unknown = serde_json::from_str::<SampleFrames>(r#"{"count": 1, "start": "anywhere"}"#).unwrap_err();
-        assert!(unknown.to_string().contains("or \"random\""), "{unknown}");
+        assert!(unknown.to_string().contains("\"random\" or \"spread\""), "{unknown}");
     }
 }
