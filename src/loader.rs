@@ -292,7 +292,7 @@ impl Loader {
     }
 
     /// Has its work done by the threads of another loader, under one budget with it: those of training do the validation, say, while nobody takes training's
-    /// batches. `run.threads` and `run.memory` of its recipe mean nothing then. No batch changes.
+    /// batches. `run.threads` and `run.memory` of its recipe mean nothing then (but `run.memory` must have sufficed to make it). No batch changes.
     ///
     /// ```no_run
     /// # use feedstock::{dataset::Dataset, recipe::Recipe};

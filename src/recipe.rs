@@ -80,7 +80,7 @@ pub struct Recipe {
     pub views: usize,
     /// Other samples of the epoch behind each one's views, drawn for its place: to be mixed with it (MixUp, CutMix: 1; mosaic: 3).
     pub partners: usize,
-    /// The source that these are drawn from: background noise, say. It needs no weight, so that its rows come as partners alone.
+    /// The source that these are drawn from: background noise, say. With a weight of 0 its rows come as partners alone; with another, a sample may be its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partners_from: Option<String>,
     /// What happens to the last batches of an epoch.

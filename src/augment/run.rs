@@ -53,12 +53,17 @@ impl Chain {
         parts.reduce(|all, part| (all.0.saturating_add(part.0), all.0.saturating_add(part.1).min(all.1)))
     }
 
-    /// The facts of what is decoded of a payload: of a picture the size of the region, of a recording the samples of the range.
+    /// The facts of what is decoded of a payload: of a picture the size of the region, of a recording the samples of the range, of a clip how many frames.
     pub fn decoded(&self, drawn: &Drawn) -> Info {
         let mut part = drawn.source;
         #[cfg(any(feature = "image", feature = "video"))]
         if let Some(region) = self.region(drawn) {
             (part.width, part.height) = (region.width, region.height);
+        }
+        match self.chosen(drawn) {
+            Some(Frames::At(times)) => part.count = times.len() as u64,
+            Some(Frames::Keys { most, .. }) => part.count = part.count.min(most),
+            None => {}
         }
         if let Some((start, end)) = self.range(drawn) {
             part.count = end.min(part.count).saturating_sub(start);

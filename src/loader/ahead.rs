@@ -83,7 +83,7 @@ impl Told {
         if blocked > self.blocked {
             (self.blocked, self.small) = (blocked, step + AGAIN);
         }
-        let bytes: u64 = runs.iter().map(|(.., bytes)| bytes.end - bytes.start).sum();
+        let bytes = runs.iter().map(|(.., bytes)| bytes.end - bytes.start).fold(0, u64::saturating_add);
         step < self.small || bytes >= SMALL * runs.len() as u64
     }
 
@@ -99,14 +99,14 @@ impl Told {
         }
         for _ in 0..GROUPS {
             let all = course.groups(at);
-            if at == window && groups == all.len() {
+            if at == window && groups as u64 == all {
                 (at, groups) = (window + 1, 0);
                 continue;
             }
-            let due = at == window
-                || (all.len() as u64 * passed).div_ceil((places.end - places.start).max(1)) > groups as u64;
-            let Some(group) = all.get(groups).filter(|_| due) else { break };
-            feed.group(source, course, group.clone(), runs);
+            let due =
+                at == window || all.saturating_mul(passed).div_ceil((places.end - places.start).max(1)) > groups as u64;
+            let Some(group) = course.group(at, groups as u64).filter(|_| due) else { break };
+            feed.group(source, course, group, runs);
             groups += 1;
         }
         self.windows.insert(source, (at, groups));

@@ -27,8 +27,8 @@ pub(super) struct Cell {
 /// What decoding a payload takes, in bytes.
 pub(super) struct Needs {
     payload: Payload,
-    /// With what is decoded of it.
-    codec: Option<(&'static dyn Codec, Info)>,
+    /// With the kind of media that comes out, and what of it is decoded.
+    codec: Option<(&'static dyn Codec, Kind, Info)>,
 }
 
 impl Needs {
@@ -38,25 +38,29 @@ impl Needs {
         let large = u64::from(payload.info.width) * u64::from(payload.info.height) > SMALL / 16;
         let part = |(drawn, chain): (&Drawn, &Chain)| {
             let codec = codec::by_format(payload.info.format).ok()?;
-            let narrow = large || codec.kind() != Kind::Image;
-            Some((codec, if narrow { chain.decoded(drawn) } else { payload.info }))
+            let narrow = large || chain.kind() != Kind::Image;
+            Some((codec, chain.kind(), if narrow { chain.decoded(drawn) } else { payload.info }))
         };
         Needs { payload: *payload, codec: drawn.and_then(part) }
     }
 
-    /// The most that it may be, before the payload is read: with it, and two copies that a decoder may make.
-    pub(super) fn most(&self) -> u64 {
-        let decoder = self.codec.as_ref().map_or(0, |(codec, part)| {
-            codec.memory_of_part(&[], &self.payload.info, part).saturating_add(self.payload.length.saturating_mul(2))
-        });
-        decoder.saturating_add(self.payload.length)
+    /// By a payload that is there, with it.
+    pub(super) fn whole(&self, bytes: &[u8]) -> u64 {
+        self.decoding(bytes).saturating_add(bytes.len() as u64)
     }
 
-    /// What it is, by the payload.
-    pub(super) fn exact(&self, bytes: &[u8]) -> u64 {
-        let decoder =
-            self.codec.as_ref().map_or(0, |(codec, part)| codec.memory_of_part(bytes, &self.payload.info, part));
-        decoder.saturating_add(bytes.len() as u64)
+    /// Of a payload that is read in parts: as many bytes of it at once as the decoder holds, at the most.
+    pub(super) fn in_parts(&self) -> u64 {
+        let decoding = self.decoding(&[]);
+        decoding.saturating_add(decoding.min(self.payload.length))
+    }
+
+    /// What the decoder holds, and of a clip the frames that come out.
+    fn decoding(&self, bytes: &[u8]) -> u64 {
+        let Some((codec, kind, part)) = &self.codec else { return 0 };
+        let pixels = u64::from(part.width).saturating_mul(u64::from(part.height));
+        let frames = if *kind == Kind::Video { pixels.saturating_mul(3).saturating_mul(part.count) } else { 0 };
+        codec.memory_of_part(bytes, &self.payload.info, part).saturating_add(frames)
     }
 }
 

@@ -205,13 +205,16 @@ impl Worker {
     }
 
     /// Has as many threads as there is waiting for storage, where nobody said how many there are.
-    fn tune(&self) -> Result<()> {
+    fn tune(&self) {
         if !self.crew.seats.is_tuned() {
-            return Ok(());
+            return;
         }
-        let Some(share) = self.gang.lull.share(&self.core.stats, self.crew.threads()) else { return Ok(()) };
+        let Some(share) = self.gang.lull.share(&self.core.stats, self.crew.threads()) else { return };
         let (seats, threads) = (self.crew.seats.tune(share), lock(&self.gang.workers).len());
-        if threads < seats { self.another() } else { Ok(()) }
+        if threads < seats {
+            // A system that gives no more threads leaves those that there are.
+            let _ = self.another();
+        }
     }
 
     /// Panics inside a sample are that sample's error. Any other would leave the consumer waiting for a batch that nobody
@@ -223,9 +226,10 @@ impl Worker {
             Err(Error::Panic { origin: Origin::default(), message })
         });
         if let Err(error) = ended {
+            // First of all why: what the others are interrupted by must not come before.
+            let _ = self.sender.send((LOST, Err(error)));
             self.window.stop();
             self.crew.seats.wake();
-            let _ = self.sender.send((LOST, Err(error)));
         }
     }
 
@@ -233,7 +237,7 @@ impl Worker {
         let (mut seat, ended) = (Seat::of(&self.crew), self.window.ended());
         let mut next = 0;
         while self.lane.find(next).is_some() {
-            self.tune()?;
+            self.tune();
             let mark = Mark::now();
             let entered = self.window.enter(next, || seat.leave());
             let go = entered.is_some() && seat.yielded(ended);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::desk::Desk;
-use super::room::Lender;
+use super::room::{Lender, Loan};
 use super::work::plain;
 use super::{Core, OutColumn, Stats};
 use crate::augment::{Chain, Drawn, Output, SlotMut};
@@ -130,12 +130,18 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
 
 impl Core {
     /// Reads a sequence, or of it what is wanted alone; the piece's tokens are behind `from * size`.
-    fn sequence(&self, piece: &Piece, size: usize, desk: &mut Desk, lender: &Lender<'_>) -> Result<Vec<u8>> {
+    fn sequence(
+        &self,
+        piece: &Piece,
+        size: usize,
+        desk: &mut Desk,
+        lender: &Lender<'_>,
+    ) -> Result<(Vec<u8>, Option<Loan>)> {
         let feed = self.feed(&piece.segment);
         let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
             return Err(Error::library("packing", "a source has no column to pack"));
         };
-        let _loan = lender.lend(piece.read.saturating_add(piece.whole.saturating_mul(size) as u64))?;
+        let loan = self.lent(lender, piece.read.saturating_add(piece.whole.saturating_mul(size) as u64))?;
         let (Desk { tools, payload: held }, row) = (desk, piece.segment.row);
         let mark = Mark::now();
         let read = match &piece.bytes {
@@ -150,11 +156,11 @@ impl Core {
         let made = chain.run_late(&piece.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
         Stats::add(&self.stats.augment, mark.nanos());
         Stats::add(&self.stats.samples, 1);
-        if made.bytes.len() != piece.whole * size {
+        if piece.whole.checked_mul(size) != Some(made.bytes.len()) {
             let what = format!("{} tokens, the Index says {}", made.bytes.len() / size.max(1), piece.whole);
             return Err(refused(Fault::new(Reason::Corrupt, what)));
         }
-        Ok(made.bytes)
+        Ok((made.bytes, loan))
     }
 
     /// Reads the sequences of a row and lays them one behind the other, with what says which is which.
@@ -166,7 +172,7 @@ impl Core {
         let size = tokens.len() / segments.len().max(1);
         let mut number = 0;
         for piece in &row.pieces {
-            let made = match self.sequence(piece, size, desk, lender) {
+            let (made, _loan) = match self.sequence(piece, size, desk, lender) {
                 Ok(made) => made,
                 Err(error) => {
                     row.bad.push((piece.segment.clone(), self.bearable(error)?));

@@ -1,5 +1,6 @@
 //! One budget in bytes for batches on their way, and for payloads and decoders in hand.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,9 @@ struct State {
     hand: u64,
     hands: u64,
     peak: u64,
+    /// Work that waits, in the order of its coming: what needs much is not passed by what needs little for ever.
+    queue: VecDeque<u64>,
+    next: u64,
 }
 
 /// Bytes of work in hand; dropped, they are given back.
@@ -45,22 +49,6 @@ impl Lender<'_> {
             return Ok(None);
         }
         self.room.loan(bytes, self.ended).map(Some).ok_or(Error::Interrupted)
-    }
-}
-
-impl Loan {
-    /// What the loan is of.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Gives back what turns out not to be needed.
-    pub(super) fn shrink(&mut self, bytes: u64) {
-        let less = self.bytes.saturating_sub(bytes);
-        self.bytes -= less;
-        if less > 0 {
-            self.room.returned(less);
-        }
     }
 }
 
@@ -124,12 +112,20 @@ impl Room {
     /// Waits for the bytes of some work; `None` when it has `ended`. What is let in comes to its end, so what needs more than there is waits until nothing else is
     /// in hand, and is done alone. Who holds a loan must not wait for another.
     pub(super) fn loan(self: &Arc<Self>, bytes: u64, ended: &AtomicBool) -> Option<Loan> {
-        let full = |state: &State| {
-            state.hand > 0 && state.batches.saturating_add(state.hand).saturating_add(bytes) > self.budget
-        };
         let mut state = self.lock();
+        let ticket = state.next;
+        let full = |state: &State| {
+            state.queue.front() != Some(&ticket)
+                || state.hand > 0 && state.batches.saturating_add(state.hand).saturating_add(bytes) > self.budget
+        };
+        state.next += 1;
+        state.queue.push_back(ticket);
         while !ended.load(Ordering::Relaxed) && full(&state) {
             state = self.wait(state);
+        }
+        state.queue.retain(|other| *other != ticket);
+        if !state.queue.is_empty() {
+            self.given.notify_all();
         }
         if ended.load(Ordering::Relaxed) {
             return None;

@@ -70,7 +70,7 @@ impl Stats {
 #[derive(Debug, Default)]
 pub(super) struct Lull {
     /// What was counted at the last look: blocked, busy, the consumer's wait.
-    last: Mutex<[u64; 3]>,
+    last: Mutex<Option<[u64; 3]>>,
 }
 
 /// Nanoseconds of work between two looks.
@@ -83,11 +83,13 @@ impl Lull {
         let busy = [&stats.open, &stats.fetch, &stats.decode, &stats.augment, &stats.close].map(of).iter().sum();
         let now = [of(&stats.blocked), busy, of(&stats.wait)];
         let mut last = self.last.try_lock().ok()?;
-        let [blocked, busy, wait] = [0, 1, 2].map(|at| now[at].saturating_sub(last[at]));
+        // Of what came before the epoch there is nothing to learn.
+        let then = *last.get_or_insert(now);
+        let [blocked, busy, wait] = [0, 1, 2].map(|at| now[at].saturating_sub(then[at]));
         if busy < LOOK {
             return None;
         }
-        *last = now;
+        *last = Some(now);
         // Its wait beside the time that the work took: a tenth of that.
         (wait.saturating_mul(threads as u64) > busy / 10).then(|| blocked as f64 / busy as f64)
     }

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smallvec::SmallVec;
 
 use super::cells::{Cell, Needs};
-use super::crew::KEPT;
 use super::desk::{Desk, Metered};
 use super::packed;
-use super::room::Lender;
+use super::room::{Lender, Loan, SMALL};
 use super::substitute::{By, Swap, longest};
 use super::{Core, OutColumn, Stats, Work};
 use crate::augment::{Beside, Chain, Drawn, Late, Output, SlotMut, Tools};
@@ -206,6 +205,8 @@ impl Opened {
                 result
             }
         };
+        // Whatever way it went: what one huge payload took is not kept.
+        desk.trim();
         *lock(&self.results[slot]) = Some(result);
     }
 
@@ -360,7 +361,6 @@ impl Core {
                 continue;
             };
             let needs = Needs::of(payload, drawn.as_ref().zip(work.chain()));
-            let mut loan = lender.lend(needs.most())?;
             let Desk { tools, payload: held } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
@@ -368,6 +368,7 @@ impl Core {
             let apart = apart.map(|(table, source)| (table, Metered::new(source, &self.stats)));
             if apart.is_none() {
                 span!("fetch", row = row);
+                let _loan = self.lent(lender, payload.length)?;
                 let mark = Mark::now();
                 match self.check_hash {
                     true => dataset.fetch_checked(row, index, held)?,
@@ -375,9 +376,8 @@ impl Core {
                 };
                 self.stats.fetched(mark.nanos(), held.len() as u64);
             }
-            if let (Some(loan), None) = (&mut loan, &apart) {
-                loan.shrink(needs.exact(held));
-            }
+            // Another loan than that of reading, which has ended: nobody waits for one with one in hand.
+            let _loan = self.lent(lender, if apart.is_some() { needs.in_parts() } else { needs.whole(held) })?;
             let fault = |fault: Fault| fault.at(dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
@@ -402,15 +402,21 @@ impl Core {
                     parts.push(Part::Loose(Late { shape: vec![bytes.len()], bytes, beside: Vec::new() }));
                 }
             }
-            if loan.as_ref().is_some_and(|loan| loan.bytes() > KEPT) {
-                // Before the loan ends: what is given back is free.
-                desk.trim();
-            }
         }
         if sample.segment.is_some() {
             Stats::add(&self.stats.samples, 1);
         }
         Ok(parts)
+    }
+
+    /// Bytes for some work, and the time that was waited for them.
+    pub(super) fn lent(&self, lender: &Lender<'_>, bytes: u64) -> Result<Option<Loan>> {
+        let mark = Mark::now();
+        let loan = lender.lend(bytes);
+        if bytes > SMALL {
+            Stats::add(&self.stats.stall, mark.nanos());
+        }
+        loan
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]

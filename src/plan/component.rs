@@ -132,10 +132,16 @@ impl Course {
         Some((window, windowed.window(window)))
     }
 
-    /// The runs of positions that a window of the first pass mixes; none behind the last.
-    pub fn groups(&self, window: u64) -> Vec<std::ops::Range<u64>> {
-        let Ordered::Windowed(windowed) = &self.first else { return Vec::new() };
-        windowed.runs(window).collect()
+    /// How many runs of positions a window of the first pass mixes; none behind the last.
+    pub fn groups(&self, window: u64) -> u64 {
+        let Ordered::Windowed(windowed) = &self.first else { return 0 };
+        windowed.runs(window)
+    }
+
+    /// One of these runs.
+    pub fn group(&self, window: u64, nth: u64) -> Option<std::ops::Range<u64>> {
+        let Ordered::Windowed(windowed) = &self.first else { return None };
+        windowed.run(window, nth)
     }
 
     /// What is at a position of the order of storage (where classes are balanced: class by class).

@@ -81,12 +81,15 @@ impl Windowed {
         if place < self.window(window).end { window } else { window + 1 }
     }
 
-    /// The runs of `0..n` that a window mixes: its groups, in their order.
-    pub fn runs(&self, window: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
-        let all = self.n.div_ceil(self.group);
-        let first = window.saturating_mul(self.groups).min(all);
-        (first..first.saturating_add(self.groups).min(all)).map(|nth| {
-            let start = self.order.at(nth) * self.group;
+    /// How many runs of `0..n` a window mixes: its groups.
+    pub fn runs(&self, window: u64) -> u64 {
+        self.n.div_ceil(self.group).saturating_sub(window.saturating_mul(self.groups)).min(self.groups)
+    }
+
+    /// One of them, in their order.
+    pub fn run(&self, window: u64, nth: u64) -> Option<std::ops::Range<u64>> {
+        (nth < self.runs(window)).then(|| {
+            let start = self.order.at(window * self.groups + nth) * self.group;
             start..start.saturating_add(self.group).min(self.n)
         })
     }
@@ -139,8 +142,13 @@ mod tests {
                         ends = places.end;
                         // All of them, and no others.
                         let mixed: std::collections::BTreeSet<u64> = places.map(|i| order.at(i)).collect();
-                        let runs: std::collections::BTreeSet<u64> = order.runs(window).flatten().collect();
-                        assert!(mixed == runs && order.runs(window).count() as u64 <= groups);
+                        let runs: std::collections::BTreeSet<u64> =
+                            (0..order.runs(window)).flat_map(|n| order.run(window, n).unwrap()).collect();
+                        assert!(
+                            mixed == runs
+                                && order.runs(window) <= groups
+                                && order.run(window, order.runs(window)).is_none()
+                        );
                     }
                     assert_eq!(ends, n);
                 }
