@@ -375,9 +375,9 @@ fn partners_from_one_source_are_only_its_rows_and_it_needs_no_weight() {
         let error = toml::from_str::<Recipe>(&format!("batch = 4\n{text}\n{sources}")).unwrap().validate().unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     }
-    let empty = recipe(&format!(
-        "partners = 1\npartners_from = \"b\"\n[sources.a]\nweight = 1\n[sources.b]\nweight = 0\nwhere = 'id = \"none\"'\n"
-    ));
+    let empty = recipe(
+        "partners = 1\npartners_from = \"b\"\n[sources.a]\nweight = 1\n[sources.b]\nweight = 0\nwhere = 'id = \"none\"'\n",
+    );
     let error = empty.mixed(&datasets).unwrap_err().to_string();
     assert!(error.contains("partners_from") && error.contains("no row"), "{error}");
 }
