@@ -34,6 +34,8 @@ pub(super) struct Needs {
 impl Needs {
     /// Of a payload, and what is drawn for it, where it is decoded.
     pub(super) fn of(payload: &Payload, drawn: Option<(&Drawn, &Chain)>) -> Self {
+        // Text and tensors are handed on as they are.
+        let drawn = drawn.filter(|(_, chain)| !matches!(chain.kind(), Kind::Text | Kind::Tensor));
         // The region of a picture that is small anyway is not worth knowing.
         let large = u64::from(payload.info.width) * u64::from(payload.info.height) > SMALL / 16;
         let part = |(drawn, chain): (&Drawn, &Chain)| {

@@ -43,12 +43,9 @@ pub(super) struct Lender<'a> {
 }
 
 impl Lender<'_> {
-    /// Bytes for some work, once there is room for them; none, where it needs so few that they are not counted.
-    pub(super) fn lend(&self, bytes: u64) -> Result<Option<Loan>> {
-        if bytes <= SMALL {
-            return Ok(None);
-        }
-        self.room.loan(bytes, self.ended).map(Some).ok_or(Error::Interrupted)
+    /// Bytes for some work, once there is room for them.
+    pub(super) fn lend(&self, bytes: u64) -> Result<Loan> {
+        self.room.loan(bytes, self.ended).ok_or(Error::Interrupted)
     }
 }
 

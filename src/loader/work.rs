@@ -411,12 +411,13 @@ impl Core {
 
     /// Bytes for some work, and the time that was waited for them.
     pub(super) fn lent(&self, lender: &Lender<'_>, bytes: u64) -> Result<Option<Loan>> {
+        if bytes <= SMALL {
+            return Ok(None);
+        }
         let mark = Mark::now();
         let loan = lender.lend(bytes);
-        if bytes > SMALL {
-            Stats::add(&self.stats.stall, mark.nanos());
-        }
-        loan
+        Stats::add(&self.stats.stall, mark.nanos());
+        loan.map(Some)
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]

@@ -299,7 +299,8 @@ impl Plan {
                 }
                 None => self.other(n, stream.below(self.samples - 1)),
             };
-            let occurrence = (1 << 30) | (stream.next_u64() >> 34) as u32;
+            // Another for each place, as far as 30 bits go.
+            let occurrence = (1 << 30) | (again.wrapping_mul(self.samples).wrapping_add(n) as u32 & ((1 << 30) - 1));
             return Segment { source: source as u32, row: picked.row, range: None, occurrence, view: view as u32 };
         }
         let (source, Picked { row, occurrence, most }) = self.sample(n);

@@ -53,10 +53,8 @@ impl Recipe {
             more.insert("window".into(), json!(self.window));
         }
         if self.partners > 0 {
-            // Of a mixture they are drawn source by source.
-            let drawn =
-                if self.sources.is_empty() { json!(self.partners) } else { json!([self.partners, "by source"]) };
-            more.insert("partners".into(), drawn);
+            // By the second rule of how they are drawn: source by source, an occurrence for each place.
+            more.insert("partners".into(), json!([self.partners, 2]));
         }
         if let Some(from) = &self.partners_from {
             more.insert("partners_from".into(), json!(from));
