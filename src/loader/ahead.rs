@@ -46,6 +46,8 @@ struct Told {
     /// What threads had waited for storage at the last look, in nanoseconds; and the step up to which small payloads are told since.
     blocked: u64,
     small: u64,
+    /// The epoch that the windows are of.
+    epoch: u64,
     /// Of each windowed source the window that is told, and how many of its groups were.
     windows: BTreeMap<usize, (u64, usize)>,
 }
@@ -65,6 +67,11 @@ impl Ahead {
         for step in told.steps.max(step + 1)..=step + STEPS {
             let Some((leg, own)) = lane.find(step) else { break };
             told.steps = step + 1;
+            if told.epoch != leg.epoch {
+                // Its windows are numbered anew.
+                told.epoch = leg.epoch;
+                told.windows.clear();
+            }
             let plan = leg.steps.plan();
             let slots = plan.slots(leg.steps.batch(own));
             let mut runs = core.payloads(&slots);
