@@ -86,10 +86,10 @@ impl Forming {
                 // What was opened with the most that a sample may be, is told what it is.
                 for (axis, own) in &mut lengths {
                     for (length, part) in own.iter_mut().zip(&parts) {
-                        if let Part::Written(made) = part
-                            && let Some(made) = made.get(*axis - 1)
-                        {
-                            *length = *made;
+                        match part {
+                            Part::Written(made) => *length = made.get(*axis - 1).copied().unwrap_or(*length),
+                            // Of what stands in for another sample, nothing may be there.
+                            _ => *length = 0,
                         }
                     }
                 }
@@ -181,5 +181,24 @@ fn write(out: &mut [u8], dtype: DType, class: bool, cell: &Value) {
             out.copy_from_slice(&value.to_ne_bytes());
         }
         _ => out.fill(u8::from(matches!(cell, Value::Bool(true)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_told_the_length_of_what_came_and_nothing_has_none() {
+        let shape = vec![Extent::AtMost(9), Extent::Fixed(2)];
+        let output = Output { dtype: DType::U8, shape, pad: 0.0, beside: None, placement: Default::default() };
+        let extents: Vec<Extents> = vec![Extents::from_slice(&[9, 2]); 4];
+        let (forming, regions) = open(&Pool::new(1), &output, &[9, 2], &extents).unwrap();
+        drop(regions);
+        let written = |shape: &[usize]| Part::Written(Extents::from_slice(shape));
+        let parts = vec![written(&[4, 2]), Part::Missing, written(&[]), written(&[9, 2])];
+        let Column::Dense(column) = forming.close(parts).unwrap() else { panic!("a dense column") };
+        assert_eq!(column.lengths, [(1, vec![4, 0, 9, 9])]);
+        assert_eq!(column.missing, [false, true, false, false]);
     }
 }

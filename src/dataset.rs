@@ -115,7 +115,8 @@ impl Apart<'_> {
 fn unread(error: Error) -> Result<Fault, Error> {
     match error {
         Error::Io { action, source, .. } => Ok(Fault::new(Reason::Unreadable, format!("cannot {action}: {source}"))),
-        Error::Damaged { what, .. } => Ok(Fault::new(Reason::Truncated, what)),
+        // A shard that was cut short here may be whole where another rank reads it: it is no content to judge.
+        Error::Damaged { what, .. } => Ok(Fault::new(Reason::Unreadable, what)),
         other => Err(other),
     }
 }

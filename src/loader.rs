@@ -406,7 +406,7 @@ impl Loader {
     /// batches. What lies beyond this rank's steps is left out.
     pub fn part(&self, epoch: u64, steps: std::ops::Range<u64>) -> Result<Epoch> {
         let end = steps.end.max(steps.start);
-        self.run(self.steps(epoch).part(steps.start..end), epoch..epoch + 1)
+        self.run(self.steps(epoch).part(steps.start..end), epoch..epoch.saturating_add(1))
     }
 
     /// Several epochs one behind the other, without a gap: the threads begin the next one while the last batches of the one before are still
@@ -440,6 +440,10 @@ impl Loader {
     }
 
     fn run(&self, front: Steps, epochs: std::ops::Range<u64>) -> Result<Epoch> {
+        if epochs.start == u64::MAX {
+            let help = "epochs are counted from 0; the last is 18446744073709551614";
+            return Err(Error::config(format!("there is no epoch {}", u64::MAX), help));
+        }
         let (sequence, world) = (self.sequence.clone(), self.run.world);
         let make = move |epoch| Steps::new(Arc::new(Plan::new(&sequence, epoch)), world, At::default());
         let lane = Lane::new(front, epochs, Box::new(make));

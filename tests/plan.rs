@@ -9,8 +9,8 @@ use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::{Index, IndexCell, SegmentBuilder};
 use feedstock::plan::batching::{Forming, Quantity, WINDOW};
 use feedstock::plan::{
-    At, Balance, Balanced, Batching, Bucket, Component, Exhausted, Filter, Fit, Fold, Long, Mixture, Order, Pack,
-    Phase, Plan, Rows, Segment, Sequence, Slot, Steps, Subset, Tail, Window, World,
+    At, Balance, Balanced, Batching, Bucket, Component, Exhausted, Filter, Fit, Fold, Long, Mixing, Mixture, Order,
+    Pack, Phase, Plan, Rows, Segment, Sequence, Slot, Steps, Subset, Tail, Window, World,
 };
 use feedstock::rng::{Key, Stream};
 
@@ -147,8 +147,14 @@ fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&
         let sizes = components.iter().map(Component::samples);
         let parts: Vec<_> = names.zip(weights).zip(sizes).map(|((name, w), n)| ((*name).to_owned(), w, n)).collect();
         about.push(if phases.is_empty() { "weights" } else { "phases" });
-        let mixture = Mixture { exhausted, samples, phases, ..Mixture::default() };
-        mixing = match mixture.bind(&parts, (batch / group) as u64) {
+        let mut mixture = Mixture { exhausted, samples, phases, ..Mixture::default() };
+        // A small source repeated until a large one with little weight has run out: millions of samples, all of which are held here.
+        let long = |mixing: &Mixing| (0..4).any(|epoch| mixing.blend(epoch).samples() > 60_000);
+        let bound = |mixture: &Mixture| mixture.bind(&parts, (batch / group) as u64);
+        if bound(&mixture).is_ok_and(|mixing| long(&mixing)) {
+            mixture.samples = Some(60_000);
+        }
+        mixing = match bound(&mixture) {
             Ok(mixing) => Some(mixing),
             // Nothing to repeat: refused.
             Err(_) => {

@@ -51,6 +51,11 @@ impl Needs {
         self.decoding(bytes).saturating_add(bytes.len() as u64)
     }
 
+    /// By a payload that is not there yet, with it: the most that [`Needs::whole`] may say.
+    pub(super) fn unread(&self) -> u64 {
+        self.decoding(&[]).saturating_add(self.payload.length)
+    }
+
     /// Of a payload that is read in parts: as many bytes of it at once as the decoder holds, at the most.
     pub(super) fn in_parts(&self) -> u64 {
         let decoding = self.decoding(&[]);
@@ -106,6 +111,10 @@ impl Core {
 
     /// The media cells of a row, each with what is drawn for it.
     pub(super) fn cells(&self, plan: &Plan, segment: &Segment) -> Result<Cells> {
+        self.named(Some(segment), || self.drawn(plan, segment))
+    }
+
+    fn drawn(&self, plan: &Plan, segment: &Segment) -> Result<Cells> {
         let (feed, row) = (self.feed(segment), self.row(segment));
         let mut cells = Cells::new();
         for column in &feed.columns {

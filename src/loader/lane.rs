@@ -79,7 +79,7 @@ impl Lane {
         if self.end.saturating_sub(leg.epoch) > COUNTED {
             return if leg.steps.has(own) { u64::MAX } else { 0 };
         }
-        for epoch in leg.epoch + 1..self.end {
+        for epoch in leg.epoch.saturating_add(1)..self.end {
             left = left.saturating_add((self.make)(epoch).count());
         }
         left

@@ -29,7 +29,7 @@ pub(super) struct Row {
     tokens: Region,
     segments: Region,
     positions: Region,
-    /// Sequences that could not be read, whose places are padding.
+    /// Sequences that could not be read, that those behind them move up for.
     bad: Bad,
 }
 
@@ -96,6 +96,10 @@ pub(super) fn open(
 }
 
 fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
+    core.named(Some(segment), || planned(core, plan, segment))
+}
+
+fn planned(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
     let feed = core.feed(segment);
     let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
         return Err(Error::library("packing", "a source has no column to pack"));
@@ -172,7 +176,8 @@ impl Core {
         let size = tokens.len() / segments.len().max(1);
         let mut number = 0;
         for piece in &row.pieces {
-            let (made, _loan) = match self.sequence(piece, size, desk, lender) {
+            let made = self.named(Some(&piece.segment), || self.sequence(piece, size, desk, lender));
+            let (made, _loan) = match made {
                 Ok(made) => made,
                 Err(error) => {
                     row.bad.push((piece.segment.clone(), self.bearable(error)?));

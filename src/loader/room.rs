@@ -147,6 +147,17 @@ impl Room {
     }
 }
 
+impl Loan {
+    /// Gives back what is above `bytes`, now that it is known that no more is needed.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let over = self.bytes.saturating_sub(bytes);
+        if over > 0 {
+            self.bytes -= over;
+            self.room.returned(over);
+        }
+    }
+}
+
 impl Drop for Loan {
     fn drop(&mut self) {
         self.room.returned(self.bytes);
@@ -182,12 +193,15 @@ mod tests {
             let body = move || {
                 for i in 0..2_000 {
                     let bytes = if (i + n) % 97 == 0 { 5_000 } else { (i * 53 + n) % 300 };
-                    let loan = room.loan(bytes, &ended).unwrap();
+                    let mut loan = room.loan(bytes, &ended).unwrap();
                     let (batches, hand) = room.held();
                     assert!(hand >= bytes);
                     // Batches are let in though the oversize is there: each loader may have one.
                     assert!(bytes < 5_000 || hand == bytes, "{hand}");
                     assert!(bytes >= 5_000 || batches + hand <= BUDGET + 2 * 240, "{batches} {hand}");
+                    loan.shrink(bytes / 2);
+                    loan.shrink(bytes);
+                    assert!(room.held().1 >= bytes / 2);
                     drop(loan);
                 }
             };

@@ -91,7 +91,10 @@ impl Opened {
             sample.jobs.iter_mut().zip(other.cells).for_each(|(job, cell)| job.cell = cell);
             match self.tried(core, &mut sample, desk, lender) {
                 Ok(parts) => {
-                    *lock(&self.swaps[slot]) = vec![Swap { by: By::Sample(other.segment), bad }];
+                    // If another stood there already, it is still the slot's own sample that is told of.
+                    let mut swaps = lock(&self.swaps[slot]);
+                    let bad = swaps.pop().map_or(bad, |swap| swap.bad);
+                    *swaps = vec![Swap { by: By::Sample(other.segment), bad }];
                     return Ok(parts);
                 }
                 Err(another) => error = another,

@@ -160,7 +160,8 @@ impl<T> Window<T> {
         let go = self.room.batch(bytes, &self.held, &self.ended);
         flight.bytes.store(bytes, Ordering::Relaxed);
         let mut state = self.lock();
-        state.next = flight.step + 1;
+        // After a stop they come in any order.
+        state.next = state.next.max(flight.step + 1);
         state.peak = state.peak.max(self.held.load(Ordering::Relaxed));
         drop(state);
         self.changed.notify_all();
@@ -280,5 +281,16 @@ mod tests {
         window.stop();
         stopped.join().unwrap();
         assert!(window.enter(3, || {}).is_none());
+    }
+
+    #[test]
+    fn what_is_left_is_counted_whatever_the_order_after_a_stop() {
+        let window = Window::<()>::new(4, Arc::new(Room::new(100)));
+        let flights: Vec<_> = (0..3).map(|s| window.enter(s, || {}).unwrap()).collect();
+        window.stop();
+        for step in [0, 2, 1] {
+            assert!(!window.reserve(&flights[step], 10));
+        }
+        assert_eq!(window.left(), (3, 30));
     }
 }

@@ -218,13 +218,13 @@ impl Opened {
         desk: &mut Desk,
         lender: &Lender<'_>,
     ) -> Result<Parts> {
-        let result = catch_unwind(AssertUnwindSafe(|| core.sample(&self.columns, sample, desk, lender)));
-        result.unwrap_or_else(|panic| {
+        let segment = sample.segment.clone();
+        let result = core.named(segment.as_ref(), || core.sample(&self.columns, sample, desk, lender));
+        if matches!(result, Err(Error::Panic { .. })) {
+            // What the panic left there is of no use.
             *desk = Desk::default();
-            let origin = |segment: &Segment| core.feed(segment).dataset.origin(segment.row, usize::MAX);
-            let origin = sample.segment.as_ref().map_or_else(Origin::default, origin);
-            Err(Error::Panic { origin, message: panic_message(&*panic) })
-        })
+        }
+        result
     }
 
     /// Joins the columns; the error of the lowest slot, if there is one. Called once, by the last worker.
@@ -366,9 +366,11 @@ impl Core {
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
             let apart = if seeks && !self.check_hash { dataset.apart(row, index) } else { None };
             let apart = apart.map(|(table, source)| (table, Metered::new(source, &self.stats)));
+            // What is large is not read before there are the bytes to decode it, too: else it would lie there uncounted until it is its turn.
+            let large = apart.is_none() && payload.length > SMALL;
+            let mut loan = if large { self.lent(lender, needs.unread())? } else { None };
             if apart.is_none() {
                 span!("fetch", row = row);
-                let _loan = self.lent(lender, payload.length)?;
                 let mark = Mark::now();
                 match self.check_hash {
                     true => dataset.fetch_checked(row, index, held)?,
@@ -376,8 +378,14 @@ impl Core {
                 };
                 self.stats.fetched(mark.nanos(), held.len() as u64);
             }
-            // Another loan than that of reading, which has ended: nobody waits for one with one in hand.
-            let _loan = self.lent(lender, if apart.is_some() { needs.in_parts() } else { needs.whole(held) })?;
+            // Nobody waits for a loan with one in hand.
+            let _loan = match &mut loan {
+                Some(loan) => {
+                    loan.shrink(needs.whole(held));
+                    None
+                }
+                None => self.lent(lender, if apart.is_some() { needs.in_parts() } else { needs.whole(held) })?,
+            };
             let fault = |fault: Fault| fault.at(dataset.origin(row, index));
             match (work, drawn) {
                 (Work::Chain(chain), Some(drawn)) => {
@@ -407,6 +415,15 @@ impl Core {
             Stats::add(&self.stats.samples, 1);
         }
         Ok(parts)
+    }
+
+    /// What is done for a segment; a panic is an error that names it.
+    pub(super) fn named<T>(&self, segment: Option<&Segment>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let origin = |segment: &Segment| self.feed(segment).dataset.origin(segment.row, usize::MAX);
+            let origin = segment.map_or_else(Origin::default, origin);
+            Err(Error::Panic { origin, message: panic_message(&*panic) })
+        })
     }
 
     /// Bytes for some work, and the time that was waited for them.

@@ -134,8 +134,7 @@ impl Mixture {
             weights.push(((phase.epoch, block), own));
         }
         let rows: Vec<u64> = sources.iter().map(|s| s.2).collect();
-        let wanted =
-            |at: usize| self.exhausted == Exhausted::Repeat || weights.iter().any(|(_, weights)| weights[at] > 0);
+        let wanted = |at: usize| weights.iter().any(|(_, weights)| weights[at] > 0);
         if self.exhausted != Exhausted::Drop
             && let Some(at) = (0..rows.len()).find(|at| rows[*at] == 0 && wanted(*at))
         {
@@ -240,7 +239,10 @@ impl Mixing {
                     let left = |at: usize| u128::from(self.rows[at].saturating_sub(making.taken[at]));
                     let sum = total(weights);
                     let open: Vec<usize> = (0..weights.len()).filter(|at| left(*at) > 0).collect();
-                    let later = end < u64::MAX && open.iter().any(|at| weights[*at] == 0);
+                    // A source that has no weight now, and rows left, has its turn in a later phase.
+                    let behind = &phases[nth + 1..];
+                    let due = |at: usize| behind.iter().any(|(_, _, later)| later[at] > 0);
+                    let later = open.iter().any(|at| weights[*at] == 0 && due(*at));
                     let ends = open
                         .iter()
                         .filter(|at| weights[**at] > 0)

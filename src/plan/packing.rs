@@ -201,25 +201,17 @@ mod tests {
         }
         let mut pieces: Vec<_> = pieces.collect();
         pieces.sort_by_key(|(_, length)| Reverse(*length));
-        let mut with: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-        for (piece, own) in pieces {
-            let (at, room) = match with.range_mut(own..).next() {
-                Some((room, those)) => {
-                    let (room, at) = (*room, those.pop().unwrap());
-                    if those.is_empty() {
-                        with.remove(&room);
-                    }
-                    (at, room)
-                }
-                None => {
-                    rows.push(Vec::new());
-                    (rows.len() - 1, row)
-                }
-            };
-            rows[at].push(piece);
-            if room > own {
-                with.entry(room - own).or_default().push(at);
+        // Of all rows with room the fullest; of those the one that was put into last.
+        let mut rooms: Vec<(u64, usize)> = Vec::new();
+        for (turn, (piece, own)) in pieces.into_iter().enumerate() {
+            let with = (0..rows.len()).filter(|at| rooms[*at].0 >= own);
+            let at = with.min_by_key(|at| (rooms[*at].0, Reverse(rooms[*at].1))).unwrap_or(rows.len());
+            if at == rows.len() {
+                rows.push(Vec::new());
+                rooms.push((row, 0));
             }
+            rows[at].push(piece);
+            rooms[at] = (rooms[at].0 - own, turn);
         }
         rows.iter_mut().for_each(|row| row.sort_by_key(|piece| (piece.sample, piece.range)));
         rows

@@ -1,5 +1,6 @@
 //! What a recipe's digest covers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -7,11 +8,24 @@ use sha2::{Digest, Sha256};
 
 use super::{Recipe, Registry, SourceRecipe};
 use crate::augment::Op;
+use crate::codec::codings::CODINGS;
 use crate::data::index::hex;
+use crate::data::info::Kind;
 use crate::data::storage::sorted;
 use crate::error::Result;
 use crate::loader::{OnError, OutColumn, Work};
 use crate::plan::{Order, PLAN_VERSION};
+
+/// The decoders that this build has of the kinds of media that are decoded.
+fn decoders(columns: &[OutColumn]) -> BTreeSet<&'static str> {
+    let kind = |column: &OutColumn| match column {
+        OutColumn::Media { work: Work::Chain(chain), .. } | OutColumn::Packed { chain, .. } => Some(chain.kind()),
+        _ => None,
+    };
+    let kinds: Vec<Kind> = columns.iter().filter_map(kind).collect();
+    let here = CODINGS.iter().filter(|coding| coding.here() && kinds.contains(&coding.format.kind()));
+    here.map(|coding| coding.krate).collect()
+}
 
 impl Recipe {
     /// SHA-256 over everything that can change a batch, with the versions of plan and operations, and of files that operations
@@ -75,6 +89,8 @@ impl Recipe {
             // What is over them is replaced, and so is what its hash does not fit.
             more.insert("limits".into(), json!(self.limits));
             more.insert("check_hash".into(), json!(self.run.check_hash));
+            // And so is what a build without some decoder cannot read.
+            more.insert("decoders".into(), json!(decoders(columns)));
         }
         if !self.sources.is_empty() {
             // Where they lie is not what they are: the dataset's digest says that.

@@ -43,12 +43,38 @@ impl Recipe {
             OutColumn::Media { name, work: Work::Bytes, .. } => {
                 Err(Error::config(format!("pack: column {name:?} is raw"), "bytes are no tokens: leave out raw = true"))
             }
-            other => Err(Error::config(
-                format!("pack: operations of {:?} change how many tokens there are", other.name()),
-                "rows are planned by the lengths that are stored: store what these operations make, or leave them out",
-            )),
+            other => Err(unpacked(&other)),
         }
     }
+}
+
+/// Why a column cannot be packed.
+fn unpacked(column: &OutColumn) -> Error {
+    let OutColumn::Media { name, work: Work::Chain(chain), .. } = column else {
+        return Error::config(
+            format!("pack: {:?} is no column of sequences", column.name()),
+            "a packed recipe has one column: leave the others out",
+        );
+    };
+    if let Some(beside) = chain.output().and_then(|output| output.beside) {
+        return Error::config(
+            format!(
+                "pack: operations of {name:?} make {:?} beside the tokens, which rows have no place for",
+                beside.suffix
+            ),
+            "leave out what asks for it (offsets of `tokenize`)",
+        );
+    }
+    if chain.ops().next().is_none() {
+        return Error::config(
+            format!("pack: the sequences of {name:?} all have one length"),
+            "there is nothing to pack: without `pack` they come as rows of that length",
+        );
+    }
+    Error::config(
+        format!("pack: operations of {name:?} change how many tokens there are"),
+        "rows are planned by the lengths that are stored: store what these operations make, or leave them out",
+    )
 }
 
 /// Whether what comes out has one axis, and nothing beside it.
@@ -68,13 +94,18 @@ pub(super) fn keeps_length(chain: &Chain) -> bool {
     [0, 1, 7, 4_099].into_iter().all(|count| of(count) == [count as usize])
 }
 
+/// A column's name as `bucket.by` and conditions write it.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
 impl Recipe {
     /// Where the Index has the lengths of the token sequences of a column: those of what is stored, or a column that counts them.
     fn tokens(&self, named: &Named<'_>, name: &str, registry: &Registry) -> Result<String> {
         let schema = named.renamed();
         match schema.get(name) {
-            Some(Feature::Tensor(tensor)) if tensor.shape.len() == 1 => Ok(format!("`{name}`.count")),
-            Some(Feature::Text) => Ok(format!("`{}`", self.counted(named, name, registry)?)),
+            Some(Feature::Tensor(tensor)) if tensor.shape.len() == 1 => Ok(format!("{}.count", quoted(name))),
+            Some(Feature::Text) => Ok(quoted(&self.counted(named, name, registry)?)),
             Some(other) => Err(Error::config(
                 format!("pack: {} has {name:?} as {}, not as sequences of tokens", named.said(), other.name()),
                 "what is packed are tensors of one axis, as `dsctl ingest SOURCE DATASET --tokenize tokenizer.json` stores, and texts whose \

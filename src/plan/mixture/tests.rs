@@ -137,6 +137,12 @@ fn phases_change_the_weights_with_a_block() {
     let mixture = Mixture { phases: phases[1..].to_vec(), ..by(Exhausted::Repeat) };
     let all = walked(&of(&mixture, &[(0.0, 5_000), (1.0, 100)]), 2).1;
     assert!(all.last().unwrap()[0] >= 5_000);
+    // What never comes (only as partners) is not waited for.
+    let mixture = Mixture { phases: vec![phase(0, 1_000, 0.0, 1.0)], ..by(Exhausted::Repeat) };
+    let mixing = of(&mixture, &[(0.0, 5_000), (1.0, 100)]);
+    assert_eq!([mixing.blend(0).samples(), mixing.blend(1).samples()], [100, 100]);
+    // Nor is it asked for rows.
+    assert!(mixture.bind(&named(&[(0.0, 0), (1.0, 100)]), 8).is_ok());
     // Dropped, nothing is lost where a phase's sources run out before it ends.
     let mixture = Mixture { phases, ..by(Exhausted::Drop) };
     let all = walked(&of(&mixture, &[(3.0, 7_000), (1.0, 5_000)]), 2).1;
