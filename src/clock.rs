@@ -1,6 +1,12 @@
 //! The only room that reads a clock. Nothing that a version's digest or a batch covers may come from here.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The time of the calendar so long ago, to hold ages of files against; `None` before the beginning of time.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn before(age: Duration) -> Option<SystemTime> {
+    SystemTime::now().checked_sub(age)
+}
 
 /// A point in time for measuring; it has no calendar meaning.
 #[derive(Debug, Clone, Copy)]

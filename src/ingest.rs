@@ -29,7 +29,7 @@ mod sink;
 mod target;
 mod writer;
 
-pub use journal::{JOURNALS, QUARANTINE, Refused};
+pub use journal::{JOURNALS, QUARANTINE, Refused, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
 pub use writer::DatasetWriter;
 

@@ -24,6 +24,7 @@ pub mod store;
 #[cfg(feature = "tokenizers")]
 pub mod tokenizer;
 pub mod verify;
+pub mod versions;
 
 pub use error::{Error, Fault, Reason, Result};
 

@@ -1,12 +1,11 @@
 //! Compares everything a dataset says of itself with what lies on disk.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::codec::{self, Limits};
 use crate::data::index::{IndexCell, Segment, hex};
@@ -17,7 +16,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::shard::{FinishedShard, read_finished, reader};
 use crate::spool::{Sorted, Sorter, Spill};
-use crate::store::commit::{self, Root};
+use crate::store::commit::{self, Named, Root};
 use crate::store::{Store, card};
 
 mod rebuild;
@@ -376,17 +375,10 @@ fn check_payloads(store: &Store, root: &Root, segment: &Segment, first: u64, sha
 
 /// Files that no version names, and a card that does not describe the newest version.
 fn notes(store: &Store, root: &Root, report: &mut Report) -> Result<()> {
-    let mut named = HashSet::<String, Xxh3DefaultBuilder>::default();
+    let mut named = Named::default();
     for version in commit::versions(store)? {
-        let Ok(root) = commit::load(store, version) else { continue };
-        for entry in root.manifest.segments {
-            if named.insert(entry.path.clone())
-                && let Ok(segment) = store.path(&entry.path).and_then(|path| Segment::open(&path))
-            {
-                let shards = (0..segment.header().shards as usize).filter_map(|i| segment.shard(i));
-                named.extend(shards.map(|(_, shard)| shard.path));
-            }
-        }
+        // What cannot be read has its finding.
+        drop(named.add(store, version));
     }
     for dir in ["data", commit::SEGMENTS] {
         let base = store.root().join(dir);
@@ -395,11 +387,11 @@ fn notes(store: &Store, root: &Root, report: &mut Report) -> Result<()> {
         }
         for entry in walkdir::WalkDir::new(&base).sort_by_file_name().into_iter().filter_map(std::result::Result::ok) {
             let relative = entry.path().strip_prefix(store.root()).ok().and_then(Path::to_str).unwrap_or("(not UTF-8)");
-            if entry.file_type().is_file() && !named.contains(relative) {
+            if entry.file_type().is_file() && !named.files.contains(relative) {
                 report.notes.push(finding(
                     "orphan",
                     relative,
-                    "no version names this file (an ingest under way, or one that died)",
+                    "no version names this file (an ingest under way, or one that died); `dsctl gc` takes it away",
                 ));
             }
         }

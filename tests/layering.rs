@@ -26,6 +26,7 @@ const ROOMS: &[&str] = &[
     "backend",
     "verify",
     "ingest",
+    "versions",
     "loader",
     "recipe",
 ];

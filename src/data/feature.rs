@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use super::info::Kind;
+use super::label::Value;
 use super::packed::{Packed, TensorType};
 use super::storage::Storage;
 use crate::error::{Error, Result};
@@ -88,6 +89,21 @@ impl Feature {
             Feature::Float => "float",
             Feature::Bool => "bool",
             media => media.kind().map_or("media", Kind::name),
+        }
+    }
+
+    /// A small value of it as JSON, a class by its name (one without a name as its number).
+    pub fn told(&self, value: &Value) -> serde_json::Value {
+        match (self, value) {
+            (_, Value::Null) => serde_json::Value::Null,
+            (Feature::ClassLabel { names }, Value::Int(class)) => {
+                let name = usize::try_from(*class).ok().and_then(|class| names.get(class));
+                name.map_or(json!(class), |name| json!(name))
+            }
+            (_, Value::Int(v)) => json!(v),
+            (_, Value::Float(v)) => json!(v),
+            (_, Value::Bool(v)) => json!(v),
+            (_, Value::Text(v)) => json!(v),
         }
     }
 

@@ -221,6 +221,22 @@ impl Journal {
     }
 }
 
+/// The journals of a dataset, each with the shards that a rerun of its ingest goes on with.
+///
+/// # Errors
+/// [`Error::Io`]. Lines that cannot be read are those of a writer that died within.
+pub fn journaled(store: &Store) -> Result<Vec<(String, Vec<String>)>> {
+    let shard = |line: &[u8]| serde_json::from_slice::<Stretch>(line).ok()?.shard;
+    let mut all = Vec::new();
+    for name in store.list(JOURNALS)?.into_iter().filter(|name| name.ends_with(".jsonl")) {
+        let rel = format!("{JOURNALS}/{name}");
+        // One that is gone by now belongs to an ingest that has come to its end.
+        let Some(lines) = store.read_if_there(&rel)? else { continue };
+        all.push((rel, lines.split(|byte| *byte == b'\n').filter_map(shard).map(|shard| shard.path).collect()));
+    }
+    Ok(all)
+}
+
 fn line(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(value).map_err(|e| Error::library("writing a journal", e))?;
     bytes.push(b'\n');

@@ -1,11 +1,13 @@
 //! Versions: small roots that appear whole, one after the other, in one line of descent.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 
 use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::Store;
-use crate::data::index::hex;
+use crate::data::index::{Segment, hex};
 use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
 use crate::error::{Error, Result};
 
@@ -82,6 +84,38 @@ pub fn load(store: &Store, version: u64) -> Result<Root> {
         return Err(Error::damaged(&path, format!("the root says it is version {}", manifest.version), help));
     }
     Ok(Root { manifest, sha256: sha256_hex(&bytes) })
+}
+
+/// The files that versions name, relative to the root: segments and their shards.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// Their paths.
+    pub files: HashSet<String, Xxh3DefaultBuilder>,
+}
+
+impl Named {
+    /// Adds those of a version. Of segments only the shard tables are read, once each.
+    ///
+    /// # Errors
+    /// What keeps the root or a segment from being read; the others are added.
+    pub fn add(&mut self, store: &Store, version: u64) -> Result<()> {
+        let root = load(store, version)?;
+        let mut done = Ok(());
+        for entry in root.manifest.segments {
+            if self.files.contains(&entry.path) {
+                continue;
+            }
+            match store.path(&entry.path).and_then(|path| Segment::open(&path)) {
+                Ok(segment) => {
+                    let shards = (0..segment.header().shards as usize).filter_map(|i| segment.shard(i));
+                    self.files.extend(shards.map(|(_, shard)| shard.path));
+                }
+                Err(error) => done = Err(error),
+            }
+            self.files.insert(entry.path);
+        }
+        done
+    }
 }
 
 /// The bytes of a root file.

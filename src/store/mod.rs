@@ -23,6 +23,7 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 pub use disk::{Disk, LocalDisk};
 use memmap2::Mmap;
@@ -200,6 +201,38 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(Error::io(path, "remove", e)),
         }
+    }
+
+    /// Removes a file that was written before some time, and says whether it did. It is taken off its name before it is looked at, and put back if it is not
+    /// that old: whoever wrote it anew meanwhile does not lose it.
+    pub fn remove_old(&self, rel: &str, before: SystemTime) -> Result<bool> {
+        let path = self.path(rel)?;
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let aside = path.with_file_name(format!(".{}.{}-{number}.tmp", base(rel), std::process::id()));
+        live().insert(aside.clone());
+        let done = self.removed(&path, &aside, before);
+        live().remove(&aside);
+        let done = done?;
+        self.sync_dir(parent(rel))?;
+        Ok(done)
+    }
+
+    fn removed(&self, path: &Path, aside: &Path, before: SystemTime) -> Result<bool> {
+        let at = |action, e| Error::io(path, action, e);
+        match self.disk.rename(path, aside) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            moved => moved.map_err(|e| at("move", e))?,
+        }
+        let written = std::fs::metadata(aside).and_then(|meta| meta.modified()).map_err(|e| at("look at", e))?;
+        if written >= before {
+            match self.disk.link(aside, path) {
+                // Written anew once more: the same content has the same name.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                back => back.map_err(|e| at("put back", e))?,
+            }
+        }
+        self.disk.remove(aside).map_err(|e| at("remove", e))?;
+        Ok(written < before)
     }
 
     /// Removes what processes of this machine left when they died, and says how many files that were. Temporaries of

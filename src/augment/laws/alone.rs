@@ -3,6 +3,7 @@
 use super::*;
 use crate::augment::{OPS, Quant};
 
+/// An operation's example. It names a file as a user would; here there is one.
 fn example(entry: &OpEntry) -> String {
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/wordpiece.json");
     entry.example.replace("tokenizer.json", tokenizer)

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use feedstock::data::feature::Feature;
-use feedstock::data::label::Value;
 use feedstock::dataset::Dataset;
 use feedstock::{Error, open};
 use serde_json::{Map, json};
@@ -39,26 +38,11 @@ pub(crate) fn open_at(path: &std::path::Path, version: Option<u64>) -> Result<Da
     }
 }
 
-/// A small value as JSON; classes by name.
-pub(crate) fn value_json(feature: &Feature, value: &Value) -> serde_json::Value {
-    match (feature, value) {
-        (_, Value::Null) => serde_json::Value::Null,
-        (Feature::ClassLabel { names }, Value::Int(class)) => {
-            let name = usize::try_from(*class).ok().and_then(|c| names.get(c));
-            name.map_or(json!(class), |n| json!(n))
-        }
-        (_, Value::Int(v)) => json!(v),
-        (_, Value::Float(v)) => json!(v),
-        (_, Value::Bool(v)) => json!(v),
-        (_, Value::Text(v)) => json!(v),
-    }
-}
-
 /// The small values of a row, by column.
 pub(crate) fn values(dataset: &Dataset, row: u64) -> Map<String, serde_json::Value> {
     let entry = dataset.index().row(row);
     let columns = dataset.schema().columns.iter().enumerate().filter(|(_, c)| !c.feature.is_payload());
-    columns.map(|(i, c)| (c.name.clone(), value_json(&c.feature, &entry.value(i)))).collect()
+    columns.map(|(i, c)| (c.name.clone(), c.feature.told(&entry.value(i)))).collect()
 }
 
 /// Refuses a split that the dataset does not have.

@@ -27,6 +27,7 @@ mod stats;
 #[cfg(feature = "tokenizers")]
 mod tokenizer;
 mod verify;
+mod versions;
 
 /// Turns raw labeled media into Parquet datasets, and streams them, deterministically, into training.
 #[derive(Debug, Parser)]
@@ -73,6 +74,9 @@ enum Verb {
     Schema(schema::SchemaVerb),
     Stats(stats::StatsVerb),
     Verify(verify::Verify),
+    Log(versions::Log),
+    Diff(versions::Diff),
+    Gc(versions::Gc),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -96,6 +100,9 @@ fn main() -> ExitCode {
         Verb::Schema(verb) => verb.run(global),
         Verb::Stats(verb) => verb.run(global),
         Verb::Verify(verb) => verb.run(global),
+        Verb::Log(verb) => verb.run(global),
+        Verb::Diff(verb) => verb.run(global),
+        Verb::Gc(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),
