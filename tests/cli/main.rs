@@ -15,3 +15,4 @@ mod look;
 mod plan;
 mod refusals;
 mod verbs;
+mod versions;
