@@ -269,6 +269,7 @@ fn a_slot_says_why_its_own_sample_is_not_there_whatever_was_tried_after_it() {
 
 #[test]
 fn the_last_epoch_is_refused() {
+    let _alone = alone();
     let made = made("images", &IngestOptions::default());
     let loader = loader(&made.dataset, &recipe("images"));
     assert!(loader.epoch(u64::MAX).is_err() && loader.part(u64::MAX, 0..1).is_err());
@@ -278,6 +279,52 @@ fn the_last_epoch_is_refused() {
     let state = State { epoch: u64::MAX, ..last.state() };
     let error = loader.resume(&state).map(drop).unwrap_err().to_string();
     assert!(error.contains("no epoch"), "{error}");
+}
+
+#[test]
+fn a_shard_cut_or_deleted_under_way_ends_the_epoch_at_a_row_of_it() {
+    let _alone = alone();
+    for cut in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("d");
+        let options = IngestOptions { shard_bytes: 20_000, ..IngestOptions::default() };
+        ingest(&common::fixture("images"), &target, &options, &Control::default()).unwrap();
+        let dataset = Arc::new(Dataset::open(&target).unwrap());
+        let mut recipe = Recipe { split: None, batch: 2, tail: Tail::Pad, ..recipe("images") };
+        (recipe.run.threads, recipe.run.prefetch) = (2, 1);
+        let want = common::digests(&dataset, &recipe, 0, World::default());
+        let loader = loader(&Arc::new(Dataset::open(&target).unwrap()), &recipe);
+        let mut epoch = loader.epoch(0).unwrap();
+        let mut taken = 2;
+        epoch.by_ref().take(taken).for_each(|batch| drop(batch.unwrap()));
+        for shard in dataset.shards() {
+            let path = target.join(&shard.path);
+            // An open file goes on being whole when its name is taken, so that some shards must still be closed.
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            if cut { file.set_len(10).unwrap() } else { std::fs::remove_file(&path).unwrap() }
+        }
+        let error = loop {
+            match epoch.next() {
+                Some(Ok(batch)) => assert_eq!(batch.digest(), want[taken], "a batch of what was cut"),
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            }
+            taken += 1;
+        };
+        match error {
+            Some(error) => {
+                let text = error.to_string();
+                let ids = (0..dataset.rows()).map(|row| dataset.index().row(row).id());
+                assert!(text.contains(".parquet") && ids.into_iter().any(|id| text.contains(id)), "{text}");
+                assert!(epoch.next().is_none());
+            }
+            // All of them were open.
+            None => assert!(!cut && taken == want.len(), "cut {cut}: {taken} batches without an error"),
+        }
+        drop(epoch);
+        assert!(gone());
+        assert_eq!(loader.crew().bytes(), 0);
+    }
 }
 
 /// An operation that panics at one of its stages, in every so many-th call.
@@ -383,6 +430,11 @@ fn a_panic_in_any_stage_ends_the_epoch_with_an_error_and_all_its_threads() {
                 }
                 drop(epoch);
                 assert!(gone(), "{context}: threads are left");
+                assert_eq!(
+                    (loader.crew().bytes(), loader.stats().in_flight_bytes),
+                    (0, 0),
+                    "{context}: bytes are left"
+                );
             }
         }
     }
@@ -394,20 +446,24 @@ fn a_loader_dropped_at_every_point_leaves_nothing() {
     for (name, made, recipe) in common::modalities() {
         let mut recipe = Recipe { batch: recipe.batch.min(4), ..recipe };
         (recipe.run.threads, recipe.run.prefetch) = (3, 3);
+        let want = common::digests(&made.dataset, &recipe, 0, World::default());
         let loader = loader(&made.dataset, &recipe);
         let steps = loader.len().min(12);
         for taken in 0..=steps {
             let mut epoch = loader.epoch(0).unwrap();
             let kept: Vec<Batch> = epoch.by_ref().take(taken as usize).map(Result::unwrap).collect();
             if taken % 3 == 1 {
-                // A consumer that stops: what is on its way stays within its bounds.
-                std::thread::sleep(std::time::Duration::from_millis(2));
+                // A consumer that stops: what is on its way comes to a standstill within its bounds.
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                assert!(loader.stats().in_flight_batches <= 3, "{name}: {:?}", loader.stats());
             }
-            assert!(epoch.peak_bytes() <= recipe.run.memory, "{name}");
             drop(epoch);
             assert!(gone(), "{name} after {taken} batches");
+            let stats = loader.stats();
+            assert_eq!([stats.in_flight_batches, stats.in_flight_bytes, stats.ready_batches], [0; 3], "{name}");
+            assert_eq!(loader.crew().bytes(), 0, "{name} after {taken} batches: bytes are left");
             // Batches outlive their epoch.
-            assert!(kept.iter().all(|batch| batch.digest() != 0));
+            assert!(kept.iter().map(Batch::digest).eq(want[..taken as usize].iter().copied()), "{name}");
         }
     }
 }
@@ -434,12 +490,9 @@ fn a_shard_that_is_gone_is_an_error_that_names_it() {
     let error = loader(&dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();
     assert!(error.contains(name), "{error}");
     // Nor for one that was cut short: a copy of it elsewhere may be whole.
-    let whole = shards.iter().find(|shard| *shard != lost).unwrap();
-    let file = std::fs::File::options().write(true).open(whole).unwrap();
-    file.set_len(file.metadata().unwrap().len() / 3).unwrap();
     std::fs::write(lost, b"").unwrap();
     let error = loader(&dataset, &recipe).epoch(0).unwrap().find_map(Result::err).unwrap().to_string();
-    assert!(error.contains(".parquet") && error.contains("unreadable"), "{error}");
+    assert!(error.contains(name) && error.contains("unreadable"), "{error}");
     assert!(gone());
     // All of them.
     shards.iter().filter(|shard| shard.exists()).for_each(|shard| std::fs::remove_file(shard).unwrap());

@@ -250,19 +250,22 @@ fn laws_hold_for_recipes_drawn_at_random() {
         if sequence.tail != Tail::Drop {
             assert_eq!(dropped, 0, "{context}");
         }
+        // What came of each row, without partners, against what is due of it.
+        let mut came: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        for segment in pieces.iter().filter(|segment| (segment.view as usize) < sequence.views) {
+            *came.entry((segment.source, segment.row)).or_default() += 1;
+        }
+        let due: BTreeMap<(u32, u64), u64> = times.iter().map(|(row, n)| (*row, n * sequence.views as u64)).collect();
         match (sequence.tail, pack) {
             (Tail::Drop, None) => {
+                assert!(came.iter().all(|(row, n)| due.get(row).is_some_and(|due| n <= due)), "{context}");
                 assert_eq!(valid.len(), slots.len(), "{context}");
                 assert_eq!(valid.len() as u64 + dropped, places, "{context}");
                 assert!(dropped < batch * size, "{context}");
             }
             (Tail::Pad, None) => {
                 assert_eq!(valid.len() as u64, places, "{context}");
-                let mut came: BTreeMap<(u32, u64), u64> = BTreeMap::new();
                 let partner = |segment: &&&Segment| segment.view as usize >= sequence.views;
-                for segment in pieces.iter().filter(|segment| !partner(segment)) {
-                    *came.entry((segment.source, segment.row)).or_default() += 1;
-                }
                 // Partners are any others of the epoch, each drawn for its place.
                 for segment in pieces.iter().filter(partner) {
                     match sequence.partners_from.filter(|from| plan.courses()[*from].samples() > 0) {
@@ -270,22 +273,20 @@ fn laws_hold_for_recipes_drawn_at_random() {
                         None => assert!(times.contains_key(&(segment.source, segment.row)), "{context}"),
                     }
                 }
-                // Of many rows, none of which is a tenth of the epoch.
-                let many = times.len() > 500 && times.values().all(|n| n * 10 < samples);
-                if let Some(slots) = slots
-                    .chunks(group as usize)
-                    .find(|_| many && sequence.partners > 2 && sequence.partners_from.is_none())
-                {
-                    let of = |slot: &&Slot| (slot.segments[0].source, slot.segments[0].row);
-                    let rows: BTreeSet<_> = slots.iter().map(of).collect();
-                    assert!(rows.len() > 2, "{context}: {rows:?}");
+                // Where no row comes again, a partner is another row than the sample's.
+                if samples > 1 && sequence.partners_from.is_none() && times.values().all(|n| *n == 1) {
+                    let of = |slot: &&Slot| slot.segments.first().map(|segment| (segment.source, segment.row));
+                    for slots in slots.chunks(group as usize).filter(|slots| slots[0].valid) {
+                        let (own, partners) = (of(&slots[0]), &slots[sequence.views..]);
+                        assert!(partners.iter().all(|slot| of(slot) != own), "{context}: its own partner");
+                    }
                 }
-                let due: BTreeMap<_, u64> = times.iter().map(|(row, n)| (*row, n * sequence.views as u64)).collect();
                 assert_eq!(came, due, "{context}");
             }
             (Tail::Repeat, None) => {
                 assert!(valid.len() == slots.len() || places == 0, "{context}");
                 assert!(valid.len() as u64 >= places && (valid.len() as u64) < places + batch * size, "{context}");
+                assert!(came.keys().eq(due.keys()) && due.iter().all(|(row, n)| came[row] >= *n), "{context}");
             }
             (tail, Some(pack)) => {
                 // Every batch has as many rows, none is longer than it may be.
@@ -314,6 +315,7 @@ fn laws_hold_for_recipes_drawn_at_random() {
                     Tail::Drop => {
                         assert!(tokens.iter().all(|(row, n)| *n <= due[row]), "{context}");
                         assert!(dropped <= batch * (size - 1), "{context}");
+                        assert!(size > 1 || tokens == due, "{context}: tokens are missing");
                     }
                     Tail::Repeat => assert!(due.iter().all(|(row, n)| tokens[row] >= *n), "{context}"),
                 }
@@ -349,8 +351,24 @@ fn laws_hold_for_recipes_drawn_at_random() {
             let due = plan.blended().map_or(samples, |blended| blended.all()[source]);
             assert_eq!(came.values().sum::<u64>(), due, "{context}");
             if let Some(balance) = &component.balance {
-                let due: u64 = balance.shares().iter().map(|share| share.samples).sum();
-                assert_eq!(due, component.samples(), "{context}");
+                // Each class as often as its share says, once for each whole pass and for what of another was begun.
+                let all = component.samples();
+                let mut classes: BTreeMap<Option<i64>, u64> = BTreeMap::new();
+                for (row, n) in &came {
+                    let feedstock::data::label::Value::Int(class) = own[source].row(*row).value(0) else { continue };
+                    *classes.entry((class >= 0).then_some(class)).or_default() += n;
+                }
+                let full = due.checked_div(all).unwrap_or(0);
+                for share in balance.shares() {
+                    let class = names().iter().position(|name| Some(name.as_str()) == share.class.as_deref());
+                    let Some(class) = class else { continue };
+                    let got = classes.get(&Some(class as i64)).copied().unwrap_or(0);
+                    let most = share.samples * (full + u64::from(due > full * all));
+                    assert!(
+                        (share.samples * full..=most).contains(&got),
+                        "{context}: {got} of {share:?}, {full} passes"
+                    );
+                }
             } else if due > 0 {
                 // As many whole passes as there are, and the rest of the rows once more.
                 let n = wanted.len() as u64;
@@ -394,12 +412,13 @@ fn laws_hold_for_recipes_drawn_at_random() {
 
         about.push(if samples == 0 {
             "no sample"
-        } else if samples < batch {
+        } else if places < batch {
             "fewer samples than a batch"
         } else {
             "batches"
         });
-        about.push(if size > global.len().max(1) as u64 { "more ranks than batches" } else { "enough for all ranks" });
+        let few = !global.is_empty() && size > global.len() as u64;
+        about.push(if few { "more ranks than batches" } else { "enough for all ranks" });
         about.push(if plan.windows() > 1 { "several windows" } else { "one window" });
         about.into_iter().for_each(|word| *covered.entry(word).or_default() += 1);
     }

@@ -48,6 +48,12 @@ impl Crew {
         self.room.budget()
     }
 
+    /// Bytes that are held now, of batches on their way and of work in hand, over all loaders.
+    pub fn bytes(&self) -> u64 {
+        let (batches, hand) = self.room.held();
+        batches.saturating_add(hand)
+    }
+
     /// The most bytes that were held at one time.
     pub fn peak_bytes(&self) -> u64 {
         self.room.peak()

@@ -65,7 +65,6 @@ impl Room {
     }
 
     /// Bytes that are held, of batches and of work in hand.
-    #[cfg(test)]
     pub(super) fn held(&self) -> (u64, u64) {
         let state = self.lock();
         (state.batches, state.hand)
@@ -223,6 +222,9 @@ mod tests {
         };
         let waiting = waits(20, true);
         room.give(90, &other);
+        // Long enough for one that does not wait to come to its end.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!waiting.is_finished());
         assert_eq!(one.load(Ordering::Relaxed), 90, "90 and 20 are more than there is");
         room.give(90, &one);
         waiting.join().unwrap();

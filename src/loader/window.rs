@@ -274,6 +274,9 @@ mod tests {
         assert!(window.reserve(&flights[0], 1_000), "a batch alone is let in, whatever its size");
         let (w, f) = (window.clone(), flights[1].clone());
         let waiting = parallel::spawn("waiting".into(), move || assert!(w.reserve(&f, 60))).unwrap();
+        // Long enough for one that does not wait to come to its end.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!waiting.is_finished(), "it was let in");
         window.handed_over();
         waiting.join().unwrap();
         let (w, f) = (window.clone(), flights[2].clone());

@@ -55,7 +55,13 @@ fn rows(stream: &mut Stream, ids: std::ops::Range<u64>, names: &[String]) -> Vec
         let count = (stream.below(3) > 0).then(|| stream.below(2) as i64);
         (format!("row {id}"), (split, class, count))
     };
-    ids.filter_map(|id| (stream.below(5) > 0).then(|| any(stream, id))).collect()
+    let mut rows = Vec::new();
+    for id in ids {
+        if stream.below(5) > 0 {
+            rows.push(any(stream, id));
+        }
+    }
+    rows
 }
 
 #[test]
