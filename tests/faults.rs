@@ -398,32 +398,44 @@ fn registry() -> Registry {
 #[test]
 fn a_panic_in_any_stage_ends_the_epoch_with_an_error_and_all_its_threads() {
     let _alone = alone();
-    let made = made("images", &IngestOptions::default());
-    for stage in ["draw", "facts", "apply", "fault"] {
-        for threads in [1, 4] {
-            for errors in OnError::ALL {
-                let op = OpConfig {
-                    op: "panics".into(),
-                    params: serde_json::json!({ "stage": stage }).as_object().unwrap().clone(),
-                };
-                let mut recipe = Recipe { batch: 4, errors: *errors, ..recipe("images") };
-                recipe.columns.get_mut("image").unwrap().ops.insert(0, op);
+    let images = Recipe { batch: 4, ..recipe("images") };
+    let photos = made("images", &IngestOptions::default());
+    let packs = common::modalities().into_iter().find(|(name, ..)| *name == "packs of bytes").unwrap();
+    let cases = [
+        ("batches", &photos, images.clone(), "image"),
+        ("views", &photos, Recipe { views: 2, ..images.clone() }, "image"),
+        ("partners", &photos, Recipe { partners: 1, ..images }, "image"),
+        ("packs", &packs.1, packs.2.clone(), "text"),
+    ];
+    for (name, made, recipe, column) in &cases {
+        for stage in ["draw", "facts", "apply", "fault"] {
+            // Of packs the length is asked for while the recipe is checked, which is the caller's own thread.
+            if *name == "packs" && matches!(stage, "draw" | "facts") {
+                continue;
+            }
+            for (threads, errors) in [1, 4].into_iter().flat_map(|n| OnError::ALL.iter().map(move |e| (n, e))) {
+                let params = serde_json::json!({ "stage": stage }).as_object().unwrap().clone();
+                let mut recipe = Recipe { errors: *errors, ..recipe.clone() };
+                recipe
+                    .columns
+                    .entry((*column).into())
+                    .or_default()
+                    .ops
+                    .insert(0, OpConfig { op: "panics".into(), params });
                 recipe.run.threads = threads;
-                let loader = recipe.loader_with(made.dataset.clone(), &registry());
-                // A panic while the recipe is checked is the caller's own.
-                let loader = loader.unwrap();
+                let loader = recipe.loader_with(made.dataset.clone(), &registry()).unwrap();
                 let mut epoch = loader.epoch(0).unwrap();
                 let error = epoch.by_ref().find_map(Result::err);
-                let context = format!("{stage}, {threads} threads, {errors:?}");
+                let context = format!("{name}, {stage}, {threads} threads, {errors:?}");
                 match (stage, errors) {
                     // A fault of one sample: another stands in.
                     ("fault", OnError::Substitute) => assert!(error.is_none(), "{context}: {error:?}"),
                     _ => {
-                        let error = error.unwrap_or_else(|| panic!("{context}: no error"));
-                        let text = error.to_string();
+                        let text = error.unwrap_or_else(|| panic!("{context}: no error")).to_string();
                         assert!(text.contains("the tenth"), "{context}: {text}");
                         // What is done for one sample names it.
-                        assert!(text.contains(".jpg") || text.contains(".png"), "{context}: {text}");
+                        let named = [".jpg", ".png", "shakespeare_20k.txt#"].iter().any(|part| text.contains(part));
+                        assert!(named, "{context}: {text}");
                         // Nothing comes behind it.
                         assert!(epoch.next().is_none() && epoch.remaining() == 0, "{context}");
                     }

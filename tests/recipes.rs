@@ -62,8 +62,9 @@ fn drawn(stream: &mut Stream, made: &Made, recipe: &Recipe) -> (Recipe, Vec<&'st
     }
     match stream.below(5) {
         0 => {
-            recipe.filter =
-                Some(of(stream, &["id like '%1%'", "id like '%0%' or id like '%2%'", "id = 'none'"]).to_owned());
+            let all = ["id like '%1%'", "id like '%0%' or id like '%2%'", "id = 'none'"];
+            // A mixture of nothing is refused.
+            recipe.filter = Some(of(stream, &all[..if recipe.sources.is_empty() { 3 } else { 2 }]).to_owned());
             words.push("where");
         }
         1 => {
@@ -73,7 +74,8 @@ fn drawn(stream: &mut Stream, made: &Made, recipe: &Recipe) -> (Recipe, Vec<&'st
         _ => {}
     }
     let class = schema.columns.iter().find(|column| matches!(column.feature, Feature::ClassLabel { .. }));
-    if let (Some(class), 0) = (class, stream.below(3)) {
+    // Rows that come again have no place in the order of storage.
+    if let (Some(class), Order::Shuffle, 0..2) = (class, recipe.order, stream.below(3)) {
         recipe.balance = Some(Balance { by: class.name.clone(), power: Some(1.0), ..Balance::default() });
         words.push("balance");
     }
