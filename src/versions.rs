@@ -213,6 +213,12 @@ pub fn log(path: impl AsRef<Path>) -> Result<Vec<Brought>> {
 }
 
 fn none(path: &Path) -> Error {
+    if path.join(".dsctl").is_dir() {
+        return Error::config(
+            format!("{} has no committed version yet", path.display()),
+            "run `dsctl ingest` to its end, or remove the folder",
+        );
+    }
     Error::config(
         format!("{} has no versions", path.display()),
         "versions are what `dsctl ingest SOURCE DATASET` makes; folders of others' Parquet and raw media have none",

@@ -184,7 +184,11 @@ fn drawn(stream: &mut Stream, indices: &[Index]) -> (Sequence, Vec<Index>, Vec<&
     });
     let partners_from =
         (sources > 0 && partners > 0 && stream.below(2) == 0).then(|| stream.below(sources as u64) as usize);
-    about.push(if partners_from.is_none() { "partners of all" } else { "partners from one source" });
+    about.push(match (partners, partners_from) {
+        (0, _) => "no partners",
+        (_, None) => "partners of all",
+        _ => "partners from one source",
+    });
     let seed = stream.next_u64();
     (Sequence { components, mixing, batching, batch, views, partners, partners_from, tail, seed }, own, about)
 }
@@ -419,12 +423,26 @@ fn laws_hold_for_recipes_drawn_at_random() {
         });
         let few = !global.is_empty() && size > global.len() as u64;
         about.push(if few { "more ranks than batches" } else { "enough for all ranks" });
+        // Among other rows, the one that is longer than most rows of packs and caps of batches.
+        let huge = times.len() > 1 && times.keys().any(|row| length(&own, *row) == 3_000);
+        about.push(if huge { "one huge sample" } else { "no huge sample" });
+        let class = |(source, row): &(u32, u64)| match own[*source as usize].row(*row).value(0) {
+            feedstock::data::label::Value::Int(class) => Some(class),
+            _ => None,
+        };
+        let classes: BTreeSet<i64> = times.keys().filter_map(class).collect();
+        about.push(match (classes.len(), sequence.components.iter().any(|c| c.balance.is_some())) {
+            (1, true) => "one class, balanced",
+            (1, false) => "one class",
+            (0, _) => "no class",
+            _ => "classes",
+        });
         about.push(if plan.windows() > 1 { "several windows" } else { "one window" });
         about.into_iter().for_each(|word| *covered.entry(word).or_default() += 1);
     }
     println!("{cases} recipes: {covered:?}");
     // What was meant to be drawn was drawn.
     let least = cases / 100;
-    assert_eq!(covered.len(), 40, "{covered:?}");
+    assert_eq!(covered.len(), 47, "{covered:?}");
     assert!(covered.values().all(|n| *n >= least), "{covered:?}");
 }

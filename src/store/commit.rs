@@ -61,6 +61,7 @@ pub fn load(store: &Store, version: u64) -> Result<Root> {
     let Some(bytes) = store.read_if_there(&rel)? else {
         let there = versions(store)?;
         let range = match (there.first(), there.last()) {
+            (Some(first), Some(last)) if first == last => format!("version {last} is there"),
             (Some(first), Some(last)) => format!("versions {first} to {last} are there"),
             _ => "no version is there".to_owned(),
         };
