@@ -16,3 +16,4 @@ mod plan;
 mod refusals;
 mod verbs;
 mod versions;
+mod writers;
