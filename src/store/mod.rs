@@ -203,7 +203,7 @@ impl Store {
         }
     }
 
-    /// Removes a file that was written before some time, and says whether it did. It is taken off its name before it is looked at, and put back if it is not
+    /// Removes a file whose name says what is in it, if it was written before some time, and says whether it did. It is taken off its name before it is looked at, and put back if it is not
     /// that old: whoever wrote it anew meanwhile does not lose it.
     pub fn remove_old(&self, rel: &str, before: SystemTime) -> Result<bool> {
         let path = self.path(rel)?;
@@ -225,14 +225,12 @@ impl Store {
         }
         let written = std::fs::metadata(aside).and_then(|meta| meta.modified()).map_err(|e| at("look at", e))?;
         if written >= before {
-            match self.disk.link(aside, path) {
-                // Written anew once more: the same content has the same name.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                back => back.map_err(|e| at("put back", e))?,
-            }
+            // Also over one that was written anew once more: the same name is the same content.
+            self.disk.rename(aside, path).map_err(|e| at("put back", e))?;
+            return Ok(false);
         }
         self.disk.remove(aside).map_err(|e| at("remove", e))?;
-        Ok(written < before)
+        Ok(true)
     }
 
     /// Removes what processes of this machine left when they died, and says how many files that were. Temporaries of
