@@ -31,7 +31,7 @@ fn ls_shows_the_whole_and_its_rows() {
     assert_eq!(keys, ["path", "version", "digest", "rows", "bytes", "splits", "schema", "shards"]);
     dsctl!["ls", dataset, "--split", "trian"].ended(2).says(&["trian", "test, train"]);
     assert_eq!(dsctl!["ls", dataset, "--version", "1", "--json"].ok().json(), json);
-    dsctl!["ls", dataset, "--version", "7"].ended(2).says(&["no version 7", "versions 1 to 1"]);
+    dsctl!["ls", dataset, "--version", "7"].ended(2).says(&["no version 7", "version 1 is there"]);
     dsctl!["ls", dataset.join("nowhere")].ended(1).says(&["nowhere"]);
 }
 
