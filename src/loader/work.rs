@@ -142,7 +142,7 @@ impl Opened {
         }
         for column in core.columns() {
             if let OutColumn::Packed { chain, length, .. } = column {
-                bytes = bytes.saturating_add(super::packed_bytes(chain, *length).saturating_mul(n as u64));
+                bytes = bytes.saturating_add(super::least::packed_bytes(chain, *length).saturating_mul(n as u64));
             }
         }
         reserve(bytes)?;
