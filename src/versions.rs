@@ -19,7 +19,7 @@ mod gc;
 mod tests;
 
 pub use diff::{Differences, Moved, Relabelled, RowChange, Side, diff};
-pub use gc::{Garbage, Keep, Waste, collect, garbage};
+pub use gc::{Garbage, Keep, Taken, Waste, collect, garbage};
 
 /// What one version brought.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -124,16 +124,13 @@ pub fn schema_changes(from: &Schema, to: &Schema) -> Vec<SchemaChange> {
         };
         match (&before.feature, &column.feature) {
             (Feature::ClassLabel { names: old }, Feature::ClassLabel { names: new }) => {
-                let without = |of: &[String], other: &[String]| -> Vec<String> {
+                // Those that the other has, and those that it has not.
+                let parted = |of: &[String], other: &[String]| -> (Vec<String>, Vec<String>) {
                     let other: HashSet<&String> = other.iter().collect();
-                    of.iter().filter(|name| !other.contains(name)).cloned().collect()
+                    of.iter().cloned().partition(|name| other.contains(name))
                 };
-                let (added, removed) = (without(new, old), without(old, new));
-                let kept = |of: &[String], gone: &[String]| -> Vec<String> {
-                    let gone: HashSet<&String> = gone.iter().collect();
-                    of.iter().filter(|name| !gone.contains(name)).cloned().collect()
-                };
-                if kept(old, &removed) != kept(new, &added) {
+                let ((before, removed), (after, added)) = (parted(old, new), parted(new, old));
+                if before != after {
                     changes.push(SchemaChange::ClassesReordered { column: name() });
                 }
                 if !added.is_empty() {
@@ -159,19 +156,21 @@ pub fn schema_changes(from: &Schema, to: &Schema) -> Vec<SchemaChange> {
     changes
 }
 
-/// What the versions brought, newest first. Reads their roots, and of segments that a version has first the shard tables.
+/// What the newest versions brought, at most `limit` of them, newest first. Reads their roots and that of the version before, and of segments that a version has
+/// first the shard tables.
 ///
 /// # Errors
 /// That there is no version, or a root that cannot be read: `dsctl verify` says more of it.
-pub fn log(path: impl AsRef<Path>) -> Result<Vec<Brought>> {
+pub fn log(path: impl AsRef<Path>, limit: usize) -> Result<Vec<Brought>> {
     let store = Store::open(path.as_ref());
     let versions = commit::versions(&store)?;
     if versions.is_empty() {
         return Err(none(path.as_ref()));
     }
-    let mut log = Vec::with_capacity(versions.len());
-    let mut before: Option<commit::Root> = None;
-    for version in versions {
+    let (behind, told) = versions.split_at(versions.len().saturating_sub(limit));
+    let mut before = behind.last().map(|version| commit::load(&store, *version)).transpose()?;
+    let mut log = Vec::with_capacity(told.len());
+    for version in told.iter().copied() {
         let root = commit::load(&store, version)?;
         let manifest = &root.manifest;
         let old = before.as_ref().map_or(&[][..], |b| b.manifest.segments.as_slice());

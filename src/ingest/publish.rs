@@ -20,6 +20,7 @@ const TRIES: u32 = 16;
 pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, summary: &mut Summary) -> Result<()> {
     let (segment, tally) = sink.into_segment()?;
     let segment = commit::put_segment(store, &segment.parts(), tally.rows)?;
+    shards_are_there(store, &segment)?;
     let mut keys = None;
     let root = commit::commit(store, TRIES, |latest| {
         let merged = match latest {
@@ -36,6 +37,19 @@ pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, s
     summary.version = root.manifest.version;
     summarise(summary, &root.manifest.schema, tally);
     write_card(store, summary);
+    Ok(())
+}
+
+/// Refuses to name shards that something took away before they were named.
+fn shards_are_there(store: &Store, segment: &SegmentRef) -> Result<()> {
+    let segment = Segment::open(&store.path(&segment.path)?)?;
+    for (_, shard) in (0..segment.header().shards as usize).filter_map(|n| segment.shard(n)) {
+        if !store.exists(&shard.path)? {
+            let help =
+                "nothing was committed: run it again, and no `dsctl gc` with a --min-age below the time it takes";
+            return Err(Error::damaged(store.path(&shard.path)?, "the shard was written and is gone", help));
+        }
+    }
     Ok(())
 }
 

@@ -385,6 +385,22 @@ fn a_writer_that_lost_accepted_records_commits_nothing() {
 }
 
 #[test]
+fn shards_that_something_took_away_are_not_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = IngestOptions { shard_bytes: 5, ..Default::default() };
+    let mut writer = DatasetWriter::create(dir.path(), schema(), &options).unwrap();
+    for n in 0..4 {
+        writer.append(record(&n.to_string(), "one and more", "a")).unwrap();
+    }
+    let shard = dir.path().join("data/train");
+    let shard = fs::read_dir(shard).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().unwrap() == "parquet");
+    fs::remove_file(shard.unwrap()).unwrap();
+    let error = writer.commit().unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains("dsctl gc"), "{error}");
+    assert!(Dataset::open(dir.path()).is_err(), "nothing was committed");
+}
+
+#[test]
 fn two_writers_at_once_rebase_or_say_that_they_conflict() {
     let dir = tempfile::tempdir().unwrap();
     let open = || DatasetWriter::create(dir.path(), schema(), &IngestOptions::default()).unwrap();

@@ -95,10 +95,11 @@ pub struct Named {
 }
 
 impl Named {
-    /// Adds those of a version. Of segments only the shard tables are read, once each.
+    /// Adds those of a version. Each segment is read once, and held against the digest that its version names: a shard table with one wrong bit names other
+    /// files.
     ///
     /// # Errors
-    /// What keeps the root or a segment from being read; the others are added.
+    /// What keeps the root or a segment from being read, or a segment that is not the one that is named; what can be read is added.
     pub fn add(&mut self, store: &Store, version: u64) -> Result<()> {
         let root = load(store, version)?;
         let mut done = Ok(());
@@ -106,8 +107,13 @@ impl Named {
             if self.files.contains(&entry.path) {
                 continue;
             }
-            match store.path(&entry.path).and_then(|path| Segment::open(&path)) {
+            let path = store.path(&entry.path)?;
+            match Segment::open(&path) {
                 Ok(segment) => {
+                    if sha256_hex(segment.bytes()) != entry.sha256 {
+                        let help = "`dsctl verify --rebuild-index` makes it again from the shards";
+                        done = Err(Error::damaged(path, "its SHA-256 is not the one its version names", help));
+                    }
                     let shards = (0..segment.header().shards as usize).filter_map(|i| segment.shard(i));
                     self.files.extend(shards.map(|(_, shard)| shard.path));
                 }

@@ -203,8 +203,8 @@ impl Store {
         }
     }
 
-    /// Removes a file whose name says what is in it, if it was written before some time, and says whether it did. It is taken off its name before it is looked at, and put back if it is not
-    /// that old: whoever wrote it anew meanwhile does not lose it.
+    /// Removes a file whose name says what is in it, if it was written before some time, and says whether it did. One that is not that old stays where it is; and as it
+    /// may be written anew at any time, it is taken off its name, looked at once more, and put back.
     pub fn remove_old(&self, rel: &str, before: SystemTime) -> Result<bool> {
         let path = self.path(rel)?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -219,12 +219,20 @@ impl Store {
 
     fn removed(&self, path: &Path, aside: &Path, before: SystemTime) -> Result<bool> {
         let at = |action, e| Error::io(path, action, e);
+        let young = |path: &Path| io::Result::Ok(std::fs::metadata(path)?.modified()? >= before);
+        match young(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            young => {
+                if young.map_err(|e| at("look at", e))? {
+                    return Ok(false);
+                }
+            }
+        }
         match self.disk.rename(path, aside) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             moved => moved.map_err(|e| at("move", e))?,
         }
-        let written = std::fs::metadata(aside).and_then(|meta| meta.modified()).map_err(|e| at("look at", e))?;
-        if written >= before {
+        if young(aside).map_err(|e| at("look at", e))? {
             // Also over one that was written anew once more: the same name is the same content.
             self.disk.rename(aside, path).map_err(|e| at("put back", e))?;
             return Ok(false);

@@ -1,7 +1,7 @@
 //! What no version needs any more, and taking it away.
 //!
-//! Nothing that is young is taken: a writer publishes shards before the version that names them, and a version's age is the only thing that says that
-//! nobody is about to name them. A file is first taken off its name, then looked at once more, and put back if it turns out to be another, younger one.
+//! A writer publishes shards before the version that names them. So nothing that is young is taken, nor what a journal names; journals are read before versions,
+//! as an ingest removes its own when it has committed; and what was committed after the look is looked at again before anything is taken.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -19,9 +19,9 @@ use crate::store::commit::{self, Named};
 pub struct Keep {
     /// The newest so many versions; `None`: all of them. The newest one stays always.
     pub versions: Option<u64>,
-    /// Whatever was written within this time. Below the time that an ingest may take, no ingest may run meanwhile.
+    /// Whatever was written within this time. A [`crate::ingest::DatasetWriter`] has no journal: if one may be at work, more than the time it takes.
     pub younger: Duration,
-    /// What ingests that did not come to their end have made, by which a rerun goes on.
+    /// What ingests that did not come to their end have made, by which a rerun goes on. If that is not kept, no ingest may be at work.
     pub unfinished: bool,
 }
 
@@ -59,6 +59,18 @@ pub struct Garbage {
     /// What was written before this may be taken.
     #[serde(skip)]
     before: Option<SystemTime>,
+    /// The newest version that was looked at.
+    #[serde(skip)]
+    newest: u64,
+}
+
+/// What [`collect`] took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    /// Files of those that were found.
+    pub files: u64,
+    /// Temporaries of processes that died.
+    pub temporaries: u64,
 }
 
 /// Looks for what no kept version needs.
@@ -67,18 +79,18 @@ pub struct Garbage {
 /// That there is no version, or anything that keeps a kept version from being read in full: what is not known is not taken.
 pub fn garbage(path: impl AsRef<Path>, keep: Keep) -> Result<Garbage> {
     let store = Store::open(path.as_ref());
+    let journals = journaled(&store)?;
     let versions = commit::versions(&store)?;
-    let Some(newest) = versions.last() else { return Err(super::none(path.as_ref())) };
+    let Some(newest) = versions.last().copied() else { return Err(super::none(path.as_ref())) };
     if keep.versions == Some(0) {
         return Err(Error::config("no version is kept", "say how many of the newest stay: 1 or more"));
     }
     let expired = keep.versions.map_or(0, |n| versions.len().saturating_sub(usize::try_from(n).unwrap_or(usize::MAX)));
-    let mut found = Garbage { before: clock::before(keep.younger), ..Garbage::default() };
+    let mut found = Garbage { before: clock::before(keep.younger), newest, ..Garbage::default() };
     let mut named = Named::default();
     for version in &versions[expired..] {
         named.add(&store, *version)?;
     }
-    debug_assert!(versions[expired..].contains(newest));
     for version in &versions[..expired] {
         let path = commit::version_path(*version);
         if found.take(&store, path.clone(), "version")? {
@@ -88,8 +100,8 @@ pub fn garbage(path: impl AsRef<Path>, keep: Keep) -> Result<Garbage> {
             named.add(&store, *version)?;
         }
     }
-    for (journal, shards) in journaled(&store)? {
-        if keep.unfinished || found.young(&store, &journal)? {
+    for (journal, shards) in journals {
+        if keep.unfinished || found.old(&store, &journal)?.is_none() {
             let own = shards.into_iter().filter(|shard| named.files.insert(shard.clone()));
             found.unfinished += own.count() as u64;
         } else {
@@ -122,21 +134,23 @@ pub fn garbage(path: impl AsRef<Path>, keep: Keep) -> Result<Garbage> {
 }
 
 impl Garbage {
-    fn young(&self, store: &Store, path: &str) -> Result<bool> {
+    /// The size of a file that is old enough; one that is gone by now is of no concern, as one that is young.
+    fn old(&self, store: &Store, path: &str) -> Result<Option<u64>> {
         let path = store.path(path)?;
-        let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, "look at", e))?;
-        let written = meta.modified().map_err(|e| Error::io(&path, "look at", e))?;
-        Ok(self.before.is_none_or(|before| written >= before))
+        let looked = std::fs::metadata(&path).and_then(|meta| Ok((meta.modified()?, meta.len())));
+        match looked {
+            Ok((written, bytes)) => Ok(self.before.is_some_and(|before| written < before).then_some(bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(path, "look at", e)),
+        }
     }
 
-    /// Adds a file unless it is young.
+    /// Adds a file if it is old enough.
     fn take(&mut self, store: &Store, path: String, kind: &'static str) -> Result<bool> {
-        if self.young(store, &path)? {
+        let Some(bytes) = self.old(store, &path)? else {
             self.young += 1;
             return Ok(false);
-        }
-        let file = store.path(&path)?;
-        let bytes = std::fs::metadata(&file).map_err(|e| Error::io(&file, "look at", e))?.len();
+        };
         self.bytes += bytes;
         self.files.push(Waste { path, bytes, kind });
         Ok(true)
@@ -147,17 +161,21 @@ fn hidden(relative: &str) -> bool {
     relative.rsplit('/').next().is_some_and(|name| name.starts_with('.'))
 }
 
-/// Takes away what [`garbage`] found, and temporaries of processes that died; says how many files that were. One that something else took, or wrote anew meanwhile,
-/// is left out. Killed under way, it leaves files that no version names, for the next time.
+/// Takes away what [`garbage`] found, and temporaries of processes that died. What something else took, wrote anew, or named in a version meanwhile is left out.
+/// Killed under way, it leaves files that no version names, for the next time.
 ///
 /// # Errors
-/// [`Error::Io`].
-pub fn collect(path: impl AsRef<Path>, garbage: &Garbage) -> Result<u64> {
+/// [`Error::Io`], and what keeps a version that was committed meanwhile from being read.
+pub fn collect(path: impl AsRef<Path>, garbage: &Garbage) -> Result<Taken> {
     let store = Store::open(path.as_ref());
-    let mut taken = store.clean_temporaries()?;
+    let mut taken = Taken { temporaries: store.clean_temporaries()?, files: 0 };
     let Some(before) = garbage.before else { return Ok(taken) };
-    for waste in &garbage.files {
-        taken += u64::from(store.remove_old(&waste.path, before)?);
+    let mut named = Named::default();
+    for version in commit::versions(&store)?.into_iter().filter(|version| *version > garbage.newest) {
+        named.add(&store, version)?;
+    }
+    for waste in garbage.files.iter().filter(|waste| !named.files.contains(&waste.path)) {
+        taken.files += u64::from(store.remove_old(&waste.path, before)?);
     }
     Ok(taken)
 }

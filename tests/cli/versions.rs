@@ -29,7 +29,7 @@ fn versions_are_listed_and_compared() {
     );
     let (d, e) = (dir.path().join("d"), dir.path().join("e"));
     dsctl!["ingest", old.join("list.csv"), d].ok();
-    dsctl!["diff", d].ended(2).says(&["has one version", "dsctl diff DATASET OTHER"]);
+    dsctl!["diff", d].ended(2).says(&["has none before it", "dsctl diff DATASET OTHER"]);
     dsctl!["ingest", new.join("list.csv"), e].ok();
     let told = dsctl!["diff", d, e, "--exit-code"].ended(3).out;
     let lines = [

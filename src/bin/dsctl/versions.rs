@@ -23,8 +23,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn run(self, global: &Global) -> Done {
-        let mut log = log(&self.dataset)?;
-        log.truncate(self.limit.unwrap_or(usize::MAX));
+        let log = log(&self.dataset, self.limit.unwrap_or(usize::MAX))?;
         if global.json {
             output::json(&log)?;
             return Ok(ExitCode::SUCCESS);
@@ -109,18 +108,13 @@ impl Diff {
             return Ok((at(&self.dataset, self.from)?, at(other, self.to)?));
         }
         let to = at(&self.dataset, self.to)?;
-        let newest = to.dataset.version();
-        let from = match (self.from, newest) {
-            (Some(from), _) => from,
-            (None, Some(version)) if version > 1 => version - 1,
-            (None, Some(_)) => {
-                let help = "say what to compare it with: `dsctl diff DATASET OTHER`";
-                return Err(Error::config(format!("{} has one version", self.dataset.display()), help));
-            }
-            (None, None) => {
-                let help = "say what to compare it with: `dsctl diff DATASET OTHER`";
-                return Err(Error::config(format!("{} has no versions", self.dataset.display()), help));
-            }
+        let before = to.dataset.version().and_then(|version| version.checked_sub(1)).filter(|before| *before > 0);
+        let Some(from) = self.from.or(before) else {
+            let what = match to.dataset.version() {
+                Some(version) => format!("version {version} of {} has none before it", self.dataset.display()),
+                None => format!("{} has no versions", self.dataset.display()),
+            };
+            return Err(Error::config(what, "say what to compare it with: `dsctl diff DATASET OTHER`, or --from"));
         };
         Ok((at(&self.dataset, Some(from))?, to))
     }
@@ -151,7 +145,8 @@ fn told(from: &Side, to: &Side, found: &Differences) {
 /// Take away what no version needs: shards and segments of ingests that died, and versions that are no longer wanted.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing is taken without --yes. What is younger than --min-age stays: an ingest under way has shards that no version names yet.\n\
+Nothing is taken without --yes. What is younger than --min-age stays, and what the journal of an ingest names: it has shards that no version names yet.\n\
+With --unfinished no ingest may be at work, nor, with --min-age below the time it takes, a program that writes through the crate.\n\
 A training run that has an expired version open fails at the next shard that it opens.")]
 pub(crate) struct Gc {
     /// A dataset that dsctl made.
@@ -183,7 +178,7 @@ impl Gc {
             output::line(format_args!("{}  {}  {}", waste.kind, waste.path, output::bytes(waste.bytes)));
         }
         let done = match taken {
-            Some(taken) => format!("{taken} files taken away"),
+            Some(taken) => format!("{} files taken away", taken.files),
             None if found.files.is_empty() => "nothing to take away".to_owned(),
             None => "--yes takes them away".to_owned(),
         };
@@ -193,6 +188,9 @@ impl Gc {
             found.files.len(),
             output::bytes(found.bytes)
         ));
+        if let Some(temporaries) = taken.map(|taken| taken.temporaries).filter(|n| *n > 0) {
+            output::note(global, format!("note: and {temporaries} temporaries of processes that died"));
+        }
         if found.young > 0 {
             let age = humantime::format_duration(self.min_age);
             output::note(global, format!("note: {} more are younger than {age} (--min-age)", found.young));
