@@ -212,6 +212,9 @@ pub fn log(path: impl AsRef<Path>, limit: usize) -> Result<Vec<Brought>> {
 }
 
 fn none(path: &Path) -> Error {
+    if !path.exists() {
+        return Error::io(path, "open", std::io::ErrorKind::NotFound.into());
+    }
     if path.join(".dsctl").is_dir() {
         return Error::config(
             format!("{} has no committed version yet", path.display()),

@@ -308,8 +308,15 @@ fn temporary(name: &str) -> Option<u32> {
     pid.parse().ok()
 }
 
-/// Whether a process of this machine runs. When in doubt, yes.
+/// Whether a process of this machine runs. When in doubt, yes; but one that ended, and that nobody has waited for (as in containers whose first process waits for
+/// none), does not.
 fn running(pid: u32) -> bool {
+    // proc(5): the state stands behind the name, which is in parentheses and may have some of its own.
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let state = state.as_deref().and_then(|stat| stat.rsplit_once(") ")?.1.chars().next());
+    if matches!(state, Some('Z' | 'X')) {
+        return false;
+    }
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     // SAFETY: signal 0 is never delivered; the call only asks.
     let answer = unsafe { libc::kill(pid, 0) };

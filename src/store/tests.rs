@@ -285,6 +285,25 @@ fn contending_writers_lose_nothing() {
     assert!(crate::verify::verify(dir.path(), true).unwrap().findings.is_empty());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn temporaries_of_a_process_that_nobody_waited_for_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path());
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let at = dir.path().join(format!("data/.shard.{}-0.tmp", child.id()));
+    std::fs::create_dir_all(dir.path().join("data")).unwrap();
+    std::fs::write(&at, b"half").unwrap();
+    assert_eq!(store.clean_temporaries().unwrap(), 0, "it runs");
+    child.kill().unwrap();
+    let gone = (0..5_000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        store.clean_temporaries().unwrap() == 1
+    });
+    assert!(gone && !at.exists());
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_lost_race_is_told_after_the_last_try() {
     let dir = tempfile::tempdir().unwrap();

@@ -94,5 +94,6 @@ fn what_no_version_needs_is_listed_and_then_taken() {
     dsctl!["verify", d].ok();
     dsctl!["gc", d, "--keep", "0"].ended(2).says(&["1 or more"]);
     dsctl!["gc", d, "--min-age", "soon"].ended(2);
+    dsctl!["gc", dir.path().join("nowhere")].ended(1).says(&["nowhere: cannot open"]);
     dsctl!["gc", dir.path().join("s")].ended(2).says(&["has no versions"]);
 }
