@@ -156,8 +156,12 @@ fn build(name: &str, params: &str) -> Arc<dyn Op> {
     (ops().get(name).unwrap().build)(&params).unwrap()
 }
 
-fn named(ops: &[(String, String)]) -> Vec<(String, Arc<dyn Op>)> {
-    ops.iter().enumerate().map(|(i, (name, params))| (format!("x/{i}:{name}"), build(name, params))).collect()
+fn named<N: AsRef<str>, P: AsRef<str>>(ops: &[(N, P)]) -> Vec<(String, Arc<dyn Op>)> {
+    let of = |(i, (name, params)): (usize, &(N, P))| {
+        let (name, params) = (name.as_ref(), params.as_ref());
+        (format!("x/{i}:{name}"), build(name, params))
+    };
+    ops.iter().enumerate().map(of).collect()
 }
 
 pub(super) fn image(width: u32, height: u32) -> Info {
@@ -268,7 +272,6 @@ fn fused_equals_unfused_and_writes_every_byte() {
 #[test]
 fn key_frames_are_late() {
     let list = [("sample_frames", "{\"keyframes\": true, \"count\": 2}"), ("resize", "{\"size\": [6, 8]}")];
-    let list: Vec<(String, String)> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
     let chain = Chain::compile(Kind::Video, named(&list), true).unwrap();
     assert!(chain.output().unwrap().is_late());
     for (frames, expected) in [(1, 1), (5, 2), (9, 2)] {

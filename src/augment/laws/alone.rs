@@ -85,11 +85,7 @@ fn what_draws_says_so() {
 
 #[test]
 fn draws_are_a_function_of_key_facts_and_name() {
-    let list = vec![
-        ("random_resized_crop".to_owned(), "{\"size\": 16}".to_owned()),
-        ("horizontal_flip".to_owned(), "{}".to_owned()),
-        ("horizontal_flip".to_owned(), "{}".to_owned()),
-    ];
+    let list = vec![("random_resized_crop", "{\"size\": 16}"), ("horizontal_flip", "{}"), ("horizontal_flip", "{}")];
     let chain = Chain::compile(Kind::Image, named(&list), true).unwrap();
     let info = image(90, 80);
     let all: Vec<_> = (0..200).map(|k| chain.draw(&info, Key::new(k))).collect();
@@ -203,15 +199,14 @@ fn what_does_not_follow_is_refused_before_the_first_batch() {
         (Kind::Image, &[("resize", "{\"size\": [4, 4]}"), ("center_crop", "{\"size\": 5}")], "at least 5 x 5"),
     ];
     for (kind, list, part) in bad {
-        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
-        let refusal = Chain::compile(kind, named(&list), true).unwrap_err().to_string();
+        let refusal = Chain::compile(kind, named(list), true).unwrap_err().to_string();
         assert!(refusal.contains(part) && refusal.contains("help: "), "{list:?}: {refusal}");
     }
 }
 
 #[test]
 fn payloads_that_are_not_what_their_facts_say_are_faults() {
-    let list = [("resize".to_owned(), "{\"size\": [8, 8]}".to_owned())];
+    let list = [("resize", "{\"size\": [8, 8]}")];
     for fuse in [true, false] {
         let chain = Chain::compile(Kind::Image, named(&list), fuse).unwrap();
         let drawn = chain.draw(&image(20, 20), Key::new(1));
@@ -230,8 +225,7 @@ fn payloads_that_are_not_what_their_facts_say_are_faults() {
         assert!(fault.is_err());
     }
     // A thin picture whose shorter side is enlarged is refused by its size, before anything is decoded or allocated.
-    let list =
-        [("resize".to_owned(), "{\"size\": 224}".to_owned()), ("center_crop".to_owned(), "{\"size\": 224}".to_owned())];
+    let list = [("resize", "{\"size\": 224}"), ("center_crop", "{\"size\": 224}")];
     let chain = Chain::compile(Kind::Image, named(&list), true).unwrap();
     let fault =
         run(&chain, &Fake { info: image(1, 60_000_000), margin: 0 }, Key::new(1), &mut Tools::default(), &[], 0);
@@ -242,9 +236,9 @@ fn payloads_that_are_not_what_their_facts_say_are_faults() {
 #[test]
 fn labels_follow_the_pixels() {
     let list = vec![
-        ("resize".to_owned(), "{\"size\": [20, 40]}".to_owned()),
-        ("center_crop".to_owned(), "{\"size\": [20, 20]}".to_owned()),
-        ("horizontal_flip".to_owned(), "{\"p\": 1}".to_owned()),
+        ("resize", "{\"size\": [20, 40]}"),
+        ("center_crop", "{\"size\": [20, 20]}"),
+        ("horizontal_flip", "{\"p\": 1}"),
     ];
     let chain = Chain::compile(Kind::Image, named(&list), true).unwrap();
     let objects = Objects { boxes: vec![[0.0, 0.0, 20.0, 20.0], [30.0, 10.0, 50.0, 40.0]], classes: vec![1, 2] };
@@ -275,7 +269,7 @@ fn text_and_late_lengths_are_delivered_by_run_late() {
 
 #[test]
 fn a_bounded_column_is_padded_with_the_operations_value() {
-    let list = [("bytes_to_ids".to_owned(), "{\"max_len\": 6, \"pad_id\": -7}".to_owned())];
+    let list = [("bytes_to_ids", "{\"max_len\": 6, \"pad_id\": -7}")];
     let chain = Chain::compile(Kind::Text, named(&list), true).unwrap();
     assert_eq!(chain.output().unwrap().shape, [Extent::Bounded(Fact::Count)]);
     let info = Info { count: 4, ..Info::of(Format::Utf8) };
@@ -290,8 +284,7 @@ fn recordings_and_tensors_become_narrower_with_their_padding() {
     let info = Info { rate: 8000, channels: 1, count: 900, ..Info::of(Format::Wav) };
     let fake = Fake { info, margin: 0 };
     let out = |list: &[(&str, &str)]| {
-        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
-        let chain = Chain::compile(Kind::Audio, named(&list), true).unwrap();
+        let chain = Chain::compile(Kind::Audio, named(list), true).unwrap();
         let output = chain.output().unwrap().clone();
         (run(&chain, &fake, Key::new(1), &mut Tools::default(), &[0, 3], 7).unwrap(), output)
     };
@@ -323,10 +316,7 @@ fn recordings_and_tensors_become_narrower_with_their_padding() {
     }
     let (bytes, output) = out(&[("to", "{\"dtype\": \"f16\"}")]);
     assert_eq!((bytes.len(), output.dtype), (1800, DType::F16));
-    let chain = |list: &[(&str, &str)]| {
-        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
-        Chain::compile(Kind::Audio, named(&list), true).unwrap_err().to_string()
-    };
+    let chain = |list: &[(&str, &str)]| Chain::compile(Kind::Audio, named(list), true).unwrap_err().to_string();
     assert!(chain(&[("to", "{\"layout\": \"nchw\"}")]).contains("a layout"));
     assert!(chain(&[("to", "{\"dtype\": \"f16\"}"), ("to", "{\"dtype\": \"f32\"}")]).contains("x/1:to"));
     assert!(chain(&[("to", "{\"dtype\": \"f16\"}"), mel[1]]).contains("x/1:log_mel"));

@@ -74,7 +74,6 @@ fn a_part_of_every_recording_is_that_of_the_whole() {
                     ("time_crop", r#"{"samples": 99, "start": 0.01}"#),
                 ],
             ] {
-                let list: Vec<_> = list.into_iter().map(|(n, p)| (n.to_owned(), p.to_owned())).collect();
                 let made = [true, false].map(|fuse| {
                     let chain = Chain::compile(Kind::Audio, named(&list), fuse).unwrap();
                     let drawn = chain.draw(&info, Key::new(7));
@@ -111,8 +110,7 @@ fn only_the_part_is_decoded() {
     let info = Info { rate: 8000, channels: 2, count: 80_000, ..Info::of(Format::Wav) };
     let asked = Asked(std::sync::Mutex::default(), Fake { info, margin: 0 });
     let run = |list: &[(&str, &str)]| {
-        let list: Vec<_> = list.iter().map(|(n, p)| ((*n).to_owned(), (*p).to_owned())).collect();
-        let chain = Chain::compile(Kind::Audio, named(&list), true).unwrap();
+        let chain = Chain::compile(Kind::Audio, named(list), true).unwrap();
         let drawn = chain.draw(&info, Key::new(1));
         chain.run_late(&drawn, b"", &asked, &Limits::default(), &mut Tools::default()).unwrap();
         asked.0.lock().unwrap().pop().unwrap()
