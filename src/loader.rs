@@ -21,6 +21,7 @@ mod desk;
 mod epoch;
 mod lane;
 mod least;
+mod located;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod packed;
@@ -46,7 +47,7 @@ pub use stats::StatsReport;
 use crate::augment::{Beside, Chain, Output};
 use crate::codec::Limits;
 use crate::data::buffer::Pool;
-use crate::data::feature::Feature;
+use crate::data::objects::ObjectsType;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -119,6 +120,20 @@ pub enum OutColumn {
         /// What is done with it.
         work: Work,
     },
+    /// Located things, ragged: `NAME_bbox` with the corners of each in pixels of the picture that is delivered (`[objects, 4]` of f32, xyxy), moved as the
+    /// picture's operations move it; `NAME_category` with their classes (`[objects]` of i64), and so each attribute that is a number.
+    Objects {
+        /// The column's name.
+        name: String,
+        /// As for values.
+        index: Option<usize>,
+        /// Their type.
+        of: Arc<ObjectsType>,
+        /// The column of the picture that they are in, by its place in the schema.
+        picture: Option<usize>,
+        /// As for values.
+        joined: Option<Arc<[i64]>>,
+    },
     /// Which source of a mixture the sample is of.
     Source {
         /// The column's name.
@@ -164,6 +179,7 @@ impl OutColumn {
         match self {
             OutColumn::Values { name, .. }
             | OutColumn::Media { name, .. }
+            | OutColumn::Objects { name, .. }
             | OutColumn::Source { name }
             | OutColumn::Packed { name, .. } => name,
         }
@@ -172,7 +188,9 @@ impl OutColumn {
     /// The place in the dataset's schema, if it has the column.
     pub fn index(&self) -> Option<usize> {
         match self {
-            OutColumn::Values { index, .. } | OutColumn::Media { index, .. } => *index,
+            OutColumn::Values { index, .. } | OutColumn::Media { index, .. } | OutColumn::Objects { index, .. } => {
+                *index
+            }
             OutColumn::Packed { index, .. } => Some(*index),
             OutColumn::Source { .. } => None,
         }
@@ -190,7 +208,7 @@ impl OutColumn {
     fn beside(&self) -> Option<Beside> {
         match self {
             OutColumn::Media { work, .. } => work.chain().and_then(Chain::output).and_then(|o| o.beside),
-            OutColumn::Values { .. } | OutColumn::Source { .. } | OutColumn::Packed { .. } => None,
+            _ => None,
         }
     }
 }
@@ -371,12 +389,9 @@ impl Loader {
         for feed in &self.core.feeds {
             match feed.columns.iter().find(|c| c.name() == column)? {
                 OutColumn::Source { .. } => all.push(feed.name.clone()),
-                OutColumn::Values { class: true, index, joined, .. } => {
-                    let Some(Feature::ClassLabel { names }) =
-                        index.map(|index| &feed.dataset.schema().columns[index].feature)
-                    else {
-                        continue;
-                    };
+                OutColumn::Values { class: true, index, joined, .. } | OutColumn::Objects { index, joined, .. } => {
+                    let names = index.and_then(|index| feed.dataset.schema().columns[index].feature.classes());
+                    let Some(names) = names else { continue };
                     for (own, name) in names.iter().enumerate() {
                         let at = joined.as_ref().map_or(own, |joined| joined[own] as usize);
                         all.resize(all.len().max(at + 1), String::new());

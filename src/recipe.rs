@@ -134,6 +134,9 @@ pub struct ColumnRecipe {
     pub ops: Vec<OpConfig>,
     /// Deliver the stored bytes, undecoded.
     pub raw: bool,
+    /// Of objects: the column of the picture that they are in, if there are several. They are moved as its operations move the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 /// The tables that names in a recipe are looked up in; add members with `registry.ops = registry.ops.with(entry)`.
@@ -322,17 +325,36 @@ impl Recipe {
         &self,
         index: usize,
         name: &str,
-        feature: &Feature,
+        dataset: &Named<'_>,
         recipe: &ColumnRecipe,
         registry: &Registry,
     ) -> Result<OutColumn> {
-        let name = name.to_owned();
+        let schema = dataset.dataset.schema();
+        let (name, feature) = (name.to_owned(), &schema.columns[index].feature);
+        if let Some(of) = &recipe.of
+            && !matches!(feature, Feature::Objects(_))
+        {
+            return Err(Error::config(
+                format!("column {name:?} ({}) is of {of:?}", feature.name()),
+                "`of` names the picture that objects are in: leave it away here",
+            ));
+        }
         if !feature.is_payload() {
             if recipe.raw || !recipe.ops.is_empty() {
                 return Err(Error::config(
                     format!("column {name:?} ({}) has operations", feature.name()),
-                    "operations work on media; this column is delivered as it is",
+                    "operations work on media; this column is delivered as it is (objects follow those of their picture)",
                 ));
+            }
+            if let Feature::Objects(of) = feature {
+                let picture = self.picture(&name, dataset, recipe)?;
+                return Ok(OutColumn::Objects {
+                    name,
+                    index: Some(index),
+                    of: Arc::new(of.clone()),
+                    picture,
+                    joined: None,
+                });
             }
             let dtype = match feature {
                 Feature::Float => DType::F64,
@@ -348,6 +370,32 @@ impl Recipe {
             Work::Chain(Box::new(Chain::stored(feature, self.ops(&name, recipe, registry)?, self.fuse)?))
         };
         Ok(OutColumn::Media { name, index: Some(index), work })
+    }
+}
+
+impl Recipe {
+    /// The column of the picture that a column of objects is in: the one that the recipe names, else the only one.
+    fn picture(&self, name: &str, dataset: &Named<'_>, recipe: &ColumnRecipe) -> Result<Option<usize>> {
+        let columns = &dataset.dataset.schema().columns;
+        let pictures: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].feature == Feature::Image).collect();
+        let names = || pictures.iter().map(|at| columns[*at].name.as_str()).collect::<Vec<_>>().join(", ");
+        match (&recipe.of, pictures.as_slice()) {
+            (Some(of), _) => {
+                let at = dataset.position(of).filter(|at| pictures.contains(at));
+                at.map(Some).ok_or_else(|| {
+                    Error::config(
+                        format!("column {name:?} is of {of:?}, which is no column of pictures"),
+                        format!("there are: {}", names()),
+                    )
+                })
+            }
+            (None, []) => Ok(None),
+            (None, [one]) => Ok(Some(*one)),
+            (None, _) => Err(Error::config(
+                format!("column {name:?}: its objects are in one of {}", names()),
+                format!("say in which: columns.{name} = {{ of = \"{}\" }}", columns[pictures[0]].name),
+            )),
+        }
     }
 }
 

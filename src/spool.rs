@@ -306,15 +306,25 @@ impl Sorted {
         (0..self.count).map(|at| self.get(at))
     }
 
-    /// The value of the first record with a key.
-    pub fn find(&self, key: &[u8]) -> Option<&[u8]> {
+    /// The place of the first record with a key.
+    pub fn position(&self, key: &[u8]) -> Option<usize> {
+        let from = self.at_least(key);
+        (from < self.count && self.get(from).0 == key).then_some(from)
+    }
+
+    /// How many records have lesser keys.
+    pub fn at_least(&self, key: &[u8]) -> usize {
         let (mut from, mut to) = (0, self.count);
         while from < to {
             let middle = from + (to - from) / 2;
             if self.get(middle).0 < key { from = middle + 1 } else { to = middle }
         }
-        let (found, value) = (from < self.count).then(|| self.get(from))?;
-        (found == key).then_some(value)
+        from
+    }
+
+    /// The value of the first record with a key.
+    pub fn find(&self, key: &[u8]) -> Option<&[u8]> {
+        self.position(key).map(|at| self.get(at).1)
     }
 }
 

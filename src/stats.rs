@@ -82,6 +82,15 @@ pub enum Measures {
     Values(Spread),
     /// How many are true.
     True(u64),
+    /// Objects: how many a row has, and how many there are of each class, in index order.
+    Objects {
+        /// Objects of a row.
+        count: Spread,
+        /// Objects of each class; classes without one are there with 0.
+        classes: Vec<(String, u64)>,
+        /// Objects whose class is not known.
+        unknown: u64,
+    },
     /// Payloads.
     Media(Box<MediaStats>),
 }
@@ -270,6 +279,10 @@ fn of_index(dataset: &Dataset, rows: &[u64]) -> SplitStats {
             Feature::ClassLabel { names } => Measures::Classes(names.iter().map(|n| (n.clone(), 0)).collect()),
             Feature::Int | Feature::Float => Measures::Values(Spread::default()),
             Feature::Bool => Measures::True(0),
+            Feature::Objects(of) => {
+                let classes = of.names.iter().map(|n| (n.clone(), 0)).collect();
+                Measures::Objects { count: Spread::default(), classes, unknown: 0 }
+            }
             _ => Measures::Media(Box::default()),
         };
         ColumnStats { name: c.name.clone(), feature: c.feature.name(), stored: c.stored.clone(), nulls: 0, of }
@@ -278,14 +291,28 @@ fn of_index(dataset: &Dataset, rows: &[u64]) -> SplitStats {
     for row in rows {
         let entry = dataset.index().row(*row);
         for (i, column) in columns.iter_mut().enumerate() {
-            column.count(&entry, i);
+            column.count(&entry, i, &dataset.schema().columns[i].feature);
         }
     }
     SplitStats { rows: rows.len() as u64, columns }
 }
 
 impl ColumnStats {
-    fn count(&mut self, row: &Row<'_>, column: usize) {
+    fn count(&mut self, row: &Row<'_>, column: usize, feature: &Feature) {
+        if let (Measures::Objects { count, classes, unknown }, Feature::Objects(of)) = (&mut self.of, feature) {
+            let Ok(Some(objects)) = row.objects(column, of) else {
+                self.nulls += 1;
+                return;
+            };
+            count.add(objects.len() as f64);
+            for class in objects.classes {
+                match usize::try_from(class).ok().and_then(|c| classes.get_mut(c)) {
+                    Some((_, objects)) => *objects += 1,
+                    None => *unknown += 1,
+                }
+            }
+            return;
+        }
         if let Measures::Media(media) = &mut self.of {
             match row.payload(column) {
                 Some(payload) => media.add(&payload),

@@ -193,7 +193,8 @@ pub(super) fn affine(raster: Raster, scale: [f32; 3], bias: [f32; 3]) -> Option<
 pub(super) fn crop_boxes(labels: &mut Labels, rect: Rect) {
     let Some(objects) = &mut labels.objects else { return };
     let (x, y, width, height) = (rect.x as f32, rect.y as f32, rect.width as f32, rect.height as f32);
-    let Objects { boxes, classes } = std::mem::take(objects);
+    let Objects { boxes, classes, attributes } = std::mem::take(objects);
+    objects.attributes.resize_with(attributes.len(), Vec::new);
     for (i, [x0, y0, x1, y1]) in boxes.into_iter().enumerate() {
         let moved = [
             (x0 - x).clamp(0.0, width),
@@ -204,6 +205,9 @@ pub(super) fn crop_boxes(labels: &mut Labels, rect: Rect) {
         if moved[2] > moved[0] && moved[3] > moved[1] {
             objects.boxes.push(moved);
             objects.classes.extend(classes.get(i));
+            for (kept, values) in objects.attributes.iter_mut().zip(&attributes) {
+                kept.extend(values.get(i).cloned());
+            }
         }
     }
 }
@@ -228,6 +232,7 @@ pub(super) fn mirror_boxes(labels: &mut Labels, width: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::label::Value;
 
     fn raster(layout: Layout) -> Raster {
         let data = Elements::U8((0..2 * 2 * 3 * 3).collect());
@@ -259,11 +264,14 @@ mod tests {
 
     #[test]
     fn boxes_move_clip_and_vanish() {
-        let objects = Objects { boxes: vec![[0.0, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]], classes: vec![7, 8] };
+        let attributes = vec![vec![Value::Int(1), Value::Int(2)]];
+        let boxes = vec![[0.0, 0.0, 10.0, 10.0], [30.0, 30.0, 40.0, 40.0]];
+        let objects = Objects { boxes, classes: vec![7, 8], attributes };
         let mut labels = Labels { objects: Some(objects) };
         crop_boxes(&mut labels, Rect { x: 5, y: 2, width: 20, height: 20 });
         assert_eq!(labels.objects.as_ref().unwrap().boxes, [[0.0, 0.0, 5.0, 8.0]]);
         assert_eq!(labels.objects.as_ref().unwrap().classes, [7]);
+        assert_eq!(labels.objects.as_ref().unwrap().attributes, [[Value::Int(1)]]);
         resize_boxes(&mut labels, (20, 20), (40, 10));
         mirror_boxes(&mut labels, 40);
         assert_eq!(labels.objects.unwrap().boxes, [[30.0, 0.0, 40.0, 4.0]]);

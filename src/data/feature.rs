@@ -12,6 +12,7 @@ use serde_json::{Map, json};
 
 use super::info::Kind;
 use super::label::Value;
+use super::objects::{AttributeKind, BBOX, CATEGORY, ObjectsType};
 use super::packed::{Packed, TensorType};
 use super::storage::Storage;
 use crate::error::{Error, Result};
@@ -45,6 +46,8 @@ pub enum Feature {
     Bool,
     /// Tensors of one type and number of axes, as payloads.
     Tensor(TensorType),
+    /// Located things in the picture of the row: boxes with classes.
+    Objects(ObjectsType),
 }
 
 impl Feature {
@@ -81,6 +84,27 @@ impl Feature {
         matches!(self, Feature::Video)
     }
 
+    /// Whether a row of it has bytes of its own in the Index, beside its fixed-width cell: a seek table, packed objects.
+    pub fn has_table(&self) -> bool {
+        self.is_seekable() || matches!(self, Feature::Objects(_))
+    }
+
+    /// The names of the classes, of a column that has some.
+    pub fn classes(&self) -> Option<&Vec<String>> {
+        match self {
+            Feature::ClassLabel { names } | Feature::Objects(ObjectsType { names, .. }) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// The same, to be appended to.
+    pub fn classes_mut(&mut self) -> Option<&mut Vec<String>> {
+        match self {
+            Feature::ClassLabel { names } | Feature::Objects(ObjectsType { names, .. }) => Some(names),
+            _ => None,
+        }
+    }
+
     /// The name used in messages.
     pub fn name(&self) -> &'static str {
         match self {
@@ -88,6 +112,7 @@ impl Feature {
             Feature::Int => "int",
             Feature::Float => "float",
             Feature::Bool => "bool",
+            Feature::Objects(_) => "objects",
             media => media.kind().map_or("media", Kind::name),
         }
     }
@@ -116,6 +141,7 @@ impl Feature {
             Feature::ClassLabel { .. } | Feature::Int => DataType::Int64,
             Feature::Float => DataType::Float64,
             Feature::Bool => DataType::Boolean,
+            Feature::Objects(of) => DataType::Struct(objects_fields(of)),
         }
     }
 
@@ -131,7 +157,38 @@ impl Feature {
             Feature::Int => json!({"dtype": "int64", "_type": "Value"}),
             Feature::Float => json!({"dtype": "float64", "_type": "Value"}),
             Feature::Bool => json!({"dtype": "bool", "_type": "Value"}),
+            Feature::Objects(of) => {
+                let value = |dtype: &str| json!({"dtype": dtype, "_type": "Value"});
+                let list = |feature: serde_json::Value| json!({"feature": feature, "_type": "Sequence"});
+                let corners = json!({"feature": value("float32"), "length": 4, "_type": "Sequence"});
+                let mut lists = Map::new();
+                lists.insert(BBOX.to_owned(), list(corners));
+                lists.insert(CATEGORY.to_owned(), list(json!({"names": of.names, "_type": "ClassLabel"})));
+                for attribute in &of.attributes {
+                    lists.insert(attribute.name.clone(), list(value(hf_dtype(&attribute_type(attribute.kind)))));
+                }
+                lists.into()
+            }
         }
+    }
+}
+
+/// The lists of a column of objects, one entry an object in each: the boxes, the classes, the attributes in their order.
+pub fn objects_fields(of: &ObjectsType) -> Fields {
+    let item = |data_type| Arc::new(Field::new("item", data_type, true));
+    let list = |name: &str, data_type| Field::new(name, DataType::List(item(data_type)), true);
+    let mut fields =
+        vec![list(BBOX, DataType::FixedSizeList(item(DataType::Float32), 4)), list(CATEGORY, DataType::Int64)];
+    fields.extend(of.attributes.iter().map(|a| list(&a.name, attribute_type(a.kind))));
+    Fields::from(fields)
+}
+
+/// The Arrow type of an attribute's values.
+pub fn attribute_type(kind: AttributeKind) -> DataType {
+    match kind {
+        AttributeKind::Int => DataType::Int64,
+        AttributeKind::Float => DataType::Float64,
+        AttributeKind::Text => DataType::Utf8,
     }
 }
 
@@ -208,15 +265,19 @@ impl Column {
     }
 
     /// The field of a shard. What the Arrow type does not say is in its metadata, as JSON under one key (the order of several
-    /// would be chance): the type and shape of tensors, and what made the column.
+    /// would be chance): the type and shape of tensors, the convention of boxes, and what made the column.
     fn to_arrow(&self) -> Field {
         let field = Field::new(&self.name, self.feature.arrow_type(), true);
-        let tensor = if let Feature::Tensor(tensor) = &self.feature { Some(tensor) } else { None };
-        if tensor.is_none() && self.stored.is_none() {
+        let mut said = Map::new();
+        match &self.feature {
+            Feature::Tensor(tensor) => said.extend([("tensor".to_owned(), json!(tensor))]),
+            // Classes and attributes are in the metadata of the schema and the type.
+            Feature::Objects(of) => said.extend([("boxes".to_owned(), json!(of.boxes))]),
+            _ => {}
+        }
+        if said.is_empty() && self.stored.is_none() {
             return field;
         }
-        let mut said = Map::new();
-        said.extend(tensor.map(|t| ("tensor".to_owned(), json!(t))));
         said.extend(self.stored.as_ref().map(|s| ("stored".to_owned(), json!(s))));
         let text = serde_json::Value::Object(said).to_string();
         field.with_metadata(HashMap::from([(FIELD_KEY.to_owned(), text)]))
@@ -274,6 +335,9 @@ impl Schema {
             }
             if let Feature::Tensor(tensor) = &column.feature {
                 tensor.validate(name)?;
+            }
+            if let Feature::Objects(of) = &column.feature {
+                of.validate(name)?;
             }
             if let Feature::ClassLabel { names } = &column.feature {
                 let mut classes = HashSet::<_, xxhash_rust::xxh3::Xxh3DefaultBuilder>::default();
@@ -335,6 +399,7 @@ pub fn hf_dtype(data_type: &DataType) -> &'static str {
         DataType::Utf8 => "string",
         DataType::Int32 => "int32",
         DataType::Int64 => "int64",
+        DataType::Float32 => "float32",
         DataType::UInt64 => "uint64",
         DataType::Float64 => "float64",
         DataType::Boolean => "bool",

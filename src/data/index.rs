@@ -11,14 +11,14 @@
 //! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, 0 u32, SHA-256 |
 //! | rows | `stride` each: key u64, id offset u64, id length u32, shard u32, row in shard u32, 0 u32, null bits, then the columns |
 //! | ids | UTF-8, one after the other |
-//! | ends of seek tables | 8 for each row and column of [`Tables::columns`]: where its table ends among them; it begins where the one before ends |
-//! | seek tables | one after the other |
+//! | ends of tables | 8 for each row and column of [`Tables::columns`]: where its table ends among them; it begins where the one before ends |
+//! | tables | one after the other: seek tables, packed objects |
 //!
 //! The last two parts are there if the header has `tables`, which it has if a row has one: segments from before there were any, and those of
-//! payloads that have none, are of the same form. A table is what a payload's codec needs to decode a part of it from a part of its
-//! bytes; none is a table of no bytes.
+//! payloads that have none, are of the same form. A seek table is what a payload's codec needs to decode a part of it from a part of its
+//! bytes; none is a table of no bytes. The objects of a row ([`Objects::pack`]) are its table in their column.
 //!
-//! A value column takes 8 bytes, a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
+//! A value column takes 8 bytes (of objects, their number), a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
 //! height u32, channels u32, rate u32, turn u32, count u64, duration u64; one whose payloads were made of the source's 80, with the
 //! source's behind: length u64, hash u64.
 //! The lowest byte of `turn` is the [`Orientation`], the next the [`Profile`], the rest is 0. A segment is derived from its shards and can be
@@ -35,6 +35,7 @@ use super::feature::{Column, Feature, Schema};
 use super::info::{Format, Info};
 use super::label::Value;
 use super::manifest::ShardRef;
+use super::objects::{Objects, ObjectsType};
 use super::orientation::Orientation;
 use super::profile::Profile;
 use super::storage::Original;
@@ -71,6 +72,8 @@ pub enum Stored {
     Payload,
     /// The same, and what the source's payload was that it was made of.
     Prepared,
+    /// How many objects there are; they themselves are packed beside the ids, where seek tables are.
+    Objects,
 }
 
 impl Stored {
@@ -79,6 +82,7 @@ impl Stored {
             Feature::ClassLabel { .. } | Feature::Int => Stored::Int,
             Feature::Float => Stored::Float,
             Feature::Bool => Stored::Bool,
+            Feature::Objects(_) => Stored::Objects,
             _ if column.stored.is_some() => Stored::Prepared,
             _ => Stored::Payload,
         }
@@ -113,12 +117,12 @@ pub struct Header {
     pub id_bytes: u64,
     /// For every column the greatest payload length, width, height and count; zeros for value columns. Memory is planned with them.
     pub largest: Vec<[u64; 4]>,
-    /// Where the seek tables are, if a row has one.
+    /// Where the tables are, if a row has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<Tables>,
 }
 
-/// What a header says of seek tables.
+/// What a header says of tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
@@ -168,6 +172,8 @@ pub enum IndexCell {
     Payload(Payload),
     /// A payload, and the source's that it was made of.
     Prepared(Payload, Original),
+    /// Objects, by their number.
+    Objects(u32),
 }
 
 impl IndexCell {
@@ -229,7 +235,7 @@ pub struct Segment {
     shards_at: usize,
     rows_at: usize,
     ids_at: usize,
-    /// Where the ends of seek tables are.
+    /// Where the ends of tables are.
     ends_at: usize,
 }
 
@@ -346,7 +352,7 @@ impl Segment {
         Row { segment: self, number: row, bytes: &self.backing.bytes()[at..at + self.stride] }
     }
 
-    /// The seek table of a row's column, by its place among all.
+    /// The table of a row's column, by its place among all.
     fn table(&self, row: u64, column: usize) -> Option<&[u8]> {
         let columns = &self.header.tables.as_ref()?.columns;
         let number = usize::try_from(row).ok()? * columns.len() + columns.binary_search(&column).ok()?;
@@ -427,7 +433,7 @@ impl<'a> Row<'a> {
         self.bytes[FIXED + column / 8] & (1 << (column % 8)) != 0
     }
 
-    /// The value of a small column; `Null` for payload columns.
+    /// The value of a small column, of objects their number; `Null` for payload columns.
     pub fn value(&self, column: usize) -> Value {
         let at = self.segment.offsets[column];
         match self.segment.header.columns[column].1 {
@@ -435,6 +441,7 @@ impl<'a> Row<'a> {
             Stored::Int => Value::Int(u64_at(self.bytes, at) as i64),
             Stored::Float => Value::Float(f64::from_bits(u64_at(self.bytes, at))),
             Stored::Bool => Value::Bool(u64_at(self.bytes, at) != 0),
+            Stored::Objects => Value::Int(u64_at(self.bytes, at) as i64),
             Stored::Payload | Stored::Prepared => Value::Null,
         }
     }
@@ -446,6 +453,9 @@ impl<'a> Row<'a> {
             return prepared.unwrap_or(IndexCell::Payload(payload));
         }
         match self.value(column) {
+            Value::Int(v) if self.segment.header.columns[column].1 == Stored::Objects => {
+                IndexCell::Objects(u32::try_from(v).unwrap_or(u32::MAX))
+            }
             Value::Int(v) => IndexCell::Int(v),
             Value::Float(v) => IndexCell::Float(v),
             Value::Bool(v) => IndexCell::Bool(v),
@@ -479,7 +489,26 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The seek table of a column's payload, if it has one.
+    /// A small value as JSON: a class by its name, objects one by one ([`ObjectsType::json`]).
+    pub fn told(&self, column: usize, feature: &Feature) -> serde_json::Value {
+        match feature {
+            Feature::Objects(of) => match self.objects(column, of) {
+                Ok(objects) => objects.map_or(serde_json::Value::Null, |objects| of.json(&objects)),
+                Err(why) => serde_json::Value::String(why),
+            },
+            feature => feature.told(&self.value(column)),
+        }
+    }
+
+    /// The objects of a column of them; `None` where they are absent.
+    ///
+    /// # Errors
+    /// What is wrong with the packed bytes.
+    pub fn objects(&self, column: usize, of: &ObjectsType) -> Result<Option<Objects>, String> {
+        self.table(column).map(|packed| Objects::unpack(packed, of)).transpose()
+    }
+
+    /// What stands in the Index for a column of this row beside its cell, if there is something: the seek table of a payload, packed objects.
     pub fn table(&self, column: usize) -> Option<&'a [u8]> {
         self.segment.table(self.number, column).filter(|_| !self.is_null(column))
     }

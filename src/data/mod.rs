@@ -8,6 +8,7 @@ pub mod index;
 pub mod info;
 pub mod label;
 pub mod manifest;
+pub mod objects;
 pub mod orientation;
 pub mod packed;
 pub mod profile;

@@ -1,6 +1,6 @@
 //! One row on its way into a dataset.
 
-use super::label::Value;
+use super::label::{Objects, Value};
 
 /// One row: an id, a split and a cell for each feature, media still encoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub enum Cell {
     Media(Vec<u8>),
     /// A class by its name; the writer gives it an index, new names are appended.
     Class(String),
+    /// Objects, whose classes are places among the names here.
+    Objects(Vec<String>, Objects),
     /// Any small value.
     Value(Value),
 }

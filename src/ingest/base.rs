@@ -78,7 +78,7 @@ impl Base {
         self.classes = schema
             .columns
             .iter()
-            .map(|c| if let Feature::ClassLabel { names } = &c.feature { indices(names) } else { Map::default() })
+            .map(|c| c.feature.classes().map_or_else(Map::default, |names| indices(names)))
             .collect();
     }
 
@@ -146,6 +146,7 @@ impl Base {
                     held == Some((*hash, bytes.len() as u64))
                 }
                 Cell::Excerpt(original) => row.original(i) == Some(*original),
+                Cell::Objects(_, packed) => row.table(i) == Some(packed),
                 Cell::Value(Value::Null) => row.is_null(i),
                 // Bits, so that a NaN is the same as itself.
                 Cell::Value(Value::Float(v)) => {
@@ -190,6 +191,13 @@ fn merge(old: &Schema, new: &Schema) -> Result<(Schema, Vec<usize>)> {
             (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
                 let known: std::collections::BTreeSet<String> = names.iter().cloned().collect();
                 names.extend(more.iter().filter(|n| !known.contains(*n)).cloned());
+            }
+            (Feature::Objects(old), Feature::Objects(new)) => {
+                if (old.boxes, &old.attributes) != (new.boxes, &new.attributes) {
+                    return Err(differ());
+                }
+                let known: std::collections::BTreeSet<String> = old.names.iter().cloned().collect();
+                old.names.extend(new.names.iter().filter(|n| !known.contains(*n)).cloned());
             }
             // Whole numbers fit a column of numbers.
             (Feature::Float, Feature::Int) => {}

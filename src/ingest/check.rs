@@ -11,7 +11,7 @@ use super::scratches::Scratches;
 use crate::codec::{self, Check, Limits, Scratch};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::{Format, Kind};
-use crate::data::label::Value;
+use crate::data::label::{Objects, Value};
 use crate::data::record::payload_hash;
 use crate::data::storage::Original;
 use crate::error::{Error, Fault, Reason, Result};
@@ -38,6 +38,8 @@ pub(super) enum Cell {
     Payload(Vec<u8>, u64),
     /// A part of a recording, by what it is known again.
     Excerpt(Original),
+    /// Objects of the dataset's classes, and as the Index has them.
+    Objects(Box<Objects>, Vec<u8>),
     /// Everything else.
     Value(Value),
 }
@@ -92,6 +94,7 @@ impl Checker<'_> {
                     Ok(cell) => cell,
                     Err(fault) => return Ok(refused(fault, &entry.cells[i], i, recordings)),
                 },
+                Cell::Objects(objects, _) => ShardCell::Objects(*objects),
                 Cell::Value(Value::Int(v)) => ShardCell::Int(v),
                 Cell::Value(Value::Float(v)) => ShardCell::Float(v),
                 Cell::Value(Value::Bool(v)) => ShardCell::Bool(v),
@@ -142,6 +145,19 @@ impl Checker<'_> {
             };
             let hash = payload_hash(&bytes);
             return Ok(Cell::Payload(bytes, hash));
+        }
+        if let (Feature::Objects(of), EntryCell::Objects(names, objects)) = (feature, cell) {
+            let class = |class: &i64| -> Result<i64, Fault> {
+                let name = usize::try_from(*class).ok().and_then(|at| names.get(at));
+                let Some(name) = name else { return Ok(-1) };
+                let known = self.base.class(column, &of.names, name);
+                known.ok_or_else(|| Fault::new(Reason::BadLabel, format!("there is no class {name:?}")))
+            };
+            let mut objects = objects.clone();
+            objects.classes = objects.classes.iter().map(class).collect::<Result<_, _>>()?;
+            objects.fit(of).map_err(|why| Fault::new(Reason::BadLabel, why))?;
+            let packed = objects.pack();
+            return Ok(Cell::Objects(objects, packed));
         }
         let value = match (feature, cell) {
             (Feature::ClassLabel { names }, EntryCell::Class(name)) => {

@@ -83,6 +83,10 @@ fn cell_digest(digest: &mut Sha256, cell: &EntryCell) {
         }
         EntryCell::Inline(bytes) => tagged(digest, b'b', bytes),
         EntryCell::Class(name) => tagged(digest, b'c', name.as_bytes()),
+        EntryCell::Objects(names, objects) => {
+            tagged(digest, b'o', &objects.pack());
+            names.iter().for_each(|name| tagged(digest, b'n', name.as_bytes()));
+        }
         EntryCell::Value(Value::Null) => tagged(digest, b'0', &[]),
         EntryCell::Value(Value::Int(v)) => tagged(digest, b'i', &v.to_le_bytes()),
         EntryCell::Value(Value::Float(v)) => tagged(digest, b'd', &v.to_bits().to_le_bytes()),

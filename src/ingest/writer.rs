@@ -14,7 +14,7 @@ use super::scratches::Scratches;
 use super::sink::Sink;
 use super::{publish, target};
 use crate::clock::Mark;
-use crate::data::feature::{Feature, Schema};
+use crate::data::feature::Schema;
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
 use crate::prepare::{self, Prepare};
@@ -126,6 +126,7 @@ impl DatasetWriter {
             None => EntryCell::NULL,
             Some(Cell::Media(bytes)) => EntryCell::Inline(bytes),
             Some(Cell::Class(name)) => EntryCell::Class(name),
+            Some(Cell::Objects(names, objects)) => EntryCell::Objects(names, Box::new(objects)),
             Some(Cell::Value(value)) => EntryCell::Value(value),
         });
         let cells = cells.collect();
@@ -181,13 +182,19 @@ impl DatasetWriter {
     fn name_classes(&mut self, entry: &Entry) -> Option<Schema> {
         let mut before = None;
         for (i, cell) in entry.cells.iter().enumerate() {
-            let EntryCell::Class(name) = cell else { continue };
-            let Feature::ClassLabel { names } = &self.schema.columns[i].feature else { continue };
-            if self.base.class(i, names, name).is_none() {
-                before.get_or_insert_with(|| self.schema.clone());
-                if let Feature::ClassLabel { names } = &mut self.schema.columns[i].feature {
-                    self.base.add_class(i, name, names.len());
-                    names.push(name.clone());
+            let new = match cell {
+                EntryCell::Class(name) => std::slice::from_ref(name),
+                EntryCell::Objects(names, _) => names,
+                _ => continue,
+            };
+            for name in new {
+                let Some(names) = self.schema.columns[i].feature.classes() else { continue };
+                if self.base.class(i, names, name).is_none() {
+                    before.get_or_insert_with(|| self.schema.clone());
+                    if let Some(names) = self.schema.columns[i].feature.classes_mut() {
+                        self.base.add_class(i, name, names.len());
+                        names.push(name.clone());
+                    }
                 }
             }
         }

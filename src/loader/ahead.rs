@@ -126,7 +126,7 @@ impl Feed {
         self.columns.iter().filter_map(|column| match column {
             OutColumn::Media { index, .. } => *index,
             OutColumn::Packed { index, .. } => Some(*index),
-            OutColumn::Values { .. } | OutColumn::Source { .. } => None,
+            OutColumn::Values { .. } | OutColumn::Objects { .. } | OutColumn::Source { .. } => None,
         })
     }
 

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::cells::{Cell, Needs};
 use super::desk::{Desk, Metered};
+use super::located;
 use super::packed;
 use super::room::{Lender, Loan, SMALL};
 use super::substitute::{By, Swap, longest};
@@ -46,6 +47,8 @@ pub(super) enum OpenColumn {
     Media { forming: Forming, slot: Place, beside: Option<Forming> },
     /// Rows of token sequences: tokens, segments, positions.
     Packed([Forming; 3]),
+    /// Objects, which samples bring.
+    Objects,
 }
 
 /// The padded shape of a column's samples, and their strides where they are not row-major.
@@ -140,9 +143,20 @@ impl Opened {
             }
             shapes.push((shape, extents));
         }
-        for column in core.columns() {
-            if let OutColumn::Packed { chain, length, .. } = column {
-                bytes = bytes.saturating_add(super::least::packed_bytes(chain, *length).saturating_mul(n as u64));
+        for (number, column) in core.columns().iter().enumerate() {
+            match column {
+                OutColumn::Packed { chain, length, .. } => {
+                    bytes = bytes.saturating_add(super::least::packed_bytes(chain, *length).saturating_mul(n as u64));
+                }
+                OutColumn::Objects { .. } => {
+                    // What is delivered is about what is packed.
+                    let of = |(segment, row): &(&Segment, Row<'_>)| {
+                        let index = core.feed(segment).columns[number].index();
+                        index.and_then(|index| row.table(index)).map_or(0, <[u8]>::len) as u64
+                    };
+                    bytes = rows.iter().flatten().map(of).fold(bytes, u64::saturating_add);
+                }
+                _ => {}
             }
         }
         reserve(bytes)?;
@@ -163,6 +177,7 @@ impl Opened {
                     samples.iter_mut().zip(rows).for_each(|(sample, row)| sample.packed = Some(row));
                     columns.push(OpenColumn::Packed(forming));
                 }
+                OutColumn::Objects { .. } => columns.push(OpenColumn::Objects),
                 OutColumn::Media { work, .. } => {
                     let (shape, extents) = shapes.next().unwrap_or_default();
                     columns.push(core.open_media(work, shape, &extents, &mut samples, media)?);
@@ -274,6 +289,13 @@ impl Opened {
                         columns.push((format!("{name}{suffix}"), forming.close(parts)?));
                     }
                 }
+                OpenColumn::Objects => {
+                    let OutColumn::Objects { of, .. } = out else { continue };
+                    for (suffix, dtype) in located::delivered(of) {
+                        let own = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
+                        columns.push((format!("{name}_{suffix}"), Forming::Loose(Some(dtype)).close(own)?));
+                    }
+                }
                 OpenColumn::Media { forming, beside: open, .. } => {
                     let mut own: Vec<Part> = parts.iter_mut().map(|p| p.pop_front().unwrap_or(Part::Missing)).collect();
                     let beside = out.beside();
@@ -350,11 +372,18 @@ impl Core {
         let segment = sample.segment.as_ref();
         let feed = segment.map_or(&self.feeds[0], |segment| self.feed(segment));
         let dataset = &feed.dataset;
-        let media = feed.columns.iter().zip(columns).filter_map(|(out, open)| match (out, open) {
-            (OutColumn::Media { index, work, .. }, OpenColumn::Media { slot, .. }) => Some((*index, work, slot)),
-            _ => None,
-        });
-        for ((index, work, slot), job) in media.zip(&mut sample.jobs) {
+        let mut media = 0;
+        for (out, open) in feed.columns.iter().zip(columns) {
+            let (index, work, slot) = match (out, open) {
+                (OutColumn::Media { index, work, .. }, OpenColumn::Media { slot, .. }) => (*index, work, slot),
+                (_, OpenColumn::Objects) => {
+                    self.objects(segment, out, &sample.jobs, &mut parts)?;
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(job) = sample.jobs.get_mut(media) else { continue };
+            media += 1;
             let (Some(row), Some(index), Some((payload, drawn))) = (segment.map(|s| s.row), index, &job.cell.payload)
             else {
                 parts.push(absent(work, slot, job));

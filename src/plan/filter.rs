@@ -302,7 +302,8 @@ pub(super) fn operand(name: &Name, schema: &Schema) -> Result<(Operand, Is)> {
     let Some(fact) = &name.fact else {
         return Ok(match feature {
             Feature::ClassLabel { names } => (Operand::Class(at, names.clone()), Is::Class),
-            Feature::Int | Feature::Float => (Operand::Value(at), Is::Number),
+            // The value of objects is how many there are.
+            Feature::Int | Feature::Float | Feature::Objects(_) => (Operand::Value(at), Is::Number),
             Feature::Bool => (Operand::Value(at), Is::Bool),
             _ => (Operand::Fact(at, Fact::Any), Is::Payload),
         });

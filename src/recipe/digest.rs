@@ -50,7 +50,10 @@ impl Recipe {
                 }
                 ops.push(json!([config.op, version, sorted(&Value::Object(params))]));
             }
-            described.push(json!([column.name(), recipe.raw, ops]));
+            described.push(match &recipe.of {
+                None => json!([column.name(), recipe.raw, ops]),
+                Some(of) => json!([column.name(), recipe.raw, ops, { "of": of }]),
+            });
         }
         let mut all = vec![
             json!(PLAN_VERSION),

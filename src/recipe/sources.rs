@@ -208,7 +208,7 @@ impl Recipe {
             {
                 return unlike(other, what);
             }
-            let made_here = self.column(index, name, &column.feature, recipe, registry);
+            let made_here = self.column(index, name, dataset, recipe, registry);
             let mut own = made_here.map_err(|e| dataset.blamed(e))?;
             match &first {
                 Some((other, _, out)) => {
@@ -218,8 +218,8 @@ impl Recipe {
                 }
                 None => first = Some((dataset, column, own.clone())),
             }
-            if let (Feature::ClassLabel { names }, OutColumn::Values { joined, .. }, true) =
-                (&column.feature, &mut own, datasets.len() > 1)
+            if let (Some(names), OutColumn::Values { joined, .. } | OutColumn::Objects { joined, .. }, true) =
+                (column.feature.classes(), &mut own, datasets.len() > 1)
             {
                 let at = |class: &String| {
                     let at = classes.iter().position(|other| other == class);
@@ -237,6 +237,9 @@ impl Recipe {
                 OutColumn::Values { name, index: None, dtype, class, joined: None }
             }
             OutColumn::Media { name, work, .. } => OutColumn::Media { name, index: None, work },
+            OutColumn::Objects { name, of, .. } => {
+                OutColumn::Objects { name, index: None, of, picture: None, joined: None }
+            }
             other => other,
         };
         let Some((_, _, like)) = first else { return Ok(Vec::new()) };
@@ -254,6 +257,9 @@ impl Recipe {
 fn features_apart(a: &Column, b: &Column) -> Option<String> {
     if a.feature.name() != b.feature.name() {
         return Some(format!("{} and {}", a.feature.name(), b.feature.name()));
+    }
+    if let (Feature::Objects(x), Feature::Objects(y)) = (&a.feature, &b.feature) {
+        return (x.attributes != y.attributes).then(|| "objects of which other things are said".into());
     }
     let (Feature::Tensor(x), Feature::Tensor(y)) = (&a.feature, &b.feature) else { return None };
     if x != y {

@@ -10,6 +10,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use arrow::error::ArrowError;
 
+use super::located::Located;
 use super::writer::ShardCell;
 use crate::data::feature::{self, Feature, Schema, info_fields, media_fields};
 use crate::data::info::{Info, Kind};
@@ -145,6 +146,7 @@ enum Column {
     Int(Int64Builder),
     Float(Float64Builder),
     Bool(BooleanBuilder),
+    Objects(Box<Located>),
 }
 
 /// The rows of one row group.
@@ -164,6 +166,7 @@ impl Cells {
             Feature::Int | Feature::ClassLabel { .. } => Column::Int(Int64Builder::new()),
             Feature::Float => Column::Float(Float64Builder::new()),
             Feature::Bool => Column::Bool(BooleanBuilder::new()),
+            Feature::Objects(of) => Column::Objects(Box::new(Located::new(of))),
             Feature::Image | Feature::Audio | Feature::Video => {
                 let facts = Box::new(Facts::new(c));
                 Column::Media { bytes: BinaryBuilder::new(), path: StringBuilder::new(), facts }
@@ -216,6 +219,8 @@ impl Cells {
                 (Column::Float(builder), ShardCell::Null) => builder.append_null(),
                 (Column::Bool(builder), ShardCell::Bool(v)) => builder.append_value(*v),
                 (Column::Bool(builder), ShardCell::Null) => builder.append_null(),
+                (Column::Objects(lists), ShardCell::Objects(objects)) => lists.push(objects)?,
+                (Column::Objects(lists), ShardCell::Null) => lists.null(),
                 _ => return Err("a cell is not of its column's kind".into()),
             }
         }
@@ -247,6 +252,7 @@ impl Cells {
                 Column::Int(builder) => Arc::new(builder.finish()),
                 Column::Float(builder) => Arc::new(builder.finish()),
                 Column::Bool(builder) => Arc::new(builder.finish()),
+                Column::Objects(lists) => lists.finish()?,
             });
         }
         if let Some(DataType::Struct(fields)) = self.schema.fields().last().map(|f| f.data_type())

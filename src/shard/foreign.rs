@@ -18,13 +18,14 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use sha2::{Digest, Sha256};
 
-use super::{Fetch, reader};
-use crate::data::feature::{Column, FIELD_KEY, Feature, RESERVED, Schema};
+use super::{Fetch, located, reader};
+use crate::data::feature::{Column, FIELD_KEY, Feature, RESERVED, Schema, objects_fields};
 use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use crate::data::info::{Format, Info, Kind};
+use crate::data::objects::Objects;
 use crate::data::packed::TensorType;
 use crate::data::record::payload_hash;
-use crate::error::{Error, Fault, Origin, Result};
+use crate::error::{Error, Fault, Origin, Reason, Result};
 
 /// Decoded row groups that are kept for the next fetch.
 pub const KEPT: usize = 4;
@@ -173,8 +174,14 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
             for i in 0..batch.num_rows() {
                 let row = builder.rows() - first;
                 let mut cells = Vec::with_capacity(columns.len());
+                let mut tables = Vec::with_capacity(columns.len());
                 for (column, array) in columns.iter().zip(&arrays) {
-                    let cell = column.cell(array, i, row, probe);
+                    let cell = column.objects(array, i).and_then(|objects| {
+                        let cell = column.cell(array, i, row, objects.as_ref(), probe)?;
+                        tables.push(objects.map(|objects| objects.pack()));
+                        Ok(cell)
+                    });
+                    tables.resize(cells.len() + 1, None);
                     cells.push(cell.unwrap_or_else(|fault| {
                         let entry = refused.entry((column.source.clone(), fault.reason.code())).or_default();
                         entry.0 += 1;
@@ -184,7 +191,7 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
                         IndexCell::Null
                     }));
                 }
-                builder.push(&format!("{relative}#{row}"), &cells)?;
+                builder.push_with(&format!("{relative}#{row}"), &cells, &|column| tables[column].as_deref())?;
             }
         }
         let bytes = std::fs::metadata(&file.path).map_err(|e| Error::io(&file.path, "look at", e))?.len();
@@ -216,7 +223,7 @@ fn map_columns(file: &ForeignFile, probe: Probe<'_>, notes: &mut Vec<String>) ->
         let said = &hf["info"]["features"][field.name()];
         let feature = match ours(field) {
             Some(tensor) => Ok(tensor),
-            None => feature_of(&mapped, file, said, probe),
+            None => feature_of(&mapped, field, file, said, probe),
         };
         mapped.feature = match feature {
             Ok(feature) => feature,
@@ -250,6 +257,7 @@ fn ours(field: &Field) -> Option<Feature> {
 
 fn feature_of(
     column: &Mapped,
+    field: &Field,
     file: &ForeignFile,
     said: &serde_json::Value,
     probe: Probe<'_>,
@@ -275,6 +283,7 @@ fn feature_of(
             Some(kind) => Ok(Feature::of(kind)),
             None => sniff_column(column, file, probe).map(Feature::of),
         },
+        DataType::Struct(_) => located::foreign(field, said).map(Feature::Objects),
         other => Err(format!("{other} is not read yet")),
     }
 }
@@ -312,6 +321,9 @@ impl Mapped {
     fn canonical(&self, batch: &RecordBatch) -> Result<ArrayRef, String> {
         let missing = || format!("there is no column {:?}", self.source);
         let mut array = batch.column_by_name(&self.source).ok_or_else(missing)?.clone();
+        if let Feature::Objects(of) = &self.feature {
+            return located::canonical(&array, of);
+        }
         if let DataType::Struct(_) = self.data_type {
             let parent = array.as_struct();
             let bytes = parent.column_by_name("bytes").ok_or_else(missing)?.clone();
@@ -326,6 +338,7 @@ impl Mapped {
             Feature::Int | Feature::ClassLabel { .. } => DataType::Int64,
             Feature::Float => DataType::Float64,
             Feature::Bool => DataType::Boolean,
+            Feature::Objects(of) => DataType::Struct(objects_fields(of)),
             Feature::Text => DataType::Utf8,
             Feature::Image | Feature::Audio | Feature::Video | Feature::Tensor(_) => DataType::Binary,
         };
@@ -341,7 +354,24 @@ impl Mapped {
         }
     }
 
-    fn cell(&self, array: &ArrayRef, i: usize, row: u64, probe: Probe<'_>) -> Result<IndexCell, Fault> {
+    /// The objects of a canonical array's row, if these are some.
+    fn objects(&self, array: &ArrayRef, i: usize) -> Result<Option<Objects>, Fault> {
+        let Feature::Objects(of) = &self.feature else { return Ok(None) };
+        let objects = located::objects_at(array, i, of).and_then(|objects| match objects {
+            Some(objects) => objects.fit(of).map(|()| Some(objects)),
+            None => Ok(None),
+        });
+        objects.map_err(|why| Fault::new(Reason::BadLabel, why))
+    }
+
+    fn cell(
+        &self,
+        array: &ArrayRef,
+        i: usize,
+        row: u64,
+        objects: Option<&Objects>,
+        probe: Probe<'_>,
+    ) -> Result<IndexCell, Fault> {
         if array.is_null(i) {
             return Ok(IndexCell::Null);
         }
@@ -349,6 +379,10 @@ impl Mapped {
             Feature::Int | Feature::ClassLabel { .. } => IndexCell::Int(array.as_primitive::<Int64Type>().value(i)),
             Feature::Float => IndexCell::Float(array.as_primitive::<Float64Type>().value(i)),
             Feature::Bool => IndexCell::Bool(array.as_boolean().value(i)),
+            Feature::Objects(_) => match objects {
+                Some(objects) => IndexCell::Objects(u32::try_from(objects.len()).unwrap_or(u32::MAX)),
+                None => IndexCell::Null,
+            },
             payload => {
                 let bytes = self.bytes(array, i).unwrap_or_default();
                 let info = match payload {

@@ -10,6 +10,7 @@ pub mod foreign;
 #[cfg(test)]
 mod foreign_tests;
 mod layout;
+mod located;
 pub mod reader;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -14,6 +14,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use sha2::{Digest, Sha256};
 
 use super::layout;
+use super::located::objects_at;
 use super::writer::{FinishedShard, Tables};
 use crate::data::feature::{Column, Feature, ORIGINAL_BYTES, ORIGINAL_HASH, SEEK, Schema, fits_info};
 use crate::data::index::{IndexCell, Payload, hex, shard_path};
@@ -230,8 +231,10 @@ fn rows_of(
             return Err(format!("row {} has no id", rows.len()));
         }
         let id = ids.value(row);
-        let found = readers.iter().enumerate().filter_map(|(column, reader)| Some((column, reader.seek(row)?)));
-        tables.extend(found.map(|(column, table)| ((rows.len() as u64, column), table.to_vec())));
+        for (column, reader) in readers.iter().enumerate() {
+            let table = reader.table(row).map_err(|e| format!("row {}, id {id:?}: {e}", rows.len()))?;
+            tables.extend(table.map(|table| ((rows.len() as u64, column), table)));
+        }
         let cells = readers.iter().map(|reader| reader.cell(row)).collect::<Result<Vec<_>, _>>();
         rows.push((id.to_owned(), cells.map_err(|e| format!("row {}, id {id:?}: {e}", rows.len()))?));
     }
@@ -265,6 +268,10 @@ impl<'a> CellReader<'a> {
             }
             Feature::Float => IndexCell::Float(self.array.as_primitive::<Float64Type>().value(row)),
             Feature::Bool => IndexCell::Bool(self.array.as_boolean().value(row)),
+            Feature::Objects(of) => match objects_at(self.array, row, of)? {
+                Some(objects) => IndexCell::Objects(u32::try_from(objects.len()).map_err(|e| e.to_string())?),
+                None => IndexCell::Null,
+            },
             Feature::Text => self.payload(self.array.as_string::<i32>().value(row).as_bytes(), row)?,
             Feature::Tensor(_) => self.payload(self.array.as_binary::<i32>().value(row), row)?,
             Feature::Image | Feature::Audio | Feature::Video => {
@@ -275,6 +282,20 @@ impl<'a> CellReader<'a> {
                 self.payload(bytes.value(row), row)?
             }
         })
+    }
+
+    /// What stands beside the cell in the Index.
+    fn table(&self, row: usize) -> Result<Option<Vec<u8>>, String> {
+        match &self.column.feature {
+            Feature::Objects(of) => {
+                let name = &self.column.name;
+                let objects = objects_at(self.array, row, of).map_err(|e| format!("column {name:?}: {e}"))?;
+                let Some(objects) = objects else { return Ok(None) };
+                objects.fit(of).map_err(|e| format!("column {name:?}: {e}"))?;
+                Ok(Some(objects.pack()))
+            }
+            _ => Ok(self.seek(row).map(<[u8]>::to_vec)),
+        }
     }
 
     /// The seek table, where the shard has one.

@@ -19,6 +19,7 @@ use crate::data::feature::{Feature, SEEK, Schema};
 use crate::data::index::{IndexCell, Payload, SegmentBuilder, hex, shard_path};
 use crate::data::info::Info;
 use crate::data::manifest::ShardRef;
+use crate::data::objects::Objects;
 use crate::data::record::payload_hash;
 use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
@@ -73,6 +74,8 @@ pub enum ShardCell {
     Float(f64),
     /// A truth value.
     Bool(bool),
+    /// Objects that fit their column.
+    Objects(Objects),
     /// A payload: encoded media, or the UTF-8 bytes of a text.
     Media {
         /// The bytes as they are stored.
@@ -97,10 +100,16 @@ impl ShardCell {
         ShardCell::Media { bytes, path: path.into(), info, hash, original: None, seek: None }
     }
 
-    /// The bytes by which row groups and shards are measured: the payload's, and its table's, which lies in the same file.
+    /// The bytes by which row groups and shards are measured: the payload's, and its table's, which lies in the same file; of objects, those of their numbers.
     fn payload_bytes(&self) -> u64 {
-        let ShardCell::Media { bytes, seek, .. } = self else { return 0 };
-        bytes.len() as u64 + seek.as_ref().map_or(0, |table| table.len() as u64)
+        match self {
+            ShardCell::Media { bytes, seek, .. } => {
+                bytes.len() as u64 + seek.as_ref().map_or(0, |table| table.len() as u64)
+            }
+            // Rows of many boxes would otherwise count as nothing.
+            ShardCell::Objects(objects) => objects.bytes(),
+            _ => 0,
+        }
     }
 
     fn fits(&self, feature: &Feature) -> bool {
@@ -109,6 +118,7 @@ impl ShardCell {
             ShardCell::Int(_) => matches!(feature, Feature::Int | Feature::ClassLabel { .. }),
             ShardCell::Float(_) => *feature == Feature::Float,
             ShardCell::Bool(_) => *feature == Feature::Bool,
+            ShardCell::Objects(_) => matches!(feature, Feature::Objects(_)),
             ShardCell::Media { info, .. } => feature.kind() == Some(info.format.kind()),
         }
     }
@@ -123,11 +133,11 @@ pub struct FinishedShard {
     pub sha256: [u8; 32],
     /// Id and Index cells of every row, in order.
     pub rows: Vec<(String, Vec<IndexCell>)>,
-    /// The seek tables.
+    /// What stands beside the cells in the Index.
     pub tables: Tables,
 }
 
-/// Seek tables by row of the shard and column.
+/// Seek tables and packed objects by row of the shard and column.
 pub type Tables = BTreeMap<(u64, usize), Vec<u8>>;
 
 impl FinishedShard {
@@ -280,6 +290,13 @@ impl ShardWriter {
                 cell if cell.payload_bytes() > PAYLOAD_LIMIT => {
                     Fault::new(Reason::OverLimit, format!("a payload of {} bytes is over 2 GiB", cell.payload_bytes()))
                 }
+                ShardCell::Objects(objects) => match &column.feature {
+                    Feature::Objects(of) => match objects.fit(of) {
+                        Ok(()) => continue,
+                        Err(why) => Fault::new(Reason::BadLabel, why),
+                    },
+                    _ => continue,
+                },
                 ShardCell::Media { bytes, .. } if column.feature == Feature::Text => match std::str::from_utf8(bytes) {
                     Ok(_) => continue,
                     Err(e) => Fault::new(Reason::InvalidUtf8, e),
@@ -312,6 +329,10 @@ impl ShardWriter {
             ShardCell::Int(v) => IndexCell::Int(v),
             ShardCell::Float(v) => IndexCell::Float(v),
             ShardCell::Bool(v) => IndexCell::Bool(v),
+            ShardCell::Objects(objects) => {
+                tables.insert((number, column), objects.pack());
+                IndexCell::Objects(u32::try_from(objects.len()).unwrap_or(u32::MAX))
+            }
             ShardCell::Media { bytes, info, hash, original, seek, .. } => {
                 tables.extend(seek.map(|table| ((number, column), table)));
                 let payload = Payload { offset: 0, length: bytes.len() as u64, hash, info };

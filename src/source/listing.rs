@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Entry, EntryCell, Refusal, Source, SourceOptions, labels};
 use crate::data::excerpt::Excerpts;
-use crate::data::feature::{Feature, Schema};
+use crate::data::feature::Schema;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Sorted, Sorter, Spill};
 
@@ -100,18 +100,24 @@ impl<'a> Lister<'a> {
                     print.update(&file_bytes.to_le_bytes());
                     path
                 }
-                EntryCell::Inline(_) | EntryCell::Class(_) | EntryCell::Value(_) => continue,
+                EntryCell::Inline(_) | EntryCell::Class(_) | EntryCell::Value(_) | EntryCell::Objects(..) => continue,
             };
             print.update(&cell.bytes().to_le_bytes());
             print.update(&self.changed(path).to_le_bytes());
         }
         for (column, cell) in entry.cells.iter().enumerate() {
-            let EntryCell::Class(name) = cell else { continue };
+            let names = match cell {
+                EntryCell::Class(name) => std::slice::from_ref(name),
+                EntryCell::Objects(names, _) => names,
+                _ => continue,
+            };
             if self.classes.len() <= column {
                 self.classes.resize_with(column + 1, BTreeSet::new);
             }
-            if !self.classes[column].contains(name.as_str()) {
-                self.classes[column].insert(name.clone());
+            for name in names {
+                if !self.classes[column].contains(name.as_str()) {
+                    self.classes[column].insert(name.clone());
+                }
             }
         }
         self.entries += 1;
@@ -174,7 +180,7 @@ impl<'a> Lister<'a> {
     /// [`Error::Io`] of a temporary file.
     pub fn finish(mut self, mut schema: Schema) -> Result<Listing> {
         for (column, new) in schema.columns.iter_mut().zip(&mut self.classes) {
-            if let Feature::ClassLabel { names } = &mut column.feature {
+            if let Some(names) = column.feature.classes_mut() {
                 for name in names.iter() {
                     new.remove(name);
                 }

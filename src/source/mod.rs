@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::feature::Schema;
 use crate::data::info::Kind;
-use crate::data::label::Value;
+use crate::data::label::{Objects, Value};
 use crate::error::{Error, Fault, Result};
 use crate::registry::{Named, Table};
 
@@ -25,9 +25,13 @@ mod layout;
 mod listing;
 mod look;
 pub mod manifest;
+#[cfg(feature = "annotations")]
+mod pictures;
 mod raw;
 pub mod text;
 mod typing;
+#[cfg(feature = "annotations")]
+pub mod voc;
 mod walk;
 mod windows;
 
@@ -104,6 +108,9 @@ pub struct SourceOptions {
     pub text_unit: TextUnit,
     /// Its windows, where it is one.
     pub text_window: Option<TextWindow>,
+    /// The coordinate of the first pixel in the boxes of Pascal VOC: 1 unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub box_origin: Option<u8>,
     /// The split of entries when the source says nothing else.
     pub split: String,
     /// Whether the top folders are splits.
@@ -125,6 +132,7 @@ impl Default for SourceOptions {
             audio_chunks: None,
             text_unit: TextUnit::default(),
             text_window: None,
+            box_origin: None,
             split: DEFAULT_SPLIT.to_owned(),
             split_dirs: SplitDirs::default(),
             kind: None,
@@ -152,6 +160,12 @@ impl SourceOptions {
     pub fn validate(&self) -> Result<()> {
         if let Some(chunks) = &self.audio_chunks {
             chunks.validate()?;
+        }
+        if let Some(origin) = self.box_origin.filter(|origin| *origin > 1) {
+            return Err(Error::config(
+                format!("the first pixel of boxes has the coordinate {origin}"),
+                "--box-origin (box_origin) is 1, as in Pascal VOC, or 0",
+            ));
         }
         let [start, end, duration] = [&self.start_column, &self.end_column, &self.duration_column].map(Option::is_some);
         if self.whole_files && (start || end || duration) {
@@ -245,6 +259,8 @@ pub enum EntryCell {
     Inline(Vec<u8>),
     /// A class by name.
     Class(String),
+    /// Objects, whose classes are places among the names here.
+    Objects(Vec<String>, Box<Objects>),
     /// Any small value.
     Value(Value),
 }
@@ -274,7 +290,7 @@ impl EntryCell {
     /// An absent cell.
     pub const NULL: EntryCell = EntryCell::Value(Value::Null);
 
-    /// Bytes of its payload; 0 for what is no payload. A part of a recording counts as PCM of 16 bits.
+    /// Bytes of its payload; 0 for small values. A part of a recording counts as PCM of 16 bits.
     pub fn bytes(&self) -> u64 {
         match self {
             EntryCell::File { bytes, .. } => *bytes,
@@ -285,6 +301,7 @@ impl EntryCell {
             EntryCell::Excerpt { file_bytes, part: Part::Seconds { .. }, .. } => *file_bytes,
             EntryCell::Inline(bytes) => bytes.len() as u64,
             EntryCell::Class(_) | EntryCell::Value(_) => 0,
+            EntryCell::Objects(_, objects) => objects.bytes(),
         }
     }
 }
@@ -336,7 +353,13 @@ impl fmt::Debug for SourceEntry {
 }
 
 /// The sources of this build.
-pub const SOURCES: &[SourceEntry] = &[folder::ENTRY, manifest::ENTRY, text::ENTRY];
+pub const SOURCES: &[SourceEntry] = &[
+    folder::ENTRY,
+    manifest::ENTRY,
+    text::ENTRY,
+    #[cfg(feature = "annotations")]
+    voc::ENTRY,
+];
 
 /// The built-in sources as a table that can be added to.
 pub fn sources() -> Table<SourceEntry> {

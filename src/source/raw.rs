@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::{Entry, EntryCell, Listing, SourceOptions, choose, sources};
 use crate::codec::{self, Limits};
-use crate::data::feature::{Feature, Schema};
+use crate::data::feature::{Column, Feature, Schema};
 use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
-use crate::data::label::Value;
+use crate::data::label::{Objects, Value};
 use crate::data::record::payload_hash;
 use crate::dataset::{Backing, Dataset};
 use crate::error::{Error, Fault, Reason, Result};
@@ -97,7 +97,10 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
                 segment.end_shard(split.as_deref().unwrap_or_default(), std::mem::take(&mut bytes), [0; 32]);
             }
             bytes += payload.length;
-            segment.push(&entry.id, &cells(entry, &schema, column, payload))?;
+            let located: Vec<Option<Vec<u8>>> =
+                entry.cells.iter().zip(&schema.columns).map(|(cell, column)| objects(cell, column)).collect();
+            let table = |column: usize| located[column].as_deref();
+            segment.push_with(&entry.id, &cells(entry, &schema, column, payload), &table)?;
             // The parts of one file share its path.
             let last = paths.last().filter(|last| ***last == *path).cloned();
             paths.push(last.unwrap_or_else(|| path.into()));
@@ -127,9 +130,22 @@ fn cells(entry: &Entry, schema: &Schema, payload_column: usize, payload: Payload
         (EntryCell::Value(Value::Int(v)), Feature::Float) => IndexCell::Float(*v as f64),
         (EntryCell::Value(Value::Float(v)), Feature::Float) => IndexCell::Float(*v),
         (EntryCell::Value(Value::Bool(v)), Feature::Bool) => IndexCell::Bool(*v),
+        (EntryCell::Objects(_, objects), Feature::Objects(_)) => {
+            IndexCell::Objects(u32::try_from(objects.len()).unwrap_or(u32::MAX))
+        }
         _ => IndexCell::Null,
     };
     entry.cells.iter().enumerate().map(cell).collect()
+}
+
+/// The objects of a cell, packed, their classes those of the column.
+fn objects(cell: &EntryCell, column: &Column) -> Option<Vec<u8>> {
+    let (EntryCell::Objects(own, objects), Feature::Objects(of)) = (cell, &column.feature) else { return None };
+    let class = |class: &i64| {
+        let name = usize::try_from(*class).ok().and_then(|at| own.get(at));
+        name.and_then(|name| of.names.iter().position(|n| n == name)).map_or(-1, |at| at as i64)
+    };
+    Some(Objects { classes: objects.classes.iter().map(class).collect(), ..(**objects).clone() }.pack())
 }
 
 /// The header and hash of one payload on disk.

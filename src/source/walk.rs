@@ -73,6 +73,11 @@ impl Files {
         Found { path: self.root.join(&relative), relative, bytes }
     }
 
+    /// The place of a file by its relative path.
+    pub(super) fn find(&self, relative: &str) -> Option<usize> {
+        self.sorted.position(relative.as_bytes())
+    }
+
     /// All of them in order.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = Found> {
         (0..self.len()).map(|at| self.get(at))

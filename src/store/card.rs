@@ -13,9 +13,10 @@ use std::fmt::Write as _;
 
 use super::Store;
 use super::commit::{self, Root};
-use crate::data::feature::{Feature, Schema, hf_dtype, info_fields};
+use crate::data::feature::{Feature, Schema, attribute_type, hf_dtype, info_fields};
 use crate::data::index::Segment;
 use crate::data::manifest::ShardRef;
+use crate::data::objects::{BBOX, CATEGORY, ObjectsType};
 use crate::error::Result;
 
 /// The file's name.
@@ -204,6 +205,7 @@ fn dataset_info(schema: &Schema, splits: &[(&str, &[ShardRef])]) -> String {
                     let _ = writeln!(out, "          '{i}': {}", yaml(name));
                 }
             }
+            Feature::Objects(of) => out.push_str(&lists(of)),
             // A class list without names cannot be written in YAML: the column is what it holds.
             feature => {
                 let _ = writeln!(out, "    dtype: {}", dtype(feature));
@@ -239,8 +241,30 @@ fn dataset_info(schema: &Schema, splits: &[(&str, &[ShardRef])]) -> String {
     out
 }
 
+/// The lists of a column of objects, as `datasets` dumps its own features.
+fn lists(of: &ObjectsType) -> String {
+    let mut out = format!(
+        "    struct:\n    - name: {BBOX}\n      list:\n        list: float32\n        length: 4\n    - name: {CATEGORY}\n"
+    );
+    if of.names.is_empty() {
+        out.push_str("      list: int64\n");
+    } else {
+        out.push_str("      list:\n        class_label:\n          names:\n");
+        for (i, name) in of.names.iter().enumerate() {
+            let _ = writeln!(out, "            '{i}': {}", yaml(name));
+        }
+    }
+    for attribute in &of.attributes {
+        let dtype = hf_dtype(&attribute_type(attribute.kind));
+        let _ = writeln!(out, "    - name: {}\n      list: {dtype}", yaml(&attribute.name));
+    }
+    out
+}
+
 fn dtype(feature: &Feature) -> &'static str {
     match feature {
+        // Its lists are written one by one.
+        Feature::Objects(_) => "struct",
         Feature::Image => "image",
         Feature::Audio => "audio",
         Feature::Video => "video",
@@ -266,6 +290,7 @@ fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
         let classes = match &column.feature {
             Feature::ClassLabel { names } => format!(" ({} classes)", names.len()),
             Feature::Tensor(tensor) => format!(" of {}", cell(&tensor.told())),
+            Feature::Objects(of) => format!(": {}", cell(&of.told())),
             _ => String::new(),
         };
         let made = column.stored.as_ref().map_or_else(String::new, |s| format!("; {}", cell(&s.told())));

@@ -75,7 +75,7 @@ impl Side {
     /// The small values of a row by column, classes by name.
     fn values(&self, row: &Row<'_>) -> BTreeMap<&str, Json> {
         let columns = self.dataset.schema().columns.iter().enumerate().filter(|(_, c)| !c.feature.is_payload());
-        columns.map(|(at, c)| (c.name.as_str(), c.feature.told(&row.value(at)))).collect()
+        columns.map(|(at, c)| (c.name.as_str(), row.told(at, &c.feature))).collect()
     }
 
     /// Length and hash of the stored payloads by column.
@@ -269,6 +269,9 @@ fn side_and_row(value: &[u8]) -> (u8, u64) {
 fn same_numbers(old: &Schema, new: &Schema) -> bool {
     let agrees = |a: &Feature, b: &Feature| match (a, b) {
         (Feature::ClassLabel { names: a }, Feature::ClassLabel { names: b }) => a.iter().zip(b).all(|(a, b)| a == b),
+        (Feature::Objects(a), Feature::Objects(b)) => {
+            (a.boxes, &a.attributes) == (b.boxes, &b.attributes) && a.names.iter().zip(&b.names).all(|(a, b)| a == b)
+        }
         _ => a == b,
     };
     old.columns.len() == new.columns.len()

@@ -241,11 +241,18 @@ fn labels_follow_the_pixels() {
         ("horizontal_flip", "{\"p\": 1}"),
     ];
     let chain = Chain::compile(Kind::Image, named(&list), true).unwrap();
-    let objects = Objects { boxes: vec![[0.0, 0.0, 20.0, 20.0], [30.0, 10.0, 50.0, 40.0]], classes: vec![1, 2] };
+    let objects = Objects {
+        boxes: vec![[0.0, 0.0, 20.0, 20.0], [30.0, 10.0, 50.0, 40.0]],
+        classes: vec![1, 2],
+        ..Objects::default()
+    };
     let mut labels = Labels { objects: Some(objects) };
     chain.labels(&chain.draw(&image(80, 40), Key::new(1)), &mut labels).unwrap();
     // Halved, 10 to the left, mirrored in 20: the first box lies left of the crop and is gone.
-    assert_eq!(labels.objects, Some(Objects { boxes: vec![[5.0, 5.0, 15.0, 20.0]], classes: vec![2] }));
+    assert_eq!(
+        labels.objects,
+        Some(Objects { boxes: vec![[5.0, 5.0, 15.0, 20.0]], classes: vec![2], ..Objects::default() })
+    );
 }
 
 #[test]

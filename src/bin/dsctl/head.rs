@@ -1,5 +1,6 @@
 //! `dsctl head`: the first rows, with the facts of their media.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use feedstock::Error;
 use feedstock::data::feature::Feature;
 use feedstock::data::index::Payload;
 use feedstock::data::info::Kind;
+use feedstock::data::objects::CATEGORY;
 use feedstock::dataset::Dataset;
 use serde_json::{Map, Value, json};
 
@@ -89,7 +91,10 @@ fn tell(record: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     output::line(format_args!("{}\t{} ({})", record["row"], text(&record["id"]), text(&record["split"])));
     for (name, value) in record["values"].as_object().into_iter().flatten() {
-        output::line(format_args!("\t{name} = {value}"));
+        match value.as_array() {
+            Some(objects) => output::line(format_args!("\t{name} = {}", counted(objects))),
+            None => output::line(format_args!("\t{name} = {value}")),
+        }
     }
     for (name, facts) in record["media"].as_object().into_iter().flatten() {
         let shown = match facts {
@@ -98,6 +103,17 @@ fn tell(record: &Value) {
         };
         output::line(format_args!("\t{name} = {shown}"));
     }
+}
+
+/// Objects for people: how many of each class.
+fn counted(objects: &[Value]) -> String {
+    let mut classes = BTreeMap::<String, u64>::new();
+    for object in objects {
+        let class = &object[CATEGORY];
+        *classes.entry(class.as_str().map_or_else(|| class.to_string(), str::to_owned)).or_default() += 1;
+    }
+    let told: Vec<String> = classes.into_iter().map(|(class, n)| format!("{n} {class}")).collect();
+    if told.is_empty() { "no objects".to_owned() } else { told.join(", ") }
 }
 
 /// The facts of a payload for people.

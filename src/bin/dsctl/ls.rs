@@ -42,7 +42,7 @@ pub(crate) fn open_at(path: &std::path::Path, version: Option<u64>) -> Result<Da
 pub(crate) fn values(dataset: &Dataset, row: u64) -> Map<String, serde_json::Value> {
     let entry = dataset.index().row(row);
     let columns = dataset.schema().columns.iter().enumerate().filter(|(_, c)| !c.feature.is_payload());
-    columns.map(|(i, c)| (c.name.clone(), c.feature.told(&entry.value(i)))).collect()
+    columns.map(|(i, c)| (c.name.clone(), entry.told(i, &c.feature))).collect()
 }
 
 /// Refuses a split that the dataset does not have.

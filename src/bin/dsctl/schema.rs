@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::data::feature::{Column, FIELD_KEY, Feature, Schema};
 use feedstock::data::info::Format;
+use feedstock::data::objects::{AttributeKind, BBOX, CATEGORY, ObjectsType};
 use feedstock::data::profile::Profile;
 use serde_json::{Map, Value, json};
 
@@ -73,10 +74,34 @@ impl SchemaVerb {
 
 /// What a column's Arrow type does not say.
 fn beyond(column: &Column) -> String {
-    let tensor = if let Feature::Tensor(tensor) = &column.feature { Some(tensor.told()) } else { None };
+    let tensor = match &column.feature {
+        Feature::Tensor(tensor) => Some(tensor.told()),
+        Feature::Objects(of) => Some(of.told()),
+        _ => None,
+    };
     let stored = column.stored.as_ref().map(|stored| format!("stored {}", stored.told()));
     let parts: Vec<String> = tensor.into_iter().chain(stored).collect();
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
+}
+
+/// A list of objects.
+fn objects_schema(of: &ObjectsType) -> Value {
+    let number = json!({"type": "number"});
+    let mut properties = Map::new();
+    properties.insert(BBOX.into(), json!({"type": "array", "items": number, "minItems": 4, "maxItems": 4}));
+    properties.insert(CATEGORY.into(), json!({"anyOf": [{"enum": of.names}, {"type": "integer"}]}));
+    for attribute in &of.attributes {
+        let kind = match attribute.kind {
+            AttributeKind::Int => "integer",
+            AttributeKind::Float => "number",
+            AttributeKind::Text => "string",
+        };
+        properties.insert(attribute.name.clone(), json!({"type": [kind, "null"]}));
+    }
+    let required: Vec<&String> = properties.keys().collect();
+    let object =
+        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+    json!({"type": ["array", "null"], "items": object})
 }
 
 /// What a row of this dataset is, in the form of `schemas/record.schema.json`.
@@ -92,6 +117,7 @@ fn json_schema<'a>(schema: &Schema, splits: impl Iterator<Item = &'a String>) ->
             Feature::Int => json!({"type": ["integer", "null"]}),
             Feature::Float => json!({"type": ["number", "null"]}),
             Feature::Bool => json!({"type": ["boolean", "null"]}),
+            Feature::Objects(of) => objects_schema(of),
             payload => {
                 let formats = Format::ALL.iter().filter(|f| Some(f.kind()) == payload.kind()).map(|f| f.name());
                 let formats: Vec<&str> = formats.collect();

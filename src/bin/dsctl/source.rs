@@ -9,7 +9,7 @@ use feedstock::source::{ChunkTail, Count, Cut, SourceOptions, SplitDirs, TextUni
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How the source is read")]
 pub(crate) struct SourceFlags {
-    /// What SOURCE is: folder, manifest or text (`dsctl list sources`). Detected unless told.
+    /// What SOURCE is: folder, manifest, text, voc, .. (`dsctl list sources`). Detected unless told.
     #[arg(long, value_name = "F")]
     pub(crate) format: Option<String>,
     /// Take labels from file names: a regular expression with a group named `label` (and perhaps one named `split`).
@@ -45,6 +45,9 @@ pub(crate) struct SourceFlags {
     /// A rest that is shorter, in seconds, is dropped (0 unless told).
     #[arg(long, value_name = "S")]
     chunk_min_seconds: Option<f64>,
+    /// The coordinate of the first pixel in the boxes of Pascal VOC: 1 unless told, 0 of tools that count so.
+    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    box_origin: Option<u8>,
     /// The kind of media, where the files do not make it plain.
     #[arg(long, value_enum)]
     kind: Option<MediaKind>,
@@ -146,6 +149,7 @@ impl SourceFlags {
         source.end_column = self.end_column.clone().or(source.end_column.take());
         source.duration_column = self.duration_column.clone().or(source.duration_column.take());
         source.whole_files |= self.whole_files;
+        source.box_origin = self.box_origin.or(source.box_origin);
         self.apply_chunks(source);
         if let Some(split) = &self.split {
             source.split.clone_from(split);

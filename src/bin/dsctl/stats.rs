@@ -73,19 +73,26 @@ fn tell(column: &ColumnStats, rows: u64) {
         output::line(format_args!("    stored    {}", stored.told()));
     }
     match &column.of {
-        Measures::Classes(classes) => {
-            for (name, count) in classes.iter().take(CLASSES) {
-                let share = 100.0 * *count as f64 / rows.max(1) as f64;
-                output::line(format_args!("    {name:<20} {count:>9} {share:>6.2} %"));
-            }
-            if classes.len() > CLASSES {
-                output::line(format_args!("    and {} more: --json has all", classes.len() - CLASSES));
-            }
+        Measures::Classes(classes) => class_lines(classes, rows),
+        Measures::Objects { count, classes, unknown } => {
+            spread_line("objects", count, " a row");
+            class_lines(classes, classes.iter().map(|(_, objects)| objects).sum::<u64>() + unknown);
         }
         Measures::Values(spread) => spread_line("values", spread, ""),
         Measures::True(count) => output::line(format_args!("    true {count}")),
         Measures::Media(media) => media_lines(media),
         _ => {}
+    }
+}
+
+/// Classes with their share of all.
+fn class_lines(classes: &[(String, u64)], all: u64) {
+    for (name, count) in classes.iter().take(CLASSES) {
+        let share = 100.0 * *count as f64 / all.max(1) as f64;
+        output::line(format_args!("    {name:<20} {count:>9} {share:>6.2} %"));
+    }
+    if classes.len() > CLASSES {
+        output::line(format_args!("    and {} more: --json has all", classes.len() - CLASSES));
     }
 }
 

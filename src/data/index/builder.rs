@@ -14,8 +14,8 @@ pub struct SegmentBuilder {
     shards: Vec<u8>,
     rows: Spool,
     ids: Spool,
-    /// The columns that may have seek tables, by their places.
-    seekable: Vec<usize>,
+    /// The columns that may have tables, by their places.
+    tabled: Vec<usize>,
     ends: Spool,
     tables: Spool,
     /// The row being added.
@@ -41,7 +41,7 @@ impl SegmentBuilder {
             shards: Vec::new(),
             rows: Spool::new(spill),
             ids: Spool::new(spill),
-            seekable: (0..schema.columns.len()).filter(|c| schema.columns[*c].feature.is_seekable()).collect(),
+            tabled: (0..schema.columns.len()).filter(|c| schema.columns[*c].feature.has_table()).collect(),
             ends: Spool::new(spill),
             tables: Spool::new(spill),
             row: Vec::new(),
@@ -58,7 +58,7 @@ impl SegmentBuilder {
         self.push_with(id, cells, &|_| None)
     }
 
-    /// The same, with the seek table of each column that has one.
+    /// The same, with the table of each column that has one ([`Feature::has_table`](crate::data::feature::Feature::has_table)).
     pub fn push_with<'t>(
         &mut self,
         id: &str,
@@ -92,6 +92,7 @@ impl SegmentBuilder {
                 (IndexCell::Int(v), Stored::Int) => row.extend(v.to_le_bytes()),
                 (IndexCell::Float(v), Stored::Float) => row.extend(v.to_bits().to_le_bytes()),
                 (IndexCell::Bool(v), Stored::Bool) => row.extend(u64::from(*v).to_le_bytes()),
+                (IndexCell::Objects(n), Stored::Objects) => row.extend(u64::from(*n).to_le_bytes()),
                 (IndexCell::Payload(p), Stored::Payload) | (IndexCell::Prepared(p, _), Stored::Prepared) => {
                     for v in [p.offset, p.length, p.hash] {
                         row.extend(v.to_le_bytes());
@@ -129,7 +130,7 @@ impl SegmentBuilder {
         }
         self.rows.push(row)?;
         self.ids.push(id.as_bytes())?;
-        for column in &self.seekable {
+        for column in &self.tabled {
             self.tables.push(table(*column).unwrap_or_default())?;
             self.ends.push(&self.tables.len().to_le_bytes())?;
         }
@@ -165,7 +166,7 @@ impl SegmentBuilder {
             return Err(Error::library("building an index segment", "the last shard was not closed"));
         }
         let (mut ends, mut tables) = (self.ends.finish()?, self.tables.finish()?);
-        let said = Tables { columns: self.seekable, bytes: tables.len() as u64 };
+        let said = Tables { columns: self.tabled, bytes: tables.len() as u64 };
         let said = Some(said).filter(|tables| tables.bytes > 0);
         if said.is_none() {
             (ends, tables) = (Spooled::Owned(Vec::new()), Spooled::Owned(Vec::new()));

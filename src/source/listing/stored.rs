@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::label::Value;
+use crate::data::label::{Objects, Value};
 use crate::source::{EntryCell, Part};
 
 /// The place of an id in a listing: bytes, but the parts of one file by their ordinal, so that line 10 follows line 9.
@@ -75,6 +75,9 @@ pub(super) struct StoredRefusal<'a> {
     pub message: &'a str,
 }
 
+/// Boxes with their classes.
+type Boxes = Vec<([f32; 4], i64)>;
+
 #[derive(Serialize, Deserialize)]
 pub(super) enum StoredCell<'a> {
     File(#[serde(borrow)] Bytes<'a>, u64),
@@ -83,6 +86,7 @@ pub(super) enum StoredCell<'a> {
     Seconds(#[serde(borrow)] Bytes<'a>, u64, f64, f64),
     Samples(#[serde(borrow)] Bytes<'a>, u64, [u64; 3], u32),
     Class(&'a str),
+    Objects(Vec<&'a str>, Boxes, Vec<Vec<StoredCell<'a>>>),
     Null,
     Int(i64),
     Float(f64),
@@ -106,11 +110,22 @@ impl<'a> StoredCell<'a> {
             },
             EntryCell::Inline(bytes) => StoredCell::Inline(Bytes(bytes)),
             EntryCell::Class(name) => StoredCell::Class(name),
-            EntryCell::Value(Value::Null) => StoredCell::Null,
-            EntryCell::Value(Value::Int(v)) => StoredCell::Int(*v),
-            EntryCell::Value(Value::Float(v)) => StoredCell::Float(*v),
-            EntryCell::Value(Value::Bool(v)) => StoredCell::Bool(*v),
-            EntryCell::Value(Value::Text(v)) => StoredCell::Text(v),
+            EntryCell::Objects(names, objects) => {
+                let boxes = objects.boxes.iter().copied().zip(objects.classes.iter().copied()).collect();
+                let attributes = objects.attributes.iter().map(|values| values.iter().map(Self::value).collect());
+                StoredCell::Objects(names.iter().map(String::as_str).collect(), boxes, attributes.collect())
+            }
+            EntryCell::Value(value) => Self::value(value),
+        }
+    }
+
+    fn value(value: &'a Value) -> Self {
+        match value {
+            Value::Null => StoredCell::Null,
+            Value::Int(v) => StoredCell::Int(*v),
+            Value::Float(v) => StoredCell::Float(*v),
+            Value::Bool(v) => StoredCell::Bool(*v),
+            Value::Text(v) => StoredCell::Text(v),
         }
     }
 
@@ -131,11 +146,24 @@ impl<'a> StoredCell<'a> {
             },
             StoredCell::Inline(bytes) => EntryCell::Inline(bytes.0.to_vec()),
             StoredCell::Class(name) => EntryCell::Class(name.to_owned()),
-            StoredCell::Null => EntryCell::NULL,
-            StoredCell::Int(v) => EntryCell::Value(Value::Int(v)),
-            StoredCell::Float(v) => EntryCell::Value(Value::Float(v)),
-            StoredCell::Bool(v) => EntryCell::Value(Value::Bool(v)),
-            StoredCell::Text(v) => EntryCell::Value(Value::Text(v.to_owned())),
+            StoredCell::Objects(names, boxes, attributes) => {
+                let (boxes, classes) = boxes.into_iter().unzip();
+                let values = |cells: Vec<StoredCell<'_>>| cells.iter().map(StoredCell::read).collect();
+                let objects = Objects { boxes, classes, attributes: attributes.into_iter().map(values).collect() };
+                EntryCell::Objects(names.into_iter().map(str::to_owned).collect(), Box::new(objects))
+            }
+            value => EntryCell::Value(value.read()),
+        }
+    }
+
+    /// The small value that it is; null for what is none.
+    fn read(&self) -> Value {
+        match self {
+            StoredCell::Int(v) => Value::Int(*v),
+            StoredCell::Float(v) => Value::Float(*v),
+            StoredCell::Bool(v) => Value::Bool(*v),
+            StoredCell::Text(v) => Value::Text((*v).to_owned()),
+            _ => Value::Null,
         }
     }
 }

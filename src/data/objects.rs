@@ -1,0 +1,408 @@
+//! Located things in a picture: boxes with a class each, and what else a source says of them.
+//!
+//! A column of objects holds the numbers of its source in its source's convention ([`BoxFormat`]), so that what comes in
+//! can go out again; [`Objects::xyxy`] makes corners in pixels of them. In Parquet it is a struct of lists,
+//! one entry an object in each; the Index holds the same packed, beside the row.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use super::label::Value;
+use crate::error::{Error, Result};
+
+/// What the four numbers of a box are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxFormat {
+    /// `x_min, y_min, x_max, y_max` in pixels from the upper left corner; the right and lower edge are exclusive, so that
+    /// a box of one pixel is as wide as one.
+    Xyxy,
+    /// `x_min, y_min, width, height` in pixels, as in COCO.
+    Xywh,
+    /// `x_center, y_center, width, height` as parts of the picture's width and height, as in YOLO.
+    CxcywhNormalized,
+}
+
+impl BoxFormat {
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            BoxFormat::Xyxy => "xyxy",
+            BoxFormat::Xywh => "xywh",
+            BoxFormat::CxcywhNormalized => "normalized cxcywh",
+        }
+    }
+
+    /// A box as corners in pixels of a picture of this size.
+    pub fn xyxy(self, [a, b, c, d]: [f32; 4], width: u32, height: u32) -> [f32; 4] {
+        match self {
+            BoxFormat::Xyxy => [a, b, c, d],
+            BoxFormat::Xywh => [a, b, a + c, b + d],
+            BoxFormat::CxcywhNormalized => {
+                let (w, h) = (f64::from(width), f64::from(height));
+                let edges = |center: f32, size: f32, of: f64| {
+                    let (center, half) = (f64::from(center) * of, f64::from(size) * of / 2.0);
+                    ((center - half) as f32, (center + half) as f32)
+                };
+                let ((x0, x1), (y0, y1)) = (edges(a, c, w), edges(b, d, h));
+                [x0, y0, x1, y1]
+            }
+        }
+    }
+}
+
+/// What an attribute of objects is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttributeKind {
+    /// A 64-bit integer.
+    Int,
+    /// A 64-bit float.
+    Float,
+    /// Text.
+    Text,
+}
+
+/// One more thing that is said of each object: `difficult`, `area`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub kind: AttributeKind,
+}
+
+impl Attribute {
+    /// An attribute.
+    pub fn new(name: impl Into<String>, kind: AttributeKind) -> Self {
+        Attribute { name: name.into(), kind }
+    }
+}
+
+/// The name of the boxes among the lists of a column.
+pub const BBOX: &str = "bbox";
+/// The name of the classes.
+pub const CATEGORY: &str = "category";
+
+/// The type of a column of objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectsType {
+    /// What the numbers of a box are.
+    pub boxes: BoxFormat,
+    /// The names of the classes, in index order. Names are only ever appended.
+    pub names: Vec<String>,
+    /// What else is said of each object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
+}
+
+impl ObjectsType {
+    /// Objects of boxes and classes.
+    pub fn new(boxes: BoxFormat) -> Self {
+        ObjectsType { boxes, names: Vec::new(), attributes: Vec::new() }
+    }
+
+    /// Checks the names of a column called `column`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class or attribute that stands twice, or is called like the boxes.
+    pub fn validate(&self, column: &str) -> Result<()> {
+        let twice = |what: &str, name: &str| {
+            Err(Error::config(
+                format!("{what} {name:?} stands twice in column {column:?}"),
+                format!("the names of {what}s must differ: merge or rename them"),
+            ))
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(name) = self.names.iter().find(|name| !seen.insert(name.as_str())) {
+            return twice("class", name);
+        }
+        let mut seen = std::collections::BTreeSet::from([BBOX, CATEGORY]);
+        if let Some(of) = self.attributes.iter().find(|of| of.name.is_empty() || !seen.insert(of.name.as_str())) {
+            return twice("attribute", &of.name);
+        }
+        Ok(())
+    }
+
+    /// The objects of a row as JSON: one object each, with its box, its class by name (one without a name as its number) and its attributes.
+    pub fn json(&self, objects: &Objects) -> serde_json::Value {
+        let value = |value: &Value| match value {
+            Value::Null => json!(null),
+            Value::Int(v) => json!(v),
+            Value::Float(v) => json!(v),
+            Value::Bool(v) => json!(v),
+            Value::Text(v) => json!(v),
+        };
+        let told = |at: usize| {
+            let mut told = Map::new();
+            let class = objects.classes.get(at).copied().unwrap_or(-1);
+            let name = usize::try_from(class).ok().and_then(|class| self.names.get(class));
+            told.insert(BBOX.to_owned(), json!(objects.boxes[at]));
+            told.insert(CATEGORY.to_owned(), name.map_or(json!(class), |name| json!(name)));
+            for (attribute, values) in self.attributes.iter().zip(&objects.attributes) {
+                told.insert(attribute.name.clone(), values.get(at).map_or(json!(null), value));
+            }
+            serde_json::Value::Object(told)
+        };
+        (0..objects.len()).map(told).collect()
+    }
+
+    /// What a person is told of it.
+    pub fn told(&self) -> String {
+        let attributes: Vec<&str> = self.attributes.iter().map(|a| a.name.as_str()).collect();
+        let with = if attributes.is_empty() { String::new() } else { format!(" with {}", attributes.join(", ")) };
+        format!("{} boxes of {} classes{with}", self.boxes.name(), self.names.len())
+    }
+}
+
+/// The objects of one row, in the order of the source.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Objects {
+    /// One box each, as the column's [`BoxFormat`] says.
+    pub boxes: Vec<[f32; 4]>,
+    /// One class index each, -1 for one that is not known.
+    pub classes: Vec<i64>,
+    /// For each attribute of the column one value an object; none at all for objects without attributes.
+    pub attributes: Vec<Vec<Value>>,
+}
+
+impl Objects {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.boxes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.boxes.is_empty()
+    }
+
+    /// Bytes of their numbers and texts.
+    pub fn bytes(&self) -> u64 {
+        let text = |value: &Value| if let Value::Text(text) = value { text.len() as u64 } else { 0 };
+        let attributes: u64 = self.attributes.iter().flatten().map(|value| 8 + text(value)).sum();
+        self.boxes.len() as u64 * 24 + attributes
+    }
+
+    /// The boxes as corners in pixels of a picture of this size.
+    pub fn xyxy(&self, format: BoxFormat, width: u32, height: u32) -> impl Iterator<Item = [f32; 4]> + '_ {
+        self.boxes.iter().map(move |b| format.xyxy(*b, width, height))
+    }
+
+    /// Whether these can be of a column of this type: as many of each, of its kinds, all numbers finite.
+    ///
+    /// # Errors
+    /// What does not fit, for a person.
+    pub fn fit(&self, of: &ObjectsType) -> Result<(), String> {
+        let n = self.boxes.len();
+        if self.classes.len() != n || self.attributes.len() != of.attributes.len() {
+            let (classes, attributes) = (self.classes.len(), self.attributes.len());
+            return Err(format!("{n} boxes, {classes} classes and {attributes} of {} attributes", of.attributes.len()));
+        }
+        if let Some(at) = self.boxes.iter().position(|b| b.iter().any(|v| !v.is_finite())) {
+            return Err(format!("the box of object {at} is {:?}", self.boxes[at]));
+        }
+        if let Some(class) = self.classes.iter().find(|c| **c < -1 || **c >= of.names.len() as i64) {
+            return Err(format!("class {class} of {}", of.names.len()));
+        }
+        for (values, attribute) in self.attributes.iter().zip(&of.attributes) {
+            let kind = |value: &Value| match value {
+                Value::Null => true,
+                Value::Int(_) => attribute.kind == AttributeKind::Int,
+                Value::Float(_) => attribute.kind == AttributeKind::Float,
+                Value::Text(_) => attribute.kind == AttributeKind::Text,
+                Value::Bool(_) => false,
+            };
+            if values.len() != n || !values.iter().all(kind) {
+                return Err(format!("attribute {:?} does not fit {n} objects", attribute.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects as bytes: a version, how many, boxes, classes, and of each attribute which are absent (a bit each) and the
+    /// values; texts as their lengths, then all of them. Little endian.
+    pub fn pack(&self) -> Vec<u8> {
+        let n = self.boxes.len();
+        let mut out = Vec::with_capacity(5 + n * 24);
+        out.push(PACKED);
+        out.extend((n as u32).to_le_bytes());
+        self.boxes.iter().flatten().for_each(|v| out.extend(v.to_le_bytes()));
+        self.classes.iter().for_each(|v| out.extend(v.to_le_bytes()));
+        for values in &self.attributes {
+            let at = out.len();
+            out.resize(at + n.div_ceil(8), 0);
+            for (i, value) in values.iter().enumerate().filter(|(_, value)| value.is_null()) {
+                let _ = value;
+                out[at + i / 8] |= 1 << (i % 8);
+            }
+            let texts = values.iter().any(|value| matches!(value, Value::Text(_)));
+            for value in values {
+                match value {
+                    Value::Int(v) => out.extend(v.to_le_bytes()),
+                    Value::Float(v) => out.extend(v.to_le_bytes()),
+                    Value::Text(v) => out.extend((v.len() as u64).to_le_bytes()),
+                    Value::Null | Value::Bool(_) => out.extend([0; 8]),
+                }
+            }
+            if texts {
+                values.iter().for_each(|value| {
+                    if let Value::Text(text) = value {
+                        out.extend(text.bytes())
+                    }
+                });
+            }
+        }
+        out
+    }
+
+    /// What [`Objects::pack`] made, of a column of this type.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes: they are of another type, of a later form, or damaged.
+    pub fn unpack(bytes: &[u8], of: &ObjectsType) -> Result<Objects, String> {
+        let mut bytes = Reader(bytes);
+        match bytes.take(1)? {
+            [PACKED] => {}
+            other => return Err(format!("objects of form {}: use a newer feedstock", other[0])),
+        }
+        let n = u32::from_le_bytes(bytes.array()?) as usize;
+        // Before anything is made of a count that may be any number.
+        if bytes.0.len() / 24 < n {
+            return Err(CUT.into());
+        }
+        let mut objects = Objects { boxes: Vec::with_capacity(n), ..Objects::default() };
+        for _ in 0..n {
+            let mut corners = [0f32; 4];
+            for v in &mut corners {
+                *v = f32::from_le_bytes(bytes.array()?);
+            }
+            objects.boxes.push(corners);
+        }
+        for _ in 0..n {
+            objects.classes.push(i64::from_le_bytes(bytes.array()?));
+        }
+        for attribute in &of.attributes {
+            let absent = bytes.take(n.div_ceil(8))?;
+            let numbers = bytes.take(n.checked_mul(8).ok_or(CUT)?)?.as_chunks::<8>().0;
+            let mut values = Vec::with_capacity(n);
+            for (i, number) in numbers.iter().enumerate() {
+                values.push(match attribute.kind {
+                    _ if absent[i / 8] & (1 << (i % 8)) != 0 => Value::Null,
+                    AttributeKind::Int => Value::Int(i64::from_le_bytes(*number)),
+                    AttributeKind::Float => Value::Float(f64::from_le_bytes(*number)),
+                    AttributeKind::Text => {
+                        let length = usize::try_from(u64::from_le_bytes(*number)).map_err(|e| e.to_string())?;
+                        let text = std::str::from_utf8(bytes.take(length)?).map_err(|e| e.to_string())?;
+                        Value::Text(text.to_owned())
+                    }
+                });
+            }
+            objects.attributes.push(values);
+        }
+        if bytes.0.is_empty() { Ok(objects) } else { Err("packed objects with bytes behind them".into()) }
+    }
+
+    /// How many a packed row has, without unpacking it; 0 for what is none.
+    pub fn count(bytes: &[u8]) -> u32 {
+        bytes.get(1..5).and_then(|n| n.try_into().ok()).map_or(0, u32::from_le_bytes)
+    }
+}
+
+/// The form of packed objects.
+const PACKED: u8 = 1;
+const CUT: &str = "packed objects that are cut off";
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], String> {
+        let (head, rest) = self.0.split_at_checked(n).ok_or(CUT)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        self.take(N)?.try_into().map_err(|_| CUT.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(kinds: &[AttributeKind]) -> ObjectsType {
+        let attributes = kinds.iter().enumerate().map(|(i, kind)| Attribute::new(format!("a{i}"), *kind)).collect();
+        ObjectsType { boxes: BoxFormat::Xywh, names: (0..9).map(|n| n.to_string()).collect(), attributes }
+    }
+
+    fn objects() -> impl Strategy<Value = (ObjectsType, Objects)> {
+        let kind = prop_oneof![Just(AttributeKind::Int), Just(AttributeKind::Float), Just(AttributeKind::Text)];
+        (prop::collection::vec(kind, 0..4), 0..20usize).prop_flat_map(|(kinds, n)| {
+            let value = |kind: AttributeKind| {
+                let some = match kind {
+                    AttributeKind::Int => any::<i64>().prop_map(Value::Int).boxed(),
+                    AttributeKind::Float => (-1e300..1e300f64).prop_map(Value::Float).boxed(),
+                    AttributeKind::Text => ".{0,5}".prop_map(Value::Text).boxed(),
+                };
+                prop_oneof![1 => Just(Value::Null), 3 => some]
+            };
+            let attributes: Vec<_> = kinds.iter().map(|kind| prop::collection::vec(value(*kind), n)).collect();
+            let boxes = prop::collection::vec(prop::array::uniform4(-1e6..1e6f32), n);
+            let classes = prop::collection::vec(-1..9i64, n);
+            (Just(of(&kinds)), boxes, classes, attributes)
+                .prop_map(|(of, boxes, classes, attributes)| (of, Objects { boxes, classes, attributes }))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back((of, objects) in objects(), cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            prop_assert_eq!(objects.fit(&of), Ok(()));
+            let packed = objects.pack();
+            prop_assert_eq!(Objects::unpack(&packed, &of), Ok(objects.clone()));
+            prop_assert_eq!(Objects::count(&packed) as usize, objects.len());
+            prop_assert!(Objects::unpack(&packed[..cut.index(packed.len())], &of).is_err());
+            // Another byte is another row or an error, never a panic or more memory than there are bytes.
+            let mut other = packed.clone();
+            let at = at.index(other.len());
+            other[at] ^= byte;
+            if let Ok(read) = Objects::unpack(&other, &of) {
+                prop_assert_eq!(read.boxes.len(), Objects::count(&other) as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn boxes_become_corners() {
+        assert_eq!(BoxFormat::Xyxy.xyxy([1.0, 2.0, 3.0, 5.0], 9, 9), [1.0, 2.0, 3.0, 5.0]);
+        assert_eq!(BoxFormat::Xywh.xyxy([1.0, 2.0, 3.0, 5.0], 9, 9), [1.0, 2.0, 4.0, 7.0]);
+        assert_eq!(BoxFormat::CxcywhNormalized.xyxy([0.5, 0.25, 1.0, 0.5], 640, 480), [0.0, 0.0, 640.0, 240.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let of = of(&[AttributeKind::Int]);
+        let good = Objects { boxes: vec![[0.0; 4]], classes: vec![8], attributes: vec![vec![Value::Int(1)]] };
+        assert_eq!(good.fit(&of), Ok(()));
+        for (bad, why) in [
+            (Objects { classes: vec![9], ..good.clone() }, "class 9 of 9"),
+            (Objects { classes: vec![-2], ..good.clone() }, "class -2"),
+            (Objects { classes: vec![], ..good.clone() }, "0 classes"),
+            (Objects { boxes: vec![[0.0, f32::NAN, 1.0, 1.0]], ..good.clone() }, "object 0"),
+            (Objects { attributes: vec![], ..good.clone() }, "0 of 1 attributes"),
+            (Objects { attributes: vec![vec![Value::Float(1.0)]], ..good.clone() }, "\"a0\""),
+        ] {
+            let said = bad.fit(&of).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+        assert!(ObjectsType { names: vec!["a".into(), "a".into()], ..of.clone() }.validate("o").is_err());
+        assert!(
+            ObjectsType { attributes: vec![Attribute::new("bbox", AttributeKind::Int)], ..of }.validate("o").is_err()
+        );
+    }
+}
