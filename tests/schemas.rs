@@ -91,7 +91,7 @@ fn complete(value: &Value, schema: &Value, at: &str) {
 fn the_recipe_schema_is_the_recipe() {
     let mut recipe = Recipe::default();
     let op = OpConfig { op: "resize".into(), params: json!({"size": 3}).as_object().unwrap().clone() };
-    recipe.columns.insert("image".into(), ColumnRecipe { ops: vec![op], raw: false });
+    recipe.columns.insert("image".into(), ColumnRecipe { ops: vec![op], ..ColumnRecipe::default() });
     let all = json!({
         "dataset": "d", "version": 1, "weight": 2.0, "split": "train", "where": "label = 1", "fold": {"of": 5, "only": 0},
         "subset": {"share": 0.5}, "balance": {"by": "label", "power": 1.0}, "rename": {"a": "b"}, "absent": ["c"],

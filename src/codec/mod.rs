@@ -22,6 +22,8 @@ mod foreign;
 mod guard;
 #[cfg(feature = "image")]
 pub mod image;
+#[cfg(feature = "masks")]
+pub mod mask;
 mod parts;
 mod scratch;
 mod shown;

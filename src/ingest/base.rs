@@ -193,11 +193,10 @@ fn merge(old: &Schema, new: &Schema) -> Result<(Schema, Vec<usize>)> {
                 names.extend(more.iter().filter(|n| !known.contains(*n)).cloned());
             }
             (Feature::Objects(old), Feature::Objects(new)) => {
-                if (old.boxes, &old.attributes) != (new.boxes, &new.attributes) {
+                if !old.is_like(new) {
                     return Err(differ());
                 }
-                let known: std::collections::BTreeSet<String> = old.names.iter().cloned().collect();
-                old.names.extend(new.names.iter().filter(|n| !known.contains(*n)).cloned());
+                old.append(new);
             }
             // Whole numbers fit a column of numbers.
             (Feature::Float, Feature::Int) => {}

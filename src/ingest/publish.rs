@@ -7,7 +7,6 @@ use super::sink::{Sink, Tally};
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::Segment;
 use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
-use crate::data::objects::ObjectsType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -86,16 +85,19 @@ fn rebase(store: &Store, latest: &Root, ours: &Schema, is_ours: impl Fn(u64) -> 
     for (theirs, ours) in merged.columns.iter_mut().zip(&ours.columns) {
         match (&mut theirs.feature, &ours.feature) {
             _ if theirs.name != ours.name || theirs.stored != ours.stored => return Err(conflict()),
-            (a, b) if std::mem::discriminant(a) != std::mem::discriminant(b) => return Err(conflict()),
             (Feature::Objects(theirs), Feature::Objects(ours))
-                if (theirs.boxes, &theirs.attributes) != (ours.boxes, &ours.attributes) =>
+                if !theirs.is_like(ours) =>
             {
                 return Err(conflict());
             }
-            (
-                Feature::ClassLabel { names } | Feature::Objects(ObjectsType { names, .. }),
-                Feature::ClassLabel { names: more } | Feature::Objects(ObjectsType { names: more, .. }),
-            ) => {
+            (Feature::Objects(theirs), Feature::Objects(ours)) => {
+                let common = theirs.names.len().min(ours.names.len());
+                if theirs.names[..common] != ours.names[..common] {
+                    return Err(conflict());
+                }
+                theirs.append(ours);
+            }
+            (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
                 let common = names.len().min(more.len());
                 if names[..common] != more[..common] {
                     return Err(conflict());

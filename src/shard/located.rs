@@ -192,7 +192,7 @@ pub(super) fn foreign(field: &Field, said: &serde_json::Value) -> Result<Objects
     });
     let ours = field.metadata().get(FIELD_KEY).and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
     let boxes = ours.and_then(|ours| serde_json::from_value(ours["boxes"].clone()).ok()).unwrap_or(BoxFormat::Xywh);
-    Ok(ObjectsType { boxes, names, attributes: attributes.collect() })
+    Ok(ObjectsType { names, attributes: attributes.collect(), ..ObjectsType::new(boxes) })
 }
 
 /// A foreign column as one of this type.

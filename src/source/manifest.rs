@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::look::{Content, SAMPLE};
 use super::typing::{Cell, Typing};
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Part, Refusal, Source, SourceEntry, SourceOptions, labels};
+use super::{
+    Entry, EntryCell, Evidence, Lister, Look, Part, Refusal, Source, SourceEntry, SourceOptions, boxes, labels,
+};
 use crate::data::feature::{Feature, RESERVED, Schema};
 use crate::data::info::Kind;
 use crate::data::record::row_key;
@@ -21,7 +23,7 @@ use read::{Columns, Row, Table};
 /// The table's row.
 pub const ENTRY: SourceEntry = SourceEntry {
     name: "manifest",
-    version: 1,
+    version: 2,
     summary: "a CSV, TSV or JSONL file with relative paths and labels, or with rows of text",
     build: || Box::new(Manifest),
 };
@@ -280,7 +282,7 @@ impl Reading<'_> {
             if Some(i) == roles.label && is_class(&feature) {
                 feature = Feature::ClassLabel { names: Vec::new() };
             }
-            if survey.types[i].is_nested() {
+            if survey.types[i].is_nested() && !matches!(feature, Feature::Objects(_)) {
                 lister.note(format!("column {:?} holds lists or objects: kept as JSON text", columns[i]));
             }
             schema.push((column_name(&columns[i], i, &schema, lister), feature.clone()));
@@ -326,12 +328,21 @@ impl Reading<'_> {
             });
             let others = order.iter().map(|(i, feature)| {
                 let cell = std::mem::replace(&mut cells[*i], Cell::Null);
-                match feature {
+                Ok(match feature {
                     Feature::ClassLabel { .. } => cell.text().map_or(EntryCell::NULL, EntryCell::Class),
+                    Feature::Objects(of) => match cell.text() {
+                        Some(text) => boxes::read(&text, of)?,
+                        None => EntryCell::NULL,
+                    },
                     feature => cell.into_entry(feature),
-                }
+                })
             });
-            let cells = media.into_iter().chain(others).collect();
+            let cells = match media.into_iter().map(Ok).chain(others).collect() {
+                Ok(cells) => cells,
+                Err(fault) => {
+                    return lister.refuse(Refusal { id, origin: self.name.to_owned(), line: Some(line), fault });
+                }
+            };
             lister.entry(Entry { id, split, cells, origin: self.name.to_owned(), line: Some(line) })
         })
     }
@@ -377,21 +388,8 @@ fn seconds(time: f64) -> String {
 
 /// The file that a row names, if it is one within the manifest's folder.
 fn file(base: &Path, row: &Row, column: usize) -> Result<Found, Fault> {
-    let bad = |what: &str| Fault::new(Reason::BadPath, what);
-    let text = row.cells[column].text().ok_or_else(|| bad("the path is empty"))?;
-    let slashed = text.trim().replace('\\', "/");
-    let drive = slashed.as_bytes().get(1) == Some(&b':') && slashed.as_bytes()[0].is_ascii_alphabetic();
-    if slashed.starts_with('/') || drive {
-        return Err(bad("the path is absolute: paths are relative to the manifest"));
-    }
-    let parts: Vec<&str> = slashed.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
-    if parts.contains(&"..") {
-        return Err(bad("the path leaves the manifest's folder (\"..\")"));
-    }
-    if parts.is_empty() || slashed.contains('\0') {
-        return Err(bad("the path names no file"));
-    }
-    walk::named(base, &parts.join("/"))
+    let text = row.cells[column].text().ok_or_else(|| Fault::new(Reason::BadPath, "the path is empty"))?;
+    walk::named(base, &walk::within(&text)?)
 }
 
 /// The error for a manifest without one good row, with the reasons.

@@ -17,7 +17,10 @@ use crate::data::label::{Objects, Value};
 use crate::error::{Error, Fault, Result};
 use crate::registry::{Named, Table};
 
+mod boxes;
 mod choose;
+#[cfg(feature = "annotations")]
+pub mod coco;
 mod excerpts;
 pub mod folder;
 mod labels;
@@ -34,6 +37,8 @@ mod typing;
 pub mod voc;
 mod walk;
 mod windows;
+#[cfg(feature = "annotations")]
+pub mod yolo;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
@@ -358,7 +363,11 @@ pub const SOURCES: &[SourceEntry] = &[
     manifest::ENTRY,
     text::ENTRY,
     #[cfg(feature = "annotations")]
+    coco::ENTRY,
+    #[cfg(feature = "annotations")]
     voc::ENTRY,
+    #[cfg(feature = "annotations")]
+    yolo::ENTRY,
 ];
 
 /// The built-in sources as a table that can be added to.

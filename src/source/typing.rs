@@ -1,6 +1,7 @@
 //! What a column of a manifest holds, by its content.
 
 use super::EntryCell;
+use super::boxes::Boxes;
 use super::labels::integer;
 use crate::data::feature::Feature;
 use crate::data::label::Value;
@@ -116,11 +117,12 @@ pub(super) struct Typing {
     float: bool,
     bool: bool,
     nested: bool,
+    boxes: Boxes,
 }
 
 impl Default for Typing {
     fn default() -> Self {
-        Typing { any: false, int: true, float: true, bool: true, nested: false }
+        Typing { any: false, int: true, float: true, bool: true, nested: false, boxes: Boxes::default() }
     }
 }
 
@@ -132,7 +134,10 @@ impl Typing {
             self.int = self.int && cell.as_int().is_some();
             self.float = self.float && cell.as_float().is_some();
             self.bool = self.bool && cell.as_bool().is_some();
-            self.nested |= matches!(cell, Cell::Nested(_));
+            if let Cell::Nested(text) = cell {
+                self.nested = true;
+                self.boxes.see(text);
+            }
         }
     }
 
@@ -141,8 +146,11 @@ impl Typing {
         self.nested
     }
 
-    /// The narrowest feature that holds every cell: integers, numbers, truth values, else text. A column of nothing is text.
+    /// The narrowest feature that holds every cell: objects, integers, numbers, truth values, else text. A column of nothing is text.
     pub(super) fn feature(&self) -> Feature {
+        if let Some(of) = self.boxes.of() {
+            return Feature::Objects(of);
+        }
         match self {
             Typing { any: false, .. } => Feature::Text,
             Typing { int: true, .. } => Feature::Int,

@@ -234,7 +234,8 @@ impl Listing<'_> {
             Ok(Some(annotation)) => {
                 let file = relative.rsplit('/').next();
                 self.seen.annotations += 1;
-                self.seen.others += u64::from(annotation.filename.as_deref().is_some_and(|name| Some(name) != file));
+                let named = annotation.filename.as_deref().and_then(|name| name.rsplit(['/', '\\']).next());
+                self.seen.others += u64::from(named.is_some() && named != file);
                 self.seen.parts += annotation.parts;
                 self.seen.zeros += annotation.zeros;
                 EntryCell::Objects(annotation.names, Box::new(annotation.objects))
@@ -260,8 +261,11 @@ impl Listing<'_> {
             self.lists.insert(base.to_owned(), lists);
         }
         if let Some(Some(lists)) = self.lists.get(base) {
-            let stem = pictures::parts(relative).1;
-            return Ok(lists.get(stem).cloned().unwrap_or_else(|| {
+            // Below the folder of the pictures, or by the last part of the name.
+            let (dir, stem) = pictures::parts(relative);
+            let below = dir.strip_prefix(base).map_or(dir, |dir| dir.trim_start_matches('/'));
+            let below = pictures::join(below.split_once('/').map_or("", |(_, below)| below), stem);
+            return Ok(lists.get(&below).or_else(|| lists.get(stem)).cloned().unwrap_or_else(|| {
                 self.seen.unlisted += 1;
                 UNLISTED.to_owned()
             }));
@@ -285,7 +289,12 @@ impl Listing<'_> {
             let bytes = super::read_range(&file.path, 0, file.bytes, file.bytes)?;
             let split = labels::split_of(list).unwrap_or("train");
             for line in String::from_utf8_lossy(&bytes).lines() {
-                let Some(stem) = line.split_whitespace().next() else { continue };
+                // The lists of one class say behind each whether it has some.
+                let stem = line.trim_start_matches('\u{feff}').trim();
+                let stem = [" 1", " -1", " 0"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(stem).trim_end();
+                if stem.is_empty() {
+                    continue;
+                }
                 if let Some(other) = of.insert(stem.to_owned(), split.to_owned()).filter(|other| other != split) {
                     let what = format!("{}: {stem} is in {other}, too", file.relative);
                     return Err(Fault::new(Reason::BadLabel, what));
@@ -319,4 +328,114 @@ fn places<'a>(dir: &'a str, names: &'a [&str]) -> impl Iterator<Item = (String, 
 
 fn is_xml(name: &str) -> bool {
     name.len() > 4 && name.as_bytes()[name.len() - 4..].eq_ignore_ascii_case(b".xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::listing::listed;
+
+    const BOX: &str = "<object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></object>";
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let content = if content.starts_with('<') && !content.starts_with("<!") { format!("<annotation>{content}</annotation>") } else { (*content).to_owned() };
+            fs::write(path, content).unwrap();
+        }
+        dir
+    }
+
+    /// Ids with their splits and how many objects they have; refusals; notes.
+    fn seen(dir: &tempfile::TempDir, options: &SourceOptions) -> (Vec<(String, String, Option<usize>)>, Vec<(String, Reason)>, Vec<String>) {
+        let (listing, entries) = listed(&Voc, dir.path(), options).unwrap();
+        let entry = |entry: &Entry| {
+            let objects = match &entry.cells[1] {
+                EntryCell::Objects(_, objects) => Some(objects.len()),
+                _ => None,
+            };
+            (entry.id.clone(), entry.split.clone(), objects)
+        };
+        let refused = listing.refused.iter().map(Result::unwrap).map(|r| (r.id, r.fault.reason)).collect();
+        (entries.iter().map(entry).collect(), refused, listing.notes)
+    }
+
+    fn row(id: &str, split: &str, objects: impl Into<Option<usize>>) -> (String, String, Option<usize>) {
+        (id.to_owned(), split.to_owned(), objects.into())
+    }
+
+    #[test]
+    fn pictures_find_their_annotations_and_lists_their_splits() {
+        let dir = tree(&[
+            ("V/JPEGImages/one.jpg", "1"),
+            ("V/JPEGImages/sub/two.JPG", "2"),
+            ("V/JPEGImages/bare.png", "3"),
+            ("V/JPEGImages/named.png", "4"),
+            ("V/JPEGImages/unlisted.png", "5"),
+            ("V/Annotations/one.xml", BOX),
+            ("V/Annotations/sub/two.xml", "<filename>two.JPG</filename>"),
+            ("V/Annotations/other.xml", "<filename>C:\\data\\named.png</filename>"),
+            ("V/Annotations/unlisted.xml", "<filename>x.png</filename>"),
+            ("V/Annotations/nobody.xml", "<filename>nobody.png</filename>"),
+            ("V/Annotations/twice.xml", "<filename>one.jpg</filename>"),
+            ("V/ImageSets/Main/train.txt", "one\nbare\n"),
+            ("V/ImageSets/Main/val.txt", "sub/two\r\nnamed  1\n\n"),
+            ("V/ImageSets/Main/trainval.txt", "one\nunlisted\n"),
+            ("side/test/a.png", "6"),
+            ("side/test/a.xml", BOX),
+        ]);
+        let (rows, refused, notes) = seen(&dir, &SourceOptions::default());
+        let expected = [
+            row("side/test/a.png", "train", 1),
+            row("V/JPEGImages/bare.png", "train", None),
+            row("V/JPEGImages/one.jpg", "train", 1),
+            row("V/JPEGImages/unlisted.png", "unlisted", 0),
+            row("V/JPEGImages/named.png", "validation", 0),
+            row("V/JPEGImages/sub/two.JPG", "validation", 0),
+        ];
+        let mut sorted = expected.to_vec();
+        sorted.sort_by(|a, b| (&a.1, &a.0).cmp(&(&b.1, &b.0)));
+        assert_eq!(rows, sorted);
+        let refused: Vec<(&str, Reason)> = refused.iter().map(|(id, reason)| (id.as_str(), *reason)).collect();
+        assert_eq!(
+            refused,
+            [("V/Annotations/nobody.xml", Reason::Unreadable), ("V/Annotations/twice.xml", Reason::BadLabel)]
+        );
+        for said in ["1 pictures have no annotation", "1 annotations name another file", "1 pictures are in none of the lists"] {
+            assert!(notes.iter().any(|note| note.contains(said)), "{said}: {notes:?}");
+        }
+        // Folders that are called like splits are splits.
+        let dir = tree(&[("test/a.png", "6"), ("test/a.xml", BOX), ("b.png", "7"), ("b.xml", BOX)]);
+        let (rows, ..) = seen(&dir, &SourceOptions { split: "fold".into(), ..SourceOptions::default() });
+        assert_eq!(rows, [row("b.png", "fold", 1), row("test/a.png", "test", 1)]);
+    }
+
+    #[test]
+    fn bad_annotations_refuse_their_picture_and_nothing_else() {
+        let dir = tree(&[
+            ("a.png", "1"),
+            ("a.xml", "<object><name>a</name></object>"),
+            ("b.png", "1"),
+            ("b.xml", "<!DOCTYPE annotation [<!ENTITY e \"x\">]><annotation>&e;</annotation>"),
+            ("c.png", "1"),
+            ("c.xml", BOX),
+        ]);
+        let (rows, refused, _) = seen(&dir, &SourceOptions::default());
+        assert_eq!(rows, [row("c.png", "train", 1)]);
+        let reasons: Vec<(&str, Reason)> = refused.iter().map(|(id, reason)| (id.as_str(), *reason)).collect();
+        assert_eq!(reasons, [("a.png", Reason::BadLabel), ("b.png", Reason::BadLabel)]);
+        let dir = tree(&[("a.png", "1"), ("ImageSets/Main/train.txt", "a"), ("ImageSets/Main/val.txt", "a"), ("Annotations/a.xml", BOX)]);
+        let (rows, refused, _) = seen(&dir, &SourceOptions::default());
+        assert_eq!((rows.len(), refused.len()), (0, 1), "a picture in two lists");
+        for (files, options) in [
+            (&[("a.png", "1")][..], SourceOptions::default()),
+            (&[("a.png", "1"), ("a.xml", BOX)], SourceOptions { label_column: Some("x".into()), ..SourceOptions::default() }),
+        ] {
+            assert_eq!(listed(&Voc, tree(files).path(), &options).map(|_| ()).unwrap_err().exit_code(), 2);
+        }
+    }
 }

@@ -73,6 +73,15 @@ impl Files {
         Found { path: self.root.join(&relative), relative, bytes }
     }
 
+    /// The places of all that is below a folder; of the root, all.
+    pub(super) fn below(&self, dir: &str) -> std::ops::Range<usize> {
+        if dir.is_empty() {
+            return 0..self.len();
+        }
+        // What is behind a slash comes before what is behind the next byte.
+        self.sorted.at_least(format!("{dir}/").as_bytes())..self.sorted.at_least(format!("{dir}0").as_bytes())
+    }
+
     /// The place of a file by its relative path.
     pub(super) fn find(&self, relative: &str) -> Option<usize> {
         self.sorted.position(relative.as_bytes())
@@ -251,6 +260,24 @@ fn regular(meta: &fs::Metadata) -> Result<u64, Fault> {
     } else {
         Err(Fault::new(Reason::BadPath, "neither a file nor a folder (a pipe, socket or device)"))
     }
+}
+
+/// A relative path as a manifest writes it, with `/`: one that stays below the folder that it is relative to.
+pub(super) fn within(text: &str) -> Result<String, Fault> {
+    let bad = |what: &str| Fault::new(Reason::BadPath, what);
+    let slashed = text.trim().replace('\\', "/");
+    let drive = slashed.as_bytes().get(1) == Some(&b':') && slashed.as_bytes()[0].is_ascii_alphabetic();
+    if slashed.starts_with('/') || drive {
+        return Err(bad("the path is absolute: paths are relative to the manifest"));
+    }
+    let parts: Vec<&str> = slashed.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    if parts.contains(&"..") {
+        return Err(bad("the path leaves the manifest's folder (\"..\")"));
+    }
+    if parts.is_empty() || slashed.contains('\0') {
+        return Err(bad("the path names no file"));
+    }
+    Ok(parts.join("/"))
 }
 
 /// The size of a file that a manifest names, after the same checks as in a walk. `root` must be canonical.

@@ -86,6 +86,8 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
         #[cfg(feature = "tokenizers")]
         ("tokens", made("text/shakespeare_20k.txt", &plain), recipe("tokens")),
+        #[cfg(feature = "annotations")]
+        ("objects", made("objects/coco", &plain), recipe("objects")),
         ("a huge sample", huge(), recipe("images")),
         (
             "packs of bytes",

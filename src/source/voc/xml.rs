@@ -75,9 +75,9 @@ impl Annotation {
         }
         self.zeros += u64::from(corners[0] == 0.0 || corners[1] == 0.0);
         let [x0, y0, x1, y1] = corners;
-        // Pixels are counted from `origin` on and the last one belongs to the box: its far edge is one further.
-        let (first, last) = (f64::from(origin), f64::from(origin) - 1.0);
-        self.objects.boxes.push([x0 - first, y0 - first, x1 - last, y1 - last].map(|v| v as f32));
+        // Counted from 1, the last pixel belongs to the box, and its number is that of its far edge. Tools that count from 0 write corners.
+        let first = f64::from(origin);
+        self.objects.boxes.push([x0 - first, y0 - first, x1, y1].map(|v| v as f32));
         let class = self.names.iter().position(|known| *known == name).unwrap_or_else(|| {
             self.names.push(name);
             self.names.len() - 1
@@ -138,7 +138,7 @@ mod tests {
             </bndbox><part><name>head</name></part></object></annotation>";
         let (one, zero) = (read(text.as_bytes(), 1).unwrap(), read(text.as_bytes(), 0).unwrap());
         assert_eq!(one.objects.boxes, [[-1.0, 0.0, 2.25, 4.5]]);
-        assert_eq!(zero.objects.boxes, [[0.0, 1.0, 3.25, 5.5]]);
+        assert_eq!(zero.objects.boxes, [[0.0, 1.0, 2.25, 4.5]]);
         assert_eq!((one.zeros, one.parts, one.objects.len()), (1, 1, 1));
     }
 

@@ -1,0 +1,400 @@
+//! Objects from other tools' files to batches: what datumaro wrote (`fixtures/make/make_objects.py`) is what is read, what is stored comes back from the shards
+//! alone, and boxes follow their pictures.
+#![cfg(feature = "annotations")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{fixture, made};
+use feedstock::data::batch::{Batch, Column};
+use feedstock::data::feature::{Feature, Schema};
+use feedstock::data::label::Value;
+use feedstock::data::objects::{Attribute, AttributeKind, BoxFormat, Objects, ObjectsType};
+use feedstock::data::record::{Cell, Record};
+use feedstock::dataset::Dataset;
+use feedstock::ingest::{Control, DatasetWriter, IngestOptions, Summary, ingest};
+use feedstock::plan::Filter;
+use feedstock::recipe::Recipe;
+use feedstock::verify::{rebuild_index, verify};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Expected {
+    split: String,
+    name: String,
+    size: [u32; 2],
+    boxes: Vec<[f32; 4]>,
+    labels: Vec<String>,
+}
+
+fn expected() -> Vec<Expected> {
+    serde_json::from_str(&std::fs::read_to_string(fixture("objects/expected.json")).unwrap()).unwrap()
+}
+
+fn of(dataset: &Dataset, column: usize) -> &ObjectsType {
+    match &dataset.schema().columns[column].feature {
+        Feature::Objects(of) => of,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Split, and for each object its class and corners, of every row by the end of its id.
+fn rows(dataset: &Dataset) -> BTreeMap<String, (String, Option<Vec<(String, [f32; 4])>>)> {
+    let column = dataset.schema().position("objects").unwrap();
+    let image = dataset.schema().position("image").unwrap();
+    let of = of(dataset, column);
+    let mut rows = BTreeMap::new();
+    for (split, _) in dataset.splits() {
+        for row in dataset.index().ranges(Some(split)).into_iter().flatten() {
+            let row = dataset.index().row(row);
+            let info = row.payload(image).unwrap().info;
+            let objects = row.objects(column, of).unwrap().map(|objects| {
+                let names = objects.classes.iter().map(|class| of.names[*class as usize].clone());
+                names.zip(objects.xyxy(of.boxes, info.width, info.height)).collect()
+            });
+            let id = row.id().rsplit_once('.').unwrap().0.to_owned();
+            rows.insert(id, (split.clone(), objects));
+        }
+    }
+    rows
+}
+
+/// How far a coordinate may be from what was written: COCO and VOC write the numbers, YOLO six decimals of parts of the picture, each of which is half a unit of the
+/// last off, for centre and size.
+fn bound(format: &str, side: u32) -> f32 {
+    if format.starts_with("yolo") { 1.5 * 0.5e-6 * side as f32 + 1e-5 } else { 0.0 }
+}
+
+#[test]
+fn what_datumaro_wrote_is_what_is_read() {
+    for (format, dir) in [
+        ("voc", "JPEGImages/"),
+        ("coco_keypoints", "images/SPLIT/"),
+        ("yolo", "obj_SPLIT_data/"),
+        ("yolo_ultralytics", "images/SPLIT/"),
+    ] {
+        let mut options = IngestOptions::default();
+        // datumaro counts from 0.
+        options.source.box_origin = (format == "voc").then_some(0);
+        let made = made(&format!("objects/{format}"), &options);
+        let found = rows(&made.dataset);
+        assert_eq!(found.len(), 4, "{format}");
+        for row in expected() {
+            let id = format!("{}{}", dir.replace("SPLIT", &row.split), row.name);
+            let (split, objects) = &found[&id];
+            assert_eq!(*split, if row.split == "val" { "validation" } else { "train" }, "{format}");
+            // VOC has no file for a picture without objects, of which so nothing is known.
+            if format == "voc" && row.boxes.is_empty() {
+                assert_eq!(*objects, None);
+                continue;
+            }
+            let objects = objects.as_ref().unwrap();
+            assert_eq!(objects.iter().map(|o| o.0.as_str()).collect::<Vec<_>>(), row.labels, "{format} {id}");
+            for ((_, found), written) in objects.iter().zip(&row.boxes) {
+                for (axis, (a, b)) in found.iter().zip(written).enumerate() {
+                    let far = (a - b).abs();
+                    assert!(far <= bound(format, row.size[axis % 2]), "{format} {id}: {found:?} for {written:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Polygons, runs, keypoints and captions are the file's own JSON; what else it says of classes and objects is kept.
+#[test]
+fn nothing_of_coco_is_lost() {
+    let text = |made: &common::Made, column: &str| -> BTreeMap<String, serde_json::Value> {
+        let at = made.dataset.schema().position(column).unwrap();
+        let mut bytes = Vec::new();
+        (0..made.dataset.rows())
+            .filter_map(|row| {
+                made.dataset.fetch(row, at, &mut bytes).unwrap()?;
+                let id = made.dataset.index().row(row).id().to_owned();
+                Some((id, serde_json::from_slice(&bytes).unwrap()))
+            })
+            .collect()
+    };
+    let options = IngestOptions::default();
+    for (kind, file, column) in
+        [("coco", "instances", "segmentation"), ("coco_keypoints", "person_keypoints", "keypoints")]
+    {
+        let made = made(&format!("objects/{kind}"), &options);
+        let found = text(&made, column);
+        let schema = made.dataset.schema();
+        let (objects, image_id) = (schema.position("objects").unwrap(), schema.position("image_id").unwrap());
+        let of = of(&made.dataset, objects);
+        let mut seen = 0;
+        for split in ["train", "val"] {
+            let path = fixture(&format!("objects/{kind}/annotations/{file}_{split}.json"));
+            let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            for category in json["categories"].as_array().unwrap() {
+                let name = category["name"].as_str().unwrap();
+                let mut said = of.details[name].clone();
+                said["name"] = category["name"].clone();
+                assert_eq!(said, *category, "{kind}");
+            }
+            for image in json["images"].as_array().unwrap() {
+                let id = format!("images/{split}/{}", image["file_name"].as_str().unwrap());
+                let own: Vec<&serde_json::Value> =
+                    json["annotations"].as_array().unwrap().iter().filter(|a| a["image_id"] == image["id"]).collect();
+                let columns: Vec<&serde_json::Value> = own.iter().map(|a| &a[column]).collect();
+                assert_eq!(serde_json::json!(columns), found[&id], "{kind} {id}");
+                let row = (0..made.dataset.rows()).map(|row| made.dataset.index().row(row)).find(|r| r.id() == id).unwrap();
+                assert_eq!(row.value(image_id), Value::Int(image["id"].as_i64().unwrap()));
+                let told = row.told(objects, &schema.columns[objects].feature);
+                for (told, own) in told.as_array().unwrap().iter().zip(own) {
+                    for (key, value) in [("bbox", &own["bbox"]), ("area", &own["area"]), ("id", &own["id"]), ("iscrowd", &own["iscrowd"])] {
+                        assert_eq!(told[key], *value, "{kind} {id} {key}");
+                    }
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen >= 5, "{kind}: {seen} objects");
+    }
+    let captions = text(&made("objects/coco_captions", &options), "captions");
+    assert_eq!(captions["images/train/a.png"][1], "cat number 1 \"quoted\" ü");
+    assert_eq!(captions.len(), 3, "a picture without captions has none");
+}
+
+/// The shards alone give the same Index again, byte for byte, and someone who knows nothing of versions reads the same objects.
+#[test]
+fn shards_alone_have_the_objects() {
+    for format in ["voc", "coco", "yolo_ultralytics"] {
+        let made = made(&format!("objects/{format}"), &IngestOptions::default());
+        let root = made.folder.path().join("dataset");
+        let segment = std::fs::read_dir(root.join(".dsctl/segments")).unwrap().next().unwrap().unwrap().path();
+        let before = std::fs::read(&segment).unwrap();
+        std::fs::remove_file(&segment).unwrap();
+        rebuild_index(&root).unwrap();
+        let report = verify(&root, true).unwrap();
+        assert!(report.findings.is_empty(), "{format}: {:?}", report.findings);
+        assert!(std::fs::read(&segment).unwrap() == before, "{format}");
+        let foreign = Dataset::open_stored(root.join("data")).unwrap();
+        let column = foreign.schema().position("objects").unwrap();
+        let own = made.dataset.schema().position("objects").unwrap();
+        let (there, here) = (of(&foreign, column), of(&made.dataset, own));
+        assert_eq!((there.boxes, &there.names, &there.attributes), (here.boxes, &here.names, &here.attributes));
+        let all = |dataset: &Dataset, column: usize| -> Vec<Option<Objects>> {
+            let of = of(dataset, column);
+            let mut all: Vec<_> = (0..dataset.rows()).map(|row| dataset.index().row(row).objects(column, of).unwrap()).collect();
+            all.sort_by_key(|objects| format!("{objects:?}"));
+            all
+        };
+        assert_eq!(all(&foreign, column), all(&made.dataset, own), "{format}");
+    }
+}
+
+fn kinds() -> Schema {
+    let attributes = vec![
+        Attribute::new("n", AttributeKind::Int),
+        Attribute::new("f", AttributeKind::Float),
+        Attribute::new("t", AttributeKind::Text),
+    ];
+    let of = ObjectsType { attributes, ..ObjectsType::new(BoxFormat::Xyxy) };
+    Schema::new([("image", Feature::Image), ("objects", Feature::Objects(of))])
+}
+
+fn record(id: &str, names: &[&str], objects: Option<Objects>) -> Record {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let objects = objects.map_or(Cell::NULL, |objects| Cell::Objects(names, objects));
+    Record { id: id.into(), split: "train".into(), cells: vec![Cell::Media(common::gray_png(20, 10)), objects] }
+}
+
+fn some(classes: &[i64]) -> Objects {
+    let n = classes.len();
+    Objects {
+        boxes: (0..n).map(|i| [i as f32, 1.5, i as f32 + 4.25, 8.0]).collect(),
+        classes: classes.to_vec(),
+        attributes: vec![
+            (0..n).map(|i| if i == 1 { Value::Null } else { Value::Int(i as i64 - 3) }).collect(),
+            (0..n).map(|i| Value::Float(i as f64 / 7.0)).collect(),
+            (0..n).map(|i| Value::Text("ü".repeat(i))).collect(),
+        ],
+    }
+}
+
+fn write(path: &Path, records: Vec<Record>) -> feedstock::Result<Summary> {
+    let mut writer = DatasetWriter::create(path, kinds(), &IngestOptions::default())?;
+    records.into_iter().try_for_each(|record| writer.append(record))?;
+    writer.commit()
+}
+
+#[test]
+fn records_append_classes_and_are_known_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dataset");
+    let first = || {
+        vec![record("a", &["cat"], Some(some(&[0, 0, -1]))), record("b", &[], Some(some(&[]))), record("c", &[], None)]
+    };
+    write(&path, first()).unwrap();
+    let again = write(&path, first()).unwrap();
+    assert_eq!((again.rows, again.skipped), (0, 3));
+    write(&path, vec![record("d", &["dog", "cat"], Some(some(&[0, 1])))]).unwrap();
+    let dataset = Dataset::open(&path).unwrap();
+    let of = of(&dataset, 1);
+    assert_eq!(of.names, ["cat", "dog"]);
+    let read = |row: u64| dataset.index().row(row).objects(1, of).unwrap();
+    assert_eq!(read(0), Some(some(&[0, 0, -1])));
+    assert_eq!((read(1), read(2)), (Some(some(&[])), None));
+    assert_eq!(read(3), Some(some(&[1, 0])));
+    assert!(verify(&path, true).unwrap().findings.is_empty());
+
+    // Another box under the same id is another row; what does not fit its column is refused, and the writer goes on.
+    let mut other = some(&[0, 0, -1]);
+    other.boxes[2][0] += 0.5;
+    let error = write(&path, vec![record("a", &["cat"], Some(other))]).unwrap_err();
+    assert!(error.to_string().contains("objects"), "{error}");
+    let mut writer = DatasetWriter::create(&path, kinds(), &IngestOptions::default()).unwrap();
+    for bad in [
+        Objects { classes: vec![], ..some(&[0]) },
+        Objects { boxes: vec![[0.0, f32::INFINITY, 1.0, 1.0]], ..some(&[0]) },
+        Objects { attributes: vec![vec![Value::Text("x".into())]; 3], ..some(&[0]) },
+    ] {
+        let error = writer.append(record("e", &["cat"], Some(bad))).unwrap_err();
+        assert!(error.to_string().contains("bad-label"), "{error}");
+    }
+    writer.append(record("e", &["cat"], Some(some(&[0])))).unwrap();
+    assert_eq!(writer.commit().unwrap().rows, 1);
+    let other = Schema::new([("image", Feature::Image), ("objects", Feature::Objects(ObjectsType::new(BoxFormat::Xywh)))]);
+    let error = DatasetWriter::create(&path, other, &IngestOptions::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+fn ragged<'a>(batch: &'a Batch, name: &str) -> &'a feedstock::data::batch::Ragged {
+    match batch.column(name) {
+        Ok(Column::Ragged(ragged)) => ragged,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// A picture whose object is a white rectangle on black: after any crops and flips the box of the object is the one around the white pixels.
+#[test]
+fn boxes_are_where_their_pixels_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dataset");
+    let (width, height) = (64u32, 48u32);
+    let attributes = vec![vec![Value::Int(5)], vec![Value::Float(0.5)], vec![Value::Text("t".into())]];
+    let mut writer = DatasetWriter::create(&path, kinds(), &IngestOptions::default()).unwrap();
+    let mut n = 0;
+    for (x, y) in [(0, 0), (10, 7), (40, 20), (52, 30), (30, 0), (3, 33)] {
+        let bounds = [x as f32, y as f32, (x + 12) as f32, (y + 15) as f32];
+        let inside = |at: u32| (x..x + 12).contains(&(at % width)) && (y..y + 15).contains(&(at / width));
+        let pixels: Vec<u8> = (0..width * height).map(|at| if inside(at) { 255 } else { 0 }).collect();
+        let mut png = Vec::new();
+        use image::ImageEncoder as _;
+        image::codecs::png::PngEncoder::new(&mut png)
+            .write_image(&pixels, width, height, image::ExtendedColorType::L8)
+            .unwrap();
+        let objects = Objects { boxes: vec![bounds], classes: vec![0], attributes: attributes.clone() };
+        let cells = vec![Cell::Media(png), Cell::Objects(vec!["it".into()], objects)];
+        writer.append(Record { id: format!("{n}"), split: "train".into(), cells }).unwrap();
+        n += 1;
+    }
+    writer.commit().unwrap();
+    let dataset = Arc::new(Dataset::open(&path).unwrap());
+    let ops = serde_json::json!([{"op": "random_resized_crop", "size": 96, "scale": [0.2, 1.0]}, {"op": "horizontal_flip"}]);
+    let recipe: Recipe = serde_json::from_value(serde_json::json!({
+        "batch": 6, "seed": 3, "columns": {"image": {"ops": ops}, "objects": {}},
+    }))
+    .unwrap();
+    let (mut seen, mut gone) = (0, 0);
+    let loader = recipe.loader(dataset).unwrap();
+    for epoch in 0..20 {
+        for batch in loader.epoch(epoch).unwrap() {
+            let batch = batch.unwrap();
+            let Ok(Column::Dense(image)) = batch.column("image") else { panic!() };
+            assert_eq!(image.shape, [6, 96, 96, 3]);
+            let (boxes, classes) = (ragged(&batch, "objects_bbox"), ragged(&batch, "objects_category"));
+            assert!(batch.column("objects_t").is_err(), "texts are not delivered");
+            for slot in 0..6 {
+                let pixels = &image.buffer.bytes()[slot * 96 * 96 * 3..][..96 * 96 * 3];
+                let white: Vec<(usize, usize)> =
+                    (0..96 * 96).filter(|at| pixels[at * 3] > 127).map(|at| (at % 96, at / 96)).collect();
+                let own: &[f32] = bytemuck::cast_slice(&boxes.values[boxes.offsets[slot]..boxes.offsets[slot + 1]]);
+                assert_eq!(boxes.shapes[slot], [own.len() / 4, 4]);
+                assert_eq!(classes.shapes[slot], [own.len() / 4]);
+                assert_eq!(ragged(&batch, "objects_n").shapes[slot], [own.len() / 4]);
+                if white.is_empty() {
+                    // A box of which less than a pixel is left may be there still.
+                    gone += 1;
+                    continue;
+                }
+                let xs = white.iter().map(|p| p.0);
+                let ys = white.iter().map(|p| p.1);
+                let around = [
+                    xs.clone().min().unwrap() as f32,
+                    ys.clone().min().unwrap() as f32,
+                    xs.max().unwrap() as f32 + 1.0,
+                    ys.max().unwrap() as f32 + 1.0,
+                ];
+                // The threshold is at the edge of the white pixels: half a pixel to either side of the resized one.
+                let far = own.iter().zip(around).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(own.len() == 4 && far <= 1.0, "{own:?} for {around:?}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 60 && gone > 3, "{seen} seen, {gone} gone");
+}
+
+#[test]
+fn a_recipe_says_which_picture_and_rows_are_chosen_by_their_number() {
+    let made = made("objects/coco", &IngestOptions::default());
+    let chosen = |text: &str| {
+        let filter = Filter::parse(text).unwrap().bind(made.dataset.schema()).unwrap();
+        (0..made.dataset.rows()).filter(|row| filter.holds(&made.dataset.index().row(*row))).count()
+    };
+    assert_eq!((chosen("objects = 0"), chosen("objects >= 2"), chosen("objects > 9")), (1, 2, 0));
+    let recipe = |of: serde_json::Value| -> feedstock::Result<feedstock::loader::Loader> {
+        let recipe: Recipe = serde_json::from_value(serde_json::json!({"batch": 2, "columns": {"objects": of}})).unwrap();
+        recipe.loader(made.dataset.clone())
+    };
+    // Without its picture among the columns, boxes are those of the stored one.
+    let loader = recipe(serde_json::json!({"of": "image"})).unwrap();
+    let batches: Vec<Batch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
+    let all: Vec<f32> = batches
+        .iter()
+        .flat_map(|batch| bytemuck::pod_collect_to_vec::<u8, f32>(&ragged(batch, "objects_bbox").values))
+        .collect();
+    assert_eq!((batches.len(), all.len()), (2, 6 * 4));
+    assert!(all.chunks_exact(4).any(|corners| corners == [20.5, 10.25, 28.0, 19.25]), "{all:?}");
+    for (bad, said) in [
+        (serde_json::json!({"of": "nothing"}), "no column of pictures"),
+        (serde_json::json!({"ops": [{"op": "resize", "size": 3}]}), "follow"),
+    ] {
+        let error = recipe(bad).map(|_| ()).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(said), "{error}");
+    }
+}
+
+/// JSONL as people write it for `datasets`, both forms in one file, and rows that are bad.
+#[test]
+fn lines_of_json_have_objects_too() {
+    let source = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c", "d"] {
+        std::fs::write(source.path().join(name).with_extension("png"), common::gray_png(30, 20)).unwrap();
+    }
+    let lines = [
+        r#"{"file_name": "a.png", "objects": {"bbox": [[302.5, 109.0, 73.0, 52.0], [1, 2, 3, 4]], "categories": [1, 0], "area": [3796, 12]}}"#,
+        r#"{"file_name": "b.png", "objects": []}"#,
+        r#"{"file_name": "c.png", "objects": [{"bbox": [1, 2, 3, 4], "category": "12", "area": 1.5}]}"#,
+        r#"{"file_name": "d.png", "objects": {"bbox": [[1, 2, 3]], "categories": [0]}}"#,
+    ];
+    std::fs::write(source.path().join("metadata.jsonl"), lines.join("\n")).unwrap();
+    let target = source.path().join("../").join(format!("{}.dataset", source.path().file_name().unwrap().to_str().unwrap()));
+    let options = IngestOptions::default();
+    let summary = ingest(source.path(), &target, &options, &Control::default()).unwrap();
+    assert_eq!((summary.rows, summary.quarantined), (3, 1));
+    let dataset = Dataset::open(&target).unwrap();
+    let found = rows(&dataset);
+    let of = of(&dataset, dataset.schema().position("objects").unwrap());
+    assert_eq!(of.names, ["0", "1", "12"], "numbers in their order");
+    assert_eq!(found["a"].1.as_ref().unwrap()[0], ("1".to_owned(), [302.5, 109.0, 375.5, 161.0]));
+    assert_eq!((found["b"].1.as_ref().unwrap().len(), found["c"].1.as_ref().unwrap().len()), (0, 1));
+    drop(dataset);
+    std::fs::remove_dir_all(&target).unwrap();
+}
