@@ -41,13 +41,16 @@ fn of(dataset: &Dataset, column: usize) -> &ObjectsType {
     }
 }
 
+/// Objects by the names of their classes, with their corners.
+type Named = Vec<(String, [f32; 4])>;
+
 /// Split, and for each object its class and corners, of every row by the end of its id.
-fn rows(dataset: &Dataset) -> BTreeMap<String, (String, Option<Vec<(String, [f32; 4])>>)> {
+fn rows(dataset: &Dataset) -> BTreeMap<String, (String, Option<Named>)> {
     let column = dataset.schema().position("objects").unwrap();
     let image = dataset.schema().position("image").unwrap();
     let of = of(dataset, column);
     let mut rows = BTreeMap::new();
-    for (split, _) in dataset.splits() {
+    for split in dataset.splits().keys() {
         for row in dataset.index().ranges(Some(split)).into_iter().flatten() {
             let row = dataset.index().row(row);
             let info = row.payload(image).unwrap().info;
@@ -142,11 +145,17 @@ fn nothing_of_coco_is_lost() {
                     json["annotations"].as_array().unwrap().iter().filter(|a| a["image_id"] == image["id"]).collect();
                 let columns: Vec<&serde_json::Value> = own.iter().map(|a| &a[column]).collect();
                 assert_eq!(serde_json::json!(columns), found[&id], "{kind} {id}");
-                let row = (0..made.dataset.rows()).map(|row| made.dataset.index().row(row)).find(|r| r.id() == id).unwrap();
+                let row =
+                    (0..made.dataset.rows()).map(|row| made.dataset.index().row(row)).find(|r| r.id() == id).unwrap();
                 assert_eq!(row.value(image_id), Value::Int(image["id"].as_i64().unwrap()));
                 let told = row.told(objects, &schema.columns[objects].feature);
                 for (told, own) in told.as_array().unwrap().iter().zip(own) {
-                    for (key, value) in [("bbox", &own["bbox"]), ("area", &own["area"]), ("id", &own["id"]), ("iscrowd", &own["iscrowd"])] {
+                    for (key, value) in [
+                        ("bbox", &own["bbox"]),
+                        ("area", &own["area"]),
+                        ("id", &own["id"]),
+                        ("iscrowd", &own["iscrowd"]),
+                    ] {
                         assert_eq!(told[key], *value, "{kind} {id} {key}");
                     }
                     seen += 1;
@@ -180,7 +189,8 @@ fn shards_alone_have_the_objects() {
         assert_eq!((there.boxes, &there.names, &there.attributes), (here.boxes, &here.names, &here.attributes));
         let all = |dataset: &Dataset, column: usize| -> Vec<Option<Objects>> {
             let of = of(dataset, column);
-            let mut all: Vec<_> = (0..dataset.rows()).map(|row| dataset.index().row(row).objects(column, of).unwrap()).collect();
+            let mut all: Vec<_> =
+                (0..dataset.rows()).map(|row| dataset.index().row(row).objects(column, of).unwrap()).collect();
             all.sort_by_key(|objects| format!("{objects:?}"));
             all
         };
@@ -259,7 +269,8 @@ fn records_append_classes_and_are_known_again() {
     }
     writer.append(record("e", &["cat"], Some(some(&[0])))).unwrap();
     assert_eq!(writer.commit().unwrap().rows, 1);
-    let other = Schema::new([("image", Feature::Image), ("objects", Feature::Objects(ObjectsType::new(BoxFormat::Xywh)))]);
+    let other =
+        Schema::new([("image", Feature::Image), ("objects", Feature::Objects(ObjectsType::new(BoxFormat::Xywh)))]);
     let error = DatasetWriter::create(&path, other, &IngestOptions::default()).unwrap_err();
     assert_eq!(error.exit_code(), 2);
 }
@@ -279,8 +290,7 @@ fn boxes_are_where_their_pixels_are() {
     let (width, height) = (64u32, 48u32);
     let attributes = vec![vec![Value::Int(5)], vec![Value::Float(0.5)], vec![Value::Text("t".into())]];
     let mut writer = DatasetWriter::create(&path, kinds(), &IngestOptions::default()).unwrap();
-    let mut n = 0;
-    for (x, y) in [(0, 0), (10, 7), (40, 20), (52, 30), (30, 0), (3, 33)] {
+    for (n, (x, y)) in [(0, 0), (10, 7), (40, 20), (52, 30), (30, 0), (3, 33)].into_iter().enumerate() {
         let bounds = [x as f32, y as f32, (x + 12) as f32, (y + 15) as f32];
         let inside = |at: u32| (x..x + 12).contains(&(at % width)) && (y..y + 15).contains(&(at / width));
         let pixels: Vec<u8> = (0..width * height).map(|at| if inside(at) { 255 } else { 0 }).collect();
@@ -292,11 +302,11 @@ fn boxes_are_where_their_pixels_are() {
         let objects = Objects { boxes: vec![bounds], classes: vec![0], attributes: attributes.clone() };
         let cells = vec![Cell::Media(png), Cell::Objects(vec!["it".into()], objects)];
         writer.append(Record { id: format!("{n}"), split: "train".into(), cells }).unwrap();
-        n += 1;
     }
     writer.commit().unwrap();
     let dataset = Arc::new(Dataset::open(&path).unwrap());
-    let ops = serde_json::json!([{"op": "random_resized_crop", "size": 96, "scale": [0.2, 1.0]}, {"op": "horizontal_flip"}]);
+    let ops =
+        serde_json::json!([{"op": "random_resized_crop", "size": 96, "scale": [0.2, 1.0]}, {"op": "horizontal_flip"}]);
     let recipe: Recipe = serde_json::from_value(serde_json::json!({
         "batch": 6, "seed": 3, "columns": {"image": {"ops": ops}, "objects": {}},
     }))
@@ -350,7 +360,8 @@ fn a_recipe_says_which_picture_and_rows_are_chosen_by_their_number() {
     };
     assert_eq!((chosen("objects = 0"), chosen("objects >= 2"), chosen("objects > 9")), (1, 2, 0));
     let recipe = |of: serde_json::Value| -> feedstock::Result<feedstock::loader::Loader> {
-        let recipe: Recipe = serde_json::from_value(serde_json::json!({"batch": 2, "columns": {"objects": of}})).unwrap();
+        let recipe: Recipe =
+            serde_json::from_value(serde_json::json!({"batch": 2, "columns": {"objects": of}})).unwrap();
         recipe.loader(made.dataset.clone())
     };
     // Without its picture among the columns, boxes are those of the stored one.
@@ -385,7 +396,8 @@ fn lines_of_json_have_objects_too() {
         r#"{"file_name": "d.png", "objects": {"bbox": [[1, 2, 3]], "categories": [0]}}"#,
     ];
     std::fs::write(source.path().join("metadata.jsonl"), lines.join("\n")).unwrap();
-    let target = source.path().join("../").join(format!("{}.dataset", source.path().file_name().unwrap().to_str().unwrap()));
+    let target =
+        source.path().join("../").join(format!("{}.dataset", source.path().file_name().unwrap().to_str().unwrap()));
     let options = IngestOptions::default();
     let summary = ingest(source.path(), &target, &options, &Control::default()).unwrap();
     assert_eq!((summary.rows, summary.quarantined), (3, 1));

@@ -367,7 +367,8 @@ mod tests {
     /// Objects of any type, by chance.
     fn drawn(stream: &mut Stream) -> (ObjectsType, Objects) {
         use AttributeKind::{Float, Int, Text};
-        let kinds: Vec<AttributeKind> = (0..stream.below(4)).map(|_| [Int, Float, Text][stream.below(3) as usize]).collect();
+        let kinds: Vec<AttributeKind> =
+            (0..stream.below(4)).map(|_| [Int, Float, Text][stream.below(3) as usize]).collect();
         let n = stream.below(20) as usize;
         let mut value = |kind: AttributeKind| match (stream.below(4), kind) {
             (0, _) => Value::Null,

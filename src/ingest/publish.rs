@@ -85,9 +85,7 @@ fn rebase(store: &Store, latest: &Root, ours: &Schema, is_ours: impl Fn(u64) -> 
     for (theirs, ours) in merged.columns.iter_mut().zip(&ours.columns) {
         match (&mut theirs.feature, &ours.feature) {
             _ if theirs.name != ours.name || theirs.stored != ours.stored => return Err(conflict()),
-            (Feature::Objects(theirs), Feature::Objects(ours))
-                if !theirs.is_like(ours) =>
-            {
+            (Feature::Objects(theirs), Feature::Objects(ours)) if !theirs.is_like(ours) => {
                 return Err(conflict());
             }
             (Feature::Objects(theirs), Feature::Objects(ours)) => {

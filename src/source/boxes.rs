@@ -137,7 +137,9 @@ pub(super) fn read(text: &str, of: &ObjectsType) -> Result<EntryCell, Fault> {
         let numbers = corners.as_array().map_or(&[][..], Vec::as_slice);
         let corners: Vec<f32> = numbers.iter().filter_map(Json::as_f64).map(|v| v as f32).collect();
         let corners = <[f32; 4]>::try_from(corners).ok().filter(|_| numbers.len() == 4);
-        objects.boxes.push(corners.ok_or_else(|| bad(format!("the bbox of object {} is no list of 4 numbers", number + 1)))?);
+        objects
+            .boxes
+            .push(corners.ok_or_else(|| bad(format!("the bbox of object {} is no list of 4 numbers", number + 1)))?);
         let name = match class {
             Json::String(name) if !name.is_empty() => name.clone(),
             Json::Number(n) if n.is_i64() => n.to_string(),
@@ -186,7 +188,10 @@ mod tests {
         use AttributeKind::{Float, Int, Text};
         assert_eq!(told, [("area", Float), ("crowd", Int), ("note", Text)]);
         let EntryCell::Objects(names, read_lists) = read(lists, &of).unwrap() else { panic!() };
-        assert_eq!((names.as_slice(), read_lists.classes.as_slice()), (&["0".to_owned(), "7".to_owned()][..], &[0, 1][..]));
+        assert_eq!(
+            (names.as_slice(), read_lists.classes.as_slice()),
+            (&["0".to_owned(), "7".to_owned()][..], &[0, 1][..])
+        );
         assert_eq!(read_lists.boxes, [[1.0, 2.0, 3.5, 4.0], [0.0, 0.0, 1.0, 1.0]]);
         assert_eq!(read_lists.attributes[0], [Value::Float(14.0), Value::Float(1.5)]);
         assert_eq!(read_lists.attributes[1], [Value::Int(1), Value::Null]);

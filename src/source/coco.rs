@@ -97,7 +97,9 @@ fn is_coco(path: &Path) -> bool {
     let head = String::from_utf8_lossy(&head);
     let head = head.trim_start_matches('\u{feff}').trim_start();
     let key = |name: &str| head.contains(&format!("\"{name}\""));
-    head.starts_with('{') && (key("images") || key("annotations") || key("categories")) && (key("file_name") || key("image_id") || key("info") || key("licenses") || key("supercategory"))
+    head.starts_with('{')
+        && (key("images") || key("annotations") || key("categories"))
+        && (key("file_name") || key("image_id") || key("info") || key("licenses") || key("supercategory"))
 }
 
 /// The folder that all pictures are in, and the annotation files of a root, relative to it.
@@ -112,7 +114,8 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
             _ => parent,
         };
         let relative = real.strip_prefix(base).ok().and_then(Path::to_str).map(str::to_owned);
-        let relative = relative.ok_or_else(|| Error::config(format!("the name of {} is not UTF-8", root.display()), "rename it"))?;
+        let relative = relative
+            .ok_or_else(|| Error::config(format!("the name of {} is not UTF-8", root.display()), "rename it"))?;
         return Ok((base.to_owned(), vec![relative]));
     }
     let walk = walk::walk(root, lister)?;
@@ -124,7 +127,10 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
     if found.iter().any(instances) {
         let others: Vec<String> = found.extract_if(.., |name| !instances(name)).collect();
         if !others.is_empty() {
-            lister.note(format!("not read, as the boxes are in instances_*.json: {} (give one of them to read it)", others.join(", ")));
+            lister.note(format!(
+                "not read, as the boxes are in instances_*.json: {} (give one of them to read it)",
+                others.join(", ")
+            ));
         }
     }
     if found.is_empty() {
@@ -206,7 +212,9 @@ impl OneFile<'_> {
     /// The split that the name of the file, or of its folder, says.
     fn split(&self) -> Result<String> {
         let (dir, stem) = pictures::parts(self.relative);
-        let words = |text: &str| text.split(|c: char| !c.is_ascii_alphabetic()).rev().find_map(labels::split_of).map(str::to_owned);
+        let words = |text: &str| {
+            text.split(|c: char| !c.is_ascii_alphabetic()).rev().find_map(labels::split_of).map(str::to_owned)
+        };
         let by_folder = || dir.split('/').rev().find_map(labels::split_of).map(str::to_owned);
         match words(stem).or_else(by_folder) {
             Some(split) => Ok(split),
@@ -257,7 +265,12 @@ impl OneFile<'_> {
     }
 
     /// The cells behind the picture, of its annotations.
-    fn cells(&self, range: std::ops::Range<usize>, key: &[u8], names: &BTreeMap<&Id, &str>) -> Result<Vec<EntryCell>, Fault> {
+    fn cells(
+        &self,
+        range: std::ops::Range<usize>,
+        key: &[u8],
+        names: &BTreeMap<&Id, &str>,
+    ) -> Result<Vec<EntryCell>, Fault> {
         let mut own: Vec<String> = Vec::new();
         let mut objects = Objects { attributes: vec![Vec::new(); 3], ..Objects::default() };
         let (mut segmentations, mut keypoints, mut captions) = (Vec::new(), Vec::new(), Vec::new());
@@ -266,7 +279,8 @@ impl OneFile<'_> {
             let annotation = Annotation::read(&text)?;
             let is_caption = annotation.caption.is_some();
             captions.extend(annotation.caption);
-            let named = annotation.id.as_ref().map_or_else(|| "an annotation".to_owned(), |id| format!("annotation {id}"));
+            let named =
+                annotation.id.as_ref().map_or_else(|| "an annotation".to_owned(), |id| format!("annotation {id}"));
             let bad = |what: String| Fault::new(Reason::BadLabel, format!("{named}: {what}"));
             let bbox = match annotation.bbox {
                 Some(bbox) => bbox,
@@ -285,7 +299,11 @@ impl OneFile<'_> {
                 Some(Id::Number(n)) => Value::Int(n),
                 _ => Value::Null,
             };
-            let values = [id, annotation.area.map_or(Value::Null, Value::Float), annotation.is_crowd.map_or(Value::Null, Value::Int)];
+            let values = [
+                id,
+                annotation.area.map_or(Value::Null, Value::Float),
+                annotation.is_crowd.map_or(Value::Null, Value::Int),
+            ];
             objects.attributes.iter_mut().zip(values).for_each(|(all, value)| all.push(value));
             let json = |text: Option<String>| text.unwrap_or_else(|| "null".to_owned());
             segmentations.push(json(annotation.segmentation));
@@ -357,10 +375,18 @@ mod tests {
 
     #[test]
     fn a_bad_annotation_refuses_its_picture() {
-        let one = |annotation: &str| seen("x.json", &format!("{{{PICTURES}, {CATEGORIES}, \"annotations\": [{annotation}, {{\"id\": 9, \"image_id\": 3, \"category_id\": 1, \"bbox\": [0, 0, 1, 1]}}]}}")).unwrap();
+        let one = |annotation: &str| {
+            seen("x.json", &format!("{{{PICTURES}, {CATEGORIES}, \"annotations\": [{annotation}, {{\"id\": 9, \"image_id\": 3, \"category_id\": 1, \"bbox\": [0, 0, 1, 1]}}]}}")).unwrap()
+        };
         for (annotation, said) in [
-            (r#"{"id": 1, "image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4]}"#, "annotation 1: there is no category 2"),
-            (r#"{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3]}"#, "annotation 1: its bbox has 3 numbers"),
+            (
+                r#"{"id": 1, "image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4]}"#,
+                "annotation 1: there is no category 2",
+            ),
+            (
+                r#"{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3]}"#,
+                "annotation 1: its bbox has 3 numbers",
+            ),
             (r#"{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, "4"]}"#, "not readable"),
             (r#"{"id": 1, "image_id": 7, "bbox": [1, 2, 3, 4]}"#, "no category_id"),
             (r#"{"id": 1, "image_id": 7, "category_id": 1}"#, "annotation 1: it has no bbox"),
@@ -371,8 +397,14 @@ mod tests {
             assert!(refused.len() == 1 && refused[0].starts_with("a.png ") && refused[0].contains(said), "{refused:?}");
         }
         for (annotation, said) in [
-            (r#"{"id": 1, "image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4]}"#, "a picture that the file does not list"),
-            (r#"{"id": 1, "image_id": "7", "category_id": 1, "bbox": [1, 2, 3, 4]}"#, "a picture that the file does not list"),
+            (
+                r#"{"id": 1, "image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4]}"#,
+                "a picture that the file does not list",
+            ),
+            (
+                r#"{"id": 1, "image_id": "7", "category_id": 1, "bbox": [1, 2, 3, 4]}"#,
+                "a picture that the file does not list",
+            ),
             (r#"{"id": 1}"#, "without an image_id"),
             (r#"3"#, "without an image_id"),
             (r#"{"image_id": 7, "segments_info": []}"#, "panoptic"),
@@ -387,7 +419,8 @@ mod tests {
     fn pictures_are_there_once_and_below_the_source() {
         let images = r#"{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"},
             {"id": 4, "file_name": "../x.png"}, {"id": 5, "file_name": "/etc/passwd"}, {"id": 6, "file_name": "no.png"}, {"id": 7}, {"id": "t", "file_name": ".\\sub\\c.png"}"#;
-        let (rows, refused) = seen("x.json", &format!("{{\"images\": [{images}], {CATEGORIES}, \"annotations\": []}}")).unwrap();
+        let (rows, refused) =
+            seen("x.json", &format!("{{\"images\": [{images}], {CATEGORIES}, \"annotations\": []}}")).unwrap();
         assert_eq!(rows, ["train a.png -", "train sub/c.png -"]);
         let told = refused.join("\n");
         for said in ["listed twice", "two pictures have the id 2", "leaves", "absolute", "no such file", "file_name"] {

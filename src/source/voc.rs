@@ -337,21 +337,28 @@ mod tests {
     use super::*;
     use crate::source::listing::listed;
 
-    const BOX: &str = "<object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></object>";
+    const BOX: &str =
+        "<object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></object>";
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, content) in files {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let content = if content.starts_with('<') && !content.starts_with("<!") { format!("<annotation>{content}</annotation>") } else { (*content).to_owned() };
+            let content = if content.starts_with('<') && !content.starts_with("<!") {
+                format!("<annotation>{content}</annotation>")
+            } else {
+                (*content).to_owned()
+            };
             fs::write(path, content).unwrap();
         }
         dir
     }
 
+    type Row = (String, String, Option<usize>);
+
     /// Ids with their splits and how many objects they have; refusals; notes.
-    fn seen(dir: &tempfile::TempDir, options: &SourceOptions) -> (Vec<(String, String, Option<usize>)>, Vec<(String, Reason)>, Vec<String>) {
+    fn seen(dir: &tempfile::TempDir, options: &SourceOptions) -> (Vec<Row>, Vec<(String, Reason)>, Vec<String>) {
         let (listing, entries) = listed(&Voc, dir.path(), options).unwrap();
         let entry = |entry: &Entry| {
             let objects = match &entry.cells[1] {
@@ -364,7 +371,7 @@ mod tests {
         (entries.iter().map(entry).collect(), refused, listing.notes)
     }
 
-    fn row(id: &str, split: &str, objects: impl Into<Option<usize>>) -> (String, String, Option<usize>) {
+    fn row(id: &str, split: &str, objects: impl Into<Option<usize>>) -> Row {
         (id.to_owned(), split.to_owned(), objects.into())
     }
 
@@ -405,7 +412,9 @@ mod tests {
             refused,
             [("V/Annotations/nobody.xml", Reason::Unreadable), ("V/Annotations/twice.xml", Reason::BadLabel)]
         );
-        for said in ["1 pictures have no annotation", "1 annotations name another file", "1 pictures are in none of the lists"] {
+        for said in
+            ["1 pictures have no annotation", "1 annotations name another file", "1 pictures are in none of the lists"]
+        {
             assert!(notes.iter().any(|note| note.contains(said)), "{said}: {notes:?}");
         }
         // Folders that are called like splits are splits.
@@ -428,12 +437,20 @@ mod tests {
         assert_eq!(rows, [row("c.png", "train", 1)]);
         let reasons: Vec<(&str, Reason)> = refused.iter().map(|(id, reason)| (id.as_str(), *reason)).collect();
         assert_eq!(reasons, [("a.png", Reason::BadLabel), ("b.png", Reason::BadLabel)]);
-        let dir = tree(&[("a.png", "1"), ("ImageSets/Main/train.txt", "a"), ("ImageSets/Main/val.txt", "a"), ("Annotations/a.xml", BOX)]);
+        let dir = tree(&[
+            ("a.png", "1"),
+            ("ImageSets/Main/train.txt", "a"),
+            ("ImageSets/Main/val.txt", "a"),
+            ("Annotations/a.xml", BOX),
+        ]);
         let (rows, refused, _) = seen(&dir, &SourceOptions::default());
         assert_eq!((rows.len(), refused.len()), (0, 1), "a picture in two lists");
         for (files, options) in [
             (&[("a.png", "1")][..], SourceOptions::default()),
-            (&[("a.png", "1"), ("a.xml", BOX)], SourceOptions { label_column: Some("x".into()), ..SourceOptions::default() }),
+            (
+                &[("a.png", "1"), ("a.xml", BOX)],
+                SourceOptions { label_column: Some("x".into()), ..SourceOptions::default() },
+            ),
         ] {
             assert_eq!(listed(&Voc, tree(files).path(), &options).map(|_| ()).unwrap_err().exit_code(), 2);
         }

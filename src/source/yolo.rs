@@ -43,10 +43,14 @@ impl Source for Yolo {
     }
 
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence> {
-        let whole = |path: &Path| std::fs::metadata(path).ok().filter(|m| m.len() <= LARGEST).and_then(|_| std::fs::read(path).ok());
-        let settings = |path: &Path| whole(path).and_then(|bytes| Settings::yaml(&bytes).ok()).is_some_and(|s| s.has_splits());
+        let whole = |path: &Path| {
+            std::fs::metadata(path).ok().filter(|m| m.len() <= LARGEST).and_then(|_| std::fs::read(path).ok())
+        };
+        let settings =
+            |path: &Path| whole(path).and_then(|bytes| Settings::yaml(&bytes).ok()).is_some_and(|s| s.has_splits());
         if look.is_file {
-            return (is_yaml(root.to_str()?) && settings(root)).then(|| Evidence::new(95, "it names splits and classes"));
+            return (is_yaml(root.to_str()?) && settings(root))
+                .then(|| Evidence::new(95, "it names splits and classes"));
         }
         let top = |is: &dyn Fn(&str) -> bool| look.top().map(|f| f.relative.as_str()).find(|name| is(name));
         if let Some(name) = top(&|name| is_yaml(name) && settings(&root.join(name))) {
@@ -56,7 +60,8 @@ impl Source for Yolo {
             return Some(Evidence::new(92, format!("{name} is that of Darknet")));
         }
         // images/ and labels/ with rows of five numbers.
-        let mut labels = look.files.iter().map(|f| f.relative.as_str()).filter(|name| name.split('/').any(|part| part == "labels"));
+        let mut labels =
+            look.files.iter().map(|f| f.relative.as_str()).filter(|name| name.split('/').any(|part| part == "labels"));
         let first = labels.find(|name| name.ends_with(".txt"))?;
         let rows = whole(&root.join(first)).filter(|bytes| !bytes.is_empty() && rows::read(bytes, None).is_ok());
         rows.map(|_| Evidence::new(75, format!("{first} has rows of a class and a box")))
@@ -65,13 +70,20 @@ impl Source for Yolo {
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         labels::unused("YOLO", &[("--label-regex", &options.label_regex)])?;
         labels::unused("YOLO", &labels::of_manifests(options))?;
-        let folder = if root.is_file() { root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")) } else { root };
+        let folder = if root.is_file() {
+            root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        } else {
+            root
+        };
         let walk = walk::walk(folder, lister)?;
         walk.notes().into_iter().for_each(|note| lister.note(note));
         let settings = Settings::find(root, &walk.files)?;
-        let mut listing = Listing { files: &walk.files, settings, taken: vec![0; walk.files.len().div_ceil(64)], options, twice: 0 };
+        let mut listing =
+            Listing { files: &walk.files, settings, taken: vec![0; walk.files.len().div_ceil(64)], options, twice: 0 };
         if listing.settings.names.is_none() {
-            lister.note("nothing names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers");
+            lister.note(
+                "nothing names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers",
+            );
         }
         let polygons = listing.any_polygons(lister)?;
         listing.list(polygons, lister)?;
@@ -166,7 +178,10 @@ impl Settings {
     /// The settings of a root.
     fn find(root: &Path, files: &Files) -> Result<Self> {
         let wrong = |name: &str, what: String| {
-            Error::config(format!("{name}: {what}"), "it says train, val and names, as for Ultralytics: names is a list or a map of all classes")
+            Error::config(
+                format!("{name}: {what}"),
+                "it says train, val and names, as for Ultralytics: names is a list or a map of all classes",
+            )
         };
         if root.is_file() {
             let name = root.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
@@ -182,7 +197,9 @@ impl Settings {
             Ok((found.relative, String::from_utf8_lossy(&bytes).into_owned()))
         };
         let mut bad = None;
-        for at in (0..files.len()).filter(|at| is_yaml(&files.get(*at).relative) && !files.get(*at).relative.contains('/')) {
+        for at in
+            (0..files.len()).filter(|at| is_yaml(&files.get(*at).relative) && !files.get(*at).relative.contains('/'))
+        {
             let (name, text) = text(at)?;
             match Self::yaml(text.as_bytes()) {
                 Ok(settings) => return Ok(Settings { name, ..settings }),
@@ -268,7 +285,11 @@ impl Listing<'_> {
     }
 
     /// Every picture with its split, in the order of the settings; then those of no split.
-    fn each(&mut self, lister: &mut Lister<'_>, visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>) -> Result<()> {
+    fn each(
+        &mut self,
+        lister: &mut Lister<'_>,
+        visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>,
+    ) -> Result<()> {
         self.taken.fill(0);
         let splits = self.settings.splits.clone();
         for (split, paths) in &splits {
@@ -276,7 +297,10 @@ impl Listing<'_> {
                 match self.find(path, "") {
                     None => {
                         let what = format!("{}: {split} is {path:?}, which is not there", self.settings.name);
-                        return Err(Error::config(what, "paths are those of folders of pictures, or of lists of them, below the settings"));
+                        return Err(Error::config(
+                            what,
+                            "paths are those of folders of pictures, or of lists of them, below the settings",
+                        ));
                     }
                     Some(Place::Folder(range)) => {
                         for at in range {
@@ -298,12 +322,21 @@ impl Listing<'_> {
             }
         }
         if unlisted > 0 {
-            lister.note(format!("{unlisted} pictures are in none of the splits of {}: their split is {UNLISTED:?}", self.settings.name));
+            lister.note(format!(
+                "{unlisted} pictures are in none of the splits of {}: their split is {UNLISTED:?}",
+                self.settings.name
+            ));
         }
         Ok(())
     }
 
-    fn picture(&mut self, at: usize, split: &str, lister: &mut Lister<'_>, visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>) -> Result<()> {
+    fn picture(
+        &mut self,
+        at: usize,
+        split: &str,
+        lister: &mut Lister<'_>,
+        visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>,
+    ) -> Result<()> {
         let found = self.files.get(at);
         if !pictures::is(&found.relative) {
             return Ok(());
@@ -316,7 +349,13 @@ impl Listing<'_> {
     }
 
     /// The pictures of a list, a path a line.
-    fn list_of(&mut self, at: usize, split: &str, lister: &mut Lister<'_>, visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>) -> Result<()> {
+    fn list_of(
+        &mut self,
+        at: usize,
+        split: &str,
+        lister: &mut Lister<'_>,
+        visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>,
+    ) -> Result<()> {
         let list = self.files.get(at);
         if pictures::is(&list.relative) {
             return self.picture(at, split, lister, visit);
@@ -329,11 +368,18 @@ impl Listing<'_> {
                 continue;
             }
             match self.find(line, &dir) {
-                Some(Place::List(at)) if pictures::is(&self.files.get(at).relative) => self.picture(at, split, lister, visit)?,
+                Some(Place::List(at)) if pictures::is(&self.files.get(at).relative) => {
+                    self.picture(at, split, lister, visit)?
+                }
                 _ => {
                     let fault = Fault::new(Reason::Unreadable, "there is no such picture");
                     let line = Some(number as u64 + 1);
-                    lister.refuse(Refusal { id: line_id(&list.relative, line), origin: list.relative.clone(), line, fault })?;
+                    lister.refuse(Refusal {
+                        id: line_id(&list.relative, line),
+                        origin: list.relative.clone(),
+                        line,
+                        fault,
+                    })?;
                 }
             }
         }
@@ -386,8 +432,12 @@ impl Listing<'_> {
             let Found { relative, path, bytes } = found;
             let labels = match listing.labels_of(&relative) {
                 None => Ok(rows::Labels::default()),
-                Some(labels) => read(&labels, names.as_ref().map(Vec::len))
-                    .map_err(|fault| Refusal { id: relative.clone(), origin: labels.relative, line: None, fault }),
+                Some(labels) => read(&labels, names.as_ref().map(Vec::len)).map_err(|fault| Refusal {
+                    id: relative.clone(),
+                    origin: labels.relative,
+                    line: None,
+                    fault,
+                }),
             };
             let labels = match labels {
                 Ok(labels) => labels,

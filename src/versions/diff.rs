@@ -269,9 +269,7 @@ fn side_and_row(value: &[u8]) -> (u8, u64) {
 fn same_numbers(old: &Schema, new: &Schema) -> bool {
     let agrees = |a: &Feature, b: &Feature| match (a, b) {
         (Feature::ClassLabel { names: a }, Feature::ClassLabel { names: b }) => a.iter().zip(b).all(|(a, b)| a == b),
-        (Feature::Objects(a), Feature::Objects(b)) => {
-            a.is_like(b) && a.names.iter().zip(&b.names).all(|(a, b)| a == b)
-        }
+        (Feature::Objects(a), Feature::Objects(b)) => a.is_like(b) && a.names.iter().zip(&b.names).all(|(a, b)| a == b),
         _ => a == b,
     };
     old.columns.len() == new.columns.len()

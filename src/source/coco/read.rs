@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
@@ -99,7 +99,8 @@ impl Annotation {
     /// Reads what a file says of one thing, in its own words.
     pub(super) fn read(text: &str) -> Result<Self, Fault> {
         let bad = |what: String| Fault::new(Reason::BadLabel, what);
-        let said: Said<'_> = serde_json::from_str(text).map_err(|e| bad(format!("an annotation is not readable: {e}")))?;
+        let said: Said<'_> =
+            serde_json::from_str(text).map_err(|e| bad(format!("an annotation is not readable: {e}")))?;
         let named = said.id.as_ref().map_or_else(|| "an annotation".to_owned(), |id| format!("annotation {id}"));
         let bbox = match said.bbox.as_deref() {
             None => None,
@@ -193,7 +194,17 @@ impl<'l, 'w> Top<'l, 'w> {
     fn new(lister: &'l mut Lister<'w>, name: &'l str, spill: &Spill) -> Self {
         let sorter = || Sorter::new(spill);
         let (pictures, annotations) = (sorter(), sorter());
-        Top { lister, name, pictures, annotations, categories: Vec::new(), has: Has::default(), count: 0, refused: 0, error: None }
+        Top {
+            lister,
+            name,
+            pictures,
+            annotations,
+            categories: Vec::new(),
+            has: Has::default(),
+            count: 0,
+            refused: 0,
+            error: None,
+        }
     }
 
     fn refuse(&mut self, reason: Reason, what: String) -> Result<()> {
@@ -206,7 +217,8 @@ impl<'l, 'w> Top<'l, 'w> {
         match serde_json::from_str::<Picture>(text) {
             Ok(picture) => {
                 let value = postcard::to_stdvec(&(picture.id.to_string(), &picture.file_name));
-                self.pictures.push(&picture.id.key(), &value.map_err(|e| Error::library("keeping a picture's name", e))?)
+                self.pictures
+                    .push(&picture.id.key(), &value.map_err(|e| Error::library("keeping a picture's name", e))?)
             }
             Err(e) => self.refuse(Reason::BadLabel, format!("one of \"images\" is none: {e}")),
         }

@@ -47,7 +47,9 @@ pub(super) fn read(bytes: &[u8], classes: Option<usize>) -> Result<Labels, Fault
         }
         polygons = Some(polygon);
         if let Some(out) = place.iter().find(|v| !(-BEYOND..=1.0 + BEYOND).contains(*v)) {
-            return Err(bad(format!("{out} is outside the picture: coordinates are parts of its width and height, 0 to 1")));
+            return Err(bad(format!(
+                "{out} is outside the picture: coordinates are parts of its width and height, 0 to 1"
+            )));
         }
         let bounds = match *place {
             [x, y, w, h] if w >= 0.0 && h >= 0.0 => [x, y, w, h],
@@ -106,7 +108,8 @@ mod tests {
 
     #[test]
     fn rows_are_boxes_or_polygons() {
-        let boxes = read(b"\xef\xbb\xbf0 0.5 0.5 1 1\r\n\n  2.0\t0.25 0.25 0.5 0.5  \n0 0.5 0.5 1 1\n", Some(3)).unwrap();
+        let boxes =
+            read(b"\xef\xbb\xbf0 0.5 0.5 1 1\r\n\n  2.0\t0.25 0.25 0.5 0.5  \n0 0.5 0.5 1 1\n", Some(3)).unwrap();
         assert_eq!((boxes.classes.as_slice(), boxes.twice, boxes.polygons.len()), (&[0, 2][..], 1, 0));
         let names: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
         let (own, objects) = boxes.objects(Some(&names));
