@@ -410,3 +410,73 @@ fn lines_of_json_have_objects_too() {
     drop(dataset);
     std::fs::remove_dir_all(&target).unwrap();
 }
+
+/// Label files that are damaged anywhere: the listing ends with every picture listed or told of, or says that it cannot be; it never panics.
+#[test]
+fn damaged_labels_lose_no_picture() {
+    use feedstock::source::{Listing, choose, sources};
+    use feedstock::spool::Spill;
+
+    let mut stream = feedstock::rng::Key::new(11).stream();
+    let (mut listed, mut refused, mut ended) = (0u64, 0u64, 0u64);
+    for format in ["voc", "coco", "coco_keypoints", "coco_captions", "yolo", "yolo_ultralytics"] {
+        let files: Vec<std::path::PathBuf> = walkdir::WalkDir::new(fixture(&format!("objects/{format}")))
+            .sort_by_file_name()
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| entry.file_type().is_file())
+            .map(walkdir::DirEntry::into_path)
+            .collect();
+        let labels: Vec<usize> =
+            (0..files.len()).filter(|at| files[*at].extension().is_none_or(|e| e != "png")).collect();
+        let source = tempfile::tempdir().unwrap();
+        let place = |path: &Path| source.path().join(path.strip_prefix(fixture(&format!("objects/{format}"))).unwrap());
+        for file in &files {
+            std::fs::create_dir_all(place(file).parent().unwrap()).unwrap();
+            std::fs::copy(file, place(file)).unwrap();
+        }
+        let name = format.split('_').next().unwrap();
+        for _ in 0..120 {
+            let file = &files[labels[stream.below(labels.len() as u64) as usize]];
+            let whole = std::fs::read(file).unwrap();
+            let mut bytes = whole.clone();
+            for _ in 0..=stream.below(3) {
+                let at = stream.below(bytes.len() as u64 + 1) as usize;
+                let other = *b"0-\"[{}]<>&,:\n \xff\0e9./".get(stream.below(20) as usize).unwrap();
+                match stream.below(4) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, other),
+                    2 => bytes.extend_from_slice(&whole[at.min(whole.len())..]),
+                    _ if at < bytes.len() => bytes[at] = other,
+                    _ => {}
+                }
+            }
+            std::fs::write(place(file), &bytes).unwrap();
+            let choice = choose(&sources(), source.path(), Some(name)).unwrap();
+            let listing =
+                Listing::of(choice.source.as_ref(), source.path(), &Default::default(), &Spill::temporary(), &|_| {
+                    Ok(())
+                });
+            match listing {
+                Ok(listing) => {
+                    let ids: Vec<String> = listing.entries.iter().map(|entry| entry.unwrap().id).collect();
+                    let told: Vec<String> = listing.refused.iter().map(|refusal| refusal.unwrap().id).collect();
+                    (listed, refused) = (listed + ids.len() as u64, refused + told.len() as u64);
+                    // Of COCO a picture is what the file lists; all else is in the folder.
+                    if name != "coco" {
+                        for picture in ["a.png", "b.png", "e.png"] {
+                            let there = ids.iter().chain(&told).any(|id| id.ends_with(picture));
+                            assert!(there, "{format}: {picture} is gone: {:?}", String::from_utf8_lossy(&bytes));
+                        }
+                    }
+                }
+                Err(error) => {
+                    assert!(error.exit_code() == 2, "{format}: {error}");
+                    ended += 1;
+                }
+            }
+            std::fs::write(place(file), &whole).unwrap();
+        }
+    }
+    assert!(listed > 1000 && refused > 50 && ended > 50, "{listed} listed, {refused} refused, {ended} ended");
+}
