@@ -25,7 +25,26 @@ pub(crate) enum Progress {
 
 /// Prints a result line. A reader that went away (`dsctl ... | head`) ends the program quietly.
 pub(crate) fn line(text: impl std::fmt::Display) {
-    raw(format!("{text}\n").as_bytes());
+    raw(format!("{}\n", harmless(&text.to_string(), false)).as_bytes());
+}
+
+/// Text with what a terminal would obey written out: names of files are anybody's. Line feeds stay where a text may have several lines.
+fn harmless(text: &str, lines: bool) -> std::borrow::Cow<'_, str> {
+    let obeyed = |c: char| match c {
+        '\t' => false,
+        '\n' => !lines,
+        // Also what turns the direction of writing around.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown.into()
 }
 
 /// Prints bytes as they are.
@@ -38,22 +57,24 @@ pub(crate) fn raw(bytes: &[u8]) {
 
 /// Prints JSON as the result.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), Error> {
-    line(serde_json::to_string_pretty(value).map_err(|e| Error::library("writing JSON", e))?);
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::library("writing JSON", e))?;
+    text.push(b'\n');
+    raw(&text);
     Ok(())
 }
 
 /// A note on stderr, unless asked to be quiet.
 pub(crate) fn note(global: &Global, text: impl std::fmt::Display) {
     if !global.quiet {
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", harmless(&text.to_string(), true));
     }
 }
 
 /// An error on stderr; with `--json` also as a JSON object on stdout, so that a machine sees why.
 pub(crate) fn error(global: &Global, error: &Error) {
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    let _ = writeln!(std::io::stderr(), "error: {}", harmless(&error.to_string(), true));
     if global.json {
-        line(serde_json::json!({"error": error.to_string(), "exit_code": error.exit_code()}));
+        raw(format!("{}\n", serde_json::json!({"error": error.to_string(), "exit_code": error.exit_code()})).as_bytes());
     }
 }
 
@@ -163,4 +184,16 @@ impl Meter {
 /// Bytes for people.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::HumanBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_a_terminal_obeys_is_written_out() {
+        assert_eq!(harmless("a\tü \u{1f411}", false), "a\tü \u{1f411}");
+        assert_eq!(harmless("\u{1b}[2J\r\n\u{7f}\u{9b}\u{202e}", false), "\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}\\u{202e}");
+        assert_eq!(harmless("one\ntwo\u{7}", true), "one\ntwo\\u{7}");
+    }
 }

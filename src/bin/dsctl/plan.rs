@@ -328,7 +328,8 @@ fn tell(result: &Value, sequence: &Sequence) {
             number("world")
         )),
     }
-    output::line(format_args!("dataset {}\nrecipe  {}", text(&result["dataset"]), text(&result["recipe"])));
+    output::line(format_args!("dataset {}", text(&result["dataset"])));
+    output::line(format_args!("recipe  {}", text(&result["recipe"])));
     tell_source(result);
     for source in result["sources"].as_array().into_iter().flatten() {
         output::line(format_args!(
