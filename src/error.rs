@@ -256,6 +256,8 @@ reasons! {
     BadPath = "bad-path",
     /// A part of a recording that is none: negative, reversed, empty, or behind its end.
     BadRange = "bad-range",
+    /// A licence that is not among those allowed.
+    License = "license",
     /// Another content has the id in the dataset already.
     IdTaken = "id-taken",
     /// A decoder panicked; the panic was caught.

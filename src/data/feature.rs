@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 /// Names that the shard format keeps for itself.
 pub const RESERVED: &[&str] = &["id", "info"];
 
+/// Columns that say where a row comes from, in the order in which they are added.
+pub const PROVENANCE: [&str; 3] = ["source", "license", "tool"];
+
 /// What a column holds.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,6 +309,12 @@ impl Schema {
     /// The feature of a column.
     pub fn get(&self, name: &str) -> Option<&Feature> {
         self.columns.iter().find(|c| c.name == name).map(|c| &c.feature)
+    }
+
+    /// The column of the label: the first of classes, but for those that say where rows come from.
+    pub fn label(&self) -> Option<usize> {
+        let is = |c: &Column| matches!(c.feature, Feature::ClassLabel { .. }) && !PROVENANCE.contains(&c.name.as_str());
+        self.columns.iter().position(is)
     }
 
     /// The payload columns with their positions.

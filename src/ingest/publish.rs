@@ -121,10 +121,7 @@ fn summarise(summary: &mut Summary, schema: &Schema, tally: Tally) {
     summary.shards = tally.shards;
     summary.bytes = tally.bytes;
     summary.rows_by_split = tally.by_split;
-    let names = schema.columns.iter().find_map(|c| match &c.feature {
-        Feature::ClassLabel { names } => Some(names),
-        _ => None,
-    });
+    let names = schema.label().and_then(|label| schema.columns[label].feature.classes());
     for (index, rows) in tally.by_class {
         let name = usize::try_from(index).ok().and_then(|i| names?.get(i));
         summary.rows_by_label.insert(name.cloned().unwrap_or_else(|| index.to_string()), rows);

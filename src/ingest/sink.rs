@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::feature::{Feature, Schema};
+use crate::data::feature::Schema;
 use crate::data::index::{Finished, IndexCell, SegmentBuilder};
 use crate::data::manifest::ShardRef;
 use crate::error::Result;
@@ -27,7 +27,7 @@ pub(super) struct Tally {
     pub shards: u64,
     pub bytes: u64,
     pub by_split: BTreeMap<String, u64>,
-    /// Rows by class index of the first class column.
+    /// Rows by class index of the label.
     pub by_class: BTreeMap<i64, u64>,
 }
 
@@ -71,7 +71,7 @@ impl Sink {
 
     /// Takes a finished shard into the segment.
     pub(super) fn adopt(&mut self, schema: &Schema, finished: FinishedShard) -> Result<()> {
-        let class = schema.columns.iter().position(|c| matches!(c.feature, Feature::ClassLabel { .. }));
+        let class = schema.label();
         let tally = &mut self.tally;
         finished.enter(&mut self.segment)?;
         for (_, cells) in &finished.rows {

@@ -225,7 +225,11 @@ impl Listing {
         let mut lister = Lister::new(spill, watch);
         watch(0)?;
         let schema = source.list(root, options, &mut lister)?;
-        lister.finish(schema)
+        let listing = lister.finish(schema)?;
+        match &options.provenance {
+            Some(provenance) => provenance.stamp(listing, root, source.name(), spill, watch),
+            None => Ok(listing),
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod look;
 pub mod manifest;
 #[cfg(feature = "annotations")]
 mod pictures;
+mod provenance;
 mod raw;
 pub mod text;
 mod typing;
@@ -45,6 +46,7 @@ pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use listing::order;
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
+pub use provenance::Provenance;
 pub use raw::{is_stored, open_any, raw_dataset};
 pub(crate) use walk::read_range;
 pub use windows::{Count, Cut, TextWindow};
@@ -116,6 +118,9 @@ pub struct SourceOptions {
     /// The coordinate of the first pixel in the boxes of Pascal VOC: 1 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub box_origin: Option<u8>,
+    /// What is said of where rows come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// The split of entries when the source says nothing else.
     pub split: String,
     /// Whether the top folders are splits.
@@ -138,6 +143,7 @@ impl Default for SourceOptions {
             text_unit: TextUnit::default(),
             text_window: None,
             box_origin: None,
+            provenance: None,
             split: DEFAULT_SPLIT.to_owned(),
             split_dirs: SplitDirs::default(),
             kind: None,
@@ -165,6 +171,9 @@ impl SourceOptions {
     pub fn validate(&self) -> Result<()> {
         if let Some(chunks) = &self.audio_chunks {
             chunks.validate()?;
+        }
+        if let Some(provenance) = &self.provenance {
+            provenance.validate()?;
         }
         if let Some(origin) = self.box_origin.filter(|origin| *origin > 1) {
             return Err(Error::config(

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use feedstock::Error;
-use feedstock::data::feature::Feature;
 use feedstock::data::info::Kind;
 use feedstock::ingest::IngestOptions;
 use feedstock::source::{Content, EntryCell, Listing, Look, candidates, choose, is_stored, sources};
@@ -143,7 +142,7 @@ impl Detect {
         meter.finish();
         let listing = listing?;
         let (mut splits, mut classes) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
-        let class = listing.schema.columns.iter().position(|c| matches!(c.feature, Feature::ClassLabel { .. }));
+        let class = listing.schema.label();
         for at in 0..listing.entries.len() {
             let entry = listing.entries.get(at)?;
             if let Some(EntryCell::Class(name)) = class.and_then(|c| entry.cells.get(c)) {

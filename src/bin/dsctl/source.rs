@@ -48,6 +48,18 @@ pub(crate) struct SourceFlags {
     /// The coordinate of the first pixel in the boxes of Pascal VOC: 1 unless told, 0 of tools that count so.
     #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     box_origin: Option<u8>,
+    /// Say of each row where it comes from: columns `source`, `license` and `tool`.
+    #[arg(long)]
+    provenance: bool,
+    /// What the source is called in the column `source` (the last part of its path unless told).
+    #[arg(long, value_name = "NAME")]
+    source_name: Option<String>,
+    /// The licence of rows that name none in a column `license`.
+    #[arg(long, value_name = "SPDX")]
+    license: Option<String>,
+    /// Refuse rows of any other licence than these, or of none.
+    #[arg(long, value_name = "SPDX", value_delimiter = ',')]
+    allow_license: Vec<String>,
     /// The kind of media, where the files do not make it plain.
     #[arg(long, value_enum)]
     kind: Option<MediaKind>,
@@ -138,6 +150,19 @@ impl SourceFlags {
         }
     }
 
+    fn apply_provenance(&self, source: &mut SourceOptions) {
+        let SourceFlags { provenance, source_name, license, allow_license, .. } = self;
+        if *provenance || source_name.is_some() || license.is_some() || !allow_license.is_empty() {
+            let said = source.provenance.get_or_insert_default();
+            said.columns |= provenance;
+            said.source = source_name.clone().or(said.source.take());
+            said.license = license.clone().or(said.license.take());
+            if !allow_license.is_empty() {
+                said.allow.clone_from(allow_license);
+            }
+        }
+    }
+
     /// Puts what was given in the place of what the options say.
     pub(crate) fn apply(&self, options: &mut IngestOptions) {
         options.format = self.format.clone().or(options.format.take());
@@ -150,6 +175,7 @@ impl SourceFlags {
         source.duration_column = self.duration_column.clone().or(source.duration_column.take());
         source.whole_files |= self.whole_files;
         source.box_origin = self.box_origin.or(source.box_origin);
+        self.apply_provenance(source);
         self.apply_chunks(source);
         if let Some(split) = &self.split {
             source.split.clone_from(split);
