@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::codec::{self, Limits};
-use crate::data::index::{IndexCell, Segment, hex};
+use crate::data::changes::Changes;
+use crate::data::index::{IndexCell, Row, Segment, TableFile, hex};
 use crate::data::info::Info;
 use crate::data::manifest::{SegmentRef, ShardRef};
 use crate::data::record::{payload_hash, row_key};
@@ -35,7 +36,7 @@ pub struct Finding {
     /// What is wrong, in a sentence.
     pub what: String,
     /// A stable code: `root`, `parent`, `segment`, `shard-missing`, `shard-size`, `shard-digest`, `shard-content`,
-    /// `index`, `split-count`, `duplicate-key`, `payload`, `table`; among the notes `orphan`, `card`, `old-version`.
+    /// `index`, `changes`, `split-count`, `duplicate-key`, `payload`, `table`; among the notes `orphan`, `card`, `old-version`.
     pub code: &'static str,
 }
 
@@ -97,15 +98,20 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
     let mut segments: Vec<(&String, Segment)> = Vec::new();
     for entry in &manifest.segments {
         let Some(segment) = open_segment(&store, &root, entry, &mut report) else { continue };
-        let shards: Vec<_> = (0..segment.header().shards as usize).map(|i| segment.shard(i)).collect();
+        let changes = match commit::changes(&store, entry, &manifest.schema) {
+            Ok(changes) => changes,
+            Err(e) => {
+                let path = entry.changes.as_ref().map_or("", |changes| &changes.path);
+                report.findings.push(finding("changes", path, e.to_string()));
+                None
+            }
+        };
         let mut next = 0;
-        for (number, shard) in shards.iter().enumerate() {
-            match shard {
+        for number in 0..segment.header().shards as usize {
+            match segment.shard(number) {
                 Some((rows, shard)) if rows.start == next && rows.end <= segment.header().rows => {
                     next = rows.end;
                     *splits.entry(shard.split.clone()).or_default() += shard.rows;
-                    report.shards += 1;
-                    report.bytes += shard.bytes;
                 }
                 _ => report.findings.push(finding(
                     "segment",
@@ -125,11 +131,12 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
             let place = [segments.len() as u64, number].map(u64::to_le_bytes);
             keys.push(&row.key().to_be_bytes(), place.as_flattened())?;
         }
+        let files = segment.files();
+        report.shards += files.len() as u64;
+        report.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
         let found: Vec<Finding> = crate::parallel::pool(0)?.install(|| {
-            let each =
-                shards.par_iter().enumerate().filter_map(|(i, s)| s.as_ref().map(|(rows, shard)| (i, rows, shard)));
-            each.flat_map_iter(|(i, rows, shard)| check_shard(&store, &root, &segment, (i, rows.start), shard, deep))
-                .collect()
+            let under = Under { store: &store, root: &root, segment: &segment, changes: changes.as_ref() };
+            files.par_iter().flat_map_iter(|file| under.check(file, deep)).collect()
         });
         report.findings.extend(found);
         segments.push((&entry.path, segment));
@@ -236,76 +243,127 @@ fn open_segment(store: &Store, root: &Root, entry: &SegmentRef, report: &mut Rep
     Some(segment)
 }
 
-/// One shard against its entry in the shard table and, when `deep`, against its rows in the segment.
-fn check_shard(
-    store: &Store,
-    root: &Root,
-    segment: &Segment,
-    (number, first): (usize, u64),
-    shard: &ShardRef,
-    deep: bool,
-) -> Vec<Finding> {
-    let one = |code, what: String| vec![finding(code, &shard.path, what)];
-    let path = match store.path(&shard.path) {
-        Ok(path) => path,
-        Err(e) => return one("segment", e.to_string()),
-    };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return one("shard-missing", "the shard is missing".into());
+/// What the shards of a segment are held against.
+struct Under<'a> {
+    store: &'a Store,
+    root: &'a Root,
+    segment: &'a Segment,
+    /// What stands over them.
+    changes: Option<&'a Changes>,
+}
+
+impl Under<'_> {
+    /// One shard against its entries in the shard table and, when `deep`, against its rows in the segment.
+    fn check(&self, of: &TableFile, deep: bool) -> Vec<Finding> {
+        let shard = of.path();
+        let one = |code, what: String| vec![finding(code, &shard, what)];
+        let path = match self.store.path(&shard) {
+            Ok(path) => path,
+            Err(e) => return one("segment", e.to_string()),
+        };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return one("shard-missing", "the shard is missing".into());
+            }
+            Err(e) => return one("shard-missing", format!("the shard cannot be opened: {e}")),
+        };
+        let (sha256, bytes) = match reader::digest(&mut file) {
+            Ok(answer) => answer,
+            Err(e) => return one("shard-missing", format!("the shard cannot be read: {e}")),
+        };
+        let mut found = Vec::new();
+        if bytes != of.bytes {
+            found.extend(one("shard-size", format!("it has {bytes} bytes, its segment says {}", of.bytes)));
+        } else if sha256 != of.sha256 {
+            found.extend(one("shard-digest", "its SHA-256 is not the one its segment names".into()));
         }
-        Err(e) => return one("shard-missing", format!("the shard cannot be opened: {e}")),
-    };
-    let (sha256, bytes) = match reader::digest(&mut file) {
-        Ok(answer) => answer,
-        Err(e) => return one("shard-missing", format!("the shard cannot be read: {e}")),
-    };
-    let mut found = Vec::new();
-    if bytes != shard.bytes {
-        found.extend(one("shard-size", format!("it has {bytes} bytes, its segment says {}", shard.bytes)));
-    } else if hex(&sha256) != shard.sha256 {
-        found.extend(one("shard-digest", "its SHA-256 is not the one its segment names".into()));
-    }
-    if !deep {
-        return found;
-    }
-    let finished = match read_finished(&path, &root.manifest.schema) {
-        Ok(finished) => finished,
-        Err(e) => {
-            found.extend(one("shard-content", e.to_string()));
-            found.extend(check_payloads(store, root, segment, first, shard));
+        if !deep {
             return found;
         }
-    };
-    if finished.rows.len() as u64 != shard.rows {
-        found.extend(one("index", format!("it has {} rows, the Index says {}", finished.rows.len(), shard.rows)));
+        match read_finished(&path, &self.root.manifest.schema) {
+            Ok(finished) => {
+                found.extend(self.compare(of, &shard, &finished));
+                found.extend(check_tables(&path, &finished, &shard));
+            }
+            Err(e) => {
+                found.extend(one("shard-content", e.to_string()));
+                found.extend(check_payloads(self.store, self.root, self.segment, of, &shard));
+            }
+        }
+        found
     }
-    for (i, (id, cells)) in (0..shard.rows).zip(&finished.rows) {
-        let Some(row) = (first + i < segment.header().rows).then(|| segment.row(first + i)) else { break };
-        let at = |what: String| Finding { row: Some(i), id: Some(id.clone()), ..finding("index", &shard.path, what) };
+
+    /// The rows of a shard against those of the segment, under what stands over them.
+    fn compare(&self, of: &TableFile, shard: &str, finished: &FinishedShard) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let rows = of.rows.end.saturating_sub(of.rows.start);
+        if finished.rows.len() as u64 != rows {
+            let what = format!("it has {} rows, the Index says {rows}", finished.rows.len());
+            found.push(finding("index", shard, what));
+        }
+        let mut seen = vec![false; finished.rows.len()];
+        for number in of.entries.clone() {
+            let Some((range, entry)) = self.segment.shard(number) else { continue };
+            let mut next = 0;
+            for at in range.filter(|at| *at < self.segment.header().rows) {
+                let row = self.segment.row(at);
+                let place = row.row_in_shard();
+                let wrong = |what: String| Finding {
+                    row: Some(place),
+                    id: Some(row.id().to_owned()),
+                    ..finding("index", shard, what)
+                };
+                // Of a split's rows each is behind the one before it in the file, and none is there twice.
+                let there = usize::try_from(place).ok().filter(|p| finished.rows.len() > *p && !seen[*p]);
+                let Some(there) = there.filter(|_| row.shard() == number && place >= next) else {
+                    found.push(wrong(format!("the Index puts this row at {place} of shard {}", row.shard())));
+                    continue;
+                };
+                seen[there] = true;
+                next = place + 1;
+                found.extend(self.row(&row, &finished.rows[there], &entry, of).into_iter().map(wrong));
+                for (c, column) in self.root.manifest.schema.columns.iter().enumerate() {
+                    if row.table(c) != finished.tables.get(&(place, c)).map(Vec::as_slice) {
+                        found.push(wrong(format!("column {:?}: the seek table is not the shard's", column.name)));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// What of a row in the segment does not follow from the file and what stands over it.
+    fn row(
+        &self,
+        row: &Row<'_>,
+        (id, cells): &(String, Vec<IndexCell>),
+        entry: &ShardRef,
+        of: &TableFile,
+    ) -> Vec<String> {
+        let mut found = Vec::new();
         if row.id() != id {
-            found.push(at(format!("the Index calls this row {:?}", row.id())));
+            found.push(format!("the shard calls this row {id:?}"));
         }
-        if (row.shard(), row.row_in_shard()) != (number, i) {
-            found.push(at(format!("the Index puts this row at {} of shard {}", row.row_in_shard(), row.shard())));
+        let change = self.changes.and_then(|changes| changes.find(row_key(id)));
+        let split = change.and_then(|change| change.split()).unwrap_or(&of.folder);
+        if entry.split != split {
+            found.push(format!("the Index has it in split {:?}, not in {split:?}", entry.split));
         }
-        for (c, (cell, column)) in cells.iter().zip(&root.manifest.schema.columns).enumerate() {
-            let stored = row.cell(c);
+        let new: BTreeMap<usize, IndexCell> = change.into_iter().flat_map(|change| change.cells()).collect();
+        for (c, (cell, column)) in cells.iter().zip(&self.root.manifest.schema.columns).enumerate() {
+            let (stored, cell) = (row.cell(c), new.get(&c).unwrap_or(cell));
             if !same(&stored, cell) {
-                found.push(at(format!("column {:?}: the Index says {stored:?}, the shard {cell:?}", column.name)));
-            }
-            if row.table(c) != finished.tables.get(&(i, c)).map(Vec::as_slice) {
-                found.push(at(format!("column {:?}: the seek table is not the shard's", column.name)));
+                let whose = if new.contains_key(&c) { "the list of changes" } else { "the shard" };
+                found.push(format!("column {:?}: the Index says {stored:?}, {whose} {cell:?}", column.name));
             }
         }
+        found
     }
-    found.extend(check_tables(&path, &finished, shard));
-    found
 }
 
 /// Seek tables against the payloads that they were made of.
-fn check_tables(path: &Path, finished: &FinishedShard, shard: &ShardRef) -> Vec<Finding> {
+fn check_tables(path: &Path, finished: &FinishedShard, shard: &str) -> Vec<Finding> {
     let Ok(file) = reader::ShardFile::open(path) else { return Vec::new() };
     let mut buffer = Vec::new();
     let mut found = Vec::new();
@@ -322,7 +380,7 @@ fn check_tables(path: &Path, finished: &FinishedShard, shard: &ShardRef) -> Vec<
         if made.as_ref().is_some_and(|made| made != table && made.first() == table.first()) || made.is_none() {
             let what = "the seek table is not the one that its payload gives".to_owned();
             let id = Some(id.clone());
-            found.push(Finding { row: Some(*row), id, ..finding("table", &shard.path, what) });
+            found.push(Finding { row: Some(*row), id, ..finding("table", shard, what) });
         }
     }
     found
@@ -350,12 +408,12 @@ fn same(a: &IndexCell, b: &IndexCell) -> bool {
 }
 
 /// Which payloads of a shard that cannot be decoded any more still read well at their offsets.
-fn check_payloads(store: &Store, root: &Root, segment: &Segment, first: u64, shard: &ShardRef) -> Vec<Finding> {
-    let Ok(file) = store.path(&shard.path).and_then(reader::ShardFile::open) else { return Vec::new() };
+fn check_payloads(store: &Store, root: &Root, segment: &Segment, of: &TableFile, shard: &str) -> Vec<Finding> {
+    let Ok(file) = store.path(shard).and_then(reader::ShardFile::open) else { return Vec::new() };
     let mut buffer = Vec::new();
     let mut found = Vec::new();
-    for i in (0..shard.rows).take_while(|i| first + i < segment.header().rows) {
-        let row = segment.row(first + i);
+    for at in of.rows.clone().take_while(|at| *at < segment.header().rows) {
+        let row = segment.row(at);
         for (c, column) in root.manifest.schema.payloads() {
             let Some(payload) = row.payload(c) else { continue };
             let what = match file.fetch(&payload, &mut buffer) {
@@ -364,9 +422,9 @@ fn check_payloads(store: &Store, root: &Root, segment: &Segment, first: u64, sha
                 Err(e) => format!("column {:?}: {e}", column.name),
             };
             found.push(Finding {
-                row: Some(i),
+                row: Some(row.row_in_shard()),
                 id: Some(row.id().to_owned()),
-                ..finding("payload", &shard.path, what)
+                ..finding("payload", shard, what)
             });
         }
     }
@@ -380,7 +438,7 @@ fn notes(store: &Store, root: &Root, report: &mut Report) -> Result<()> {
         // What cannot be read has its finding.
         drop(named.add(store, version));
     }
-    for dir in ["data", commit::SEGMENTS] {
+    for dir in ["data", commit::SEGMENTS, commit::CHANGES] {
         let base = store.root().join(dir);
         if !base.is_dir() {
             continue;

@@ -8,11 +8,15 @@
 //! | length of the header | 8 |
 //! | header: JSON of [`Header`] | as said |
 //! | zeros up to a multiple of 64 | |
-//! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, 0 u32, SHA-256 |
+//! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, folder u32, SHA-256 |
 //! | rows | `stride` each: key u64, id offset u64, id length u32, shard u32, row in shard u32, 0 u32, null bits, then the columns |
 //! | ids | UTF-8, one after the other |
 //! | ends of seek tables | 8 for each row and column of [`Tables::columns`]: where its table ends among them; it begins where the one before ends |
 //! | seek tables | one after the other |
+//!
+//! The folder of a shard is 0 where it is its split, else one more than the place of its name among the splits: changes stand over it
+//! ([`super::changes`]). A file with rows of several splits is in the table once for each of them, one behind the other, its folder's first, then by
+//! name; a row's place in the shard is the one in the file.
 //!
 //! The last two parts are there if the header has `tables`, which it has if a row has one: segments from before there were any, and those of
 //! payloads that have none, are of the same form. A table is what a payload's codec needs to decode a part of it from a part of its
@@ -43,11 +47,13 @@ use crate::spool::Spooled;
 
 mod builder;
 mod joined;
+mod overlay;
 #[cfg(test)]
 mod tests;
 
 pub use builder::{Finished, SegmentBuilder};
 pub use joined::Index;
+pub use overlay::{TableFile, enter_file, overlaid, take_over};
 
 const MAGIC: &[u8; 8] = b"FSINDEX1";
 const FIXED: usize = 32;
@@ -74,7 +80,7 @@ pub enum Stored {
 }
 
 impl Stored {
-    fn of(column: &Column) -> Self {
+    pub(super) fn of(column: &Column) -> Self {
         match &column.feature {
             Feature::ClassLabel { .. } | Feature::Int => Stored::Int,
             Feature::Float => Stored::Float,
@@ -92,7 +98,7 @@ impl Stored {
         }
     }
 
-    fn is_payload(self) -> bool {
+    pub(super) fn is_payload(self) -> bool {
         matches!(self, Stored::Payload | Stored::Prepared)
     }
 }
@@ -305,7 +311,8 @@ impl Segment {
         }
         let mut rows = 0u64;
         for entry in bytes[shards_at..rows_at].chunks_exact(SHARD) {
-            let whole = u64_at(entry, 0) == rows && (u32_at(entry, 24) as usize) < header.splits.len();
+            let (split, folder) = (u32_at(entry, 24) as usize, u32_at(entry, 28) as usize);
+            let whole = u64_at(entry, 0) == rows && split < header.splits.len() && folder <= header.splits.len();
             rows =
                 rows.checked_add(u64_at(entry, 8)).filter(|_| whole).ok_or("its shard table does not fit its rows")?;
         }
@@ -330,8 +337,19 @@ impl Segment {
         let (first, rows) = (u64_at(entry, 0), u64_at(entry, 8));
         let split = self.header.splits.get(u32_at(entry, 24) as usize)?.clone();
         let sha256 = hex(&entry[32..64]);
-        let path = shard_path(&split, &sha256);
+        let path = shard_path(self.folder(shard)?, &sha256);
         Some((first..first.checked_add(rows)?, ShardRef { path, split, rows, bytes: u64_at(entry, 16), sha256 }))
+    }
+
+    /// The folder of a shard of the table: the split that its file says.
+    pub fn folder(&self, shard: usize) -> Option<&str> {
+        let at = self.shards_at + shard.checked_mul(SHARD)?;
+        if shard as u64 >= self.header.shards {
+            return None;
+        }
+        let entry = &self.backing.bytes()[at..at + SHARD];
+        let place = u32_at(entry, 28).checked_sub(1).unwrap_or_else(|| u32_at(entry, 24));
+        self.header.splits.get(place as usize).map(String::as_str)
     }
 
     /// All its bytes, as they are on disk.

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod buffer;
+pub mod changes;
 pub mod excerpt;
 pub mod feature;
 pub mod index;
@@ -10,6 +11,7 @@ pub mod label;
 pub mod manifest;
 pub mod orientation;
 pub mod packed;
+pub mod partition;
 pub mod profile;
 pub mod record;
 pub mod storage;

@@ -26,6 +26,7 @@ mod listing;
 mod look;
 pub mod manifest;
 mod raw;
+pub mod table;
 pub mod text;
 mod typing;
 mod walk;
@@ -33,6 +34,7 @@ mod windows;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
+pub use labels::split_name;
 pub(crate) use listing::order;
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use super::Store;
 use super::commit::{self, Root};
 use crate::data::feature::{Feature, Schema, hf_dtype, info_fields};
-use crate::data::index::Segment;
+use crate::data::index::{Segment, hex};
 use crate::data::manifest::ShardRef;
 use crate::error::Result;
 
@@ -71,18 +71,23 @@ pub fn expected(store: &Store, root: &Root) -> Result<String> {
     Ok(render(root, &shards(store, root)?, old.as_deref().unwrap_or("")))
 }
 
-/// The shards of each split, in the order of the Index.
+/// The shards of each folder, in the order of the Index: what the files say, whatever changes stand over them.
 fn shards(store: &Store, root: &Root) -> Result<BTreeMap<String, Vec<ShardRef>>> {
-    let mut splits: BTreeMap<String, Vec<ShardRef>> = BTreeMap::new();
+    let mut folders: BTreeMap<String, Vec<ShardRef>> = BTreeMap::new();
     for entry in &root.manifest.segments {
         let segment = Segment::open(&store.path(&entry.path)?)?;
-        for shard in 0..segment.header().shards as usize {
-            if let Some((_, shard)) = segment.shard(shard) {
-                splits.entry(shard.split.clone()).or_default().push(shard);
-            }
+        for file in segment.files() {
+            let shard = ShardRef {
+                path: file.path(),
+                split: file.folder.clone(),
+                rows: file.rows.end.saturating_sub(file.rows.start),
+                bytes: file.bytes,
+                sha256: hex(&file.sha256),
+            };
+            folders.entry(file.folder).or_default().push(shard);
         }
     }
-    Ok(splits)
+    Ok(folders)
 }
 
 /// A string as YAML reads it back: always in double quotes, what YAML does not print escaped.
@@ -261,6 +266,9 @@ fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
         let (rows, bytes) = shards.iter().fold((0, 0), |(r, b), s| (r + s.rows, b + s.bytes));
         let _ = writeln!(out, "| {split} | {rows} | {} | {bytes} |", shards.len());
     }
+    if manifest.is_overlaid() {
+        out.push_str(&overlay(root));
+    }
     out.push_str("\n| column | feature |\n|---|---|\n");
     for column in &manifest.schema.columns {
         let classes = match &column.feature {
@@ -274,6 +282,24 @@ fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
     out.push_str("\nThe shards are Parquet. In Python: `datasets.load_dataset(\"path/to/this/folder\")`. In Rust: ");
     out.push_str("`feedstock::dataset::Dataset::open(\"path/to/this/folder\")`.\n");
     out.push_str(END);
+    out
+}
+
+/// What stands over the files, in words: other readers do not see it.
+fn overlay(root: &Root) -> String {
+    let manifest = &root.manifest;
+    let rows: u64 = manifest.segments.iter().filter_map(|s| s.changes.as_ref()).map(|c| c.rows).sum();
+    let mut out = format!(
+        "\n**Changes stand over {rows} of these rows** (`dsctl relabel`, `dsctl split`): the table above is what the files hold, and what `datasets` \
+        and other readers of Parquet see. feedstock sees the splits and labels of version {}:\n\n| split | rows |\n|---|---|\n",
+        manifest.version
+    );
+    let mut splits: Vec<_> = manifest.splits.iter().collect();
+    splits.sort_by_key(|(split, _)| split_order(split));
+    for (split, rows) in splits {
+        let _ = writeln!(out, "| {split} | {rows} |");
+    }
+    out.push_str("\n`dsctl compact DATASET --materialise` writes them into the files.\n");
     out
 }
 

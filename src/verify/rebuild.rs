@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::data::feature::Schema;
-use crate::data::index::{Segment, SegmentBuilder};
+use crate::data::index::{Segment, SegmentBuilder, TableFile};
 use crate::data::manifest::SegmentRef;
 use crate::error::{Error, Result};
 use crate::shard::{FinishedShard, read_finished};
@@ -14,7 +14,7 @@ use crate::source;
 use crate::store::Store;
 use crate::store::commit::{self, sha256_hex};
 
-/// Makes missing or damaged segments of the newest version again from its shards, and returns them.
+/// Makes missing or damaged segments of the newest version again from its shards and the changes that stand over them, and returns them.
 ///
 /// The order of the shards is that of the damaged segment's own table. Where that is gone too it is the order of a listing
 /// (split, then id) over the shards that no other segment names: what an ingest writes, and not always what a
@@ -30,9 +30,7 @@ pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let bytes = store.read_if_there(&entry.path)?;
         let whole = bytes.as_ref().is_some_and(|b| sha256_hex(b) == entry.sha256);
         let segment = bytes.and_then(|b| Segment::from_bytes(b).ok());
-        let table: Option<Vec<String>> = segment.map(|s| {
-            (0..s.header().shards as usize).filter_map(|shard| s.shard(shard)).map(|(_, shard)| shard.path).collect()
-        });
+        let table: Option<Vec<String>> = segment.map(|s| s.files().iter().map(TableFile::path).collect());
         if whole {
             named.extend(table.into_iter().flatten());
         } else {
@@ -54,7 +52,7 @@ pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         };
         store.put(&entry.path, &bytes)?;
         let segment = Segment::from_bytes(bytes)?;
-        named.extend((0..segment.header().shards as usize).filter_map(|s| segment.shard(s)).map(|(_, s)| s.path));
+        named.extend(segment.files().iter().map(TableFile::path));
         mended.push(store.root().join(&entry.path));
     }
     Ok(mended)
@@ -63,7 +61,7 @@ pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 /// The segment over these shards, if it is the one that is named.
 fn made(store: &Store, schema: &Schema, entry: &SegmentRef, paths: Vec<String>) -> Result<Option<Vec<u8>>> {
     let shards = paths.iter().map(|path| read_finished(&store.path(path)?, schema));
-    joined(schema, entry, &shards.collect::<Result<Vec<_>>>()?)
+    joined(store, schema, entry, &shards.collect::<Result<Vec<_>>>()?)
 }
 
 fn made_by_listing(
@@ -87,13 +85,19 @@ fn made_by_listing(
         let (x, y) = (first(a), first(b));
         (&a.shard.split, source::order(&x)).cmp(&(&b.shard.split, source::order(&y)))
     });
-    joined(schema, entry, &shards)
+    joined(store, schema, entry, &shards)
 }
 
-fn joined(schema: &Schema, entry: &SegmentRef, shards: &[FinishedShard]) -> Result<Option<Vec<u8>>> {
+fn joined(
+    store: &Store,
+    schema: &Schema,
+    entry: &SegmentRef,
+    shards: &[FinishedShard],
+) -> Result<Option<Vec<u8>>> {
+    let changes = commit::changes(store, entry, schema)?;
     let mut builder = SegmentBuilder::new(schema);
     for shard in shards {
-        shard.enter(&mut builder)?;
+        shard.enter_under(&mut builder, changes.as_ref())?;
     }
     let bytes = builder.finish()?.to_vec();
     Ok((sha256_hex(&bytes) == entry.sha256).then_some(bytes))

@@ -21,8 +21,10 @@ mod manual;
 mod output;
 mod plan;
 mod prepare;
+mod relabel;
 mod schema;
 mod source;
+mod split;
 mod stats;
 #[cfg(feature = "tokenizers")]
 mod tokenizer;
@@ -77,6 +79,8 @@ enum Verb {
     Log(versions::Log),
     Diff(versions::Diff),
     Gc(versions::Gc),
+    Relabel(relabel::Relabel),
+    Split(split::Split),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -103,6 +107,8 @@ fn main() -> ExitCode {
         Verb::Log(verb) => verb.run(global),
         Verb::Diff(verb) => verb.run(global),
         Verb::Gc(verb) => verb.run(global),
+        Verb::Relabel(verb) => verb.run(global),
+        Verb::Split(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),
