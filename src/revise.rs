@@ -1,4 +1,5 @@
-//! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`]).
+//! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`]), fewer rows ([`remove()`]), fewer and fuller
+//! files ([`compact()`]).
 //!
 //! Each of them looks at the newest version, makes whatever files the next one needs (shards, lists of changes, segments; all named by their content, so that a run
 //! that was killed is simply run again), and commits the next one if the version it looked at is still the newest. If another writer was
@@ -19,12 +20,16 @@ use crate::store::card::{self, Card};
 use crate::store::commit::{self, Root};
 use crate::versions;
 
+mod compact;
 mod overlay;
 mod relabel;
+mod remove;
 mod split;
 mod told;
 
+pub use compact::{CompactOptions, Compacted, compact};
 pub use relabel::{Relabel, RelabelOptions, relabel};
+pub use remove::{Proof, RemoveOptions, Removed, remove};
 pub use split::{SplitBy, SplitOptions, SplitSummary, split, split_as_told};
 pub use told::Problem;
 

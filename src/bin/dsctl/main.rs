@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use feedstock::Error;
 
 mod chosen;
+mod compact;
 mod detect;
 mod doctor;
 mod head;
@@ -22,6 +23,7 @@ mod output;
 mod plan;
 mod prepare;
 mod relabel;
+mod remove;
 mod schema;
 mod source;
 mod split;
@@ -81,6 +83,8 @@ enum Verb {
     Gc(versions::Gc),
     Relabel(relabel::Relabel),
     Split(split::Split),
+    Rm(remove::Rm),
+    Compact(compact::Compact),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -109,6 +113,8 @@ fn main() -> ExitCode {
         Verb::Gc(verb) => verb.run(global),
         Verb::Relabel(verb) => verb.run(global),
         Verb::Split(verb) => verb.run(global),
+        Verb::Rm(verb) => verb.run(global),
+        Verb::Compact(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),
