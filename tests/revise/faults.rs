@@ -1,0 +1,109 @@
+//! Each verb killed at every operation of the disk: a reader finds the old version or the new one, and the same command again gives the same as an undisturbed run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use feedstock::data::partition::Fractions;
+use feedstock::dataset::Dataset;
+use feedstock::revise::{CompactOptions, RelabelOptions, RemoveOptions, SplitBy, SplitOptions, compact, remove, split};
+use feedstock::store::Store;
+use feedstock::store::fault::{FaultDisk, Kill, Phase};
+use feedstock::{Error, Result};
+
+use crate::{contents, id, made, relabelled};
+
+fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(target).unwrap();
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// All files but temporaries.
+fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let walk = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file());
+    let of = |e: walkdir::DirEntry| (e.path().strip_prefix(root).unwrap().to_owned(), std::fs::read(e.path()).unwrap());
+    walk.filter(|e| !e.file_name().to_string_lossy().ends_with(".tmp")).map(of).collect()
+}
+
+fn split_up(store: &Store) -> Result<bool, Error> {
+    let fractions = Fractions::new(vec![("train".into(), 0.5), ("validation".into(), 0.5)]).unwrap();
+    let options = SplitOptions { fractions, by: SplitBy::Row, seed: 1, only: Vec::new(), dry_run: false };
+    split(store, &options).map(|done| done.committed)
+}
+
+fn relabel_some(store: &Store) -> Result<bool, Error> {
+    let csv = format!("id,label\n{},new\n{},dog\n", id(3), id(20));
+    relabelled(store, &csv, RelabelOptions::default()).0.map(|done| done.committed)
+}
+
+fn take_out(store: &Store) -> Result<bool, Error> {
+    let options = RemoveOptions { filter: Some("id like '%7.txt'".into()), ..RemoveOptions::default() };
+    remove(store, &options, &mut |_| Ok(())).map(|done| done.committed)
+}
+
+fn compacted(store: &Store, materialise: bool) -> Result<bool, Error> {
+    compact(store, &CompactOptions { materialise, shard_bytes: 40_000, dry_run: false }).map(|done| done.committed)
+}
+
+type Verb = fn(&Store) -> Result<bool, Error>;
+
+const VERBS: [(&str, Verb); 5] = [
+    ("relabel", relabel_some),
+    ("split", split_up),
+    ("rm", take_out),
+    ("compact", |store| compacted(store, false)),
+    ("materialise", |store| compacted(store, true)),
+];
+
+#[test]
+fn killed_anywhere_each_leaves_a_whole_version_and_goes_on() {
+    let (_dir, base, _) = made();
+    // What stands over shards is there already, so that every verb has to do with it.
+    relabelled(&Store::open(&base), &format!("id,label,score\n{},owl,9\n", id(4)), RelabelOptions::default()).0.unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let old = contents(&Dataset::open(&base).unwrap()).0;
+    for (name, verb) in VERBS {
+        let whole = work.path().join(name);
+        copy(&base, &whole);
+        let disk = Arc::new(FaultDisk::new(Kill::Never));
+        assert!(verb(&Store::with_disk(&whole, disk.clone())).unwrap(), "{name}");
+        let (undisturbed, new) = (files(&whole), contents(&Dataset::open(&whole).unwrap()).0);
+        let (mut before, mut after) = (0, 0);
+        let seen = disk.seen();
+        for (op, of) in seen.iter().enumerate() {
+            for (phase, power) in [(Phase::Before, false), (Phase::Inside, true), (Phase::After, true), (Phase::Inside, false)] {
+                let at = format!("{name}, operation {op} of {}, {phase:?}, power {power}", seen.len());
+                let target = work.path().join("killed");
+                copy(&base, &target);
+                let kill = Kill::AtOp { op, phase, bytes: of.bytes / 2 };
+                let disk = Arc::new(if power { FaultDisk::with_power_cut(kill) } else { FaultDisk::new(kill) });
+                let killed = verb(&Store::with_disk(&target, disk));
+                let found = Dataset::open(&target).unwrap();
+                match found.version() {
+                    Some(3) => {
+                        assert!(killed.is_err(), "{at}");
+                        assert_eq!(contents(&found).0, old, "{at}");
+                        before += 1;
+                    }
+                    _ => {
+                        assert_eq!(contents(&found).0, new, "{at}");
+                        after += 1;
+                    }
+                }
+                drop(found);
+                let store = Store::open(&target);
+                verb(&store).unwrap();
+                feedstock::store::card::write(&store).unwrap();
+                assert!(files(&target) == undisturbed, "{at}: {:?}", files(&target).keys());
+                std::fs::remove_dir_all(&target).unwrap();
+            }
+        }
+        assert!(before > 20 && after > 0, "{name}: {before} {after}");
+    }
+}
