@@ -1,10 +1,10 @@
 //! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`]), fewer rows ([`remove()`]), fewer and fuller
-//! files ([`compact()`]).
+//! files ([`compact()`]), and the rows of other datasets ([`merge()`]).
 //!
 //! Each of them looks at the newest version, makes whatever files the next one needs (shards, lists of changes, segments; all named by their content, so that a run
 //! that was killed is simply run again), and commits the next one if the version it looked at is still the newest. If another writer was
 //! faster it looks again, at most [`TRIES`] times; but never at rows that were told one by one and that the other writer changed or took away:
-//! what was said of them was said of what they were, so that it ends with [`Error::Conflict`].
+//! what was said of them was said of what they were, so that it ends with [`Error::Overtaken`].
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use crate::data::index::{Row, Segment, TableFile};
 use crate::data::manifest::{Manifest, SegmentRef};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::shard::check_split;
 use crate::spool::Spill;
 use crate::store::Store;
 use crate::store::card::{self, Card};
@@ -21,6 +22,8 @@ use crate::store::commit::{self, Root};
 use crate::versions;
 
 mod compact;
+mod files;
+mod merge;
 mod overlay;
 mod relabel;
 mod remove;
@@ -28,6 +31,7 @@ mod split;
 mod told;
 
 pub use compact::{CompactOptions, Compacted, compact};
+pub use merge::{MergeOptions, Merged, merge};
 pub use relabel::{Relabel, RelabelOptions, relabel};
 pub use remove::{Proof, RemoveOptions, Removed, remove};
 pub use split::{SplitBy, SplitOptions, SplitSummary, split, split_as_told};
@@ -108,7 +112,7 @@ fn revise<T>(store: &Store, mut attempt: impl FnMut(&Old) -> Result<Attempt<T>>)
         let Attempt { edit, touched, done } = attempt(&old)?;
         // What was said of rows was said of those that were there.
         if *first.get_or_insert(touched) != touched {
-            return Err(Error::Conflict { dataset: store.root().to_owned(), version, tries });
+            return Err(Error::Overtaken { dataset: store.root().to_owned(), version: old.version() });
         }
         let Some(edit) = edit else {
             return Ok(Revised { done, version: old.version(), committed: false, notes: Vec::new() });
@@ -140,6 +144,7 @@ fn prepare(store: &Store, edit: &Edit) -> Result<BTreeMap<String, u64>> {
     for entry in &edit.segments {
         let segment = Segment::open(&store.path(&entry.path)?)?;
         for (_, shard) in (0..segment.header().shards as usize).filter_map(|n| segment.shard(n)) {
+            check_split(&shard.split)?;
             *splits.entry(shard.split).or_default() += shard.rows;
         }
         for file in segment.files().iter().map(TableFile::path) {

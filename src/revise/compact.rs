@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::files::Files;
 use super::overlay::stored;
 use super::{Attempt, Edit, Old, Revised, content, revise};
 use crate::data::changes::{Changes, ChangesBuilder};
-use crate::data::index::{Index, IndexCell, Segment, SegmentBuilder, TableFile, take_over};
+use crate::data::index::{Index, IndexCell, Segment, TableFile};
 use crate::data::manifest::SegmentRef;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
-use crate::shard::{SHARD_ROWS, ShardCell, ShardOptions, ShardRow, ShardWriter, read_rows};
+use crate::shard::{SHARD_ROWS, ShardCell, ShardOptions, read_rows};
 use crate::store::Store;
 use crate::store::commit;
 
@@ -140,20 +141,12 @@ fn attempt(old: &Old, options: &CompactOptions) -> Result<Attempt<Compacted>> {
         }
         changes = stored(old, list, schema)?;
     }
-    let mut files = Files {
-        old,
-        options: ShardOptions { shard_bytes: options.shard_bytes, ..ShardOptions::default() },
-        open: BTreeMap::new(),
-        segment: SegmentBuilder::spilling(schema, &old.spill),
-        list: changes.as_ref().map(|(_, list)| list),
-        count: 0,
-    };
+    let list = changes.as_ref().map(|(_, list)| list);
+    let sizes = ShardOptions { shard_bytes: options.shard_bytes, ..ShardOptions::default() };
+    let mut files = Files::new(old, schema, sizes, list);
     for unit in &units {
         if unit.kept {
-            // What is open of its folder stands before it.
-            files.close(&unit.file.folder)?;
-            take_over(&mut files.segment, unit.segment, &unit.file, files.list)?;
-            files.count += 1;
+            files.keep(unit.segment, &unit.file)?;
             continue;
         }
         let over = unit.over.filter(|_| options.materialise);
@@ -166,11 +159,8 @@ fn attempt(old: &Old, options: &CompactOptions) -> Result<Attempt<Compacted>> {
             files.push(change.and_then(|change| change.split()).unwrap_or(&unit.file.folder), row)
         })?;
     }
-    while let Some(split) = files.open.keys().next().cloned() {
-        files.close(&split)?;
-    }
-    done.after = files.count;
-    let Files { segment, .. } = files;
+    let (segment, count) = files.finish()?;
+    done.after = count;
     let rows = segment.rows();
     let entry = commit::put_segment(&old.store, &segment.finish()?.parts(), rows)?;
     let entry = SegmentRef { changes: changes.map(|(named, _)| named), ..entry };
@@ -185,36 +175,6 @@ fn cell_of(cell: IndexCell) -> ShardCell {
         IndexCell::Bool(v) => ShardCell::Bool(v),
         // Changes are of small columns only.
         IndexCell::Null | IndexCell::Payload(_) | IndexCell::Prepared(..) => ShardCell::Null,
-    }
-}
-
-/// The files of the new version.
-struct Files<'o> {
-    old: &'o Old,
-    options: ShardOptions,
-    open: BTreeMap<String, ShardWriter>,
-    segment: SegmentBuilder,
-    list: Option<&'o Changes>,
-    count: u64,
-}
-
-impl Files<'_> {
-    fn push(&mut self, split: &str, row: ShardRow) -> Result<()> {
-        let writer = match self.open.get_mut(split) {
-            Some(writer) => writer,
-            None => {
-                let writer = ShardWriter::create(&self.old.store, self.old.schema(), split, &self.options)?;
-                self.open.entry(split.to_owned()).or_insert(writer)
-            }
-        };
-        writer.push(row)?;
-        if writer.is_full() { self.close(split) } else { Ok(()) }
-    }
-
-    fn close(&mut self, split: &str) -> Result<()> {
-        let Some(writer) = self.open.remove(split) else { return Ok(()) };
-        self.count += 1;
-        writer.finish()?.enter_under(&mut self.segment, self.list)
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Relabel {
 /// What is written is a list of changes and the segments of the Index that it stands over: no shard is opened.
 ///
 /// # Errors
-/// A file that cannot be read or has no column `id`; [`Error::Conflict`](crate::Error::Conflict) if another writer changed or removed rows of the file, or was faster all the time.
+/// A file that cannot be read or has no column `id`; [`Error::Overtaken`](crate::Error::Overtaken) if another writer changed or removed rows of the file meanwhile; [`Error::Conflict`](crate::Error::Conflict) if others were faster all the time.
 pub fn relabel(
     store: &Store,
     file: &Path,

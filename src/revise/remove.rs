@@ -78,8 +78,8 @@ pub struct Proof {
 /// `skip_unknown`, nothing is committed, and that is no error.
 ///
 /// # Errors
-/// [`Error::Config`] for a condition that is none, or no rows named; [`Error::Conflict`] if another writer changed or removed rows named by their ids, or was
-/// faster all the time; [`Error::Damaged`] for a shard that cannot be read.
+/// [`Error::Config`] for a condition that is none, or no rows named; [`Error::Overtaken`] if another writer changed or removed rows named by their ids meanwhile;
+/// [`Error::Conflict`] if others were faster all the time; [`Error::Damaged`] for a shard that cannot be read.
 pub fn remove(
     store: &Store,
     options: &RemoveOptions,

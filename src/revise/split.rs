@@ -265,7 +265,7 @@ impl Work<'_> {
 /// Puts rows into the splits that a file with the columns `id` and `split` tells. Problems are told as by [`super::relabel()`].
 ///
 /// # Errors
-/// A file that cannot be read or lacks a column; [`Error::Conflict`] if another writer changed or removed rows of the file, or was faster all the time.
+/// A file that cannot be read or lacks a column; [`Error::Overtaken`] if another writer changed or removed rows of the file meanwhile; [`Error::Conflict`] if others were faster all the time.
 pub fn split_as_told(
     store: &Store,
     file: &Path,

@@ -14,17 +14,19 @@ use crate::source;
 use crate::store::Store;
 use crate::store::commit::{self, sha256_hex};
 
+type Paths = HashSet<String, Xxh3DefaultBuilder>;
+
 /// Makes missing or damaged segments of the newest version again from its shards and the changes that stand over them, and returns them.
 ///
-/// The order of the shards is that of the damaged segment's own table. Where that is gone too it is the order of a listing
-/// (split, then id) over the shards that no other segment names: what an ingest writes, and not always what a
-/// [`DatasetWriter`](crate::ingest::DatasetWriter) does. Either way the result must have the digest that the version names,
+/// The order of the shards is that of the damaged segment's own table. Where that is gone too it is looked for: that of a segment of another version (over whose shards
+/// other changes stand); then that of a listing (split, then id) over the shards that no other segment names: what an ingest writes, and not always what a
+/// [`DatasetWriter`](crate::ingest::DatasetWriter) does, nor what is left where rows were taken out. Either way the result must have the digest that the version names,
 /// else nothing is written and the finding stays.
 pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let store = Store::open(path.as_ref());
     let Some(root) = commit::latest(&store)? else { return Ok(Vec::new()) };
     let schema = &root.manifest.schema;
-    let mut named: HashSet<String, Xxh3DefaultBuilder> = HashSet::default();
+    let mut named = Paths::default();
     let mut broken = Vec::new();
     for entry in &root.manifest.segments {
         let bytes = store.read_if_there(&entry.path)?;
@@ -42,7 +44,7 @@ pub fn rebuild_index(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let by_table = table.and_then(|paths| made(&store, schema, entry, paths).transpose()).transpose();
         let bytes = match by_table {
             Ok(Some(bytes)) => bytes,
-            _ => made_by_listing(&store, schema, entry, &named)?.ok_or_else(|| {
+            _ => made_by_search(&store, schema, entry, &named)?.ok_or_else(|| {
                 Error::damaged(
                     store.root().join(&entry.path),
                     "no order of the shards at hand gives the segment that the version names",
@@ -64,17 +66,45 @@ fn made(store: &Store, schema: &Schema, entry: &SegmentRef, paths: Vec<String>) 
     joined(store, schema, entry, &shards.collect::<Result<Vec<_>>>()?)
 }
 
+/// The segment over shards in an order that is found elsewhere.
+fn made_by_search(store: &Store, schema: &Schema, entry: &SegmentRef, named: &Paths) -> Result<Option<Vec<u8>>> {
+    let mut elsewhere = Paths::default();
+    let mut seen = Paths::default();
+    for version in commit::versions(store)? {
+        // What cannot be read helps nobody here; it has its finding.
+        let Ok(root) = commit::load(store, version) else { continue };
+        for other in root.manifest.segments.into_iter().filter(|other| other.sha256 != entry.sha256) {
+            if !seen.insert(other.sha256.clone()) {
+                continue;
+            }
+            let Ok(Ok(segment)) = store.path(&other.path).map(|path| Segment::open(&path)) else { continue };
+            let paths: Vec<String> = segment.files().iter().map(TableFile::path).collect();
+            elsewhere.extend(paths.iter().cloned());
+            if other.rows == entry.rows
+                && !paths.iter().any(|path| named.contains(path))
+                && let Ok(Some(bytes)) = made(store, schema, entry, paths)
+            {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+    if let Some(bytes) = made_by_listing(store, schema, entry, &|path| named.contains(path))? {
+        return Ok(Some(bytes));
+    }
+    made_by_listing(store, schema, entry, &|path| named.contains(path) || elsewhere.contains(path))
+}
+
 fn made_by_listing(
     store: &Store,
     schema: &Schema,
     entry: &SegmentRef,
-    named: &HashSet<String, Xxh3DefaultBuilder>,
+    is_left_out: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Vec<u8>>> {
     let mut shards = Vec::new();
     for split in store.list("data")? {
         for file in store.list(&format!("data/{split}"))? {
             let path = format!("data/{split}/{file}");
-            if path.ends_with(".parquet") && !named.contains(&path) {
+            if path.ends_with(".parquet") && !is_left_out(&path) {
                 // A file that is no whole shard cannot be one of the segment's.
                 shards.extend(read_finished(&store.path(&path)?, schema));
             }

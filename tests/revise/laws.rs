@@ -201,6 +201,11 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
         assert_eq!(relabelled(&store, bad, RelabelOptions::default()).0.unwrap_err().exit_code(), 2, "{bad}");
     }
     hold(&path, &rows);
+    // A split that no folder can be called like is no split.
+    let bad = Fractions::new(vec![("../out".into(), 1.0)]).unwrap();
+    let options = SplitOptions { fractions: bad, by: SplitBy::Row, seed: 0, only: Vec::new(), dry_run: false };
+    assert_eq!(split(&store, &options).unwrap_err().exit_code(), 2);
+    assert_eq!(Dataset::open(&path).unwrap().version(), Some(2));
     let skipped = relabelled(
         &store,
         &format!("id,label\nno such row,cat\n{known},dog\n"),
@@ -231,6 +236,26 @@ fn a_lost_or_changed_list_is_found() {
     assert_eq!(Dataset::open(&path).unwrap().rows(), 30, "the Index is whole: it can be read");
     std::fs::write(&list, whole).unwrap();
     assert!(codes().is_empty());
+}
+
+#[test]
+fn a_lost_segment_is_made_again_over_the_shards_of_another_versions() {
+    let (_dir, path, _) = made();
+    let store = Store::open(&path);
+    relabelled(&store, &format!("id,label\n{},dog\n{},owl\n", id(3), id(20)), RelabelOptions::default()).0.unwrap();
+    let options = SplitOptions { fractions: fractions(), by: SplitBy::Row, seed: 0, only: Vec::new(), dry_run: false };
+    split(&store, &options).unwrap();
+    let rows = contents(&Dataset::open(&path).unwrap()).0;
+    let root = std::fs::read_to_string(path.join(".dsctl/versions/00000000000000000004.json")).unwrap();
+    let root: serde_json::Value = serde_json::from_str(&root).unwrap();
+    for entry in root["segments"].as_array().unwrap() {
+        let file = path.join(entry["path"].as_str().unwrap());
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(feedstock::verify::rebuild_index(&path).unwrap(), std::slice::from_ref(&file));
+        assert!(std::fs::read(&file).unwrap() == whole);
+    }
+    hold(&path, &rows);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn batches_are_byte_equal_over_overlays_and_over_files() {
         assert!(split(&store, &options).unwrap().committed, "{name}: nothing moved");
         if class {
             let ids: Vec<String> = (0..made.dataset.rows()).step_by(3).map(|r| made.dataset.index().row(r).id().to_owned()).collect();
-            let csv: String = ids.iter().map(|id| format!("\"{id}\",none of these\n")).collect();
+            let csv: String = ids.iter().map(|id| format!("\"{id}\",none of {seed}\n")).collect();
             assert!(relabelled(&store, &format!("id,label\n{csv}"), RelabelOptions::default()).0.unwrap().committed);
         }
         let over = all(&path, &recipe);

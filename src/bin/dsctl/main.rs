@@ -19,6 +19,7 @@ mod list;
 mod load;
 mod ls;
 mod manual;
+mod merge;
 mod output;
 mod plan;
 mod prepare;
@@ -85,6 +86,7 @@ enum Verb {
     Split(split::Split),
     Rm(remove::Rm),
     Compact(compact::Compact),
+    Merge(merge::Merge),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         Verb::Split(verb) => verb.run(global),
         Verb::Rm(verb) => verb.run(global),
         Verb::Compact(verb) => verb.run(global),
+        Verb::Merge(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),

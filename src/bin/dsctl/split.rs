@@ -101,9 +101,8 @@ impl Split {
             (_, _, Some(expression)) => SplitBy::GroupId(expression.clone()),
             _ => SplitBy::Row,
         };
-        let named = |split: &String| feedstock::source::split_name(split).unwrap_or_else(|_| split.clone());
-        let only = self.only.iter().map(named).collect();
-        SplitOptions { fractions: fractions.clone(), by, seed: self.seed, only, dry_run: self.dry_run }
+        let (fractions, only) = (fractions.clone(), self.only.clone());
+        SplitOptions { fractions, by, seed: self.seed, only, dry_run: self.dry_run }
     }
 
     fn tell(&self, done: &SplitSummary, wrong: u64) {
