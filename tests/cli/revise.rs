@@ -34,7 +34,7 @@ fn labels_and_splits_change_and_go_into_the_files_when_told() {
     let again = dsctl!["relabel", d, told, "--skip-unknown"].ok().out;
     assert!(again.contains("nothing to do, version 2 stays"), "{again}");
 
-    let split = dsctl!["split", d, "--fractions", "train=0.5,val=0.5"].ok().out;
+    let split = dsctl!["split", d, "--fractions", "train=0.5,val=0.5", "--seed", "4"].ok().out;
     assert!(split.contains("split validation") && split.contains("version 3"), "{split}");
     std::fs::write(&told, "id\tsplit\ncat/a.jpg\ttest\n").unwrap();
     std::fs::rename(&told, told.with_extension("tsv")).unwrap();
@@ -86,6 +86,27 @@ fn rows_are_taken_out_with_proof() {
     dsctl!["gc", d, "--keep", "1", "--min-age", "0s", "--yes"].ok();
     dsctl!["verify", d].ok();
     assert_eq!(files(&d).keys().filter(|path| path.extension().is_some_and(|e| e == "parquet")).count(), 1);
+}
+
+#[test]
+fn datasets_are_merged_by_names() {
+    let dir = folder();
+    let (d, e) = (dir.path().join("d"), dir.path().join("e"));
+    photos(&dir.path().join("s"), &["cat/a.jpg", "dog/b.jpg"]);
+    photos(&dir.path().join("t"), &["cat/a.jpg", "bat/b.jpg", "dog/c.jpg"]);
+    copies(&dir.path().join("t"), &[("images/train/pants/001_422.jpg", "dog/b.jpg")]);
+    dsctl!["ingest", dir.path().join("s"), d].ok();
+    dsctl!["ingest", dir.path().join("t"), e].ok();
+    let wrong = dsctl!["merge", d, e].ended(3).out;
+    assert!(wrong.contains("id \"dog/b.jpg\": the row is there already, with another \"image\"") && wrong.contains("(id-taken)"), "{wrong}");
+    assert_eq!(version(&d).1, 1);
+    let done = dsctl!["merge", d, e, "--id-prefix", "e/"].ok().out;
+    assert!(done.contains("new classes of label: bat") && done.contains("version 2: 4 rows of"), "{done}");
+    assert_eq!(rows(&d)["e/bat/b.jpg"]["values"]["label"], "bat");
+    let json = dsctl!["merge", d, e, "--id-prefix", "e/", "--json"].ok().json();
+    assert_eq!((&json["datasets"][0]["merged"]["same"], &json["problems"]), (&json!(4), &json!([])));
+    dsctl!["merge", dir.path().join("new"), e].ended(1);
+    dsctl!["verify", d].ok();
 }
 
 #[test]

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use feedstock::data::partition::Fractions;
 use feedstock::dataset::Dataset;
-use feedstock::revise::{CompactOptions, RelabelOptions, RemoveOptions, SplitBy, SplitOptions, compact, remove, split};
+use feedstock::revise::{CompactOptions, MergeOptions, RelabelOptions, RemoveOptions, compact, merge, remove};
 use feedstock::store::Store;
 use feedstock::store::fault::{FaultDisk, Kill, Phase};
 use feedstock::{Error, Result};
 
-use crate::{contents, id, made, relabelled};
+use crate::{append, contents, id, made, relabelled, split_up};
 
 fn copy(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
@@ -31,12 +30,6 @@ fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     walk.filter(|e| !e.file_name().to_string_lossy().ends_with(".tmp")).map(of).collect()
 }
 
-fn split_up(store: &Store) -> Result<bool, Error> {
-    let fractions = Fractions::new(vec![("train".into(), 0.5), ("validation".into(), 0.5)]).unwrap();
-    let options = SplitOptions { fractions, by: SplitBy::Row, seed: 1, only: Vec::new(), dry_run: false };
-    split(store, &options).map(|done| done.committed)
-}
-
 fn relabel_some(store: &Store) -> Result<bool, Error> {
     let csv = format!("id,label\n{},new\n{},dog\n", id(3), id(20));
     relabelled(store, &csv, RelabelOptions::default()).0.map(|done| done.committed)
@@ -51,13 +44,24 @@ fn compacted(store: &Store, materialise: bool) -> Result<bool, Error> {
     compact(store, &CompactOptions { materialise, shard_bytes: 40_000, dry_run: false }).map(|done| done.committed)
 }
 
+/// The rows of another dataset, which lies beside it.
+fn merged(store: &Store) -> Result<bool, Error> {
+    let beside = store.root().with_file_name("other");
+    if !beside.exists() {
+        append(&beside, 50..60).unwrap();
+    }
+    let options = MergeOptions { shard_bytes: 300, ..MergeOptions::default() };
+    merge(store, &Dataset::open(&beside).unwrap(), &options, &mut |p| panic!("{p}")).map(|done| done.committed)
+}
+
 type Verb = fn(&Store) -> Result<bool, Error>;
 
-const VERBS: [(&str, Verb); 5] = [
+const VERBS: [(&str, Verb); 6] = [
     ("relabel", relabel_some),
     ("split", split_up),
     ("rm", take_out),
     ("compact", |store| compacted(store, false)),
+    ("merge", merged),
     ("materialise", |store| compacted(store, true)),
 ];
 

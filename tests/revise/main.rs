@@ -5,6 +5,7 @@ mod common;
 mod faults;
 mod laws;
 mod loaded;
+mod merged;
 mod splits;
 mod writers;
 
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::label::Value;
+use feedstock::data::partition::Fractions;
 use feedstock::data::record::{Cell, Record};
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{DatasetWriter, IngestOptions};
-use feedstock::revise::{Problem, Relabel, RelabelOptions, relabel};
+use feedstock::revise::{Problem, Relabel, RelabelOptions, SplitBy, SplitOptions, relabel, split};
 use feedstock::store::Store;
 use feedstock::verify::{rebuild_index, verify};
 use feedstock::{Error, Result};
@@ -142,6 +144,13 @@ pub(crate) fn hold(path: &Path, want: &Rows) {
         assert_eq!(rebuild_index(path).unwrap(), std::slice::from_ref(&file));
         assert!(std::fs::read(&file).unwrap() == whole, "{} is another", file.display());
     }
+}
+
+/// Splits all rows by their ids.
+pub(crate) fn split_up(store: &Store) -> Result<bool, Error> {
+    let fractions = Fractions::new(vec![("train".into(), 0.5), ("validation".into(), 0.5)]).unwrap();
+    let options = SplitOptions { fractions, by: SplitBy::Row, seed: 1, only: Vec::new(), dry_run: false };
+    split(store, &options).map(|done| done.committed)
 }
 
 /// Relabels by lines of CSV, and says what was wrong.

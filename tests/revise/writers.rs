@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use feedstock::data::label::Value;
 use feedstock::dataset::Dataset;
+use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::revise::{CompactOptions, RelabelOptions, RemoveOptions, SplitBy, SplitOptions, compact, remove, split};
 use feedstock::store::{Disk, LocalDisk, Store};
 use feedstock::{Error, Result};
@@ -111,6 +113,38 @@ fn what_was_told_of_rows_counts_only_while_they_are_what_they_were() {
             hold(&path, &rows);
         }
     }
+}
+
+#[test]
+fn an_ingest_goes_behind_what_was_changed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, path) = (dir.path().join("rows.jsonl"), dir.path().join("d"));
+    let lines = |numbers: std::ops::Range<u64>| {
+        let line = |n| format!("{{\"text\": \"row {n}\", \"label\": \"cat\"}}\n");
+        std::fs::write(&source, numbers.map(line).collect::<String>()).unwrap();
+    };
+    lines(0..4);
+    ingest(&source, &path, &IngestOptions::default(), &Control::default()).unwrap();
+    lines(0..6);
+    let own = path.clone();
+    let other = move |_| {
+        let csv = "id,label\nrows.jsonl#1,owl\n";
+        assert!(relabelled(&Store::open(&own), csv, RelabelOptions::default()).0.unwrap().committed);
+    };
+    let disk = Arc::new(Meanwhile { other, left: 1.into() });
+    let done = ingest(&source, &path, &IngestOptions::default(), &Control { disk: Some(disk), ..Control::default() });
+    let done = done.unwrap();
+    assert_eq!((done.version, done.rows, done.skipped, done.quarantined), (3, 2, 4, 0));
+    let dataset = Dataset::open(&path).unwrap();
+    let names = format!("{:?}", dataset.schema().get("label"));
+    assert!(dataset.rows() == 6 && names.contains("[\"cat\", \"owl\"]"), "{names}");
+    let label = |id: &str| {
+        let row = (0..6).map(|row| dataset.index().row(row)).find(|row| row.id() == id).unwrap();
+        row.value(dataset.schema().position("label").unwrap())
+    };
+    assert_eq!([label("rows.jsonl#1"), label("rows.jsonl#6")], [Value::Int(1), Value::Int(0)]);
+    let report = feedstock::verify::verify(&path, true).unwrap();
+    assert!(report.findings.is_empty(), "{report:?}");
 }
 
 #[test]
