@@ -136,7 +136,8 @@ fn a_newer_format_is_refused_and_named() {
     ];
     for result in refused {
         let error = result.unwrap_err();
-        let newer = matches!(error, Error::FormatVersion { found, supported: FORMAT_VERSION, .. } if found > FORMAT_VERSION);
+        let newer =
+            matches!(error, Error::FormatVersion { found, supported: FORMAT_VERSION, .. } if found > FORMAT_VERSION);
         assert!(newer, "{error}");
         assert!(error.to_string().contains("newer feedstock"), "{error}");
     }

@@ -339,8 +339,11 @@ impl ChangesBuilder {
     }
 }
 
+/// What gets a key with all its values.
+type Take<'a> = &'a mut dyn FnMut(u64, &[&[u8]]) -> Result<()>;
+
 /// Hands over all values of each key, ascending.
-fn each(sorted: &Sorted, take: &mut dyn FnMut(u64, &[&[u8]]) -> Result<()>) -> Result<()> {
+fn each(sorted: &Sorted, take: Take<'_>) -> Result<()> {
     let mut rows = sorted.iter().peekable();
     let mut values = Vec::new();
     while let Some((key, value)) = rows.next() {
@@ -390,7 +393,8 @@ mod tests {
                 if stream.below(2) == 0 {
                     one.split = Some(["val", "a.b", "test"][stream.below(3) as usize].into());
                 }
-                for (place, cell) in [(1, IndexCell::Int(-1)), (2, IndexCell::Float(-0.0)), (3, IndexCell::Bool(true))] {
+                for (place, cell) in [(1, IndexCell::Int(-1)), (2, IndexCell::Float(-0.0)), (3, IndexCell::Bool(true))]
+                {
                     match stream.below(4) {
                         0 => drop(one.cells.insert(place, cell)),
                         1 if case % 2 == 0 => drop(one.cells.insert(place, IndexCell::Null)),

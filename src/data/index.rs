@@ -25,7 +25,7 @@
 //! A value column takes 8 bytes, a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
 //! height u32, channels u32, rate u32, turn u32, count u64, duration u64; one whose payloads were made of the source's 80, with the
 //! source's behind: length u64, hash u64.
-//! The lowest byte of `turn` is the [`Orientation`], the next the [`Profile`], the rest is 0. A segment is derived from its shards and can be
+//! The lowest byte of `turn` is the [`Orientation`](super::orientation::Orientation), the next the [`Profile`](super::profile::Profile), the rest is 0. A segment is derived from its shards and can be
 //! made again from them.
 
 use std::fs::File;
@@ -36,11 +36,8 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use super::feature::{Column, Feature, Schema};
-use super::info::{Format, Info};
-use super::label::Value;
+use super::info::Info;
 use super::manifest::ShardRef;
-use super::orientation::Orientation;
-use super::profile::Profile;
 use super::storage::Original;
 use crate::error::{Error, Result};
 use crate::spool::Spooled;
@@ -48,12 +45,14 @@ use crate::spool::Spooled;
 mod builder;
 mod joined;
 mod overlay;
+mod row;
 #[cfg(test)]
 mod tests;
 
 pub use builder::{Finished, SegmentBuilder};
 pub use joined::Index;
-pub use overlay::{TableFile, enter_file, overlaid, take_over};
+pub use overlay::{PushRow, TableFile, enter_file, overlaid, take_over};
+pub use row::Row;
 
 const MAGIC: &[u8; 8] = b"FSINDEX1";
 const FIXED: usize = 32;
@@ -400,114 +399,4 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-/// One row of a segment.
-#[derive(Clone, Copy)]
-pub struct Row<'a> {
-    segment: &'a Segment,
-    number: u64,
-    bytes: &'a [u8],
-}
-
-impl std::fmt::Debug for Row<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Row").field("id", &self.id()).finish_non_exhaustive()
-    }
-}
-
-impl<'a> Row<'a> {
-    /// The row key.
-    pub fn key(&self) -> u64 {
-        u64_at(self.bytes, 0)
-    }
-
-    /// The id.
-    pub fn id(&self) -> &'a str {
-        let (offset, length) = (u64_at(self.bytes, 8), u32_at(self.bytes, 16) as u64);
-        let heap = &self.segment.backing.bytes()[self.segment.ids_at..];
-        let range = offset.checked_add(length).and_then(|end| heap.get(offset as usize..end as usize));
-        range.and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("(unreadable id)")
-    }
-
-    /// Which shard of the segment's table holds it.
-    pub fn shard(&self) -> usize {
-        u32_at(self.bytes, 20) as usize
-    }
-
-    /// Its place within the shard.
-    pub fn row_in_shard(&self) -> u64 {
-        u64::from(u32_at(self.bytes, 24))
-    }
-
-    /// Whether a column is absent in this row.
-    pub fn is_null(&self, column: usize) -> bool {
-        self.bytes[FIXED + column / 8] & (1 << (column % 8)) != 0
-    }
-
-    /// The value of a small column; `Null` for payload columns.
-    pub fn value(&self, column: usize) -> Value {
-        let at = self.segment.offsets[column];
-        match self.segment.header.columns[column].1 {
-            _ if self.is_null(column) => Value::Null,
-            Stored::Int => Value::Int(u64_at(self.bytes, at) as i64),
-            Stored::Float => Value::Float(f64::from_bits(u64_at(self.bytes, at))),
-            Stored::Bool => Value::Bool(u64_at(self.bytes, at) != 0),
-            Stored::Payload | Stored::Prepared => Value::Null,
-        }
-    }
-
-    /// A cell as it was pushed; `Null` too for a payload of a format this build does not know.
-    pub fn cell(&self, column: usize) -> IndexCell {
-        if let Some(payload) = self.payload(column) {
-            let prepared = self.original(column).map(|original| IndexCell::Prepared(payload, original));
-            return prepared.unwrap_or(IndexCell::Payload(payload));
-        }
-        match self.value(column) {
-            Value::Int(v) => IndexCell::Int(v),
-            Value::Float(v) => IndexCell::Float(v),
-            Value::Bool(v) => IndexCell::Bool(v),
-            Value::Null | Value::Text(_) => IndexCell::Null,
-        }
-    }
-
-    /// Where the payload of a column lies; `None` when it is absent, small, or of a format this build does not know.
-    pub fn payload(&self, column: usize) -> Option<Payload> {
-        if !self.segment.header.columns[column].1.is_payload() || self.is_null(column) {
-            return None;
-        }
-        let at = &self.bytes[self.segment.offsets[column]..];
-        Some(Payload {
-            offset: u64_at(at, 0),
-            length: u64_at(at, 8),
-            hash: u64_at(at, 16),
-            info: Info {
-                format: Format::from_code(u32_at(at, 24))?,
-                width: u32_at(at, 28),
-                height: u32_at(at, 32),
-                channels: u32_at(at, 36),
-                rate: u32_at(at, 40),
-                orientation: Orientation::of(u32_at(at, 44) & 0xff),
-                profile: Profile::from_code(u32_at(at, 44) >> 8 & 0xff),
-                count: u64_at(at, 48),
-                duration_us: u64_at(at, 56),
-            },
-        })
-    }
-}
-
-impl<'a> Row<'a> {
-    /// The seek table of a column's payload, if it has one.
-    pub fn table(&self, column: usize) -> Option<&'a [u8]> {
-        self.segment.table(self.number, column).filter(|_| !self.is_null(column))
-    }
-
-    /// What the source's payload was, where the stored one was made of it.
-    pub fn original(&self, column: usize) -> Option<Original> {
-        if self.segment.header.columns[column].1 != Stored::Prepared || self.is_null(column) {
-            return None;
-        }
-        let at = self.segment.offsets[column] + PAYLOAD;
-        Some(Original { bytes: u64_at(self.bytes, at), hash: u64_at(self.bytes, at + 8) })
-    }
 }

@@ -63,6 +63,11 @@ impl Fractions {
         self.parts.iter().map(|(split, _)| split.as_str())
     }
 
+    /// The share of a split; 0 of one that is not among them.
+    pub fn share(&self, split: &str) -> f64 {
+        self.parts.iter().find(|(name, _)| name == split).map_or(0.0, |(_, share)| *share)
+    }
+
     /// The split at a [`place()`].
     pub fn at(&self, place: u64) -> &str {
         let unit = (place >> 11) as f64 / (1u64 << 53) as f64;
@@ -116,7 +121,8 @@ mod tests {
         }
         // Five deviations of a binomial count.
         for (split, share) in [("train", 0.8), ("validation", 0.1), ("test", 0.1)] {
-            let bound = 5.0 * (20_000.0 * share * (1.0 - share) as f64).sqrt();
+            let share: f64 = share;
+            let bound = 5.0 * (20_000.0 * share * (1.0 - share)).sqrt();
             assert!((counts[split] as f64 - 20_000.0 * share).abs() < bound, "{counts:?}");
         }
         // Frozen: a split that was made once is made again by every later build.
@@ -140,7 +146,9 @@ mod tests {
     #[test]
     fn counts_are_whole_and_nearest() {
         let fractions = of(&[("train", 0.8), ("validation", 0.1), ("test", 0.1)]).unwrap();
-        for (rows, want) in [(0, [0, 0, 0]), (1, [1, 0, 0]), (10, [8, 1, 1]), (30, [24, 3, 3]), (5, [4, 1, 0]), (19, [15, 2, 2])] {
+        for (rows, want) in
+            [(0, [0, 0, 0]), (1, [1, 0, 0]), (10, [8, 1, 1]), (30, [24, 3, 3]), (5, [4, 1, 0]), (19, [15, 2, 2])]
+        {
             assert_eq!(fractions.counts(rows), want, "{rows}");
         }
         for rows in 0..500 {
@@ -149,7 +157,13 @@ mod tests {
             assert!(counts.iter().zip([0.8, 0.1, 0.1]).all(|(n, share)| (*n as f64 - share * rows as f64).abs() < 1.0));
         }
         assert_eq!(of(&[("a", 0.0), ("b", 1.0)]).unwrap().counts(3), [0, 3]);
-        for bad in [&[("a", 0.5), ("b", 0.6)][..], &[("a", 0.5), ("a", 0.5)], &[("a", -0.5), ("b", 1.5)], &[("a", f64::NAN)], &[]] {
+        for bad in [
+            &[("a", 0.5), ("b", 0.6)][..],
+            &[("a", 0.5), ("a", 0.5)],
+            &[("a", -0.5), ("b", 1.5)],
+            &[("a", f64::NAN)],
+            &[],
+        ] {
             assert_eq!(of(bad).unwrap_err().exit_code(), 2, "{bad:?}");
         }
     }

@@ -111,9 +111,15 @@ impl<'o> Work<'o> {
         for column in &mut schema.columns {
             let Some(at) = theirs.position(&column.name) else {
                 if !options.common_columns {
-                    return differ(format!("the other dataset has no column {:?} (--common-columns makes it null)", column.name));
+                    return differ(format!(
+                        "the other dataset has no column {:?} (--common-columns makes it null)",
+                        column.name
+                    ));
                 }
-                done.notes.push(format!("column {:?} is null in the new rows: the other dataset does not have it", column.name));
+                done.notes.push(format!(
+                    "column {:?} is null in the new rows: the other dataset does not have it",
+                    column.name
+                ));
                 from.push(From { column: None, classes: Vec::new() });
                 continue;
             };
@@ -151,7 +157,10 @@ impl<'o> Work<'o> {
         let own = |name: &String| schema.position(name).is_none();
         let more: Vec<&str> = theirs.columns.iter().filter(|c| own(&c.name)).map(|c| c.name.as_str()).collect();
         if !more.is_empty() && !options.common_columns {
-            return differ(format!("only the other dataset has the columns {} (--common-columns leaves them out)", more.join(", ")));
+            return differ(format!(
+                "only the other dataset has the columns {} (--common-columns leaves them out)",
+                more.join(", ")
+            ));
         }
         if !more.is_empty() {
             done.notes.push(format!("columns that only the other dataset has are left out: {}", more.join(", ")));
@@ -235,7 +244,9 @@ impl<'o> Work<'o> {
             let same = match (own.payload(at), self.from[at].column.and_then(|at| row.payload(at))) {
                 (None, None) => match (own.cell(at), self.cell(row, at)) {
                     (IndexCell::Float(a), IndexCell::Float(b)) => a.to_bits() == b.to_bits(),
-                    (IndexCell::Int(v), IndexCell::Null) => v < 0 && matches!(column.feature, Feature::ClassLabel { .. }),
+                    (IndexCell::Int(v), IndexCell::Null) => {
+                        v < 0 && matches!(column.feature, Feature::ClassLabel { .. })
+                    }
                     (a, b) => a == b,
                 },
                 (Some(a), Some(b)) => (a.length, a.hash) == (b.length, b.hash),
@@ -258,7 +269,11 @@ impl<'o> Work<'o> {
             options.shard_bytes = self.options.shard_bytes;
         }
         let mut files = Files::new(self.old, &self.schema, options, None);
-        if self.other.is_sharded() { self.of_shards(&new, &mut files)? } else { self.of_others(&new, &mut files)? }
+        if self.other.is_sharded() {
+            self.of_shards(&new, &mut files)?
+        } else {
+            self.of_others(&new, &mut files)?
+        }
         let (builder, shards) = files.finish()?;
         let rows = builder.rows();
         let entry = commit::put_segment(&self.old.store, &builder.finish()?.parts(), rows)?;
@@ -304,13 +319,18 @@ impl<'o> Work<'o> {
             let (segment, row) = self.other.index().locate(number);
             let cells = self.cells(&row, &mut |at| {
                 let mut bytes = Vec::new();
-                let Some(payload) = self.other.fetch_checked(number, at, &mut bytes)? else { return Ok(ShardCell::Null) };
+                let Some(payload) = self.other.fetch_checked(number, at, &mut bytes)? else {
+                    return Ok(ShardCell::Null);
+                };
                 let (path, seek) = (base_name(row.id()).to_owned(), row.table(at).map(<[u8]>::to_vec));
                 let (info, hash, original) = (payload.info, payload.hash, row.original(at));
                 Ok(ShardCell::Media { bytes, path, info, hash, original, seek })
             })?;
             let shard = self.other.index().segments()[segment].shard(row.shard());
-            files.push(&shard.map_or_else(String::new, |(_, shard)| shard.split), ShardRow { id: self.id(&row), cells })?;
+            files.push(
+                &shard.map_or_else(String::new, |(_, shard)| shard.split),
+                ShardRow { id: self.id(&row), cells },
+            )?;
         }
         Ok(())
     }

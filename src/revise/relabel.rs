@@ -103,7 +103,10 @@ fn targets(schema: &Schema, columns: &[String], problems: &mut Problems<'_>) -> 
         let column = &schema.columns[to];
         if column.feature.is_payload() || column.stored.is_some() {
             let what = match column.feature.is_payload() {
-                true => format!("it holds {}, which is stored in the shards: only small values can change", column.feature.name()),
+                true => format!(
+                    "it holds {}, which is stored in the shards: only small values can change",
+                    column.feature.name()
+                ),
                 false => "its values are made of another column".to_owned(),
             };
             problems.add(problem("bad-column", what))?;
@@ -121,7 +124,9 @@ fn targets(schema: &Schema, columns: &[String], problems: &mut Problems<'_>) -> 
 impl Target {
     /// The cell that a text is, but a class that is new; `None`: it is no value of the column.
     fn cell(&self, text: Option<&str>, feature: &Feature) -> Option<IndexCell> {
-        let Some(text) = text.filter(|text| *text != "NA" || self.names.has(text)) else { return Some(IndexCell::Null) };
+        let Some(text) = text.filter(|text| *text != "NA" || self.names.has(text)) else {
+            return Some(IndexCell::Null);
+        };
         if let Feature::ClassLabel { .. } = feature {
             return self.names.get(text).map(IndexCell::Int);
         }
@@ -134,12 +139,7 @@ impl Target {
     }
 }
 
-fn attempt(
-    old: &Old,
-    told: &Told,
-    options: RelabelOptions,
-    problems: &mut Problems<'_>,
-) -> Result<Attempt<Relabel>> {
+fn attempt(old: &Old, told: &Told, options: RelabelOptions, problems: &mut Problems<'_>) -> Result<Attempt<Relabel>> {
     let mut schema = old.schema().clone();
     let mut targets = targets(&schema, &told.columns, problems)?;
     let mut done = Relabel { listed: told.len() as u64, ..Relabel::default() };

@@ -80,16 +80,13 @@ pub struct Proof {
 /// # Errors
 /// [`Error::Config`] for a condition that is none, or no rows named; [`Error::Overtaken`] if another writer changed or removed rows named by their ids meanwhile;
 /// [`Error::Conflict`] if others were faster all the time; [`Error::Damaged`] for a shard that cannot be read.
-pub fn remove(
-    store: &Store,
-    options: &RemoveOptions,
-    tell: &mut dyn FnMut(Problem) -> Result<()>,
-) -> Result<Removed> {
+pub fn remove(store: &Store, options: &RemoveOptions, tell: &mut dyn FnMut(Problem) -> Result<()>) -> Result<Removed> {
     let named = named(options)?;
     let mut out = Sorted::default();
     let mut silent = false;
     let Revised { mut done, version, committed, notes } = revise(store, |old| {
-        let (attempt, doomed) = attempt(old, options, &named, &mut |problem| if silent { Ok(()) } else { tell(problem) })?;
+        let (attempt, doomed) =
+            attempt(old, options, &named, &mut |problem| if silent { Ok(()) } else { tell(problem) })?;
         silent = true;
         out = doomed;
         Ok(attempt)
@@ -133,12 +130,7 @@ fn named(options: &RemoveOptions) -> Result<Sorted> {
 
 type Tell<'t> = &'t mut dyn FnMut(Problem) -> Result<()>;
 
-fn attempt(
-    old: &Old,
-    options: &RemoveOptions,
-    named: &Sorted,
-    tell: Tell<'_>,
-) -> Result<(Attempt<Removed>, Sorted)> {
+fn attempt(old: &Old, options: &RemoveOptions, named: &Sorted, tell: Tell<'_>) -> Result<(Attempt<Removed>, Sorted)> {
     let schema = old.schema();
     let filter = options.filter.as_deref().map(|text| Filter::parse(text)?.bind(schema)).transpose()?;
     let (mut out, mut there) = (Sorter::new(&old.spill), Sorter::new(&old.spill));

@@ -63,6 +63,8 @@ pub struct SplitSummary {
     pub before: BTreeMap<String, u64>,
     /// Rows of each split, as it is.
     pub after: BTreeMap<String, u64>,
+    /// Rows that were assigned, or told, by where they go.
+    pub assigned: BTreeMap<String, u64>,
     /// Groups, where rows are assigned by groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<u64>,
@@ -92,6 +94,18 @@ pub fn split(store: &Store, options: &SplitOptions) -> Result<SplitSummary> {
     if let (Some(alone), true) = (done.alone.filter(|n| *n > 0), matches!(options.by, SplitBy::GroupId(_))) {
         notes.push(format!("the expression does not match {alone} ids: each is a group of its own"));
     }
+    if let Some(groups) = done.groups {
+        // Of few groups the hash makes what it makes; nobody should find that out in training.
+        for split in options.fractions.splits() {
+            let (asked, got) = (options.fractions.share(split), done.assigned.get(split).copied().unwrap_or(0));
+            let got = got as f64 / done.rows.max(1) as f64;
+            if (got - asked).abs() > 0.05 {
+                notes.push(format!(
+                    "{split} has {got:.2} of the rows, not {asked:.2}: {groups} groups fall as their hashes do (another --seed is another assignment)"
+                ));
+            }
+        }
+    }
     (done.version, done.committed, done.notes) = (version, committed, notes);
     Ok(done)
 }
@@ -116,8 +130,7 @@ impl By {
             }
             SplitBy::GroupId(expression) => {
                 let help = "the first group is what rows have in common: '^[^/]+/(speaker\\d+)_'";
-                let regex =
-                    Regex::new(expression).map_err(|e| Error::config(format!("--group-id: {e}"), help))?;
+                let regex = Regex::new(expression).map_err(|e| Error::config(format!("--group-id: {e}"), help))?;
                 if regex.captures_len() < 2 {
                     return Err(Error::config(format!("--group-id: {expression:?} has no group in parentheses"), help));
                 }
@@ -131,9 +144,9 @@ impl By {
         match self {
             By::Row => own,
             By::Column(at) => value(row, *at, &schema.columns[*at].feature).map_or(own, Member::Group),
-            By::Id(regex) => regex.captures(row.id()).and_then(|found| found.get(1)).map_or(own, |m| {
-                Member::Named(m.as_str())
-            }),
+            By::Id(regex) => {
+                regex.captures(row.id()).and_then(|found| found.get(1)).map_or(own, |m| Member::Named(m.as_str()))
+            }
         }
     }
 }
@@ -250,6 +263,10 @@ impl Work<'_> {
     /// Puts a row into a split.
     fn put(&mut self, segment: usize, row: &Row<'_>, before: &str, now: &str) -> Result<()> {
         self.done.rows += 1;
+        match self.done.assigned.get_mut(now) {
+            Some(rows) => *rows += 1,
+            None => drop(self.done.assigned.insert(now.to_owned(), 1)),
+        }
         if before == now {
             return Ok(());
         }

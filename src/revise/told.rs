@@ -105,7 +105,8 @@ impl Told {
         let table = TextTable::open(path)?;
         let at = table.columns().iter().position(|name| name == "id").ok_or_else(|| {
             let what = format!("{} has no column \"id\"", path.display());
-            let help = format!("rows are told by their ids (`dsctl ls --rows`); it has: {}", table.columns().join(", "));
+            let help =
+                format!("rows are told by their ids (`dsctl ls --rows`); it has: {}", table.columns().join(", "));
             Error::config(what, help)
         })?;
         let mut columns = table.columns().to_vec();

@@ -246,7 +246,11 @@ pub(super) struct CellReader<'a> {
 }
 
 impl<'a> CellReader<'a> {
-    pub(super) fn new(array: &'a Arc<dyn Array>, column: &'a Column, info: Option<&'a StructArray>) -> Result<Self, String> {
+    pub(super) fn new(
+        array: &'a Arc<dyn Array>,
+        column: &'a Column,
+        info: Option<&'a StructArray>,
+    ) -> Result<Self, String> {
         let facts = match (column.feature.is_payload(), info.and_then(|i| i.column_by_name(&column.name))) {
             (false, _) => None,
             (true, Some(facts)) => Some(facts.as_struct()),

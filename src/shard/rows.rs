@@ -80,7 +80,14 @@ pub fn read_rows(path: &Path, schema: &Schema, take: &mut dyn FnMut(ShardRow) ->
                 };
                 let seek = reader.seek(row).map(<[u8]>::to_vec);
                 let (info, hash) = (payload.info, payload.hash);
-                cells.push(ShardCell::Media { bytes: bytes.to_vec(), path: name.to_owned(), info, hash, original, seek });
+                cells.push(ShardCell::Media {
+                    bytes: bytes.to_vec(),
+                    path: name.to_owned(),
+                    info,
+                    hash,
+                    original,
+                    seek,
+                });
             }
             take(ShardRow { id: ids.value(row).to_owned(), cells })?;
         }

@@ -118,12 +118,7 @@ fn made_by_listing(
     joined(store, schema, entry, &shards)
 }
 
-fn joined(
-    store: &Store,
-    schema: &Schema,
-    entry: &SegmentRef,
-    shards: &[FinishedShard],
-) -> Result<Option<Vec<u8>>> {
+fn joined(store: &Store, schema: &Schema, entry: &SegmentRef, shards: &[FinishedShard]) -> Result<Option<Vec<u8>>> {
     let changes = commit::changes(store, entry, schema)?;
     let mut builder = SegmentBuilder::new(schema);
     for shard in shards {

@@ -98,7 +98,11 @@ fn datasets_are_merged_by_names() {
     dsctl!["ingest", dir.path().join("s"), d].ok();
     dsctl!["ingest", dir.path().join("t"), e].ok();
     let wrong = dsctl!["merge", d, e].ended(3).out;
-    assert!(wrong.contains("id \"dog/b.jpg\": the row is there already, with another \"image\"") && wrong.contains("(id-taken)"), "{wrong}");
+    assert!(
+        wrong.contains("id \"dog/b.jpg\": the row is there already, with another \"image\"")
+            && wrong.contains("(id-taken)"),
+        "{wrong}"
+    );
     assert_eq!(version(&d).1, 1);
     let done = dsctl!["merge", d, e, "--id-prefix", "e/"].ok().out;
     assert!(done.contains("new classes of label: bat") && done.contains("version 2: 4 rows of"), "{done}");

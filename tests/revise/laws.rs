@@ -31,7 +31,8 @@ fn step(stream: &mut Stream, store: &Store, rows: &mut Rows, next: &mut u64) -> 
             let mut csv = "id,label,good,score\n".to_owned();
             for id in &chosen {
                 let label = ["cat", "owl", "", "NA", "new one"][stream.below(5) as usize];
-                let (good, score) = (["true", "False", ""][stream.below(3) as usize], ["-0.5", "7", "NA"][stream.below(3) as usize]);
+                let (good, score) =
+                    (["true", "False", ""][stream.below(3) as usize], ["-0.5", "7", "NA"][stream.below(3) as usize]);
                 csv += &format!("{id},{label},{good},{score}\n");
                 let row = rows.get_mut(id).unwrap();
                 row.label = Some(label.to_owned()).filter(|l| !matches!(l.as_str(), "" | "NA"));
@@ -76,7 +77,9 @@ fn step(stream: &mut Stream, store: &Store, rows: &mut Rows, next: &mut u64) -> 
             }
             let before = Dataset::open(store.root()).unwrap();
             let order = contents(&before).1;
-            let done = remove(store, &RemoveOptions { ids: chosen.clone(), ..RemoveOptions::default() }, &mut |p| panic!("{p}"));
+            let done = remove(store, &RemoveOptions { ids: chosen.clone(), ..RemoveOptions::default() }, &mut |p| {
+                panic!("{p}")
+            });
             let done = done.unwrap();
             let proof = done.proof.unwrap();
             assert_eq!((done.rows, proof.rows), (chosen.len() as u64, (rows.len() - chosen.len()) as u64));
@@ -185,7 +188,14 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
         let mut codes: Vec<_> = problems.iter().map(|p| p.code).collect();
         codes.sort_unstable();
         let want = [
-            "bad-column", "bad-row", "bad-row", "bad-value", "bad-value", "same-id", "unknown-column", "unknown-column",
+            "bad-column",
+            "bad-row",
+            "bad-row",
+            "bad-value",
+            "bad-value",
+            "same-id",
+            "unknown-column",
+            "unknown-column",
             "unknown-id",
         ];
         assert_eq!(codes, want, "{problems:#?}");
@@ -193,7 +203,9 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
         assert_eq!((done.committed, done.version, done.unknown, done.problems), (false, 2, 1, 8));
         let value = problems.iter().find(|p| p.code == "bad-value").unwrap();
         assert_eq!((value.line, value.id.as_deref()), (Some(3), Some(known.as_str())));
-        assert!(value.to_string().starts_with(&format!("line 3, id {known:?}, column \"score\": \"much\" is no float")));
+        assert!(
+            value.to_string().starts_with(&format!("line 3, id {known:?}, column \"score\": \"much\" is no float"))
+        );
     }
     let (done, problems) = relabelled(&store, "id,label\nno such row,cat\n", RelabelOptions::default());
     assert_eq!((problems.len(), done.unwrap().committed), (1, false));
@@ -263,8 +275,10 @@ fn what_is_taken_out_is_in_no_byte_of_the_version() {
     let (_dir, path, mut rows) = made();
     let store = Store::open(&path);
     relabelled(&store, &format!("id,label\n{},dog\n{},owl\n", id(5), id(6)), RelabelOptions::default()).0.unwrap();
-    let dry = RemoveOptions { filter: Some("score > 1.5 or label = 'owl'".into()), dry_run: true, ..Default::default() };
-    let expected = rows.values().filter(|r| r.score.is_some_and(|s| s > 1.5) || r.label.as_deref() == Some("owl")).count();
+    let dry =
+        RemoveOptions { filter: Some("score > 1.5 or label = 'owl'".into()), dry_run: true, ..Default::default() };
+    let expected =
+        rows.values().filter(|r| r.score.is_some_and(|s| s > 1.5) || r.label.as_deref() == Some("owl")).count();
     let counted = remove(&store, &dry, &mut |p| panic!("{p}")).unwrap();
     // Row 5 is no owl any more, and row 6 is one.
     assert_eq!((counted.committed, counted.rows), (false, expected as u64));

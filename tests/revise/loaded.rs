@@ -43,7 +43,8 @@ fn batches_are_byte_equal_over_overlays_and_over_files() {
         let options = SplitOptions { fractions, by: SplitBy::Row, seed, only: Vec::new(), dry_run: false };
         assert!(split(&store, &options).unwrap().committed, "{name}: nothing moved");
         if class {
-            let ids: Vec<String> = (0..made.dataset.rows()).step_by(3).map(|r| made.dataset.index().row(r).id().to_owned()).collect();
+            let ids: Vec<String> =
+                (0..made.dataset.rows()).step_by(3).map(|r| made.dataset.index().row(r).id().to_owned()).collect();
             let csv: String = ids.iter().map(|id| format!("\"{id}\",none of {seed}\n")).collect();
             assert!(relabelled(&store, &format!("id,label\n{csv}"), RelabelOptions::default()).0.unwrap().committed);
         }
@@ -88,6 +89,7 @@ fn a_source_that_grew_is_ingested_over_other_splits_and_labels() {
     // Another payload under an id is refused as before, whatever stands over the row.
     std::fs::copy(fixture("images/train/pants/001_422.jpg"), source.join("train/cat/a.jpg")).unwrap();
     let max_errors = feedstock::ingest::MaxErrors::ALL;
-    let refused = ingest(&source, &path, &IngestOptions { max_errors, ..IngestOptions::default() }, &Control::default());
+    let refused =
+        ingest(&source, &path, &IngestOptions { max_errors, ..IngestOptions::default() }, &Control::default());
     assert_eq!(refused.unwrap().quarantined, 1);
 }

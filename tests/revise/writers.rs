@@ -1,8 +1,8 @@
 //! Another writer commits between the look and the commit.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use feedstock::data::label::Value;
 use feedstock::dataset::Dataset;
@@ -88,10 +88,14 @@ fn what_was_told_of_rows_counts_only_while_they_are_what_they_were() {
         ("rows are appended", |path| append(path, 40..44).unwrap(), true),
         ("another row gets another label", |path| assert!(label(&Store::open(path), 4, "owl").is_ok()), true),
         ("another row is out", |path| assert!(take_out(&Store::open(path), 4).is_ok()), true),
-        ("the files are others", |path| {
-            let options = CompactOptions { shard_bytes: 50_000, ..CompactOptions::default() };
-            assert!(compact(&Store::open(path), &options).unwrap().committed);
-        }, true),
+        (
+            "the files are others",
+            |path| {
+                let options = CompactOptions { shard_bytes: 50_000, ..CompactOptions::default() };
+                assert!(compact(&Store::open(path), &options).unwrap().committed);
+            },
+            true,
+        ),
         ("the row gets another label", |path| assert!(label(&Store::open(path), 3, "owl").is_ok()), false),
         ("the row is out", |path| assert!(take_out(&Store::open(path), 3).is_ok()), false),
     ];
@@ -107,7 +111,11 @@ fn what_was_told_of_rows_counts_only_while_they_are_what_they_were() {
                 assert_eq!(rows.get(&id(3)).map(|r| r.label.as_deref()), (!removes).then_some(Some("new")), "{what}");
             } else {
                 let error = done.unwrap_err();
-                assert_eq!((error.exit_code(), Dataset::open(&path).unwrap().version()), (4, Some(3)), "{what}: {error}");
+                assert_eq!(
+                    (error.exit_code(), Dataset::open(&path).unwrap().version()),
+                    (4, Some(3)),
+                    "{what}: {error}"
+                );
                 assert_ne!(rows.get(&id(3)).and_then(|r| r.label.clone()), Some("new".to_owned()), "{what}");
             }
             hold(&path, &rows);
@@ -175,6 +183,7 @@ fn splits_and_compactions_are_made_anew_over_what_another_writer_left() {
     hold(&path, &want);
     // One who is always faster: it ends, with the exit code for it.
     let own = path.clone();
-    let store = meanwhile(&path, 100, move |left| append(&own, left as u64 * 10 + 1000..left as u64 * 10 + 1001).unwrap());
+    let store =
+        meanwhile(&path, 100, move |left| append(&own, left as u64 * 10 + 1000..left as u64 * 10 + 1001).unwrap());
     assert_eq!(label(&store, 4, "slow").unwrap_err().exit_code(), 4);
 }

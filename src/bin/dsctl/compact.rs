@@ -50,7 +50,11 @@ impl Compact {
             done.before,
             done.rewritten,
             output::bytes(done.bytes),
-            if done.materialised > 0 { format!(", with the changes of {} rows", done.materialised) } else { String::new() }
+            if done.materialised > 0 {
+                format!(", with the changes of {} rows", done.materialised)
+            } else {
+                String::new()
+            }
         ));
         Ok(ExitCode::SUCCESS)
     }

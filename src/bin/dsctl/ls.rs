@@ -91,7 +91,11 @@ impl Ls {
     fn overview(&self, dataset: &Dataset, global: &Global) -> Result<(), Error> {
         // A file that has rows of several splits is listed with each of them.
         let files: BTreeMap<&str, u64> = dataset.shards().iter().map(|s| (s.path.as_str(), s.bytes)).collect();
-        let bytes: u64 = if dataset.version().is_some() { files.values().sum() } else { dataset.shards().iter().map(|s| s.bytes).sum() };
+        let bytes: u64 = if dataset.version().is_some() {
+            files.values().sum()
+        } else {
+            dataset.shards().iter().map(|s| s.bytes).sum()
+        };
         if global.json {
             return output::json(&json!({
                 "path": dataset.root(), "version": dataset.version(), "digest": dataset.digest(), "rows": dataset.rows(),

@@ -18,7 +18,7 @@ use crate::{Done, Global, output};
     group(ArgGroup::new("which").required(true).multiple(true).args(["id", "ids_from", "filter", "source"])),
     after_help = "\
 A row is out if any of the flags names it. Only shards that hold such rows are written anew; then the ids of every shard file of the new version are read. \
-Older versions still have the rows: it says which, and how they and their files are taken away. \
+Older versions still have the rows: it says which, and how they and their files are taken away. A source that still has them brings them back when it is ingested again. \
 What else was made of the rows (trained models, batches, copies, the quarantine's files) is no part of the dataset."
 )]
 pub(crate) struct Rm {

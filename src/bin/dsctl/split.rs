@@ -34,7 +34,7 @@ pub(crate) struct Split {
     /// The same shares of each value of this column, exactly.
     #[arg(long, value_name = "COLUMN", conflicts_with_all = ["group", "group_id"])]
     stratify: Option<String>,
-    /// All rows with the same value in this column (a label, a number, a text) in one split: no speaker on both sides.
+    /// All rows with the same value in this column (a label, a number, a text; of media the same bytes) in one split: no speaker on both sides.
     #[arg(long, value_name = "COLUMN", conflicts_with = "group_id")]
     group: Option<String>,
     /// All rows for whose ids the first group of this expression is the same in one split: '/(speaker\d+)_'.

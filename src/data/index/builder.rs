@@ -1,6 +1,8 @@
 //! Writing a segment.
 
-use super::{Backing, FIXED, Header, IndexCell, MAGIC, Row, Segment, Stored, Tables, damaged, null_bytes, u32_at, u64_at};
+use super::{
+    Backing, FIXED, Header, IndexCell, MAGIC, Row, Segment, Stored, Tables, damaged, null_bytes, u32_at, u64_at,
+};
 use crate::data::feature::Schema;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};

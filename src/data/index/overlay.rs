@@ -65,8 +65,14 @@ impl Segment {
     }
 }
 
+/// What adds the row of a place in a file to a segment, with these cells in place of its own.
+pub type PushRow<'a> = &'a mut dyn FnMut(&mut SegmentBuilder, usize, &[(usize, IndexCell)]) -> Result<()>;
+
+/// Rows of a split by their places in a file.
+type Places<'c> = Vec<(usize, Option<Change<'c>>)>;
+
 /// Enters the rows of a file into a segment, each at its place: those that are of the file's folder first, then those of other splits by name, all with
-/// their new values. `keys` are those of its rows in the file's order, and `push` adds the row of a place with these cells in place of its own.
+/// their new values. `keys` are those of its rows in the file's order.
 ///
 /// # Errors
 /// Those of `push`.
@@ -75,9 +81,9 @@ pub fn enter_file(
     (folder, bytes, sha256): (&str, u64, [u8; 32]),
     keys: impl Iterator<Item = u64>,
     changes: Option<&Changes>,
-    push: &mut dyn FnMut(&mut SegmentBuilder, usize, &[(usize, IndexCell)]) -> Result<()>,
+    push: PushRow<'_>,
 ) -> Result<()> {
-    let mut splits: BTreeMap<(bool, &str), Vec<(usize, Option<Change<'_>>)>> = BTreeMap::new();
+    let mut splits: BTreeMap<(bool, &str), Places<'_>> = BTreeMap::new();
     for (place, key) in keys.enumerate() {
         let change = changes.and_then(|changes| changes.find(key));
         let split = change.and_then(|change| change.split()).unwrap_or(folder);

@@ -1,6 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::data::info::Format;
+use crate::data::label::Value;
+use crate::data::orientation::Orientation;
+use crate::data::profile::Profile;
 
 fn schema() -> Schema {
     Schema::new([
