@@ -40,9 +40,9 @@ pub(crate) fn plain(n: u64) -> Plain {
     Plain {
         split: ["train", "train", "test"][n as usize % 3].into(),
         text: format!("the text of row {n}, {}", "and more of it ".repeat(n as usize % 5)),
-        label: (n % 4 > 0).then(|| ["cat", "dog", "owl"][n as usize % 3].into()),
-        score: (n % 5 > 0).then_some(n as f64 / 8.0),
-        good: (n % 7 > 0).then_some(n.is_multiple_of(2)),
+        label: (!n.is_multiple_of(4)).then(|| ["cat", "dog", "owl"][n as usize % 3].into()),
+        score: (!n.is_multiple_of(5)).then_some(n as f64 / 8.0),
+        good: (!n.is_multiple_of(7)).then_some(n.is_multiple_of(2)),
     }
 }
 
