@@ -2,7 +2,7 @@
 //!
 //! Its YAML front matter lists the shards of each split by name, so that a reader of the card sees exactly one version,
 //! and always carries `dataset_info.features`, which win over what single shards say (label names may have been appended
-//! since). Beyond [`MAX_PATHS`] shards the lists become globs; such a reader may see shards of a commit under way.
+//! since). Beyond [`MAX_PATHS`] shards the lists become globs, if the folders hold no other shards; such a reader may see shards of a later commit under way.
 //!
 //! A README.md of the user's stays the user's: only the keys `configs` and `dataset_info` of its front matter and the
 //! section between our two markers are replaced, all other keys and text are kept byte for byte. One that is not UTF-8
@@ -54,7 +54,8 @@ pub fn write(store: &Store) -> Result<Card> {
             Some(Ok(text)) => Some(text),
             None => None,
         };
-        let new = render(&root, &shards(store, &root)?, old.as_deref().unwrap_or(""));
+        let shards = shards(store, &root)?;
+        let new = render(&root, &shards, globs(store, &shards)?, old.as_deref().unwrap_or(""));
         if old.as_ref() != Some(&new) {
             store.put(CARD, new.as_bytes())?;
         }
@@ -68,7 +69,26 @@ pub fn write(store: &Store) -> Result<Card> {
 /// The card as it should read; equal to the file when that is fresh.
 pub fn expected(store: &Store, root: &Root) -> Result<String> {
     let old = store.read_if_there(CARD)?.and_then(|bytes| String::from_utf8(bytes).ok());
-    Ok(render(root, &shards(store, root)?, old.as_deref().unwrap_or("")))
+    let shards = shards(store, root)?;
+    Ok(render(root, &shards, globs(store, &shards)?, old.as_deref().unwrap_or("")))
+}
+
+/// Whether folders are named and not the shards in them: there are many, and nothing else lies there. Where rows were taken out, the shards that had them may be there still.
+fn globs(store: &Store, shards: &BTreeMap<String, Vec<ShardRef>>) -> Result<bool> {
+    globs_beyond(store, shards, MAX_PATHS)
+}
+
+fn globs_beyond(store: &Store, shards: &BTreeMap<String, Vec<ShardRef>>, most: usize) -> Result<bool> {
+    if shards.values().map(Vec::len).sum::<usize>() <= most {
+        return Ok(false);
+    }
+    for (folder, shards) in shards {
+        let there = store.list(&format!("data/{folder}"))?;
+        if there.iter().filter(|name| name.ends_with(".parquet")).count() != shards.len() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The shards of each folder, in the order of the Index: what the files say, whatever changes stand over them.
@@ -116,7 +136,7 @@ fn split_order(split: &str) -> (usize, &str) {
     (known.iter().position(|k| *k == split).unwrap_or(known.len()), split)
 }
 
-fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, old: &str) -> String {
+fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, globs: bool, old: &str) -> String {
     let mut splits: Vec<(&str, &[ShardRef])> = shards.iter().map(|(k, v)| (k.as_str(), v.as_slice())).collect();
     splits.sort_by_key(|(split, _)| split_order(split));
     let (front, body) = front_matter(old);
@@ -125,7 +145,7 @@ fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, old: &str) -> S
         card.push_str(line);
         card.push('\n');
     }
-    card.push_str(&configs(&splits));
+    card.push_str(&configs(&splits, globs));
     card.push_str(&dataset_info(&root.manifest.schema, &splits));
     card.push_str("---\n");
     let section = section(root, &splits);
@@ -179,8 +199,7 @@ fn foreign_keys(front: Vec<&str>) -> impl Iterator<Item = &str> {
     })
 }
 
-fn configs(splits: &[(&str, &[ShardRef])]) -> String {
-    let globs = splits.iter().map(|(_, shards)| shards.len()).sum::<usize>() > MAX_PATHS;
+fn configs(splits: &[(&str, &[ShardRef])], globs: bool) -> String {
     let mut out = String::from("configs:\n- config_name: default\n  data_files:\n");
     for (split, shards) in splits.iter().filter(|(_, shards)| !shards.is_empty()) {
         let _ = writeln!(out, "  - split: {}\n    path:", yaml(split));
@@ -336,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_fresh_card_lists_the_version() {
-        let card = render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), "");
+        let card = render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), false, "");
         let expected = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: \"train\"\n    path:\n    \
             - \"data/train/0000000000000000.parquet\"\ndataset_info:\n  features:\n  - name: \"id\"\n    dtype: string\n  \
             - name: \"image\"\n    dtype: image\n  - name: \"label\"\n    dtype:\n      class_label:\n        names:\n          \
@@ -344,24 +363,38 @@ mod tests {
             - name: \"image\"\n      struct:\n      - name: \"format\"\n        dtype: string\n";
         assert!(card.starts_with(expected), "{card}");
         assert!(card.contains("num_bytes: 100\n    num_examples: 5\n  download_size: 100\n"), "{card}");
-        assert_eq!(render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), &card), card, "not a fixed point");
-        assert!(render(&root(&[]), &some_shards(MAX_PATHS + 1), "").contains("- \"data/train/*.parquet\"\n"));
+        assert_eq!(render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), false, &card), card, "not a fixed point");
+        assert!(render(&root(&[]), &some_shards(3), true, "").contains("- \"data/train/*.parquet\"\n"));
+    }
+
+    #[test]
+    fn folders_are_named_only_if_nothing_else_lies_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let shards = some_shards(3);
+        shards["train"].iter().for_each(|shard| store.put(&shard.path, b"").unwrap());
+        let globs = |most| globs_beyond(&store, &shards, most).unwrap();
+        assert_eq!((globs(3), globs(2)), (false, true));
+        // What a later version does not have any more, or an earlier one had.
+        store.put("data/train/ffffffffffffffff.parquet", b"").unwrap();
+        assert!(!globs(2));
     }
 
     #[test]
     fn the_users_text_is_kept() {
         let mine = "---\nlicense: mit\n\"configs\":\n- config_name: old\n  data_files: x\ntags:\n- a\n# why\ndataset_info:\n  \
             features: []\n\n  more: 1\nlanguage: de\n---\n# Mine\r\n\n---\nnot front matter";
-        let card = render(&root(&["cat"]), &some_shards(1), mine);
+        let card = render(&root(&["cat"]), &some_shards(1), false, mine);
         assert!(card.starts_with("---\nlicense: mit\ntags:\n- a\n# why\nlanguage: de\nconfigs:\n"), "{card}");
         assert!(card.contains("---\n# Mine\r\n\n---\nnot front matter\n\n<!-- feedstock: begin"), "{card}");
         assert!(!card.contains("config_name: old") && !card.contains("more: 1"), "{card}");
-        let again = render(&root(&["cat", "dog"]), &some_shards(2), &card.replace(END, &format!("{END}\n\nBelow.\n")));
+        let again =
+            render(&root(&["cat", "dog"]), &some_shards(2), false, &card.replace(END, &format!("{END}\n\nBelow.\n")));
         assert!(again.contains("not front matter\n\n<!-- feedstock: begin") && again.contains("Below.\n"), "{again}");
         assert_eq!(again.matches(BEGIN).count(), 1);
         for open in ["---\nlicense: mit\nno end", "no front matter", "\u{feff}---\nlicense: mit\n---\nx"] {
-            let card = render(&root(&["cat"]), &some_shards(1), open);
-            assert_eq!(render(&root(&["cat"]), &some_shards(1), &card), card, "{open:?}");
+            let card = render(&root(&["cat"]), &some_shards(1), false, open);
+            assert_eq!(render(&root(&["cat"]), &some_shards(1), false, &card), card, "{open:?}");
             assert!(card.contains("license: mit") || !open.contains("license"), "{card}");
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct Split {
     /// All rows with the same value in this column (a label, a number, a text; of media the same bytes) in one split: no speaker on both sides.
     #[arg(long, value_name = "COLUMN", conflicts_with = "group_id")]
     group: Option<String>,
-    /// All rows for whose ids the first group of this expression is the same in one split: '/(speaker\d+)_'.
+    /// All rows for whose ids the first group of this expression is the same in one split: '/(speaker\d+)_'; '^(.*)#' for the parts of a file.
     #[arg(long, value_name = "REGEX")]
     group_id: Option<String>,
     /// Only rows that are in this split; may be given several times.
