@@ -67,6 +67,14 @@ pub enum Error {
         /// How often it was tried.
         tries: u32,
     },
+    /// Another writer changed or removed rows that this command names, while it was at work. Nothing was committed.
+    #[error("{}: version {version} changed or removed rows that are named here: nothing was committed\n  help: see `dsctl diff`, and run it again if it still holds", dataset.display())]
+    Overtaken {
+        /// The dataset's folder.
+        dataset: PathBuf,
+        /// The version that the other writer committed.
+        version: u64,
+    },
     /// More entries were refused than `--max-errors` allows. Nothing was committed.
     #[error("{refused} of {seen} entries were refused, more than {limit} allow: nothing was committed\n  help: see {}, then mend the source (id-taken: use --id-prefix) or run again with a higher --max-errors; finished shards are kept as long as their files stay as they are", report.display())]
     QuarantineLimit {
@@ -136,7 +144,7 @@ impl Error {
         match self {
             Error::Config { .. } | Error::State { .. } => 2,
             Error::Damaged { .. } | Error::Sample { .. } => 3,
-            Error::Conflict { .. } => 4,
+            Error::Conflict { .. } | Error::Overtaken { .. } => 4,
             Error::QuarantineLimit { .. } => 5,
             Error::Interrupted => 130,
             _ => 1,

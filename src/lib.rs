@@ -15,6 +15,7 @@ pub mod plan;
 pub mod prepare;
 pub mod recipe;
 pub mod registry;
+pub mod revise;
 pub mod rng;
 pub mod shard;
 pub mod source;

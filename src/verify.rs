@@ -7,21 +7,21 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::codec::{self, Limits};
-use crate::data::index::{IndexCell, Segment, hex};
-use crate::data::info::Info;
-use crate::data::manifest::{SegmentRef, ShardRef};
-use crate::data::record::{payload_hash, row_key};
+use crate::data::index::{Segment, hex};
+use crate::data::manifest::SegmentRef;
+use crate::data::record::row_key;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::shard::{FinishedShard, read_finished, reader};
+use crate::shard::reader;
 use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::commit::{self, Named, Root};
 use crate::store::{Store, card};
 
 mod rebuild;
+mod shards;
 
 pub use rebuild::rebuild_index;
+use shards::Under;
 
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,7 +35,7 @@ pub struct Finding {
     /// What is wrong, in a sentence.
     pub what: String,
     /// A stable code: `root`, `parent`, `segment`, `shard-missing`, `shard-size`, `shard-digest`, `shard-content`,
-    /// `index`, `split-count`, `duplicate-key`, `payload`, `table`; among the notes `orphan`, `card`, `old-version`.
+    /// `index`, `changes`, `split-count`, `duplicate-key`, `payload`, `table`; among the notes `orphan`, `card`, `old-version`.
     pub code: &'static str,
 }
 
@@ -97,15 +97,20 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
     let mut segments: Vec<(&String, Segment)> = Vec::new();
     for entry in &manifest.segments {
         let Some(segment) = open_segment(&store, &root, entry, &mut report) else { continue };
-        let shards: Vec<_> = (0..segment.header().shards as usize).map(|i| segment.shard(i)).collect();
+        let changes = match commit::changes(&store, entry, &manifest.schema) {
+            Ok(changes) => changes,
+            Err(e) => {
+                let path = entry.changes.as_ref().map_or("", |changes| &changes.path);
+                report.findings.push(finding("changes", path, e.to_string()));
+                None
+            }
+        };
         let mut next = 0;
-        for (number, shard) in shards.iter().enumerate() {
-            match shard {
+        for number in 0..segment.header().shards as usize {
+            match segment.shard(number) {
                 Some((rows, shard)) if rows.start == next && rows.end <= segment.header().rows => {
                     next = rows.end;
                     *splits.entry(shard.split.clone()).or_default() += shard.rows;
-                    report.shards += 1;
-                    report.bytes += shard.bytes;
                 }
                 _ => report.findings.push(finding(
                     "segment",
@@ -125,11 +130,12 @@ pub fn verify(path: impl AsRef<Path>, deep: bool) -> Result<Report> {
             let place = [segments.len() as u64, number].map(u64::to_le_bytes);
             keys.push(&row.key().to_be_bytes(), place.as_flattened())?;
         }
+        let files = segment.files();
+        report.shards += files.len() as u64;
+        report.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
         let found: Vec<Finding> = crate::parallel::pool(0)?.install(|| {
-            let each =
-                shards.par_iter().enumerate().filter_map(|(i, s)| s.as_ref().map(|(rows, shard)| (i, rows, shard)));
-            each.flat_map_iter(|(i, rows, shard)| check_shard(&store, &root, &segment, (i, rows.start), shard, deep))
-                .collect()
+            let under = Under { store: &store, root: &root, segment: &segment, changes: changes.as_ref() };
+            files.par_iter().flat_map_iter(|file| under.check(file, deep)).collect()
         });
         report.findings.extend(found);
         segments.push((&entry.path, segment));
@@ -236,143 +242,6 @@ fn open_segment(store: &Store, root: &Root, entry: &SegmentRef, report: &mut Rep
     Some(segment)
 }
 
-/// One shard against its entry in the shard table and, when `deep`, against its rows in the segment.
-fn check_shard(
-    store: &Store,
-    root: &Root,
-    segment: &Segment,
-    (number, first): (usize, u64),
-    shard: &ShardRef,
-    deep: bool,
-) -> Vec<Finding> {
-    let one = |code, what: String| vec![finding(code, &shard.path, what)];
-    let path = match store.path(&shard.path) {
-        Ok(path) => path,
-        Err(e) => return one("segment", e.to_string()),
-    };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return one("shard-missing", "the shard is missing".into());
-        }
-        Err(e) => return one("shard-missing", format!("the shard cannot be opened: {e}")),
-    };
-    let (sha256, bytes) = match reader::digest(&mut file) {
-        Ok(answer) => answer,
-        Err(e) => return one("shard-missing", format!("the shard cannot be read: {e}")),
-    };
-    let mut found = Vec::new();
-    if bytes != shard.bytes {
-        found.extend(one("shard-size", format!("it has {bytes} bytes, its segment says {}", shard.bytes)));
-    } else if hex(&sha256) != shard.sha256 {
-        found.extend(one("shard-digest", "its SHA-256 is not the one its segment names".into()));
-    }
-    if !deep {
-        return found;
-    }
-    let finished = match read_finished(&path, &root.manifest.schema) {
-        Ok(finished) => finished,
-        Err(e) => {
-            found.extend(one("shard-content", e.to_string()));
-            found.extend(check_payloads(store, root, segment, first, shard));
-            return found;
-        }
-    };
-    if finished.rows.len() as u64 != shard.rows {
-        found.extend(one("index", format!("it has {} rows, the Index says {}", finished.rows.len(), shard.rows)));
-    }
-    for (i, (id, cells)) in (0..shard.rows).zip(&finished.rows) {
-        let Some(row) = (first + i < segment.header().rows).then(|| segment.row(first + i)) else { break };
-        let at = |what: String| Finding { row: Some(i), id: Some(id.clone()), ..finding("index", &shard.path, what) };
-        if row.id() != id {
-            found.push(at(format!("the Index calls this row {:?}", row.id())));
-        }
-        if (row.shard(), row.row_in_shard()) != (number, i) {
-            found.push(at(format!("the Index puts this row at {} of shard {}", row.row_in_shard(), row.shard())));
-        }
-        for (c, (cell, column)) in cells.iter().zip(&root.manifest.schema.columns).enumerate() {
-            let stored = row.cell(c);
-            if !same(&stored, cell) {
-                found.push(at(format!("column {:?}: the Index says {stored:?}, the shard {cell:?}", column.name)));
-            }
-            if row.table(c) != finished.tables.get(&(i, c)).map(Vec::as_slice) {
-                found.push(at(format!("column {:?}: the seek table is not the shard's", column.name)));
-            }
-        }
-    }
-    found.extend(check_tables(&path, &finished, shard));
-    found
-}
-
-/// Seek tables against the payloads that they were made of.
-fn check_tables(path: &Path, finished: &FinishedShard, shard: &ShardRef) -> Vec<Finding> {
-    let Ok(file) = reader::ShardFile::open(path) else { return Vec::new() };
-    let mut buffer = Vec::new();
-    let mut found = Vec::new();
-    for ((row, column), table) in &finished.tables {
-        let Some((id, cells)) = finished.rows.get(*row as usize) else { continue };
-        let Some(payload) = cells[*column].payload() else { continue };
-        let Ok(codec) = codec::by_format(payload.info.format) else { continue };
-        // A payload that cannot be read has its finding elsewhere; what this build cannot open it makes no table of.
-        if file.fetch(payload, &mut buffer).is_err() {
-            continue;
-        }
-        let Ok(made) = codec.seek_table(&buffer, &limits_of(&payload.info)) else { continue };
-        // One of another form was made by another build.
-        if made.as_ref().is_some_and(|made| made != table && made.first() == table.first()) || made.is_none() {
-            let what = "the seek table is not the one that its payload gives".to_owned();
-            let id = Some(id.clone());
-            found.push(Finding { row: Some(*row), id, ..finding("table", &shard.path, what) });
-        }
-    }
-    found
-}
-
-/// Limits that admit what the facts of a clip say, which was admitted when it was ingested: samples that are not presented are
-/// among its frames, and what is coded is larger than what is shown.
-fn limits_of(info: &Info) -> Limits {
-    let usual = Limits::default();
-    let pixels = u64::from(info.width).saturating_mul(u64::from(info.height)).saturating_mul(2);
-    Limits {
-        payload_bytes: u64::MAX,
-        pixels: usual.pixels.max(pixels),
-        frames: usual.frames.max(info.count.saturating_mul(2)),
-        ..usual
-    }
-}
-
-/// Equality of cells bit by bit (a NaN equals itself).
-fn same(a: &IndexCell, b: &IndexCell) -> bool {
-    match (a, b) {
-        (IndexCell::Float(a), IndexCell::Float(b)) => a.to_bits() == b.to_bits(),
-        (a, b) => a == b,
-    }
-}
-
-/// Which payloads of a shard that cannot be decoded any more still read well at their offsets.
-fn check_payloads(store: &Store, root: &Root, segment: &Segment, first: u64, shard: &ShardRef) -> Vec<Finding> {
-    let Ok(file) = store.path(&shard.path).and_then(reader::ShardFile::open) else { return Vec::new() };
-    let mut buffer = Vec::new();
-    let mut found = Vec::new();
-    for i in (0..shard.rows).take_while(|i| first + i < segment.header().rows) {
-        let row = segment.row(first + i);
-        for (c, column) in root.manifest.schema.payloads() {
-            let Some(payload) = row.payload(c) else { continue };
-            let what = match file.fetch(&payload, &mut buffer) {
-                Ok(()) if payload_hash(&buffer) == payload.hash => continue,
-                Ok(()) => format!("column {:?}: the payload does not have its hash", column.name),
-                Err(e) => format!("column {:?}: {e}", column.name),
-            };
-            found.push(Finding {
-                row: Some(i),
-                id: Some(row.id().to_owned()),
-                ..finding("payload", &shard.path, what)
-            });
-        }
-    }
-    found
-}
-
 /// Files that no version names, and a card that does not describe the newest version.
 fn notes(store: &Store, root: &Root, report: &mut Report) -> Result<()> {
     let mut named = Named::default();
@@ -380,7 +249,7 @@ fn notes(store: &Store, root: &Root, report: &mut Report) -> Result<()> {
         // What cannot be read has its finding.
         drop(named.add(store, version));
     }
-    for dir in ["data", commit::SEGMENTS] {
+    for dir in ["data", commit::SEGMENTS, commit::CHANGES] {
         let base = store.root().join(dir);
         if !base.is_dir() {
             continue;

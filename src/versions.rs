@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::data::feature::{Feature, Schema};
-use crate::data::index::Segment;
+use crate::data::index::{Segment, TableFile};
 use crate::data::manifest::SegmentRef;
+use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::store::commit;
@@ -32,13 +33,19 @@ pub struct Brought {
     pub parent: Option<String>,
     /// Rows in all.
     pub rows: u64,
-    /// Rows of segments that the version before does not have.
+    /// Rows that the version before does not have.
     pub added: u64,
-    /// Rows of segments that only the version before has. Where a segment was written anew, its rows are among both.
+    /// Rows that only the version before has.
     pub removed: u64,
+    /// Rows that are in another split.
+    pub moved: u64,
+    /// Rows with another value in a small column.
+    pub relabelled: u64,
+    /// Rows with other bytes.
+    pub replaced: u64,
     /// Rows of each split.
     pub splits: BTreeMap<String, u64>,
-    /// Shards that come with the segments that are new.
+    /// Shards that the version before does not have.
     pub shards: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -157,7 +164,7 @@ pub fn schema_changes(from: &Schema, to: &Schema) -> Vec<SchemaChange> {
 }
 
 /// What the newest versions brought, at most `limit` of them, newest first. Reads their roots and that of the version before, and of segments that a version has
-/// first the shard tables.
+/// first the shard tables; where it wrote segments anew, also the rows of these.
 ///
 /// # Errors
 /// That there is no version, or a root that cannot be read: `dsctl verify` says more of it.
@@ -179,14 +186,26 @@ pub fn log(path: impl AsRef<Path>, limit: usize) -> Result<Vec<Brought>> {
             of.iter().filter(|s| !other.contains(&s.sha256)).cloned().collect()
         };
         let (new, gone) = (beyond(&manifest.segments, old), beyond(old, &manifest.segments));
+        let mut there = HashSet::new();
+        for entry in &gone {
+            there.extend(Segment::open(&store.path(&entry.path)?)?.files().iter().map(TableFile::path));
+        }
         let (mut shards, mut bytes) = (0u64, 0u64);
         for entry in &new {
-            let segment = Segment::open(&store.path(&entry.path)?)?;
-            shards += segment.header().shards;
-            let each = (0..segment.header().shards as usize).filter_map(|n| segment.shard(n));
-            bytes = each.map(|(_, shard)| shard.bytes).fold(bytes, u64::saturating_add);
+            for file in Segment::open(&store.path(&entry.path)?)?.files() {
+                if !there.contains(&file.path()) {
+                    shards += 1;
+                    bytes = bytes.saturating_add(file.bytes);
+                }
+            }
         }
-        let rows = |of: &[SegmentRef]| of.iter().map(|s| s.rows).fold(0, u64::saturating_add);
+        // Where no segment was written anew, what is in the new ones was added.
+        let mut found = Differences { added: new.iter().map(|s| s.rows).sum(), ..Differences::default() };
+        if let Some(before) = before.as_ref().filter(|_| !gone.is_empty()) {
+            let sides = [before, &root].map(|root| Side::of(Dataset::own(&store, root)?));
+            let [old, now] = sides;
+            found = diff(&old?, &now?, &mut |_| Ok(()))?;
+        }
         // Of the first that is still there nobody can say what it brought but all.
         let empty = Schema::default();
         let schema = schema_changes(before.as_ref().map_or(&empty, |b| &b.manifest.schema), &manifest.schema);
@@ -197,8 +216,11 @@ pub fn log(path: impl AsRef<Path>, limit: usize) -> Result<Vec<Brought>> {
             digest: root.sha256.clone(),
             parent: manifest.parent.clone(),
             rows: manifest.rows(),
-            added: rows(&new),
-            removed: rows(&gone),
+            added: found.added,
+            removed: found.removed,
+            moved: found.moved,
+            relabelled: found.relabelled,
+            replaced: found.replaced,
             splits: manifest.splits.clone(),
             shards,
             bytes,
@@ -211,7 +233,8 @@ pub fn log(path: impl AsRef<Path>, limit: usize) -> Result<Vec<Brought>> {
     Ok(log)
 }
 
-fn none(path: &Path) -> Error {
+/// The error for a folder without a version.
+pub(crate) fn none(path: &Path) -> Error {
     if !path.exists() {
         return Error::io(path, "open", std::io::ErrorKind::NotFound.into());
     }

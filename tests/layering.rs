@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "verify",
     "ingest",
     "versions",
+    "revise",
     "loader",
     "recipe",
 ];
@@ -40,8 +41,13 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("shard", &["clock"], "nothing of time is written"),
     ("augment", &["store", "shard", "plan", "parallel"], "operations see one sample"),
     ("prepare", &["store", "shard", "plan", "parallel", "clock"], "a payload is made of a payload"),
-    ("loader", &["source", "verify", "ingest", "store", "shard", "prepare"], "the read door reads through Dataset"),
+    (
+        "loader",
+        &["source", "verify", "ingest", "revise", "store", "shard", "prepare"],
+        "the read door reads through Dataset",
+    ),
     ("ingest", &["plan", "augment", "collate"], "the write door knows no batches"),
+    ("revise", &["codec", "augment", "prepare", "collate", "clock"], "rows are moved as they are stored"),
     ("source", &["plan", "augment", "prepare", "collate"], "sources list, they do not load"),
 ];
 

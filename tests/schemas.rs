@@ -5,12 +5,15 @@ mod common;
 use common::{fixture, made};
 use feedstock::codec::Check;
 use feedstock::data::info::Kind;
+use feedstock::data::partition::Fractions;
 use feedstock::ingest::InvalidUtf8;
 use feedstock::loader::OnError;
 use feedstock::plan::{Bucket, Exhausted, Fit, Long, Order, Pack, Phase, Tail};
 use feedstock::prepare::AudioCodec;
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe};
+use feedstock::revise::{SplitBy, SplitOptions, split};
 use feedstock::source::{ChunkTail, SplitDirs, TextUnit};
+use feedstock::store::Store;
 use serde_json::{Value, json};
 
 fn schema(name: &str) -> Value {
@@ -163,6 +166,20 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     let counts = made_of("text/shakespeare_20k.txt", &counts);
     assert_eq!(counts["schema"][1]["stored"]["mode"], "counts");
     assert!(hold(&counts, &schema("manifest"), "manifest") >= 7);
+    // What stands over files is named beside their segment.
+    let parts = vec![("train".to_owned(), 0.5), ("test".to_owned(), 0.5)];
+    let options = SplitOptions {
+        fractions: Fractions::new(parts).unwrap(),
+        by: SplitBy::Row,
+        seed: 0,
+        only: Vec::new(),
+        dry_run: false,
+    };
+    split(&Store::open(made.dataset.root()), &options).unwrap();
+    let root = made.dataset.root().join(".dsctl/versions/00000000000000000002.json");
+    let overlaid: Value = serde_json::from_str(&std::fs::read_to_string(root).unwrap()).unwrap();
+    assert_eq!(overlaid["segments"][0]["changes"].as_object().unwrap().len(), 4);
+    assert!(hold(&overlaid, &schema("manifest"), "manifest") >= 6);
     let state = Recipe::default().loader(made.dataset.clone()).unwrap().epoch(0).unwrap().state();
     hold(&json!(state), &schema("state"), "state");
     let with_sources = |state: &Value| {

@@ -8,20 +8,24 @@
 //! | length of the header | 8 |
 //! | header: JSON of [`Header`] | as said |
 //! | zeros up to a multiple of 64 | |
-//! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, 0 u32, SHA-256 |
+//! | shard table | 64 a shard: first row u64, rows u64, bytes u64, split u32, folder u32, SHA-256 |
 //! | rows | `stride` each: key u64, id offset u64, id length u32, shard u32, row in shard u32, 0 u32, null bits, then the columns |
 //! | ids | UTF-8, one after the other |
 //! | ends of tables | 8 for each row and column of [`Tables::columns`]: where its table ends among them; it begins where the one before ends |
 //! | tables | one after the other: seek tables, packed objects |
 //!
+//! The folder of a shard is 0 where it is its split, else one more than the place of its name among the splits: changes stand over it
+//! ([`super::changes`]). A file with rows of several splits is in the table once for each of them, one behind the other, its folder's first, then by
+//! name; a row's place in the shard is the one in the file.
+//!
 //! The last two parts are there if the header has `tables`, which it has if a row has one: segments from before there were any, and those of
 //! payloads that have none, are of the same form. A seek table is what a payload's codec needs to decode a part of it from a part of its
-//! bytes; none is a table of no bytes. The objects of a row ([`Objects::pack`]) are its table in their column.
+//! bytes; none is a table of no bytes. The objects of a row ([`super::objects::Objects::pack`]) are its table in their column.
 //!
 //! A value column takes 8 bytes (of objects, their number), a payload column 64: offset u64, length u64, hash u64, format u32, width u32,
 //! height u32, channels u32, rate u32, turn u32, count u64, duration u64; one whose payloads were made of the source's 80, with the
 //! source's behind: length u64, hash u64.
-//! The lowest byte of `turn` is the [`Orientation`], the next the [`Profile`], the rest is 0. A segment is derived from its shards and can be
+//! The lowest byte of `turn` is the [`Orientation`](super::orientation::Orientation), the next the [`Profile`](super::profile::Profile), the rest is 0. A segment is derived from its shards and can be
 //! made again from them.
 
 use std::fs::File;
@@ -32,23 +36,23 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use super::feature::{Column, Feature, Schema};
-use super::info::{Format, Info};
-use super::label::Value;
+use super::info::Info;
 use super::manifest::ShardRef;
-use super::objects::{Objects, ObjectsType};
-use super::orientation::Orientation;
-use super::profile::Profile;
 use super::storage::Original;
 use crate::error::{Error, Result};
 use crate::spool::Spooled;
 
 mod builder;
 mod joined;
+mod overlay;
+mod row;
 #[cfg(test)]
 mod tests;
 
 pub use builder::{Finished, SegmentBuilder};
 pub use joined::Index;
+pub use overlay::{PushRow, TableFile, enter_file, overlaid, take_over};
+pub use row::Row;
 
 const MAGIC: &[u8; 8] = b"FSINDEX1";
 const FIXED: usize = 32;
@@ -77,7 +81,7 @@ pub enum Stored {
 }
 
 impl Stored {
-    fn of(column: &Column) -> Self {
+    pub(super) fn of(column: &Column) -> Self {
         match &column.feature {
             Feature::ClassLabel { .. } | Feature::Int => Stored::Int,
             Feature::Float => Stored::Float,
@@ -96,7 +100,12 @@ impl Stored {
         }
     }
 
-    fn is_payload(self) -> bool {
+    /// Whether a cell is its value, so that another can stand over it.
+    pub(super) fn is_value(self) -> bool {
+        matches!(self, Stored::Int | Stored::Float | Stored::Bool)
+    }
+
+    pub(super) fn is_payload(self) -> bool {
         matches!(self, Stored::Payload | Stored::Prepared)
     }
 }
@@ -311,7 +320,8 @@ impl Segment {
         }
         let mut rows = 0u64;
         for entry in bytes[shards_at..rows_at].chunks_exact(SHARD) {
-            let whole = u64_at(entry, 0) == rows && (u32_at(entry, 24) as usize) < header.splits.len();
+            let (split, folder) = (u32_at(entry, 24) as usize, u32_at(entry, 28) as usize);
+            let whole = u64_at(entry, 0) == rows && split < header.splits.len() && folder <= header.splits.len();
             rows =
                 rows.checked_add(u64_at(entry, 8)).filter(|_| whole).ok_or("its shard table does not fit its rows")?;
         }
@@ -336,8 +346,19 @@ impl Segment {
         let (first, rows) = (u64_at(entry, 0), u64_at(entry, 8));
         let split = self.header.splits.get(u32_at(entry, 24) as usize)?.clone();
         let sha256 = hex(&entry[32..64]);
-        let path = shard_path(&split, &sha256);
+        let path = shard_path(self.folder(shard)?, &sha256);
         Some((first..first.checked_add(rows)?, ShardRef { path, split, rows, bytes: u64_at(entry, 16), sha256 }))
+    }
+
+    /// The folder of a shard of the table: the split that its file says.
+    pub fn folder(&self, shard: usize) -> Option<&str> {
+        let at = self.shards_at + shard.checked_mul(SHARD)?;
+        if shard as u64 >= self.header.shards {
+            return None;
+        }
+        let entry = &self.backing.bytes()[at..at + SHARD];
+        let place = u32_at(entry, 28).checked_sub(1).unwrap_or_else(|| u32_at(entry, 24));
+        self.header.splits.get(place as usize).map(String::as_str)
     }
 
     /// All its bytes, as they are on disk.
@@ -388,137 +409,4 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-/// One row of a segment.
-#[derive(Clone, Copy)]
-pub struct Row<'a> {
-    segment: &'a Segment,
-    number: u64,
-    bytes: &'a [u8],
-}
-
-impl std::fmt::Debug for Row<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Row").field("id", &self.id()).finish_non_exhaustive()
-    }
-}
-
-impl<'a> Row<'a> {
-    /// The row key.
-    pub fn key(&self) -> u64 {
-        u64_at(self.bytes, 0)
-    }
-
-    /// The id.
-    pub fn id(&self) -> &'a str {
-        let (offset, length) = (u64_at(self.bytes, 8), u32_at(self.bytes, 16) as u64);
-        let heap = &self.segment.backing.bytes()[self.segment.ids_at..];
-        let range = offset.checked_add(length).and_then(|end| heap.get(offset as usize..end as usize));
-        range.and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("(unreadable id)")
-    }
-
-    /// Which shard of the segment's table holds it.
-    pub fn shard(&self) -> usize {
-        u32_at(self.bytes, 20) as usize
-    }
-
-    /// Its place within the shard.
-    pub fn row_in_shard(&self) -> u64 {
-        u64::from(u32_at(self.bytes, 24))
-    }
-
-    /// Whether a column is absent in this row.
-    pub fn is_null(&self, column: usize) -> bool {
-        self.bytes[FIXED + column / 8] & (1 << (column % 8)) != 0
-    }
-
-    /// The value of a small column, of objects their number; `Null` for payload columns.
-    pub fn value(&self, column: usize) -> Value {
-        let at = self.segment.offsets[column];
-        match self.segment.header.columns[column].1 {
-            _ if self.is_null(column) => Value::Null,
-            Stored::Int => Value::Int(u64_at(self.bytes, at) as i64),
-            Stored::Float => Value::Float(f64::from_bits(u64_at(self.bytes, at))),
-            Stored::Bool => Value::Bool(u64_at(self.bytes, at) != 0),
-            Stored::Objects => Value::Int(u64_at(self.bytes, at) as i64),
-            Stored::Payload | Stored::Prepared => Value::Null,
-        }
-    }
-
-    /// A cell as it was pushed; `Null` too for a payload of a format this build does not know.
-    pub fn cell(&self, column: usize) -> IndexCell {
-        if let Some(payload) = self.payload(column) {
-            let prepared = self.original(column).map(|original| IndexCell::Prepared(payload, original));
-            return prepared.unwrap_or(IndexCell::Payload(payload));
-        }
-        match self.value(column) {
-            Value::Int(v) if self.segment.header.columns[column].1 == Stored::Objects => {
-                IndexCell::Objects(u32::try_from(v).unwrap_or(u32::MAX))
-            }
-            Value::Int(v) => IndexCell::Int(v),
-            Value::Float(v) => IndexCell::Float(v),
-            Value::Bool(v) => IndexCell::Bool(v),
-            Value::Null | Value::Text(_) => IndexCell::Null,
-        }
-    }
-
-    /// Where the payload of a column lies; `None` when it is absent, small, or of a format this build does not know.
-    pub fn payload(&self, column: usize) -> Option<Payload> {
-        if !self.segment.header.columns[column].1.is_payload() || self.is_null(column) {
-            return None;
-        }
-        let at = &self.bytes[self.segment.offsets[column]..];
-        Some(Payload {
-            offset: u64_at(at, 0),
-            length: u64_at(at, 8),
-            hash: u64_at(at, 16),
-            info: Info {
-                format: Format::from_code(u32_at(at, 24))?,
-                width: u32_at(at, 28),
-                height: u32_at(at, 32),
-                channels: u32_at(at, 36),
-                rate: u32_at(at, 40),
-                orientation: Orientation::of(u32_at(at, 44) & 0xff),
-                profile: Profile::from_code(u32_at(at, 44) >> 8 & 0xff),
-                count: u64_at(at, 48),
-                duration_us: u64_at(at, 56),
-            },
-        })
-    }
-}
-
-impl<'a> Row<'a> {
-    /// A small value as JSON: a class by its name, objects one by one ([`ObjectsType::json`]).
-    pub fn told(&self, column: usize, feature: &Feature) -> serde_json::Value {
-        match feature {
-            Feature::Objects(of) => match self.objects(column, of) {
-                Ok(objects) => objects.map_or(serde_json::Value::Null, |objects| of.json(&objects)),
-                Err(why) => serde_json::Value::String(why),
-            },
-            feature => feature.told(&self.value(column)),
-        }
-    }
-
-    /// The objects of a column of them; `None` where they are absent.
-    ///
-    /// # Errors
-    /// What is wrong with the packed bytes.
-    pub fn objects(&self, column: usize, of: &ObjectsType) -> Result<Option<Objects>, String> {
-        self.table(column).map(|packed| Objects::unpack(packed, of)).transpose()
-    }
-
-    /// What stands in the Index for a column of this row beside its cell, if there is something: the seek table of a payload, packed objects.
-    pub fn table(&self, column: usize) -> Option<&'a [u8]> {
-        self.segment.table(self.number, column).filter(|_| !self.is_null(column))
-    }
-
-    /// What the source's payload was, where the stored one was made of it.
-    pub fn original(&self, column: usize) -> Option<Original> {
-        if self.segment.header.columns[column].1 != Stored::Prepared || self.is_null(column) {
-            return None;
-        }
-        let at = self.segment.offsets[column] + PAYLOAD;
-        Some(Original { bytes: u64_at(self.bytes, at), hash: u64_at(self.bytes, at + 8) })
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod buffer;
+pub mod changes;
 pub mod excerpt;
 pub mod feature;
 pub mod index;
@@ -11,6 +12,7 @@ pub mod manifest;
 pub mod objects;
 pub mod orientation;
 pub mod packed;
+pub mod partition;
 pub mod profile;
 pub mod record;
 pub mod storage;

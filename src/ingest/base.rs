@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::check::Cell;
+use crate::data::changes::Changes;
 use crate::data::feature::{Feature, Schema};
 use crate::data::label::Value;
 use crate::data::record::row_key;
@@ -37,6 +38,8 @@ pub(super) struct Base {
     rows: Sorted,
     /// Class indices by name, for each column.
     classes: Vec<Map<String, i64>>,
+    /// For each segment what stands over its shards.
+    changes: Vec<Option<Changes>>,
 }
 
 impl Base {
@@ -44,7 +47,8 @@ impl Base {
     pub(super) fn open(store: &Store, spill: &Spill) -> Result<Self> {
         let root = commit::latest(store)?;
         let dataset = root.as_ref().map(|root| Dataset::own(store, root)).transpose()?;
-        Ok(Base { root, dataset, spill: spill.clone(), rows: Sorted::default(), classes: Vec::new() })
+        let changes = root.as_ref().map(|root| commit::all_changes(store, root)).transpose()?.unwrap_or_default();
+        Ok(Base { root, dataset, spill: spill.clone(), rows: Sorted::default(), classes: Vec::new(), changes })
     }
 
     /// Where goes what outgrows memory.
@@ -133,11 +137,16 @@ impl Base {
         if row.id() != id {
             return Err(collision(id, row.id()));
         }
+        let change = self.changes[segment].as_ref().and_then(|changes| changes.find(row.key()));
         let its_split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
-        if its_split != split {
+        if its_split != split && change.and_then(|change| change.split()).is_none() {
             return Ok(taken(format!("the split {its_split:?} instead of {split:?}")));
         }
+        let changed: Vec<usize> = change.into_iter().flat_map(|change| change.cells()).map(|(at, _)| at).collect();
         for (i, (cell, column)) in cells.iter().zip(&dataset.schema().columns).enumerate() {
+            if changed.contains(&i) {
+                continue;
+            }
             let same = match cell {
                 Cell::Payload(bytes, hash) => {
                     // What was stored of the source's payload may be something else: its own hash is beside.

@@ -5,8 +5,8 @@ use super::keys::Keys;
 use super::options::Summary;
 use super::sink::{Sink, Tally};
 use crate::data::feature::{Feature, Schema};
-use crate::data::index::Segment;
-use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
+use crate::data::index::{Segment, TableFile};
+use crate::data::manifest::{Manifest, SegmentRef};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -43,11 +43,11 @@ pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, s
 /// Refuses to name shards that something took away before they were named.
 fn shards_are_there(store: &Store, segment: &SegmentRef) -> Result<()> {
     let segment = Segment::open(&store.path(&segment.path)?)?;
-    for (_, shard) in (0..segment.header().shards as usize).filter_map(|n| segment.shard(n)) {
-        if !store.exists(&shard.path)? {
+    for shard in segment.files().iter().map(TableFile::path) {
+        if !store.exists(&shard)? {
             let help =
                 "nothing was committed: run it again, and no `dsctl gc` with a --min-age below the time it takes";
-            return Err(Error::damaged(store.path(&shard.path)?, "the shard was written and is gone", help));
+            return Err(Error::damaged(store.path(&shard)?, "the shard was written and is gone", help));
         }
     }
     Ok(())
@@ -70,7 +70,8 @@ fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tal
     for (split, rows) in &tally.by_split {
         *splits.entry(split.clone()).or_default() += rows;
     }
-    Manifest { format_version: FORMAT_VERSION, version: 0, parent: None, schema, segments, splits }
+    // Format, number and parent are those of the commit.
+    Manifest { format_version: 0, version: 0, parent: None, schema, segments, splits }
 }
 
 /// The schema when another writer committed since this work began. Its class indices are in our shards already: if that

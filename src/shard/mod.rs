@@ -12,11 +12,13 @@ mod foreign_tests;
 mod layout;
 mod located;
 pub mod reader;
+mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod writer;
 
 pub use reader::{ShardFile, read_finished};
+pub use rows::{read_ids, read_rows};
 pub use writer::{FinishedShard, SHARD_ROWS, ShardCell, ShardOptions, ShardRow, ShardWriter, Tables};
 
 use std::fmt::Debug;

@@ -195,7 +195,7 @@ pub(crate) fn digest(file: &mut impl Read) -> std::io::Result<([u8; 32], u64)> {
 }
 
 /// The columns' types must be those that the schema writes.
-fn check_columns(arrow: &ArrowReaderMetadata, schema: &Schema) -> Result<(), String> {
+pub(super) fn check_columns(arrow: &ArrowReaderMetadata, schema: &Schema) -> Result<(), String> {
     for expected in schema.to_arrow().fields() {
         let found = arrow
             .schema()
@@ -242,14 +242,18 @@ fn rows_of(
 }
 
 /// One column of a batch.
-struct CellReader<'a> {
+pub(super) struct CellReader<'a> {
     column: &'a Column,
     array: &'a dyn Array,
     facts: Option<&'a StructArray>,
 }
 
 impl<'a> CellReader<'a> {
-    fn new(array: &'a Arc<dyn Array>, column: &'a Column, info: Option<&'a StructArray>) -> Result<Self, String> {
+    pub(super) fn new(
+        array: &'a Arc<dyn Array>,
+        column: &'a Column,
+        info: Option<&'a StructArray>,
+    ) -> Result<Self, String> {
         let facts = match (column.feature.is_payload(), info.and_then(|i| i.column_by_name(&column.name))) {
             (false, _) => None,
             (true, Some(facts)) => Some(facts.as_struct()),
@@ -258,7 +262,7 @@ impl<'a> CellReader<'a> {
         Ok(CellReader { column, array: array.as_ref(), facts })
     }
 
-    fn cell(&self, row: usize) -> Result<IndexCell, String> {
+    pub(super) fn cell(&self, row: usize) -> Result<IndexCell, String> {
         if self.array.is_null(row) {
             return Ok(IndexCell::Null);
         }
@@ -299,7 +303,7 @@ impl<'a> CellReader<'a> {
     }
 
     /// The seek table, where the shard has one.
-    fn seek(&self, row: usize) -> Option<&'a [u8]> {
+    pub(super) fn seek(&self, row: usize) -> Option<&'a [u8]> {
         let facts = self.facts.filter(|_| self.column.feature.is_seekable())?;
         let tables = facts.column_by_name(SEEK)?.as_binary_opt::<i32>()?;
         let there = facts.is_valid(row) && tables.is_valid(row) && self.array.is_valid(row);

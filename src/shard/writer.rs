@@ -15,12 +15,13 @@ use sha2::{Digest, Sha256};
 
 use super::cells::Cells;
 use super::{check_split, layout, reader};
+use crate::data::changes::Changes;
 use crate::data::feature::{Feature, SEEK, Schema};
-use crate::data::index::{IndexCell, Payload, SegmentBuilder, hex, shard_path};
+use crate::data::index::{IndexCell, Payload, SegmentBuilder, enter_file, hex, shard_path};
 use crate::data::info::Info;
 use crate::data::manifest::ShardRef;
 use crate::data::objects::Objects;
-use crate::data::record::payload_hash;
+use crate::data::record::{payload_hash, row_key};
 use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::store::{Staged, Store};
@@ -146,11 +147,24 @@ impl FinishedShard {
     /// # Errors
     /// Those of [`SegmentBuilder::push`].
     pub fn enter(&self, segment: &mut SegmentBuilder) -> Result<()> {
-        for (row, (id, cells)) in (0..).zip(&self.rows) {
-            segment.push_with(id, cells, &|column| self.tables.get(&(row, column)).map(Vec::as_slice))?;
-        }
-        segment.end_shard(&self.shard.split, self.shard.bytes, self.sha256);
-        Ok(())
+        self.enter_under(segment, None)
+    }
+
+    /// The same, under the changes that stand over it.
+    ///
+    /// # Errors
+    /// Those of [`SegmentBuilder::push`].
+    pub fn enter_under(&self, segment: &mut SegmentBuilder, changes: Option<&Changes>) -> Result<()> {
+        let keys = self.rows.iter().map(|(id, _)| row_key(id));
+        let of = (self.shard.split.as_str(), self.shard.bytes, self.sha256);
+        let mut cells = Vec::new();
+        enter_file(segment, of, keys, changes, &mut |segment, place, new| {
+            let (id, own) = &self.rows[place];
+            cells.clone_from(own);
+            new.iter().for_each(|(column, cell)| cells[*column] = *cell);
+            let row = place as u64;
+            segment.push_at(place as u32, id, &cells, &|column| self.tables.get(&(row, column)).map(Vec::as_slice))
+        })
     }
 }
 

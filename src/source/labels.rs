@@ -33,7 +33,10 @@ pub(super) fn split_of(name: &str) -> Option<&'static str> {
 }
 
 /// The split that a column, group or flag names: a synonym by its canonical name, else as it is if it can be one.
-pub(super) fn split_name(name: &str) -> Result<String, Fault> {
+///
+/// # Errors
+/// A name that is none.
+pub fn split_name(name: &str) -> Result<String, Fault> {
     if let Some(split) = split_of(name) {
         return Ok(split.to_owned());
     }

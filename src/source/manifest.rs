@@ -15,7 +15,7 @@ use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod ranges;
-mod read;
+pub(super) mod read;
 
 use ranges::Ranges;
 use read::{Columns, Row, Table};

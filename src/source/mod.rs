@@ -32,6 +32,7 @@ pub mod manifest;
 mod pictures;
 mod provenance;
 mod raw;
+pub mod table;
 pub mod text;
 mod typing;
 #[cfg(feature = "annotations")]
@@ -43,6 +44,7 @@ pub mod yolo;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
+pub use labels::split_name;
 pub(crate) use listing::order;
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};

@@ -2,7 +2,7 @@
 //!
 //! Its YAML front matter lists the shards of each split by name, so that a reader of the card sees exactly one version,
 //! and always carries `dataset_info.features`, which win over what single shards say (label names may have been appended
-//! since). Beyond [`MAX_PATHS`] shards the lists become globs; such a reader may see shards of a commit under way.
+//! since). Beyond [`MAX_PATHS`] shards the lists become globs, if the folders hold no other shards; such a reader may see shards of a later commit under way.
 //!
 //! A README.md of the user's stays the user's: only the keys `configs` and `dataset_info` of its front matter and the
 //! section between our two markers are replaced, all other keys and text are kept byte for byte. One that is not UTF-8
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use super::Store;
 use super::commit::{self, Root};
 use crate::data::feature::{Feature, Schema, attribute_type, hf_dtype, info_fields};
-use crate::data::index::Segment;
+use crate::data::index::{Segment, hex};
 use crate::data::manifest::ShardRef;
 use crate::data::objects::{BBOX, CATEGORY, ObjectsType};
 use crate::error::Result;
@@ -55,7 +55,8 @@ pub fn write(store: &Store) -> Result<Card> {
             Some(Ok(text)) => Some(text),
             None => None,
         };
-        let new = render(&root, &shards(store, &root)?, old.as_deref().unwrap_or(""));
+        let shards = shards(store, &root)?;
+        let new = render(&root, &shards, globs(store, &shards)?, old.as_deref().unwrap_or(""));
         if old.as_ref() != Some(&new) {
             store.put(CARD, new.as_bytes())?;
         }
@@ -69,21 +70,45 @@ pub fn write(store: &Store) -> Result<Card> {
 /// The card as it should read; equal to the file when that is fresh.
 pub fn expected(store: &Store, root: &Root) -> Result<String> {
     let old = store.read_if_there(CARD)?.and_then(|bytes| String::from_utf8(bytes).ok());
-    Ok(render(root, &shards(store, root)?, old.as_deref().unwrap_or("")))
+    let shards = shards(store, root)?;
+    Ok(render(root, &shards, globs(store, &shards)?, old.as_deref().unwrap_or("")))
 }
 
-/// The shards of each split, in the order of the Index.
-fn shards(store: &Store, root: &Root) -> Result<BTreeMap<String, Vec<ShardRef>>> {
-    let mut splits: BTreeMap<String, Vec<ShardRef>> = BTreeMap::new();
-    for entry in &root.manifest.segments {
-        let segment = Segment::open(&store.path(&entry.path)?)?;
-        for shard in 0..segment.header().shards as usize {
-            if let Some((_, shard)) = segment.shard(shard) {
-                splits.entry(shard.split.clone()).or_default().push(shard);
-            }
+/// Whether folders are named and not the shards in them: there are many, and nothing else lies there. Where rows were taken out, the shards that had them may be there still.
+fn globs(store: &Store, shards: &BTreeMap<String, Vec<ShardRef>>) -> Result<bool> {
+    globs_beyond(store, shards, MAX_PATHS)
+}
+
+fn globs_beyond(store: &Store, shards: &BTreeMap<String, Vec<ShardRef>>, most: usize) -> Result<bool> {
+    if shards.values().map(Vec::len).sum::<usize>() <= most {
+        return Ok(false);
+    }
+    for (folder, shards) in shards {
+        let there = store.list(&format!("data/{folder}"))?;
+        if there.iter().filter(|name| name.ends_with(".parquet")).count() != shards.len() {
+            return Ok(false);
         }
     }
-    Ok(splits)
+    Ok(true)
+}
+
+/// The shards of each folder, in the order of the Index: what the files say, whatever changes stand over them.
+fn shards(store: &Store, root: &Root) -> Result<BTreeMap<String, Vec<ShardRef>>> {
+    let mut folders: BTreeMap<String, Vec<ShardRef>> = BTreeMap::new();
+    for entry in &root.manifest.segments {
+        let segment = Segment::open(&store.path(&entry.path)?)?;
+        for file in segment.files() {
+            let shard = ShardRef {
+                path: file.path(),
+                split: file.folder.clone(),
+                rows: file.rows.end.saturating_sub(file.rows.start),
+                bytes: file.bytes,
+                sha256: hex(&file.sha256),
+            };
+            folders.entry(file.folder).or_default().push(shard);
+        }
+    }
+    Ok(folders)
 }
 
 /// A string as YAML reads it back: always in double quotes, what YAML does not print escaped.
@@ -112,7 +137,7 @@ fn split_order(split: &str) -> (usize, &str) {
     (known.iter().position(|k| *k == split).unwrap_or(known.len()), split)
 }
 
-fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, old: &str) -> String {
+fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, globs: bool, old: &str) -> String {
     let mut splits: Vec<(&str, &[ShardRef])> = shards.iter().map(|(k, v)| (k.as_str(), v.as_slice())).collect();
     splits.sort_by_key(|(split, _)| split_order(split));
     let (front, body) = front_matter(old);
@@ -121,7 +146,7 @@ fn render(root: &Root, shards: &BTreeMap<String, Vec<ShardRef>>, old: &str) -> S
         card.push_str(line);
         card.push('\n');
     }
-    card.push_str(&configs(&splits));
+    card.push_str(&configs(&splits, globs));
     card.push_str(&dataset_info(&root.manifest.schema, &splits));
     card.push_str("---\n");
     let section = section(root, &splits);
@@ -175,8 +200,7 @@ fn foreign_keys(front: Vec<&str>) -> impl Iterator<Item = &str> {
     })
 }
 
-fn configs(splits: &[(&str, &[ShardRef])]) -> String {
-    let globs = splits.iter().map(|(_, shards)| shards.len()).sum::<usize>() > MAX_PATHS;
+fn configs(splits: &[(&str, &[ShardRef])], globs: bool) -> String {
     let mut out = String::from("configs:\n- config_name: default\n  data_files:\n");
     for (split, shards) in splits.iter().filter(|(_, shards)| !shards.is_empty()) {
         let _ = writeln!(out, "  - split: {}\n    path:", yaml(split));
@@ -285,6 +309,9 @@ fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
         let (rows, bytes) = shards.iter().fold((0, 0), |(r, b), s| (r + s.rows, b + s.bytes));
         let _ = writeln!(out, "| {split} | {rows} | {} | {bytes} |", shards.len());
     }
+    if manifest.is_overlaid() {
+        out.push_str(&overlay(root));
+    }
     out.push_str("\n| column | feature |\n|---|---|\n");
     for column in &manifest.schema.columns {
         let classes = match &column.feature {
@@ -299,6 +326,24 @@ fn section(root: &Root, splits: &[(&str, &[ShardRef])]) -> String {
     out.push_str("\nThe shards are Parquet. In Python: `datasets.load_dataset(\"path/to/this/folder\")`. In Rust: ");
     out.push_str("`feedstock::dataset::Dataset::open(\"path/to/this/folder\")`.\n");
     out.push_str(END);
+    out
+}
+
+/// What stands over the files, in words: other readers do not see it.
+fn overlay(root: &Root) -> String {
+    let manifest = &root.manifest;
+    let rows: u64 = manifest.segments.iter().filter_map(|s| s.changes.as_ref()).map(|c| c.rows).sum();
+    let mut out = format!(
+        "\n**Changes stand over {rows} of these rows** (`dsctl relabel`, `dsctl split`): the table above is what the files hold, and what `datasets` \
+        and other readers of Parquet see. feedstock sees the splits and labels of version {}:\n\n| split | rows |\n|---|---|\n",
+        manifest.version
+    );
+    let mut splits: Vec<_> = manifest.splits.iter().collect();
+    splits.sort_by_key(|(split, _)| split_order(split));
+    for (split, rows) in splits {
+        let _ = writeln!(out, "| {split} | {rows} |");
+    }
+    out.push_str("\n`dsctl compact DATASET --materialise` writes them into the files.\n");
     out
 }
 
@@ -335,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_fresh_card_lists_the_version() {
-        let card = render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), "");
+        let card = render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), false, "");
         let expected = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: \"train\"\n    path:\n    \
             - \"data/train/0000000000000000.parquet\"\ndataset_info:\n  features:\n  - name: \"id\"\n    dtype: string\n  \
             - name: \"image\"\n    dtype: image\n  - name: \"label\"\n    dtype:\n      class_label:\n        names:\n          \
@@ -343,24 +388,38 @@ mod tests {
             - name: \"image\"\n      struct:\n      - name: \"format\"\n        dtype: string\n";
         assert!(card.starts_with(expected), "{card}");
         assert!(card.contains("num_bytes: 100\n    num_examples: 5\n  download_size: 100\n"), "{card}");
-        assert_eq!(render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), &card), card, "not a fixed point");
-        assert!(render(&root(&[]), &some_shards(MAX_PATHS + 1), "").contains("- \"data/train/*.parquet\"\n"));
+        assert_eq!(render(&root(&["cat", "a: \"b\"\u{85}"]), &some_shards(1), false, &card), card, "not a fixed point");
+        assert!(render(&root(&[]), &some_shards(3), true, "").contains("- \"data/train/*.parquet\"\n"));
+    }
+
+    #[test]
+    fn folders_are_named_only_if_nothing_else_lies_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let shards = some_shards(3);
+        shards["train"].iter().for_each(|shard| store.put(&shard.path, b"").unwrap());
+        let globs = |most| globs_beyond(&store, &shards, most).unwrap();
+        assert_eq!((globs(3), globs(2)), (false, true));
+        // What a later version does not have any more, or an earlier one had.
+        store.put("data/train/ffffffffffffffff.parquet", b"").unwrap();
+        assert!(!globs(2));
     }
 
     #[test]
     fn the_users_text_is_kept() {
         let mine = "---\nlicense: mit\n\"configs\":\n- config_name: old\n  data_files: x\ntags:\n- a\n# why\ndataset_info:\n  \
             features: []\n\n  more: 1\nlanguage: de\n---\n# Mine\r\n\n---\nnot front matter";
-        let card = render(&root(&["cat"]), &some_shards(1), mine);
+        let card = render(&root(&["cat"]), &some_shards(1), false, mine);
         assert!(card.starts_with("---\nlicense: mit\ntags:\n- a\n# why\nlanguage: de\nconfigs:\n"), "{card}");
         assert!(card.contains("---\n# Mine\r\n\n---\nnot front matter\n\n<!-- feedstock: begin"), "{card}");
         assert!(!card.contains("config_name: old") && !card.contains("more: 1"), "{card}");
-        let again = render(&root(&["cat", "dog"]), &some_shards(2), &card.replace(END, &format!("{END}\n\nBelow.\n")));
+        let again =
+            render(&root(&["cat", "dog"]), &some_shards(2), false, &card.replace(END, &format!("{END}\n\nBelow.\n")));
         assert!(again.contains("not front matter\n\n<!-- feedstock: begin") && again.contains("Below.\n"), "{again}");
         assert_eq!(again.matches(BEGIN).count(), 1);
         for open in ["---\nlicense: mit\nno end", "no front matter", "\u{feff}---\nlicense: mit\n---\nx"] {
-            let card = render(&root(&["cat"]), &some_shards(1), open);
-            assert_eq!(render(&root(&["cat"]), &some_shards(1), &card), card, "{open:?}");
+            let card = render(&root(&["cat"]), &some_shards(1), false, open);
+            assert_eq!(render(&root(&["cat"]), &some_shards(1), false, &card), card, "{open:?}");
             assert!(card.contains("license: mit") || !open.contains("license"), "{card}");
         }
     }

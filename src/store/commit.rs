@@ -7,14 +7,18 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::Store;
+use crate::data::changes::Changes;
+use crate::data::feature::Schema;
 use crate::data::index::{Segment, hex};
-use crate::data::manifest::{FORMAT_VERSION, Manifest, SegmentRef};
+use crate::data::manifest::{ChangesRef, FORMAT_VERSION, Manifest, SegmentRef};
 use crate::error::{Error, Result};
 
 /// The folder of the roots.
 pub const VERSIONS: &str = ".dsctl/versions";
 /// The folder of the segments.
 pub const SEGMENTS: &str = ".dsctl/segments";
+/// The folder of the lists of changes.
+pub const CHANGES: &str = ".dsctl/changes";
 
 /// Bytes of one write of a segment.
 const PIECE: usize = 1 << 20;
@@ -87,7 +91,7 @@ pub fn load(store: &Store, version: u64) -> Result<Root> {
     Ok(Root { manifest, sha256: sha256_hex(&bytes) })
 }
 
-/// The files that versions name, relative to the root: segments and their shards.
+/// The files that versions name, relative to the root: segments, lists of changes and shards.
 #[derive(Debug, Default)]
 pub struct Named {
     /// Their paths.
@@ -120,6 +124,7 @@ impl Named {
                 Err(error) => done = Err(error),
             }
             self.files.insert(entry.path);
+            self.files.extend(entry.changes.map(|changes| changes.path));
         }
         done
     }
@@ -134,7 +139,19 @@ pub fn root_bytes(manifest: &Manifest) -> Result<Vec<u8>> {
 
 /// Stores a finished segment, given in parts, under its digest. Doing so twice is harmless.
 pub fn put_segment(store: &Store, parts: &[&[u8]], rows: u64) -> Result<SegmentRef> {
-    let mut staged = store.stage(SEGMENTS)?;
+    let (path, sha256, bytes) = put_named(store, SEGMENTS, "idx", parts)?;
+    Ok(SegmentRef { path, sha256, rows, bytes, changes: None })
+}
+
+/// Stores a list of changes, given in parts, under its digest. Doing so twice is harmless.
+pub fn put_changes(store: &Store, parts: &[&[u8]], rows: u64) -> Result<ChangesRef> {
+    let (path, sha256, bytes) = put_named(store, CHANGES, "chg", parts)?;
+    Ok(ChangesRef { path, sha256, rows, bytes })
+}
+
+/// Stores a file under its digest: its path, SHA-256 and bytes.
+fn put_named(store: &Store, folder: &str, extension: &str, parts: &[&[u8]]) -> Result<(String, String, u64)> {
+    let mut staged = store.stage(folder)?;
     let (mut digest, mut bytes) = (Sha256::new(), 0);
     for piece in parts.iter().flat_map(|part| part.chunks(PIECE)) {
         let written = staged.write_all(piece);
@@ -143,9 +160,39 @@ pub fn put_segment(store: &Store, parts: &[&[u8]], rows: u64) -> Result<SegmentR
         bytes += piece.len() as u64;
     }
     let sha256 = hex(&digest.finalize());
-    let path = format!("{SEGMENTS}/{}.idx", &sha256[..16]);
+    let path = format!("{folder}/{}.{extension}", &sha256[..16]);
     staged.publish(&path)?;
-    Ok(SegmentRef { path, sha256, rows, bytes })
+    Ok((path, sha256, bytes))
+}
+
+/// The changes that stand over the shards of a segment; `None` where there are none. The file is held against the digest that its version names.
+///
+/// # Errors
+/// [`Error::Damaged`]: the file is not the one that is named, or gone.
+pub fn changes(store: &Store, entry: &SegmentRef, schema: &Schema) -> Result<Option<Changes>> {
+    let Some(named) = &entry.changes else { return Ok(None) };
+    let path = store.path(&named.path)?;
+    let wrong = |what: &str| {
+        Error::damaged(&path, what, "restore the file from a copy, or open a version that does not name it")
+    };
+    let Some(bytes) = store.map_if_there(&named.path)? else { return Err(wrong("the list of changes is missing")) };
+    if sha256_hex(&bytes) != named.sha256 {
+        return Err(wrong("its SHA-256 is not the one its version names"));
+    }
+    let changes = Changes::read(bytes, schema, &path)?;
+    if changes.header().rows != named.rows {
+        return Err(wrong("it has other rows than its version says"));
+    }
+    changes.check().map_err(|what| wrong(&what))?;
+    Ok(Some(changes))
+}
+
+/// What stands over the shards of each segment of a version.
+///
+/// # Errors
+/// Those of [`changes`].
+pub fn all_changes(store: &Store, root: &Root) -> Result<Vec<Option<Changes>>> {
+    root.manifest.segments.iter().map(|entry| changes(store, entry, &root.manifest.schema)).collect()
 }
 
 /// Commits the version behind the newest one.
@@ -159,7 +206,7 @@ pub fn commit(store: &Store, tries: u32, mut build: impl FnMut(Option<&Root>) ->
         let parent = latest(store)?;
         let mut manifest = build(parent.as_ref())?;
         version = parent.as_ref().map_or(1, |p| p.manifest.version + 1);
-        manifest.format_version = FORMAT_VERSION;
+        manifest.format_version = manifest.format();
         manifest.version = version;
         manifest.parent = parent.map(|p| p.sha256);
         let bytes = root_bytes(&manifest)?;

@@ -39,7 +39,7 @@ pub struct Waste {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// What it is: `version`, `segment`, `shard` or `journal`.
+    /// What it is: `version`, `segment`, `changes`, `shard` or `journal`.
     pub kind: &'static str,
 }
 
@@ -120,6 +120,7 @@ pub fn garbage(path: impl AsRef<Path>, keep: Keep) -> Result<Garbage> {
             // What is not called as ours are is somebody else's.
             let ours = match kind {
                 "segment" => relative.ends_with(".idx"),
+                "changes" => relative.ends_with(".chg"),
                 _ => relative.ends_with(".parquet"),
             };
             if ours && !hidden(relative) && !named.files.contains(relative) {
@@ -129,6 +130,7 @@ pub fn garbage(path: impl AsRef<Path>, keep: Keep) -> Result<Garbage> {
         Ok(())
     };
     of(&mut found, commit::SEGMENTS, "segment")?;
+    of(&mut found, commit::CHANGES, "changes")?;
     of(&mut found, "data", "shard")?;
     Ok(found)
 }

@@ -1,5 +1,6 @@
 //! `dsctl ls`: what is in a dataset.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,7 +89,13 @@ impl Ls {
     }
 
     fn overview(&self, dataset: &Dataset, global: &Global) -> Result<(), Error> {
-        let bytes: u64 = dataset.shards().iter().map(|s| s.bytes).sum();
+        // A file that has rows of several splits is listed with each of them.
+        let files: BTreeMap<&str, u64> = dataset.shards().iter().map(|s| (s.path.as_str(), s.bytes)).collect();
+        let bytes: u64 = if dataset.version().is_some() {
+            files.values().sum()
+        } else {
+            dataset.shards().iter().map(|s| s.bytes).sum()
+        };
         if global.json {
             return output::json(&json!({
                 "path": dataset.root(), "version": dataset.version(), "digest": dataset.digest(), "rows": dataset.rows(),
@@ -100,7 +107,7 @@ impl Ls {
             "{}: {version}, {} rows, {} shards, {}",
             dataset.root().display(),
             dataset.rows(),
-            dataset.shards().len(),
+            if dataset.version().is_some() { files.len() } else { dataset.shards().len() },
             output::bytes(bytes)
         ));
         for (split, rows) in dataset.splits() {
@@ -116,7 +123,9 @@ impl Ls {
             output::line(format_args!("  column {:<11} {}{more}{made}", column.name, column.feature.name()));
         }
         for shard in dataset.shards() {
-            output::line(format_args!("  {}  {} rows  {}", shard.path, shard.rows, output::bytes(shard.bytes)));
+            let own = shard.path.split('/').nth(1) == Some(shard.split.as_str()) || dataset.version().is_none();
+            let of = if own { String::new() } else { format!(" of {}", shard.split) };
+            output::line(format_args!("  {}  {} rows{of}  {}", shard.path, shard.rows, output::bytes(shard.bytes)));
         }
         Ok(())
     }

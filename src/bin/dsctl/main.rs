@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use feedstock::Error;
 
 mod chosen;
+mod compact;
 mod detect;
 mod doctor;
 mod head;
@@ -18,11 +19,15 @@ mod list;
 mod load;
 mod ls;
 mod manual;
+mod merge;
 mod output;
 mod plan;
 mod prepare;
+mod relabel;
+mod remove;
 mod schema;
 mod source;
+mod split;
 mod stats;
 #[cfg(feature = "tokenizers")]
 mod tokenizer;
@@ -77,6 +82,11 @@ enum Verb {
     Log(versions::Log),
     Diff(versions::Diff),
     Gc(versions::Gc),
+    Relabel(relabel::Relabel),
+    Split(split::Split),
+    Rm(remove::Rm),
+    Compact(compact::Compact),
+    Merge(merge::Merge),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -103,6 +113,11 @@ fn main() -> ExitCode {
         Verb::Log(verb) => verb.run(global),
         Verb::Diff(verb) => verb.run(global),
         Verb::Gc(verb) => verb.run(global),
+        Verb::Relabel(verb) => verb.run(global),
+        Verb::Split(verb) => verb.run(global),
+        Verb::Rm(verb) => verb.run(global),
+        Verb::Compact(verb) => verb.run(global),
+        Verb::Merge(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),

@@ -181,6 +181,16 @@ impl Meter {
     }
 }
 
+/// Which version has what a verb did, if any.
+pub(crate) fn version_told(committed: bool, dry_run: bool, version: u64, wrong: u64) -> String {
+    match (committed, dry_run) {
+        (true, _) => format!("version {version}"),
+        _ if wrong > 0 => format!("version {version} stays ({wrong} problems)"),
+        (_, true) => format!("version {version} stays (dry run)"),
+        _ => format!("nothing to do, version {version} stays"),
+    }
+}
+
 /// Bytes for people.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::HumanBytes(count).to_string()

@@ -33,10 +33,14 @@ impl Log {
             let written = written.map_or_else(String::new, |at| format!(", {}", humantime::format_rfc3339_seconds(at)));
             output::line(format_args!("version {} {}{written}", version.version, &version.digest[..16]));
             let removed = if version.removed > 0 { format!(", -{}", version.removed) } else { String::new() };
+            let changed =
+                [(version.moved, "moved"), (version.relabelled, "relabelled"), (version.replaced, "replaced")];
+            let changed = changed.iter().filter(|(rows, _)| *rows > 0).map(|(rows, what)| format!(", {rows} {what}"));
             output::line(format_args!(
-                "  {} rows (+{}{removed}), {} new shards, {}",
+                "  {} rows (+{}{removed}{}), {} new shards, {}",
                 version.rows,
                 version.added,
+                changed.collect::<String>(),
                 version.shards,
                 output::bytes(version.bytes)
             ));

@@ -1,6 +1,8 @@
 //! Writing a segment.
 
-use super::{Backing, Header, IndexCell, MAGIC, Segment, Stored, Tables, damaged, null_bytes};
+use super::{
+    Backing, FIXED, Header, IndexCell, MAGIC, Row, Segment, Stored, Tables, damaged, null_bytes, u32_at, u64_at,
+};
 use crate::data::feature::Schema;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
@@ -65,6 +67,17 @@ impl SegmentBuilder {
         cells: &[IndexCell],
         table: &dyn Fn(usize) -> Option<&'t [u8]>,
     ) -> Result<()> {
+        self.push_at(self.shard_rows, id, cells, table)
+    }
+
+    /// The same, at a place in the shard's file, where not all its rows are of one split.
+    pub fn push_at<'t>(
+        &mut self,
+        place: u32,
+        id: &str,
+        cells: &[IndexCell],
+        table: &dyn Fn(usize) -> Option<&'t [u8]>,
+    ) -> Result<()> {
         if cells.len() != self.columns.len() {
             return Err(Error::library(
                 "building an index segment",
@@ -79,7 +92,7 @@ impl SegmentBuilder {
         row.extend(self.ids.len().to_le_bytes());
         row.extend(id_length.to_le_bytes());
         row.extend(self.shard_count.to_le_bytes());
-        row.extend(self.shard_rows.to_le_bytes());
+        row.extend(place.to_le_bytes());
         row.extend(0u32.to_le_bytes());
         let nulls = row.len();
         row.resize(nulls + null_bytes(cells.len()), 0);
@@ -129,6 +142,50 @@ impl SegmentBuilder {
             }
         }
         self.rows.push(row)?;
+        self.close_row(id, table)
+    }
+
+    /// Takes a row of another segment over as it stands there, whatever this build knows of it, at its place in the file; but for these cells of small columns.
+    ///
+    /// # Errors
+    /// Those of temporary files, and a segment of other columns.
+    pub fn push_row(&mut self, from: &Row<'_>, cells: &[(usize, IndexCell)]) -> Result<()> {
+        let wrong = |what: String| Error::library("taking a row of an index segment over", what);
+        if from.segment.header.columns != self.columns {
+            return Err(wrong("the segments have other columns".into()));
+        }
+        let id = from.id();
+        let row = &mut self.row;
+        row.clear();
+        row.extend(from.bytes);
+        row[8..16].copy_from_slice(&self.ids.len().to_le_bytes());
+        row[20..24].copy_from_slice(&self.shard_count.to_le_bytes());
+        for (column, cell) in cells {
+            let at = from.segment.offsets[*column];
+            let bits = match (cell, self.columns[*column].1) {
+                (IndexCell::Null, stored) if stored.is_value() => None,
+                (IndexCell::Int(v), Stored::Int) => Some(*v as u64),
+                (IndexCell::Float(v), Stored::Float) => Some(v.to_bits()),
+                (IndexCell::Bool(v), Stored::Bool) => Some(u64::from(*v)),
+                (cell, stored) => return Err(wrong(format!("{cell:?} in a column of {stored:?}"))),
+            };
+            let (byte, bit) = (FIXED + column / 8, 1 << (column % 8));
+            row[byte] = if bits.is_none() { row[byte] | bit } else { row[byte] & !bit };
+            row[at..at + 8].copy_from_slice(&bits.unwrap_or(0).to_le_bytes());
+        }
+        for column in (0..self.columns.len()).filter(|c| self.columns[*c].1.is_payload() && !from.is_null(*c)) {
+            let at = from.segment.offsets[column];
+            let small = |at: usize| u64::from(u32_at(from.bytes, at));
+            let facts = [u64_at(from.bytes, at + 8), small(at + 28), small(at + 32), u64_at(from.bytes, at + 48)];
+            for (most, fact) in self.largest[column].iter_mut().zip(facts) {
+                *most = fact.max(*most);
+            }
+        }
+        self.rows.push(row)?;
+        self.close_row(id, &|column| from.table(column))
+    }
+
+    fn close_row<'t>(&mut self, id: &str, table: &dyn Fn(usize) -> Option<&'t [u8]>) -> Result<()> {
         self.ids.push(id.as_bytes())?;
         for column in &self.tabled {
             self.tables.push(table(*column).unwrap_or_default())?;
@@ -139,17 +196,29 @@ impl SegmentBuilder {
         Ok(())
     }
 
-    /// Closes the shard of the rows pushed since the last one.
-    pub fn end_shard(&mut self, split: &str, bytes: u64, sha256: [u8; 32]) {
-        let split_index = self.splits.iter().position(|s| s == split).unwrap_or_else(|| {
+    /// The place of a split's name.
+    fn split(&mut self, split: &str) -> u32 {
+        let place = self.splits.iter().position(|s| s == split).unwrap_or_else(|| {
             self.splits.push(split.to_owned());
             self.splits.len() - 1
         });
+        place as u32
+    }
+
+    /// Closes the shard of the rows pushed since the last one.
+    pub fn end_shard(&mut self, split: &str, bytes: u64, sha256: [u8; 32]) {
+        self.end_shard_in(split, split, bytes, sha256);
+    }
+
+    /// The same, of rows whose file lies in the folder of another split.
+    pub fn end_shard_in(&mut self, split: &str, folder: &str, bytes: u64, sha256: [u8; 32]) {
+        let split_index = self.split(split);
+        let folder_index = if folder == split { 0 } else { self.split(folder) + 1 };
         self.shards.extend((self.count - u64::from(self.shard_rows)).to_le_bytes());
         self.shards.extend(u64::from(self.shard_rows).to_le_bytes());
         self.shards.extend(bytes.to_le_bytes());
-        self.shards.extend((split_index as u32).to_le_bytes());
-        self.shards.extend(0u32.to_le_bytes());
+        self.shards.extend(split_index.to_le_bytes());
+        self.shards.extend(folder_index.to_le_bytes());
         self.shards.extend(sha256);
         self.shard_count += 1;
         self.shard_rows = 0;

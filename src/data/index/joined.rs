@@ -61,8 +61,8 @@ impl Index {
 
     /// Bytes of the shards for each row, rounded up; 0 without rows.
     pub fn mean_row(&self) -> u64 {
-        let shards = self.segments.iter().flat_map(|s| (0..s.header.shards as usize).filter_map(|n| s.shard(n)));
-        let bytes: u64 = shards.map(|(_, shard)| shard.bytes).fold(0, u64::saturating_add);
+        let files = self.segments.iter().flat_map(|s| s.files());
+        let bytes: u64 = files.map(|file| file.bytes).fold(0, u64::saturating_add);
         if self.rows == 0 { 0 } else { bytes.div_ceil(self.rows) }
     }
 

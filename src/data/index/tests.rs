@@ -1,6 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::data::info::Format;
+use crate::data::label::Value;
+use crate::data::orientation::Orientation;
+use crate::data::profile::Profile;
 
 fn schema() -> Schema {
     Schema::new([
@@ -62,4 +66,42 @@ fn a_cut_or_foreign_segment_is_refused() {
     let mut foreign = whole;
     foreign[0] = b'X';
     assert!(Segment::from_bytes(foreign).is_err());
+}
+
+#[test]
+fn a_file_of_several_splits_stands_once_for_each() {
+    let mut builder = SegmentBuilder::new(&schema());
+    let row = |builder: &mut SegmentBuilder, place: u32| {
+        let cells = [IndexCell::Null, IndexCell::Int(0), IndexCell::Null];
+        builder.push_at(place, &format!("{place}"), &cells, &|_| None).unwrap();
+    };
+    [0, 3].iter().for_each(|place| row(&mut builder, *place));
+    builder.end_shard("train", 90, [5; 32]);
+    [1, 2].iter().for_each(|place| row(&mut builder, *place));
+    builder.end_shard_in("val", "train", 90, [5; 32]);
+    row(&mut builder, 0);
+    builder.end_shard("val", 70, [6; 32]);
+    let bytes = builder.finish().unwrap().to_vec();
+    let segment = Segment::from_bytes(bytes.clone()).unwrap();
+    let shards: Vec<_> = (0..3).map(|n| segment.shard(n).unwrap().1).collect();
+    let paths = ["data/train/0505050505050505.parquet", "data/val/0606060606060606.parquet"];
+    assert_eq!(shards.iter().map(|s| s.path.as_str()).collect::<Vec<_>>(), [paths[0], paths[0], paths[1]]);
+    assert_eq!(shards.iter().map(|s| s.split.as_str()).collect::<Vec<_>>(), ["train", "val", "val"]);
+    let files = segment.files();
+    assert_eq!(files.iter().map(TableFile::path).collect::<Vec<_>>(), paths);
+    assert_eq!((files[0].rows.clone(), files[0].entries.clone(), files[0].bytes), (0..4, 0..2, 90));
+    assert_eq!(segment.in_file_order(&files[0]), [0, 2, 3, 1]);
+    let index = Index::new(vec![Arc::new(segment)]).unwrap();
+    assert_eq!((index.ranges(Some("val")), index.mean_row()), (vec![2..5], 160 / 5));
+    // Without the changes all rows are of their folder's split again, in the order of the file.
+    let spill = crate::spool::Spill::temporary();
+    let plain = overlaid(&index.segments()[0], &schema(), None, &spill).unwrap().open().unwrap();
+    assert_eq!((plain.header().shards, plain.shard(0).unwrap().1.rows), (2, 4));
+    assert_eq!((0..5).map(|n| plain.row(n).id()).collect::<Vec<_>>(), ["0", "1", "2", "3", "0"]);
+    // A folder that the table does not name.
+    let at = bytes.len() - 5 - 5 * (FIXED + 8 + PAYLOAD + 2 * VALUE) - 2 * SHARD + 28;
+    assert_eq!(u32_at(&bytes, at), 1, "the folder of the second entry");
+    let mut hostile = bytes;
+    hostile[at] = 9;
+    assert!(Segment::from_bytes(hostile).is_err());
 }

@@ -19,7 +19,7 @@ const KEPT: usize = 64 << 10;
 
 /// One row.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(in crate::source) struct Row {
     /// The line it begins on, from 1.
     pub line: u64,
     pub cells: Vec<Cell>,
@@ -103,7 +103,7 @@ fn broken(path: &Path, error: &csv::Error) -> Error {
 
 /// The columns of a manifest.
 #[derive(Debug, Default)]
-pub(super) struct Columns {
+pub(in crate::source) struct Columns {
     /// Their names; for JSONL in the order in which they first appear.
     pub names: Vec<String>,
     /// The place of each; of two with one name the first.
@@ -111,11 +111,11 @@ pub(super) struct Columns {
 }
 
 /// What a row is handed to: the row, or why it is none.
-pub(super) type Take<'a> = &'a mut dyn FnMut(Result<Row, Refusal>) -> Result<()>;
+pub(in crate::source) type Take<'a> = &'a mut dyn FnMut(Result<Row, Refusal>) -> Result<()>;
 
 /// A manifest that is read several times, a row at a time: what its columns hold is known only at its end.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::source) struct Table {
     path: PathBuf,
     name: String,
     syntax: Syntax,
@@ -125,12 +125,12 @@ pub(super) struct Table {
 
 impl Table {
     /// Opens a manifest. `name` is what its rows are called after.
-    pub(super) fn open(path: &Path, name: &str) -> Result<Self> {
+    pub(in crate::source) fn open(path: &Path, name: &str) -> Result<Self> {
         Ok(Table { path: path.to_owned(), name: name.to_owned(), syntax: known(path)?, seen: seen(path)? })
     }
 
     /// The columns: of a CSV the header; of JSONL the keys of all objects, so that all is read. `step` is called for each row.
-    pub(super) fn columns(&self, step: &mut dyn FnMut() -> Result<()>) -> Result<Columns> {
+    pub(in crate::source) fn columns(&self, step: &mut dyn FnMut() -> Result<()>) -> Result<Columns> {
         let mut columns = Columns::default();
         match self.syntax {
             Syntax::Delimited(delimiter) => {
@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// Hands over every row in the order of the file, one cell a column.
-    pub(super) fn rows(&self, columns: &Columns, take: Take<'_>) -> Result<()> {
+    pub(in crate::source) fn rows(&self, columns: &Columns, take: Take<'_>) -> Result<()> {
         match self.syntax {
             Syntax::Delimited(delimiter) => self.delimited(columns, delimiter, take),
             Syntax::JsonLines => self.objects(&mut |line, object: Result<Object, Fault>| {
@@ -173,7 +173,7 @@ impl Table {
     }
 
     /// Refuses a manifest that somebody wrote to since it was opened: its rows may be of two tables.
-    pub(super) fn check_unchanged(&self) -> Result<()> {
+    pub(in crate::source) fn check_unchanged(&self) -> Result<()> {
         if seen(&self.path)? == self.seen { Ok(()) } else { Err(self.changed()) }
     }
 
