@@ -67,8 +67,8 @@ pub enum Error {
         /// How often it was tried.
         tries: u32,
     },
-    /// More entries were refused than `--max-errors` allows. Nothing was committed.
-    #[error("{refused} of {seen} entries were refused, more than {limit} allow: nothing was committed\n  help: see {}, then mend the source (id-taken: use --id-prefix) or run again with a higher --max-errors; finished shards are kept as long as their files stay as they are", report.display())]
+    /// More entries were refused than `--max-errors` allows, or of one class than `--max-errors-per-class` does. Nothing was committed.
+    #[error("{refused} of {seen} entries{} were refused, more than {limit} allow: nothing was committed\n  help: see {} (`dsctl quarantine ls`), then mend the source (id-taken: use --id-prefix) or run again with a higher {}; finished shards are kept as long as their files stay as they are", of_class(class), report.display(), limit_flag(class))]
     QuarantineLimit {
         /// Refusals: entries, and recordings that are damaged, whatever the number of their rows.
         refused: u64,
@@ -76,6 +76,8 @@ pub enum Error {
         seen: u64,
         /// The limit, as the user wrote it.
         limit: String,
+        /// The class whose limit it is.
+        class: Option<String>,
         /// The file that lists them.
         report: PathBuf,
     },
@@ -108,6 +110,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+}
+
+fn of_class(class: &Option<String>) -> String {
+    class.as_ref().map_or_else(String::new, |class| format!(" of class {class:?}"))
+}
+
+fn limit_flag(class: &Option<String>) -> &'static str {
+    if class.is_some() { "--max-errors-per-class" } else { "--max-errors" }
 }
 
 impl Error {

@@ -8,6 +8,7 @@
 //! - A bad entry goes to the quarantine with its reason, and the rest goes on ([`MaxErrors`] says how far).
 //! - A run that is killed anywhere leaves the last version whole. A rerun of the same listing takes the finished shards from
 //!   the journal and decodes the rest, and what changed since (by size and time of change) again.
+//! - What was refused can be taken in later, alone ([`retry`]).
 //! - An entry that the dataset has already is skipped; another one under its id goes to the quarantine (`id-taken`).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
@@ -19,18 +20,22 @@ mod base;
 mod check;
 mod freeze;
 mod journal;
+mod keeping;
 mod keys;
 mod options;
 mod publish;
 mod recordings;
+mod retry;
 mod run;
 mod scratches;
 mod sink;
 mod target;
 mod writer;
 
-pub use journal::{JOURNALS, QUARANTINE, Refused, journaled};
+pub use crate::quarantine::{QUARANTINE, Refused};
+pub use journal::{JOURNALS, is_unfinished, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
+pub use retry::{Retried, recorded, retry};
 pub use writer::DatasetWriter;
 
 use crate::clock::Mark;
@@ -39,6 +44,7 @@ use crate::data::feature::Feature;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::prepare::{self, Prepare};
+use crate::quarantine::{self, Head};
 use crate::shard::read_finished;
 use crate::source::{self, Listing};
 use crate::spool::Spill;
@@ -46,7 +52,9 @@ use crate::store::{LocalDisk, Store};
 use base::Base;
 use freeze::Files;
 use journal::{Journal, Report, Stretch};
+use keeping::Keeping;
 use keys::Keys;
+use retry::Again;
 use run::{Done, Run, Work};
 use sink::Sink;
 
@@ -58,6 +66,17 @@ use sink::Sink;
 /// columns); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
 /// [`Error::Conflict`] if another writer appended other classes meanwhile; [`Error::Io`] otherwise.
 pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control) -> Result<Summary> {
+    take(source, dataset, options, control, None)
+}
+
+/// The work of [`ingest`], and of [`retry`] where only what was refused before is taken.
+fn take(
+    source: &Path,
+    dataset: &Path,
+    options: &IngestOptions,
+    control: &Control,
+    again: Option<&Again<'_>>,
+) -> Result<Summary> {
     let began = Mark::now();
     options.validate()?;
     target::check(source, dataset)?;
@@ -69,7 +88,16 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         spill = spill.beyond(bytes);
     }
     let watch = |entries| control.listed(entries);
-    let listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
+    let root = keeping::root(source)?;
+    let only = again.map(|again| |asked: &source::Asked<'_>| again.wants(&root, asked));
+    let only = only.as_ref().map(|only| only as source::Only<'_>);
+    let listing = Listing::of_only(choice.source.as_ref(), source, &options.source, &spill, &watch, only)?;
+    if let Some(again) = again
+        && listing.entries.is_empty()
+        && listing.refused.is_empty()
+    {
+        return again.nothing(&store, began);
+    }
     let mut base = Base::open(&store, &spill)?;
     let chunks = chunks(options, &base, &listing);
     let mut listing = listing.cut(chunks.as_ref(), &options.limits, options.threads, &spill, &watch)?;
@@ -86,7 +114,13 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     control.check_cancel()?;
 
     let mut sink = Sink::new(&store, &schema, options.shards(), &spill);
-    let mut refused = Report::of(&listing.refused, &spill)?;
+    let keeping = Keeping::new(&root, options);
+    let mut refused = Report::new(&spill);
+    for refusal in listing.refused.iter() {
+        let mut refusal = Refused::from(refusal?);
+        keeping.listed(&mut refusal, &options.id_prefix, refused.kept());
+        refused.push(&refusal)?;
+    }
     let (journal, done) = Journal::open(&store, &frozen, |stretch, lines| {
         let stands = stands(&base, &listing, stretch, lines)?
             && match &stretch.shard {
@@ -98,12 +132,13 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
                 },
             };
         if stands {
-            refused.extend(stretch.refused, lines)?;
+            refused.extend(lines)?;
         }
         Ok(stands)
     })?;
     store.clean_temporaries()?;
-    let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
+    let key = again.map_or(frozen.key.as_str(), |again| &again.run.key);
+    let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{key}.jsonl")));
     let work = Work {
         listing: &listing,
         schema: &schema,
@@ -112,6 +147,7 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         options,
         control,
         journal: &journal,
+        keeping,
         report: &report,
     };
     let mut run = Run::new(work, sink, refused, &done, &spill)?;
@@ -119,29 +155,40 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         Err(e) if !matches!(e, Error::QuarantineLimit { .. }) => return Err(e),
         ran => ran,
     };
-    let Done { skipped, mended, refused, sink } = run.into_done()?;
+    let Done { skipped, mended, mut refused, sink } = run.into_done()?;
     let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
     (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
-    summary.quarantine = journal::quarantine(&store, &frozen.key, refused)?;
+    let head = Head::of(source, options.recorded(choice.entry.name))?;
+    // A retry takes out of the quarantine what is good now, and not before that is committed.
+    if again.is_none() {
+        summary.quarantine = quarantine::write(&store, key, &head, &refused.finish()?, &spill)?;
+        refused = Report::new(&spill);
+    }
     ran?;
 
     summary.notes = choice.notes;
     summary.notes.append(&mut listing.notes.clone());
     if sink.tally.rows > 0 {
         publish::publish(&store, &base, &schema, sink, &mut summary)?;
-    } else if skipped > 0 {
+    } else if skipped > 0 || again.is_some() {
         summary.version = base.version();
-        summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
+        if skipped > 0 {
+            summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
+        }
         publish::write_card(&store, &mut summary);
     } else {
         return Err(Error::QuarantineLimit {
             refused: summary.quarantined,
             seen: summary.quarantined,
             limit: format!("{} (and one good row)", options.max_errors),
+            class: None,
             report,
         });
     }
     journal.remove()?;
+    if let Some(again) = again {
+        summary.quarantine = quarantine::write(&store, key, &head, &again.left(refused, &spill)?, &spill)?;
+    }
     summary.seconds = began.elapsed().as_secs_f64();
     Ok(summary)
 }
@@ -186,7 +233,7 @@ fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8]) -> Re
     }
     // Of the entries whose ids the dataset has, each was skipped or refused.
     let mut refused = 0;
-    for line in journal::refused(lines) {
+    for line in quarantine::read_lines(lines) {
         refused += u64::from(base.has(&line?.id));
     }
     Ok(had == stretch.skipped + refused && files.digest() == stretch.files)

@@ -35,6 +35,16 @@ pub struct IngestOptions {
     pub prepare: PrepareOptions,
     /// How many entries may be refused before nothing is committed.
     pub max_errors: MaxErrors,
+    /// How many entries of one class may be: a count, or a share of the entries of the class. No limit unless told.
+    // What was not asked for is left out, so that journals begun before these fields came keep their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_errors_per_class: Option<MaxErrors>,
+    /// How many original bytes are kept of a refused entry, from the first on; 0 keeps none.
+    #[serde(skip_serializing_if = "is_row")]
+    pub quarantine_bytes: u64,
+    /// How many of all of them: what is refused behind that is listed without bytes.
+    #[serde(skip_serializing_if = "is_total")]
+    pub quarantine_total_bytes: u64,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
     pub id_prefix: String,
     /// Payload bytes at which a shard is cut; 65,536 rows cut it too.
@@ -50,6 +60,21 @@ pub struct IngestOptions {
     pub decode_memory: u64,
 }
 
+/// Original bytes of a refused entry, unless told.
+const ROW: u64 = 1 << 20;
+/// Original bytes of all of them, unless told.
+const TOTAL: u64 = 256 << 20;
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_row(bytes: &u64) -> bool {
+    *bytes == ROW
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_total(bytes: &u64) -> bool {
+    *bytes == TOTAL
+}
+
 impl Default for IngestOptions {
     /// 2 GiB for decoders: enough for the largest picture or recording that the default [`Limits`] admit.
     fn default() -> Self {
@@ -62,6 +87,9 @@ impl Default for IngestOptions {
             limits: Limits::default(),
             prepare: PrepareOptions::default(),
             max_errors: MaxErrors::default(),
+            max_errors_per_class: None,
+            quarantine_bytes: ROW,
+            quarantine_total_bytes: TOTAL,
             id_prefix: String::new(),
             shard_bytes: shards.shard_bytes,
             row_group_rows: shards.row_group_rows,
@@ -95,6 +123,12 @@ impl IngestOptions {
                 "leave it at its default; 1 decodes one payload at a time",
             ));
         }
+        if self.quarantine_bytes > 1 << 30 {
+            return Err(Error::config(
+                "quarantine_bytes is 1 GiB at the most",
+                "leave it at its default; the quarantine tells the length of what it keeps a part of",
+            ));
+        }
         self.prepare.check()?;
         if self.source.kind == Some(Kind::Tensor) {
             return Err(Error::config(
@@ -118,9 +152,25 @@ impl IngestOptions {
         IngestOptions {
             format: None,
             max_errors: free.max_errors,
+            max_errors_per_class: free.max_errors_per_class,
+            quarantine_bytes: free.quarantine_bytes,
+            quarantine_total_bytes: free.quarantine_total_bytes,
             threads: free.threads,
             decode_memory: free.decode_memory,
             prepare: free.prepare,
+            ..self.clone()
+        }
+    }
+
+    /// The options by which a retry reads the source again: without those that change nothing that is written.
+    pub(super) fn recorded(&self, format: &str) -> Self {
+        let free = IngestOptions::default();
+        IngestOptions {
+            format: Some(format.to_owned()),
+            max_errors: free.max_errors,
+            max_errors_per_class: free.max_errors_per_class,
+            threads: free.threads,
+            decode_memory: free.decode_memory,
             ..self.clone()
         }
     }
@@ -318,7 +368,7 @@ pub struct Summary {
     pub rows_by_label: BTreeMap<String, u64>,
     /// Refusals: entries, and recordings that are damaged, whatever the number of their rows.
     pub quarantined: u64,
-    /// The file within the dataset that lists them.
+    /// The file within the dataset that lists them ([`crate::quarantine`]).
     pub quarantine: Option<String>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
