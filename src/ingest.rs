@@ -89,6 +89,7 @@ fn take(
     }
     let watch = |entries| control.listed(entries);
     let root = keeping::root(source)?;
+    let head = Head::of(source, options.recorded(choice.entry.name))?;
     let only = again.map(|again| |asked: &source::Asked<'_>| again.wants(&root, asked));
     let only = only.as_ref().map(|only| only as source::Only<'_>);
     let listing = Listing::of_only(choice.source.as_ref(), source, &options.source, &spill, &watch, only)?;
@@ -155,15 +156,17 @@ fn take(
         Err(e) if !matches!(e, Error::QuarantineLimit { .. }) => return Err(e),
         ran => ran,
     };
-    let Done { skipped, mended, mut refused, sink } = run.into_done()?;
+    let Done { skipped, mended, refused, sink } = run.into_done()?;
     let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
     (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
-    let head = Head::of(source, options.recorded(choice.entry.name))?;
     // A retry takes out of the quarantine what is good now, and not before that is committed.
-    if again.is_none() {
-        summary.quarantine = quarantine::write(&store, key, &head, &refused.finish()?, &spill)?;
-        refused = Report::new(&spill);
-    }
+    let still = match again {
+        Some(again) => Some((again, refused)),
+        None => {
+            summary.quarantine = quarantine::write(&store, key, &head, &refused.finish()?, &spill)?;
+            None
+        }
+    };
     ran?;
 
     summary.notes = choice.notes;
@@ -186,7 +189,7 @@ fn take(
         });
     }
     journal.remove()?;
-    if let Some(again) = again {
+    if let Some((again, refused)) = still {
         summary.quarantine = quarantine::write(&store, key, &head, &again.left(refused, &spill)?, &spill)?;
     }
     summary.seconds = began.elapsed().as_secs_f64();

@@ -21,6 +21,7 @@ mod manual;
 mod output;
 mod plan;
 mod prepare;
+mod quarantine;
 mod schema;
 mod source;
 mod stats;
@@ -66,6 +67,7 @@ struct Global {
 enum Verb {
     Detect(Box<detect::Detect>),
     Ingest(Box<ingest::Ingest>),
+    Quarantine(quarantine::Quarantine),
     Load(Box<load::Load>),
     Plan(Box<plan::PlanVerb>),
     Ls(ls::Ls),
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Detect(verb) => verb.run(global),
         Verb::Ingest(verb) => verb.run(global),
+        Verb::Quarantine(verb) => verb.run(global),
         Verb::Load(verb) => verb.run(global),
         Verb::Plan(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
