@@ -143,7 +143,20 @@ fn fill(staged: &mut Staged, properties: WriterProperties, rows: &mut dyn FnMut(
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(path, format!("it is no readable Parquet file: {e}")))
+    guarded(path, || {
+        let opened = ParquetRecordBatchReaderBuilder::try_new(file);
+        opened.map_err(|e| damaged(path, format!("it is no readable Parquet file: {e}")))
+    })
+}
+
+/// Runs what reads a file that a stranger may have written: `parquet` panics on some damages.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    crate::codec::guarded("Parquet", || Ok(read())).unwrap_or_else(|fault| Err(damaged(path, fault.message)))
+}
+
+/// The next rows of a reader.
+fn next(reader: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
+    guarded(path, || reader.next().transpose().map_err(|e| damaged(path, e)))
 }
 
 /// What the file says of its run.
@@ -174,14 +187,14 @@ fn reader(
     if let Some((from, count)) = part {
         opened = opened.with_offset(from).with_limit(count);
     }
-    opened.build().map_err(|e| damaged(path, e))
+    guarded(path, || opened.build().map_err(|e| damaged(path, e)))
 }
 
 /// Hands over the rows.
 pub(super) fn each(path: &Path, take: &mut dyn FnMut(u64, Refused) -> Result<()>) -> Result<()> {
     let mut at = 0;
-    for batch in reader(path, |name| name != ORIGINAL, 1024, None)? {
-        let batch = batch.map_err(|e| damaged(path, e))?;
+    let mut reader = reader(path, |name| name != ORIGINAL, 1024, None)?;
+    while let Some(batch) = next(&mut reader, path)? {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(path, format!("it has no column {name:?}")));
         let mut texts = Vec::new();
         for (name, absent) in TEXTS {
@@ -225,8 +238,8 @@ pub(super) fn each(path: &Path, take: &mut dyn FnMut(u64, Refused) -> Result<()>
 /// The original bytes of a row.
 pub(super) fn original(path: &Path, at: u64) -> Result<Option<Vec<u8>>> {
     let place = usize::try_from(at).map_err(|e| damaged(path, e))?;
-    let Some(batch) = reader(path, |name| name == ORIGINAL, 1, Some((place, 1)))?.next() else { return Ok(None) };
-    let batch = batch.map_err(|e| damaged(path, e))?;
+    let mut reader = reader(path, |name| name == ORIGINAL, 1, Some((place, 1)))?;
+    let Some(batch) = next(&mut reader, path)? else { return Ok(None) };
     let bytes = batch.column_by_name(ORIGINAL).and_then(|array| array.as_binary_opt::<i32>().cloned());
     let bytes = bytes.ok_or_else(|| damaged(path, "it has no original bytes"))?;
     Ok(bytes.iter().next().flatten().map(<[u8]>::to_vec))
