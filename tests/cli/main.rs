@@ -13,6 +13,7 @@ mod interrupt;
 mod load;
 mod look;
 mod plan;
+mod quarantine;
 mod refusals;
 mod verbs;
 mod versions;
