@@ -163,7 +163,8 @@ impl Run {
         let file = File::open(&self.path).map_err(|e| Error::io(&self.path, "open", e))?;
         for (at, line) in (0..).zip(BufReader::new(file).split(b'\n')) {
             let line = line.map_err(|e| Error::io(&self.path, "read", e))?;
-            let refused = serde_json::from_slice(&line).map_err(|e| damaged(&self.path, format!("line {}: {e}", at + 1)))?;
+            let refused =
+                serde_json::from_slice(&line).map_err(|e| damaged(&self.path, format!("line {}: {e}", at + 1)))?;
             take(at, refused)?;
         }
         Ok(())

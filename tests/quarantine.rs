@@ -122,12 +122,18 @@ fn mended_files_become_a_version_and_leave_the_quarantine() {
     fs::remove_file(source.join("train/dogs/gone.jpg")).unwrap();
     let done = again(&dataset);
     assert_eq!((done.before, done.after, done.missing), (4, 3, 1), "{done:?}");
-    assert_eq!((done.summary.rows, done.summary.skipped, done.summary.version), (1, 0, 2), "a retry takes nothing that is new");
+    assert_eq!(
+        (done.summary.rows, done.summary.skipped, done.summary.version),
+        (1, 0, 2),
+        "a retry takes nothing that is new"
+    );
     let after = held(&dataset);
     let gone = "train/dogs/gone.jpg";
     assert_eq!(after[gone], before[gone], "what the source has no more stays as it was");
     assert_eq!(after["train/dogs/noise.jpg"].1.as_deref(), Some(&b"other noise, without a picture too"[..]));
-    assert!(!dataset.join(".dsctl/journal").exists() || fs::read_dir(dataset.join(".dsctl/journal")).unwrap().count() == 0);
+    assert!(
+        !dataset.join(".dsctl/journal").exists() || fs::read_dir(dataset.join(".dsctl/journal")).unwrap().count() == 0
+    );
     fs::remove_file(source.join("train/dogs/new.jpg")).unwrap();
 
     // The last of them leave, and the files with them.
@@ -266,12 +272,13 @@ fn bytes_are_kept_up_to_both_limits() {
     }
     let kept = |row, total, threads| {
         let dataset = dir.path().join(format!("{row}-{total}-{threads}"));
-        let options =
-            IngestOptions { quarantine_bytes: row, quarantine_total_bytes: total, threads, ..lenient() };
+        let options = IngestOptions { quarantine_bytes: row, quarantine_total_bytes: total, threads, ..lenient() };
         take(&source, &dataset, &options);
         let held = held(&dataset);
         assert!(held.values().all(|(refused, _)| refused.bytes == Some(100)));
-        assert!(held.values().flat_map(|(r, b)| b.iter().flatten().map(|b| format!("cats/{b}.jpg") == r.id)).all(|own| own));
+        assert!(
+            held.values().flat_map(|(r, b)| b.iter().flatten().map(|b| format!("cats/{b}.jpg") == r.id)).all(|own| own)
+        );
         held.into_values().map(|(refused, _)| refused.kept.unwrap_or(0)).collect::<Vec<_>>()
     };
     for threads in [1, 4] {
@@ -283,7 +290,12 @@ fn bytes_are_kept_up_to_both_limits() {
     }
     assert!(IngestOptions { quarantine_bytes: (1 << 30) + 1, ..lenient() }.validate().is_err());
     // The dataset is the same whatever is kept.
-    let shards = |name: &str| fs::read_dir(dir.path().join(name).join("data/train")).unwrap().map(|f| f.unwrap().file_name()).collect::<Vec<_>>();
+    let shards = |name: &str| {
+        fs::read_dir(dir.path().join(name).join("data/train"))
+            .unwrap()
+            .map(|f| f.unwrap().file_name())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(shards("0-1048576-1"), shards("1048576-1048576-4"));
 }
 
@@ -303,9 +315,14 @@ fn a_class_has_a_limit_of_its_own() {
     for limit in ["2", "29%", "1|20%"] {
         let error = limited("d", limit).unwrap_err();
         assert_eq!(error.exit_code(), 5);
-        assert!(matches!(&error, Error::QuarantineLimit { class: Some(class), refused: 3, seen: 10, .. } if class == "dogs"));
+        assert!(
+            matches!(&error, Error::QuarantineLimit { class: Some(class), refused: 3, seen: 10, .. } if class == "dogs")
+        );
         let told = error.to_string();
-        assert!(told.contains("3 of 10 entries of class \"dogs\"") && told.contains("--max-errors-per-class"), "{told}");
+        assert!(
+            told.contains("3 of 10 entries of class \"dogs\"") && told.contains("--max-errors-per-class"),
+            "{told}"
+        );
         assert!(Dataset::open(dir.path().join("d")).is_err(), "nothing is committed");
     }
     let summary = limited("d", "30%").unwrap();
@@ -336,7 +353,9 @@ fn what_cannot_be_retried_says_why() {
 
     // A list of an older version does not say where its source was.
     let folder = dataset.join(".dsctl/quarantine");
-    for file in fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).filter(|p| p.extension().unwrap() == "parquet") {
+    for file in
+        fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).filter(|p| p.extension().unwrap() == "parquet")
+    {
         fs::remove_file(file).unwrap();
     }
     let error = retried().unwrap_err();
@@ -358,7 +377,8 @@ fn copy_of(from: &Path, to: &Path) {
 
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let walk = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file());
-    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
+    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned(), fs::read(e.path()).unwrap()))
+        .collect()
 }
 
 /// A retry that is killed at any operation and run again leaves what an undisturbed one leaves; no row is ever in neither the

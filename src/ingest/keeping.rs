@@ -73,7 +73,9 @@ impl<'a> Keeping<'a> {
 
     /// Adds to a refusal what is kept of its entry: of the column, or of the first payload. `kept` bytes are kept already.
     pub(super) fn entry(&self, refused: &mut Refused, entry: &Entry, column: Option<usize>, kept: u64) {
-        if let Some(EntryCell::Excerpt { path, .. }) = entry.cells.iter().find(|c| matches!(c, EntryCell::Excerpt { .. })) {
+        if let Some(EntryCell::Excerpt { path, .. }) =
+            entry.cells.iter().find(|c| matches!(c, EntryCell::Excerpt { .. }))
+        {
             refused.recording = path.strip_prefix(self.root).ok().and_then(Path::to_str).map(str::to_owned);
         }
         let own = column.and_then(|c| entry.cells.get(c)).and_then(Bytes::of);

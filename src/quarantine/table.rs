@@ -63,11 +63,21 @@ struct Group {
 impl Group {
     fn push(&mut self, refused: &Refused, original: Option<&[u8]>) {
         let Refused { id, reason, message, origin, split, class, column, recording, .. } = refused;
-        let texts = [Some(id), split.as_ref(), class.as_ref(), Some(reason), Some(message), Some(origin), column.as_ref(), recording.as_ref()];
+        let texts = [
+            Some(id),
+            split.as_ref(),
+            class.as_ref(),
+            Some(reason),
+            Some(message),
+            Some(origin),
+            column.as_ref(),
+            recording.as_ref(),
+        ];
         for (builder, text) in self.texts.iter_mut().zip(texts) {
             builder.append_option(text);
         }
-        for (builder, number) in self.numbers.iter_mut().zip([refused.line, refused.rows, refused.bytes, refused.kept]) {
+        for (builder, number) in self.numbers.iter_mut().zip([refused.line, refused.rows, refused.bytes, refused.kept])
+        {
             // What a file says of its length is below 2^63.
             builder.append_option(number.and_then(|n| i64::try_from(n).ok()));
         }
@@ -195,10 +205,13 @@ pub(super) fn each(path: &Path, take: &mut dyn FnMut(u64, Refused) -> Result<()>
     let mut at = 0;
     let mut reader = reader(path, |name| name != ORIGINAL, 1024, None)?;
     while let Some(batch) = next(&mut reader, path)? {
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(path, format!("it has no column {name:?}")));
+        let column =
+            |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(path, format!("it has no column {name:?}")));
         let mut texts = Vec::new();
         for (name, absent) in TEXTS {
-            let texts_of = column(name)?.as_string_opt::<i32>().filter(|array| absent || arrow::array::Array::null_count(*array) == 0);
+            let texts_of = column(name)?
+                .as_string_opt::<i32>()
+                .filter(|array| absent || arrow::array::Array::null_count(*array) == 0);
             texts.push(texts_of.ok_or_else(|| damaged(path, format!("the column {name:?} is no text")))?);
         }
         let mut numbers = Vec::new();
@@ -207,7 +220,9 @@ pub(super) fn each(path: &Path, take: &mut dyn FnMut(u64, Refused) -> Result<()>
             numbers.push(array.ok_or_else(|| damaged(path, format!("the column {name:?} has no numbers")))?);
         }
         for row in 0..batch.num_rows() {
-            let mut texts = texts.iter().map(|array| arrow::array::Array::is_valid(*array, row).then(|| array.value(row).to_owned()));
+            let mut texts = texts
+                .iter()
+                .map(|array| arrow::array::Array::is_valid(*array, row).then(|| array.value(row).to_owned()));
             let mut text = || texts.next().flatten();
             let mut numbers = numbers.iter().map(|array| {
                 arrow::array::Array::is_valid(*array, row).then(|| array.value(row)).and_then(|n| u64::try_from(n).ok())

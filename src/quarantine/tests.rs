@@ -103,7 +103,10 @@ fn the_lists_of_older_versions_are_read() {
     assert_eq!((run.key.as_str(), &run.head, run.original(0).unwrap()), ("0123", &None, None));
     let rows = all(&run);
     assert_eq!((rows[0].id.as_str(), rows[0].line, rows[0].class.as_ref()), ("a.jpg", None, None));
-    assert_eq!((rows[1].reason.as_str(), rows[1].line, rows[1].column.as_deref()), ("bad-label", Some(3), Some("label")));
+    assert_eq!(
+        (rows[1].reason.as_str(), rows[1].line, rows[1].column.as_deref()),
+        ("bad-label", Some(3), Some("label"))
+    );
     std::fs::write(folder.join("0123.jsonl"), format!("{old}{{torn")).unwrap();
     let error = run.each(&mut |_, _| Ok(())).unwrap_err();
     assert!(error.exit_code() == 3 && error.to_string().contains("line 3"), "{error}");

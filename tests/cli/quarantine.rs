@@ -27,15 +27,26 @@ fn it_is_listed_by_reason_and_class() {
     let (source, dataset) = (photos(dir.path()), dir.path().join("d"));
     dsctl!["quarantine", "ls", dataset].ended(2).says(&["no dataset that dsctl made"]);
     dsctl!["ingest", source, dataset].ok();
-    let [run] = <[serde_json::Value; 1]>::try_from(dsctl!["quarantine", "ls", dataset, "--json"].ok().json().as_array().unwrap().clone()).unwrap();
-    assert_eq!((&run["refused"], &run["rows"], &run["kept"], &run["unfinished"]), (&json!(2), &json!(2), &json!(2), &json!(false)));
+    let [run] = <[serde_json::Value; 1]>::try_from(
+        dsctl!["quarantine", "ls", dataset, "--json"].ok().json().as_array().unwrap().clone(),
+    )
+    .unwrap();
+    assert_eq!(
+        (&run["refused"], &run["rows"], &run["kept"], &run["unfinished"]),
+        (&json!(2), &json!(2), &json!(2), &json!(false))
+    );
     assert_eq!(run["reasons"], json!({"truncated": 1, "unknown-format": 1}));
     assert_eq!(run["classes"], json!({"hat": 1, "pants": 1}));
     assert_eq!(run["source"], json!(source.canonicalize().unwrap()));
     assert!(run.get("entries").is_none());
     let only = |flag: &str, value: &str| {
         let listed = dsctl!["quarantine", "ls", dataset, flag, value, "--rows", "--json"].ok().json();
-        listed[0]["entries"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        listed[0]["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(only("--reason", "truncated"), ["train/hat/cut.jpg"]);
     assert_eq!(only("--class", "pants"), ["train/pants/sh \u{1b}[31m$(x).jpg"]);
@@ -46,7 +57,10 @@ fn it_is_listed_by_reason_and_class() {
     assert!(told.contains("reason truncated        1") && told.contains("class  hat              1"), "{told}");
     assert!(told.contains("... and 1 more (--limit)") && !told.contains('\u{1b}'), "{told}");
     let told = dsctl!["quarantine", "ls", dataset, "--rows"].ok().out;
-    assert!(told.contains("\\u{1b}[31m") && !told.contains('\u{1b}'), "nothing of a stranger's reaches the terminal: {told}");
+    assert!(
+        told.contains("\\u{1b}[31m") && !told.contains('\u{1b}'),
+        "nothing of a stranger's reaches the terminal: {told}"
+    );
 }
 
 #[test]
@@ -62,7 +76,9 @@ fn the_bytes_come_out_under_a_safe_name() {
     assert!(!shown.contains('\u{1b}'), "{shown}");
     let out = dir.path().join("out");
     let told = dsctl!["quarantine", "show", dataset, id, "--extract", out, "--json"].ok().json();
-    let [file] = <[PathBuf; 1]>::try_from(std::fs::read_dir(&out).unwrap().map(|f| f.unwrap().path()).collect::<Vec<_>>()).unwrap();
+    let [file] =
+        <[PathBuf; 1]>::try_from(std::fs::read_dir(&out).unwrap().map(|f| f.unwrap().path()).collect::<Vec<_>>())
+            .unwrap();
     assert_eq!(told[0]["file"], json!(file));
     let name = file.file_name().unwrap().to_str().unwrap();
     assert!(name.ends_with("-sh___31m__x_.jpg.refused"), "{name}");
@@ -80,7 +96,9 @@ fn the_bytes_come_out_under_a_safe_name() {
     let without = dir.path().join("without");
     dsctl!["ingest", source, without, "--quarantine-bytes", "0"].ok();
     dsctl!["quarantine", "show", without, id].ok();
-    dsctl!["quarantine", "show", without, id, "-o", dir.path().join("x")].ended(2).says(&["no bytes", "--quarantine-bytes"]);
+    dsctl!["quarantine", "show", without, id, "-o", dir.path().join("x")]
+        .ended(2)
+        .says(&["no bytes", "--quarantine-bytes"]);
     dsctl!["ingest", source, without, "--quarantine-bytes", "1MB"].ended(2).says(&["1MiB"]);
 }
 
@@ -103,7 +121,10 @@ fn what_is_good_now_is_taken_in() {
     dsctl!["quarantine", "retry", dataset].ended(2).says(&["photos", "--source PATH"]);
     std::fs::remove_file(moved.join("train/pants/sh \u{1b}[31m$(x).jpg")).unwrap();
     let told = dsctl!["quarantine", "retry", dataset, "--source", moved].ok().out;
-    assert!(told.contains("of 1 refusals, no new rows (version 2); 0 are refused still, 1 the source has no more"), "{told}");
+    assert!(
+        told.contains("of 1 refusals, no new rows (version 2); 0 are refused still, 1 the source has no more"),
+        "{told}"
+    );
     dsctl!["verify", dataset].ok();
 }
 
@@ -112,7 +133,10 @@ fn a_class_that_is_mostly_bad_ends_the_ingest() {
     let dir = folder();
     let (source, dataset) = (photos(dir.path()), dir.path().join("d"));
     let told = dsctl!["ingest", source, dataset, "--max-errors-per-class", "40%", "--json"].ended(5);
-    assert!(told.err.contains("1 of 2 entries of class \"hat\"") && told.err.contains("--max-errors-per-class"), "{told:?}");
+    assert!(
+        told.err.contains("1 of 2 entries of class \"hat\"") && told.err.contains("--max-errors-per-class"),
+        "{told:?}"
+    );
     assert_eq!(told.json()["exit_code"], 5);
     dsctl!["ingest", source, dataset, "--max-errors-per-class", "50%"].ok();
 }

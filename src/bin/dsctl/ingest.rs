@@ -126,7 +126,6 @@ impl IngestFlags {
         options.validate()?;
         Ok(options)
     }
-
 }
 
 /// Runs an ingest with a meter and under Ctrl-C.

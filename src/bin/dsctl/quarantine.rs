@@ -95,7 +95,10 @@ impl Ls {
     fn run(self, global: &Global) -> Done {
         if let Some(code) = self.reason.as_ref().filter(|code| Reason::from_code(code).is_none()) {
             let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-            return Err(Error::config(format!("there is no reason {code:?}"), format!("there are: {}", codes.join(", "))));
+            return Err(Error::config(
+                format!("there is no reason {code:?}"),
+                format!("there are: {}", codes.join(", ")),
+            ));
         }
         let mut told = Vec::new();
         for run in chosen(&self.dataset, self.run.as_deref())? {
@@ -249,7 +252,10 @@ impl Show {
         };
         let Some(bytes) = bytes else {
             let what = format!("no bytes of {:?} are kept", refused.id);
-            return Err(Error::config(what, "an ingest keeps them up to --quarantine-bytes and --quarantine-total-bytes"));
+            return Err(Error::config(
+                what,
+                "an ingest keeps them up to --quarantine-bytes and --quarantine-total-bytes",
+            ));
         };
         if let Some(folder) = &self.extract {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create folder", e))?;
@@ -346,7 +352,8 @@ impl Retry {
             output::note(global, "note: there is nothing to take in again");
         }
         let done = watched(global, |control| {
-            let each = work.iter().map(|(run, options)| retry(&self.dataset, run, self.source.as_deref(), options, control));
+            let each =
+                work.iter().map(|(run, options)| retry(&self.dataset, run, self.source.as_deref(), options, control));
             each.collect::<Result<Vec<_>, Error>>()
         })?;
         if global.json {
@@ -362,7 +369,8 @@ impl Retry {
                 0 => format!("no new rows (version {})", summary.version),
                 rows => format!("{rows} rows added (version {})", summary.version),
             };
-            let there = if summary.skipped > 0 { format!(", {} were there already", summary.skipped) } else { String::new() };
+            let there =
+                if summary.skipped > 0 { format!(", {} were there already", summary.skipped) } else { String::new() };
             let missing = match retried.missing {
                 0 => String::new(),
                 missing => format!(", {missing} the source has no more"),
