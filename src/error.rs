@@ -89,6 +89,14 @@ pub enum Error {
         /// What to do.
         help: String,
     },
+    /// A decoder did not come back, and nothing but the end of the process ends it.
+    #[error("{origin}: it is not decoded after {seconds} s\n  help: run it again with --isolate: it goes on where this run was, and refuses what takes longer than --payload-seconds")]
+    Stuck {
+        /// What it is decoding.
+        origin: Origin,
+        /// How long it was waited for.
+        seconds: f64,
+    },
     /// The caller cancelled (Ctrl-C).
     #[error("interrupted")]
     Interrupted,
@@ -270,4 +278,10 @@ reasons! {
     IdTaken = "id-taken",
     /// A decoder panicked; the panic was caught.
     DecoderPanic = "decoder-panic",
+    /// The process that decoded it crashed (`--isolate`).
+    Crashed = "crashed",
+    /// It was not decoded in time (`--isolate`).
+    TimedOut = "timed-out",
+    /// The process that decoded it had no more memory (`--isolate`).
+    OutOfMemory = "out-of-memory",
 }

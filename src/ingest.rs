@@ -19,9 +19,11 @@ use std::sync::Arc;
 mod base;
 mod check;
 mod freeze;
+mod isolated;
 mod journal;
 mod keeping;
 mod keys;
+mod look;
 mod options;
 mod publish;
 mod recordings;
@@ -30,9 +32,11 @@ mod run;
 mod scratches;
 mod sink;
 mod target;
+mod watchdog;
 mod writer;
 
 pub use crate::quarantine::{QUARANTINE, Refused};
+pub use isolated::{Isolate, serve};
 pub use journal::{JOURNALS, is_unfinished, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
 pub use retry::{Retried, recorded, retry};
@@ -51,6 +55,7 @@ use crate::spool::Spill;
 use crate::store::{LocalDisk, Store};
 use base::Base;
 use freeze::Files;
+use isolated::Setup;
 use journal::{Journal, Report, Stretch};
 use keeping::Keeping;
 use keys::Keys;
@@ -79,6 +84,10 @@ fn take(
 ) -> Result<Summary> {
     let began = Mark::now();
     options.validate()?;
+    if options.isolate && control.isolate.is_none() {
+        let help = "say how in Control::isolate: a program that calls feedstock::ingest::serve";
+        return Err(Error::config("nothing says how processes for payloads are begun", help));
+    }
     target::check(source, dataset)?;
     let choice = source::choose(&control.sources, source, options.format.as_deref())?;
     let store = Store::with_disk(dataset, control.disk.clone().unwrap_or_else(|| Arc::new(LocalDisk)));
@@ -105,6 +114,14 @@ fn take(
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;
+    let setup = options.isolate.then(|| Setup {
+        options: options.clone(),
+        source: Setup::nameless(&listing.schema),
+        dataset: base.schema().map(Setup::nameless),
+        shards: Setup::nameless(&schema),
+        excerpts: listing.excerpts,
+        places: places.clone(),
+    });
     let places = prepare.arrange(&places)?;
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
@@ -148,6 +165,7 @@ fn take(
         options,
         control,
         journal: &journal,
+        setup: setup.as_ref(),
         keeping,
         report: &report,
     };

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::base::Base;
 use super::check::{Checker, Outcome};
 use super::freeze::Files;
+use super::isolated::{Isolation, Setup};
 use super::journal::{Journal, Mended, Report, Stretch};
 use super::keeping::Keeping;
 use super::options::{Control, IngestOptions, Progress};
 use super::recordings::Recordings;
 use super::scratches::Scratches;
 use super::sink::Sink;
+use super::watchdog::Watchdog;
 use crate::data::feature::{Feature, Schema};
 use crate::data::label::Value;
 use crate::error::{Error, Fault, Result};
@@ -28,6 +31,9 @@ const CHUNK_BYTES: u64 = 32 << 20;
 /// The same where what is stored of them is larger: ten times for a photo that is decoded.
 const GROWING_BYTES: u64 = CHUNK_BYTES / 4;
 
+/// In this process a payload may take so many times as long as in one of its own: nothing but the end of the run ends it.
+const PATIENCE: f64 = 6.0;
+
 /// What is worked on, and under which rules.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
@@ -38,6 +44,8 @@ pub(super) struct Work<'a> {
     pub options: &'a IngestOptions,
     pub control: &'a Control,
     pub journal: &'a Journal,
+    /// How the processes that look at payloads are set up, if there are any.
+    pub setup: Option<&'a Setup>,
     /// What is kept of what is refused.
     pub keeping: Keeping<'a>,
     /// Where the list of what was refused will be.
@@ -129,6 +137,17 @@ impl<'a> Run<'a> {
     pub(super) fn all(&mut self) -> Result<()> {
         let work = self.work;
         let scratches = Scratches::new(work.options.decode_memory);
+        let seconds = work.options.payload_seconds;
+        let isolated = work.setup.zip(work.control.isolate.as_ref());
+        let tell = work.control.stuck.as_ref().filter(|_| isolated.is_none());
+        let limit = Duration::try_from_secs_f64(if isolated.is_some() { seconds } else { seconds * PATIENCE });
+        let limit = limit.unwrap_or(Duration::MAX);
+        let watchdog =
+            if isolated.is_some() || tell.is_some() { Some(Watchdog::new(limit)?) } else { None };
+        let isolation = match (&watchdog, isolated) {
+            (Some(watchdog), Some((setup, how))) => Some(Isolation::new(how, setup, watchdog)?),
+            _ => None,
+        };
         let checker = Checker {
             schema: work.schema,
             base: work.base,
@@ -138,7 +157,10 @@ impl<'a> Run<'a> {
             limits: &work.options.limits,
             decodes: &work.control.decodes,
             scratches: &scratches,
+            isolation: isolation.as_ref(),
+            watch: watchdog.as_ref().zip(tell),
         };
+        let sound = || isolation.as_ref().map_or(Ok(()), Isolation::check);
         let entries = &work.listing.entries;
         let mut recordings = Recordings::default();
         let mut check = |chunk: &Chunk| recordings.check(&checker, &chunk.entries);
@@ -148,11 +170,13 @@ impl<'a> Run<'a> {
         let mut now = chunk(entries, self.first(), most)?;
         self.tell(now.from)?;
         let mut outcomes = check(&now);
+        sound()?;
         while !now.entries.is_empty() {
             work.control.check_cancel()?;
             let ahead = chunk(entries, now.to(), most)?;
             let (next, written) = rayon::join(|| check(&ahead), || self.write(&now, std::mem::take(&mut outcomes)));
             written?;
+            sound()?;
             self.tell(now.to())?;
             (now, outcomes) = (ahead, next);
         }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::Error;
 use feedstock::codec::Check;
-use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, ingest};
+use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, Isolate, MaxErrors, Progress, Summary, ingest, serve};
+use feedstock::prepare::ops;
 
 use crate::prepare::PrepareFlags;
 use crate::source::SourceFlags;
@@ -55,6 +56,14 @@ pub(crate) struct IngestFlags {
     /// Bytes that are kept of all of them (256MiB unless told).
     #[arg(long, value_name = "BYTES", env = "DSCTL_QUARANTINE_TOTAL_BYTES", value_parser = size)]
     quarantine_total_bytes: Option<u64>,
+    /// Decode in processes of their own: a file that crashes its decoder, never comes back or takes all memory is refused
+    /// (crashed, timed-out, out-of-memory), and the rest goes on. The dataset is the same.
+    #[arg(long, env = "DSCTL_ISOLATE")]
+    isolate: bool,
+    /// Seconds by the clock that one file may be decoded with --isolate (600 unless told). Without it, a run whose file takes
+    /// six times as long ends and names it.
+    #[arg(long, value_name = "S", env = "DSCTL_PAYLOAD_SECONDS")]
+    payload_seconds: Option<f64>,
     /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
     #[arg(long, value_name = "BYTES", env = "DSCTL_SHARD_BYTES")]
     shard_bytes: Option<u64>,
@@ -120,11 +129,30 @@ impl IngestFlags {
         options.max_errors_per_class = self.max_errors_per_class.or(options.max_errors_per_class);
         options.quarantine_bytes = self.quarantine_bytes.unwrap_or(options.quarantine_bytes);
         options.quarantine_total_bytes = self.quarantine_total_bytes.unwrap_or(options.quarantine_total_bytes);
+        options.isolate |= self.isolate;
+        options.payload_seconds = self.payload_seconds.unwrap_or(options.payload_seconds);
         options.shard_bytes = self.shard_bytes.unwrap_or(options.shard_bytes);
         options.id_prefix = self.id_prefix.clone().unwrap_or(options.id_prefix);
         options.threads = global.threads.unwrap_or(options.threads);
         options.validate()?;
         Ok(options)
+    }
+}
+
+/// This program, as a process that looks at payloads.
+fn isolated() -> Result<Isolate, Error> {
+    let program = std::env::current_exe().map_err(|e| Error::library("looking for the program itself", e))?;
+    Ok(Isolate { program, args: vec!["isolated".into()] })
+}
+
+/// Look at payloads for an ingest with --isolate, which begins this by itself.
+#[derive(Debug, Args)]
+pub(crate) struct Isolated {}
+
+impl Isolated {
+    pub(crate) fn run(self) -> Done {
+        serve(&ops())?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -139,7 +167,15 @@ pub(crate) fn watched<T>(global: &Global, work: impl FnOnce(&Control) -> Result<
         let refused = if p.refused > 0 { format!(" ({} refused)", p.refused) } else { String::new() };
         shown.show(p.done, p.total, &refused);
     };
+    let told = global.clone();
+    let stuck = move |error: &Error| {
+        // The thread that is stuck ends with the process; what is finished is in the journal.
+        output::error(&told, error);
+        std::process::exit(error.exit_code().into());
+    };
     let control = Control {
+        isolate: Some(isolated()?),
+        stuck: Some(std::sync::Arc::new(stuck)),
         cancel: output::interrupt()?,
         progress: (!global.quiet).then(|| Box::new(progress) as Box<dyn Fn(Progress) + Send + Sync>),
         ..Control::default()

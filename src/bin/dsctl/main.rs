@@ -68,6 +68,8 @@ enum Verb {
     Detect(Box<detect::Detect>),
     Ingest(Box<ingest::Ingest>),
     Quarantine(quarantine::Quarantine),
+    #[command(hide = true)]
+    Isolated(ingest::Isolated),
     Load(Box<load::Load>),
     Plan(Box<plan::PlanVerb>),
     Ls(ls::Ls),
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Verb::Detect(verb) => verb.run(global),
         Verb::Ingest(verb) => verb.run(global),
         Verb::Quarantine(verb) => verb.run(global),
+        Verb::Isolated(verb) => verb.run(),
         Verb::Load(verb) => verb.run(global),
         Verb::Plan(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
