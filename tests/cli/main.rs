@@ -10,6 +10,7 @@ mod append;
 mod excerpts;
 mod ingest;
 mod interrupt;
+mod isolated;
 mod load;
 mod look;
 mod plan;
