@@ -90,7 +90,9 @@ pub enum Error {
         help: String,
     },
     /// A decoder did not come back, and nothing but the end of the process ends it.
-    #[error("{origin}: it is not decoded after {seconds} s\n  help: run it again with --isolate: it goes on where this run was, and refuses what takes longer than --payload-seconds")]
+    #[error(
+        "{origin}: it is not decoded after {seconds} s\n  help: run it again with --isolate: it goes on where this run was, and refuses what takes longer than --payload-seconds"
+    )]
     Stuck {
         /// What it is decoding.
         origin: Origin,

@@ -45,7 +45,7 @@ pub use writer::DatasetWriter;
 use crate::clock::Mark;
 use crate::data::excerpt::{AudioChunks, Excerpts};
 use crate::data::feature::Feature;
-use crate::error::{Error, Result};
+use crate::error::{Error, Origin, Result};
 use crate::parallel;
 use crate::prepare::{self, Prepare};
 use crate::quarantine::{self, Head};
@@ -55,13 +55,14 @@ use crate::spool::Spill;
 use crate::store::{LocalDisk, Store};
 use base::Base;
 use freeze::Files;
-use isolated::Setup;
+use isolated::{Isolation, Setup};
 use journal::{Journal, Report, Stretch};
 use keeping::Keeping;
 use keys::Keys;
 use retry::Again;
 use run::{Done, Run, Work};
 use sink::Sink;
+use watchdog::{Then, Watchdog};
 
 /// Takes a source into a dataset and commits one version of it.
 ///
@@ -110,7 +111,8 @@ fn take(
     }
     let mut base = Base::open(&store, &spill)?;
     let chunks = chunks(options, &base, &listing);
-    let mut listing = listing.cut(chunks.as_ref(), &options.limits, options.threads, &spill, &watch)?;
+    let watchdog = Watchdog::of(options, control)?;
+    let mut listing = cut(listing, chunks.as_ref(), options, control, &spill, watchdog.as_ref())?;
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;
@@ -166,6 +168,7 @@ fn take(
         control,
         journal: &journal,
         setup: setup.as_ref(),
+        watchdog: watchdog.as_ref(),
         keeping,
         report: &report,
     };
@@ -212,6 +215,32 @@ fn take(
     }
     summary.seconds = began.elapsed().as_secs_f64();
     Ok(summary)
+}
+
+/// Cuts the recordings of a listing, whose headers are looked at where its payloads will be.
+fn cut(
+    listing: Listing,
+    chunks: Option<&AudioChunks>,
+    options: &IngestOptions,
+    control: &Control,
+    spill: &Spill,
+    watchdog: Option<&Watchdog>,
+) -> Result<Listing> {
+    let setup = options.isolate.then(|| Setup::headers(options));
+    let isolation = Isolation::of(setup.as_ref(), control, watchdog)?;
+    let facts = |path: &Path, bytes: &[u8]| {
+        let origin = Origin { file: Some(path.to_owned()), ..Origin::default() };
+        if let Some(isolation) = &isolation {
+            return isolation.facts(&origin, bytes);
+        }
+        let then = control.stuck.as_ref().map(|tell| Then::Tell(Arc::clone(tell)));
+        let _watch = watchdog.zip(then).map(|(dog, then)| dog.begin(origin, then));
+        source::facts(bytes, &options.limits)
+    };
+    let watch = |entries| control.listed(entries);
+    let cut = listing.cut_by(chunks, &options.limits, options.threads, spill, &watch, &facts)?;
+    isolation.as_ref().map_or(Ok(()), Isolation::check)?;
+    Ok(cut)
 }
 
 /// The chunks that recordings are cut into: as asked, or as those in the dataset were.

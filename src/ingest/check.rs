@@ -221,9 +221,7 @@ impl Checker<'_> {
     fn count(&self, entry: &Entry, at: usize, cell: &ShardCell) -> Result<ShardCell, Fault> {
         let ShardCell::Media { bytes, info, .. } = cell else { return Ok(ShardCell::Null) };
         let counted = match self.isolation {
-            Some(isolation) => {
-                isolation.count(&of(entry), at, (bytes, info), &|needs| self.scratches.lend(needs))
-            }
+            Some(isolation) => isolation.count(&of(entry), at, (bytes, info), &|needs| self.scratches.lend(needs)),
             None => self.here(&of(entry), |lend| self.looker().count(at, bytes, info, lend)),
         };
         counted.map(ShardCell::Int)

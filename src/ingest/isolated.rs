@@ -24,10 +24,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 mod serve;
 mod wire;
 
-pub use serve::serve;
 pub(super) use serve::Setup;
+pub use serve::serve;
 
 use super::look::{Looked, Sound};
+use super::options::Control;
 use super::scratches::Loan;
 use super::watchdog::{Then, Watchdog};
 use crate::codec::Limits;
@@ -84,8 +85,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Isolation<'a> {
-    pub(super) fn new(how: &'a Isolate, setup: &'a Setup, watchdog: &'a Watchdog) -> Result<Self> {
-        Ok(Isolation {
+    /// The one of an ingest that is set up so, if it is isolated.
+    pub(super) fn of(
+        setup: Option<&'a Setup>,
+        control: &'a Control,
+        watchdog: Option<&'a Watchdog>,
+    ) -> Result<Option<Self>> {
+        let (Some(setup), Some(how), Some(watchdog)) = (setup, &control.isolate, watchdog) else { return Ok(None) };
+        Ok(Some(Isolation {
             how,
             setup: serde_json::to_vec(setup).map_err(|e| Error::library("setting up a process for payloads", e))?,
             limits: &setup.options.limits,
@@ -93,7 +100,7 @@ impl<'a> Isolation<'a> {
             watchdog,
             idle: Mutex::default(),
             broken: Mutex::default(),
-        })
+        }))
     }
 
     /// Why no process could be begun: what was said of payloads since is void.
@@ -143,6 +150,11 @@ impl<'a> Isolation<'a> {
             Heard::Sound(sound) => Ok(sound),
             _ => Err(beside_the_point()),
         }
+    }
+
+    /// As [`crate::source::facts`].
+    pub(super) fn facts(&self, origin: &Origin, bytes: &[u8]) -> Result<Info, Fault> {
+        looked(self.ask(origin, &Ask::Facts, bytes, &|_| ())?).map(|looked| looked.info)
     }
 
     /// Asks a process that has nothing to do, or a new one.
@@ -247,7 +259,7 @@ impl Worker {
         wire::send(&mut self.to, ask, &[bytes])?;
         let from = &mut self.from;
         // Of a recording it was lent before it was read, and who holds a loan must not ask for another.
-        let mut asked = matches!(ask, Ask::Setup | Ask::Recording);
+        let mut asked = matches!(ask, Ask::Setup | Ask::Recording | Ask::Facts);
         loop {
             let (answer, length) = wire::receive::<Answer>(from, most)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             let heard = match answer {
@@ -260,7 +272,9 @@ impl Worker {
                 Answer::Needs(_) => return Err(wire::odd("it wants memory that it has")),
                 Answer::Ready => Heard::Ready,
                 Answer::Counted(count) => Heard::Counted(count),
-                Answer::Sound { channels, rate } => Heard::Sound(Sound { samples: wire::floats(from, length)?, channels, rate }),
+                Answer::Sound { channels, rate } => {
+                    Heard::Sound(Sound { samples: wire::floats(from, length)?, channels, rate })
+                }
                 Answer::Refused { reason, message } => return wire::fault(&reason, message).map(Err),
                 Answer::Looked { info, made, seek } => {
                     let parts = [made.map_or(0, |(_, bytes)| bytes), seek.unwrap_or(0)];

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::base::Base;
 use super::check::{Checker, Outcome};
@@ -31,9 +30,6 @@ const CHUNK_BYTES: u64 = 32 << 20;
 /// The same where what is stored of them is larger: ten times for a photo that is decoded.
 const GROWING_BYTES: u64 = CHUNK_BYTES / 4;
 
-/// In this process a payload may take so many times as long as in one of its own: nothing but the end of the run ends it.
-const PATIENCE: f64 = 6.0;
-
 /// What is worked on, and under which rules.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
@@ -46,6 +42,7 @@ pub(super) struct Work<'a> {
     pub journal: &'a Journal,
     /// How the processes that look at payloads are set up, if there are any.
     pub setup: Option<&'a Setup>,
+    pub watchdog: Option<&'a Watchdog>,
     /// What is kept of what is refused.
     pub keeping: Keeping<'a>,
     /// Where the list of what was refused will be.
@@ -137,17 +134,8 @@ impl<'a> Run<'a> {
     pub(super) fn all(&mut self) -> Result<()> {
         let work = self.work;
         let scratches = Scratches::new(work.options.decode_memory);
-        let seconds = work.options.payload_seconds;
-        let isolated = work.setup.zip(work.control.isolate.as_ref());
-        let tell = work.control.stuck.as_ref().filter(|_| isolated.is_none());
-        let limit = Duration::try_from_secs_f64(if isolated.is_some() { seconds } else { seconds * PATIENCE });
-        let limit = limit.unwrap_or(Duration::MAX);
-        let watchdog =
-            if isolated.is_some() || tell.is_some() { Some(Watchdog::new(limit)?) } else { None };
-        let isolation = match (&watchdog, isolated) {
-            (Some(watchdog), Some((setup, how))) => Some(Isolation::new(how, setup, watchdog)?),
-            _ => None,
-        };
+        let isolation = Isolation::of(work.setup, work.control, work.watchdog)?;
+        let tell = work.control.stuck.as_ref().filter(|_| isolation.is_none());
         let checker = Checker {
             schema: work.schema,
             base: work.base,
@@ -158,7 +146,7 @@ impl<'a> Run<'a> {
             decodes: &work.control.decodes,
             scratches: &scratches,
             isolation: isolation.as_ref(),
-            watch: watchdog.as_ref().zip(tell),
+            watch: work.watchdog.zip(tell),
         };
         let sound = || isolation.as_ref().map_or(Ok(()), Isolation::check);
         let entries = &work.listing.entries;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::options::{Control, IngestOptions};
 use crate::clock::Mark;
 use crate::error::{Error, Origin, Result};
 use crate::parallel;
@@ -89,7 +90,21 @@ impl Shared {
     }
 }
 
+/// In this process a payload may take so many times as long as in one of its own: nothing but the end of the run ends it.
+const PATIENCE: f64 = 6.0;
+
 impl Watchdog {
+    /// The one of an ingest; none where there is nothing that it could do.
+    pub(super) fn of(options: &IngestOptions, control: &Control) -> Result<Option<Self>> {
+        let patience = match (options.isolate, &control.stuck) {
+            (true, _) => 1.0,
+            (false, Some(_)) => PATIENCE,
+            (false, None) => return Ok(None),
+        };
+        let limit = Duration::try_from_secs_f64(options.payload_seconds * patience).unwrap_or(Duration::MAX);
+        Watchdog::new(limit).map(Some)
+    }
+
     /// Begins to watch: whoever is decoded for longer is late.
     pub(super) fn new(limit: Duration) -> Result<Self> {
         let shared = Arc::new(Shared { limit, state: Mutex::default(), ends: Condvar::new() });

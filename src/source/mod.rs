@@ -33,6 +33,7 @@ mod windows;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
+pub(crate) use excerpts::facts;
 pub(crate) use listing::{Asked, Only, order};
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};

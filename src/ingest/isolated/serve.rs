@@ -17,8 +17,9 @@ use crate::ingest::look::{Looked, Looker};
 use crate::ingest::options::IngestOptions;
 use crate::ingest::scratches::Scratches;
 use crate::parallel;
-use crate::prepare::{OpEntry, Prepare};
+use crate::prepare::{OpEntry, Prepare, PrepareOptions};
 use crate::registry::Table;
+use crate::source;
 
 /// What the process has beside what a decoder needs: the program, its stacks, and what an estimate leaves out.
 const BESIDE: u64 = 512 << 20;
@@ -37,6 +38,13 @@ pub(in crate::ingest) struct Setup {
 }
 
 impl Setup {
+    /// For looks at headers alone, before it is known what is made of anything.
+    pub(in crate::ingest) fn headers(options: &IngestOptions) -> Self {
+        let options = IngestOptions { prepare: PrepareOptions::default(), ..options.clone() };
+        let [source, shards] = [Schema::default(), Schema::default()];
+        Setup { options, source, dataset: None, shards, excerpts: None, places: Vec::new() }
+    }
+
     pub(in crate::ingest) fn nameless(schema: &Schema) -> Schema {
         let mut schema = schema.clone();
         for column in &mut schema.columns {
@@ -67,7 +75,8 @@ fn serve_all(ops: &Table<OpEntry>) -> io::Result<()> {
     let to = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
     leash()?;
-    let (mut from, mut to) = (BufReader::with_capacity(1 << 16, File::from(rustix::io::dup(io::stdin())?)), BufWriter::new(to));
+    let (mut from, mut to) =
+        (BufReader::with_capacity(1 << 16, File::from(rustix::io::dup(io::stdin())?)), BufWriter::new(to));
     let Some((Ask::Setup, length)) = wire::receive(&mut from, u64::MAX)? else {
         return Err(wire::odd("this is started by an ingest, not by hand"));
     };
@@ -161,11 +170,14 @@ fn answer(
         Ask::Part { column } => looker.part(*column, bytes, &lend).map(Seen::Looked),
         Ask::Count { at, info } => looker.count(*at, bytes, &info.info()?, &lend).map(Seen::Counted),
         Ask::Recording => {
-            // It was lent before it was read.
+            // What it decodes to was counted before it was read.
             limit_memory(options, size, decoded(&options.limits));
             let mut loan = scratches.lend(0);
             let codec = codec::sniff(bytes, Kind::Audio);
             codec.and_then(|codec| looker.recording(codec, bytes, &mut loan.scratch)).map(Seen::Sound)
+        }
+        Ask::Facts => {
+            source::facts(bytes, &options.limits).map(|info| Seen::Looked(Looked { info, made: None, seek: None }))
         }
         Ask::Setup | Ask::Go => return Err(wire::odd("no payload")),
     };

@@ -33,6 +33,8 @@ pub(super) enum Ask {
         info: Facts,
     },
     Recording,
+    /// Only the facts of a recording that parts are to be cut from.
+    Facts,
     /// The memory that was asked for is there.
     Go,
 }
@@ -45,11 +47,21 @@ pub(super) enum Answer {
     /// It wants to decode, and to have so many bytes for it.
     Needs(u64),
     /// What is stored and its seek table are in the body, one behind the other, as long as these say.
-    Looked { info: Facts, made: Option<(Facts, u64)>, seek: Option<u64> },
+    Looked {
+        info: Facts,
+        made: Option<(Facts, u64)>,
+        seek: Option<u64>,
+    },
     Counted(i64),
     /// The samples are in the body, as little-endian floats.
-    Sound { channels: u32, rate: u32 },
-    Refused { reason: String, message: String },
+    Sound {
+        channels: u32,
+        rate: u32,
+    },
+    Refused {
+        reason: String,
+        message: String,
+    },
 }
 
 /// Facts of media in numbers.
