@@ -124,6 +124,21 @@ fn the_dataset_is_the_same() {
     }
 }
 
+/// Not isolated, a decoder that takes longer than any sane time ends the run, which names it and can be gone on with: here a clip
+/// under a limit of microseconds.
+#[test]
+fn without_it_the_run_ends_and_names_the_file() {
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    let ended =
+        dsctl!["ingest", fixture("clips"), dataset, "--payload-seconds", "0.000001", "--threads", "1", "--json"];
+    let ended = ended.ended(1).says(&["it is not decoded after", ".mp4", "--isolate"]);
+    assert_eq!(ended.json()["exit_code"], 1);
+    assert_eq!(std::fs::read_dir(dataset.join(".dsctl/journal")).unwrap().count(), 1, "it can be gone on with");
+    dsctl!["ingest", fixture("clips"), dataset, "--isolate"].ok();
+    assert_eq!(std::fs::read_dir(dataset.join(".dsctl/journal")).unwrap().count(), 0, "the same work, isolated or not");
+}
+
 /// Killed outright, the ingest leaves no process, not even one whose decoder does not come back.
 #[test]
 fn the_processes_end_with_the_ingest() {
