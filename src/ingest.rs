@@ -38,7 +38,7 @@ mod writer;
 pub use crate::quarantine::{QUARANTINE, Refused};
 pub use isolated::{Isolate, serve};
 pub use journal::{JOURNALS, is_unfinished, journaled};
-pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
+pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, Tell};
 pub use retry::{Retried, recorded, retry};
 pub use writer::DatasetWriter;
 

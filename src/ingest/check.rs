@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::base::{Base, Held};
 use super::isolated::Isolation;
 use super::look::{Lend, Looked, Looker};
-use super::options::InvalidUtf8;
+use super::options::{InvalidUtf8, Tell};
 use super::recordings::Recordings;
 use super::scratches::Scratches;
 use super::watchdog::{Then, Watchdog};
@@ -61,9 +61,6 @@ pub(super) struct Checker<'a> {
     /// Who watches, and who is told, if it is.
     pub watch: Option<(&'a Watchdog, &'a Tell)>,
 }
-
-/// Who is told of a decoder that does not come back.
-pub(super) type Tell = Arc<dyn Fn(&Error) + Send + Sync>;
 
 impl Checker<'_> {
     /// What becomes of an entry. An error is for what ends the ingest: a listing that is none, ids with one key.

@@ -328,6 +328,9 @@ pub struct Progress {
     pub refused: u64,
 }
 
+/// Who is told of a decoder that does not come back.
+pub type Tell = Arc<dyn Fn(&Error) + Send + Sync>;
+
 /// What watches and steers an ingest from outside.
 pub struct Control {
     /// The sources to choose from; add your own with [`Table::with`].
@@ -343,7 +346,7 @@ pub struct Control {
     pub isolate: Option<Isolate>,
     /// Told of a decoder in this process that does not come back ([`Error::Stuck`]), from a thread that waits for nothing else. Nothing
     /// can end it but the end of the process, after which a rerun goes on where this one was; the ingest waits for it otherwise.
-    pub stuck: Option<Arc<dyn Fn(&Error) + Send + Sync>>,
+    pub stuck: Option<Tell>,
     /// Another disk below the dataset (tests).
     pub disk: Option<Arc<dyn Disk>>,
     /// Bytes that each listing, sort and segment under way keeps in memory before it goes on in a file (tests). Unless told,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::options::{Control, IngestOptions};
+use super::options::{Control, IngestOptions, Tell};
 use crate::clock::Mark;
 use crate::error::{Error, Origin, Result};
 use crate::parallel;
@@ -19,7 +19,7 @@ use crate::parallel;
 #[derive(Clone)]
 pub(super) enum Then {
     /// Somebody is told.
-    Tell(Arc<dyn Fn(&Error) + Send + Sync>),
+    Tell(Tell),
     /// The process that decodes it is ended.
     Kill(Arc<Mutex<Child>>),
 }
@@ -182,8 +182,7 @@ mod tests {
     fn what_takes_too_long_is_told() {
         let (told, heard) = mpsc::channel();
         let told = Mutex::new(told);
-        let tell: Arc<dyn Fn(&Error) + Send + Sync> =
-            Arc::new(move |error: &Error| told.lock().unwrap().send(error.to_string()).unwrap());
+        let tell: Tell = Arc::new(move |error: &Error| told.lock().unwrap().send(error.to_string()).unwrap());
         let dog = Watchdog::new(Duration::from_millis(20)).unwrap();
         drop(dog.begin(named("quick"), Then::Tell(Arc::clone(&tell))));
         let waits = dog.begin(named("waits"), Then::Tell(Arc::clone(&tell)));

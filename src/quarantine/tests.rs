@@ -10,7 +10,7 @@ fn refused(n: u64) -> Refused {
         line: odd.then_some(n + 1),
         column: odd.then(|| "image".into()),
         split: Some("train".into()),
-        class: (n % 3 > 0).then(|| "cats".into()),
+        class: (!n.is_multiple_of(3)).then(|| "cats".into()),
         recording: (n == 7).then(|| "talk.mp3".into()),
         rows: (n == 7).then_some(40),
         bytes: odd.then_some(n << 33),
