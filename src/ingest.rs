@@ -9,6 +9,7 @@
 //! - A run that is killed anywhere leaves the last version whole. A rerun of the same listing takes the finished shards from
 //!   the journal and decodes the rest, and what changed since (by size and time of change) again.
 //! - What was refused can be taken in later, alone ([`retry`]).
+//! - With [`IngestOptions::isolate`] payloads are decoded in processes of their own, and what crashes there is refused.
 //! - An entry that the dataset has already is skipped; another one under its id goes to the quarantine (`id-taken`).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
@@ -118,6 +119,7 @@ fn take(
     let (schema, places) = base.merge(&stored)?;
     let setup = options.isolate.then(|| Setup {
         options: options.clone(),
+        feedstock: env!("CARGO_PKG_VERSION").to_owned(),
         source: Setup::nameless(&listing.schema),
         dataset: base.schema().map(Setup::nameless),
         shards: Setup::nameless(&schema),

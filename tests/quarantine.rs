@@ -256,9 +256,23 @@ fn recordings_come_back_with_their_parts() {
         assert_eq!(refused.recording, Some(format!("{folder}bad.flac")));
         assert!(refused.rows > Some(2) && bytes.as_deref() == Some(&damaged[..]), "{name}: {refused:?}");
         put(&source, &format!("{folder}bad.flac"), &flac);
+        let older = dir.path().join(format!("{name}-older"));
+        copy_of(&dataset, &older);
         let done = again(&dataset);
         assert_eq!((done.after, done.summary.rows), (0, refused.rows.unwrap()), "{name}: {done:?}");
         is_as_a_first_ingest(&from, &dataset, options);
+
+        // A list of an older version says less, and all parts come back nevertheless.
+        let key = run(&older).key;
+        let file = |kind: &str| older.join(format!(".dsctl/quarantine/{key}.{kind}"));
+        fs::remove_file(file("parquet")).unwrap();
+        let mut line: serde_json::Value = serde_json::from_slice(&fs::read(file("jsonl")).unwrap()).unwrap();
+        let known = ["id", "reason", "message", "origin", "line", "column"];
+        line.as_object_mut().unwrap().retain(|name, _| known.contains(&name.as_str()));
+        fs::write(file("jsonl"), format!("{line}\n")).unwrap();
+        let done = retry(&older, &run(&older), Some(&from), options, &Control::default()).unwrap();
+        assert_eq!((done.after, done.summary.rows), (0, refused.rows.unwrap()), "{name}: {done:?}");
+        assert_eq!(rows(&older), rows(&dataset));
     }
 }
 

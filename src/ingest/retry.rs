@@ -103,6 +103,9 @@ impl Head {
     }
 }
 
+/// How the message ends of a recording that was refused with all its parts.
+pub(super) const OF_ALL_PARTS: &str = "rows are parts of this recording)";
+
 /// What is taken in again.
 pub(super) struct Again<'a> {
     pub run: &'a Run,
@@ -131,8 +134,16 @@ impl<'a> Again<'a> {
                 Some(line) => put(name(b'l', &refused.origin, line))?,
                 None => put(name(b'o', &refused.origin, 0))?,
             }
-            // Without its parts' own faults: then the part alone is named.
-            refused.recording.as_ref().filter(|_| refused.rows.is_some()).map_or(Ok(()), |r| put(name(b'r', r, 0)))
+            match (&refused.recording, refused.rows) {
+                (Some(recording), Some(_)) => put(name(b'r', recording, 0)),
+                // A fault of its own: the part alone is named.
+                (Some(_), None) => Ok(()),
+                // Older versions said it in words, and ids of parts are the recording's with a range behind it.
+                (None, _) if refused.message.ends_with(OF_ALL_PARTS) => {
+                    put(name(b'r', id.rsplit_once('#').map_or(id, |(recording, _)| recording), 0))
+                }
+                (None, _) => Ok(()),
+            }
         })?;
         let words = usize::try_from(count / 64 + 1).unwrap_or(usize::MAX);
         Ok(Again { run, places: sorter.finish()?, count, found: RefCell::new(vec![0; words]) })

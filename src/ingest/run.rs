@@ -12,6 +12,7 @@ use super::journal::{Journal, Mended, Report, Stretch};
 use super::keeping::Keeping;
 use super::options::{Control, IngestOptions, Progress};
 use super::recordings::Recordings;
+use super::retry::OF_ALL_PARTS;
 use super::scratches::Scratches;
 use super::sink::Sink;
 use super::watchdog::Watchdog;
@@ -287,7 +288,7 @@ impl<'a> Run<'a> {
     fn tell_damaged(&mut self) -> Result<()> {
         let Some(Damaged { mut refused, rows, .. }) = self.damaged.take() else { return Ok(()) };
         if rows > 1 {
-            refused.message = format!("{} ({rows} rows are parts of this recording)", refused.message);
+            refused.message = format!("{} ({rows} {OF_ALL_PARTS}", refused.message);
             refused.rows = Some(rows);
         }
         self.open.push(&refused)

@@ -132,7 +132,7 @@ fn without_it_the_run_ends_and_names_the_file() {
     let dataset = dir.path().join("d");
     let ended =
         dsctl!["ingest", fixture("clips"), dataset, "--payload-seconds", "0.000001", "--threads", "1", "--json"];
-    let ended = ended.ended(1).says(&["it is not decoded after", ".mp4", "--isolate"]);
+    let ended = ended.ended(1).says(&["it is not decoded after", "id \"", "--isolate"]);
     assert_eq!(ended.json()["exit_code"], 1);
     assert_eq!(std::fs::read_dir(dataset.join(".dsctl/journal")).unwrap().count(), 1, "it can be gone on with");
     dsctl!["ingest", fixture("clips"), dataset, "--isolate"].ok();

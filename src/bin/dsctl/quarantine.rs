@@ -100,8 +100,9 @@ impl Ls {
                 format!("there are: {}", codes.join(", ")),
             ));
         }
-        let mut told = Vec::new();
+        let (mut told, mut any) = (Vec::new(), false);
         for run in chosen(&self.dataset, self.run.as_deref())? {
+            any = true;
             let (mut counts, mut rows) = (Counts::default(), Vec::new());
             run.each(&mut |_, refused| {
                 let is = |wanted: &Option<String>, own: Option<&String>| wanted.is_none() || wanted.as_ref() == own;
@@ -122,6 +123,8 @@ impl Ls {
         }
         if global.json {
             output::json(&told)?;
+        } else if !any {
+            output::note(global, "note: nothing is in the quarantine");
         }
         Ok(ExitCode::SUCCESS)
     }

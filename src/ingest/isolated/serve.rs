@@ -28,6 +28,8 @@ const BESIDE: u64 = 512 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::ingest) struct Setup {
     pub options: IngestOptions,
+    /// The version of the crate: both ends have the same.
+    pub feedstock: String,
     /// The source's columns, those of the dataset that is added to, and those of the shards. Classes have no names here.
     pub source: Schema,
     pub dataset: Option<Schema>,
@@ -42,7 +44,8 @@ impl Setup {
     pub(in crate::ingest) fn headers(options: &IngestOptions) -> Self {
         let options = IngestOptions { prepare: PrepareOptions::default(), ..options.clone() };
         let [source, shards] = [Schema::default(), Schema::default()];
-        Setup { options, source, dataset: None, shards, excerpts: None, places: Vec::new() }
+        let feedstock = env!("CARGO_PKG_VERSION").to_owned();
+        Setup { options, feedstock, source, dataset: None, shards, excerpts: None, places: Vec::new() }
     }
 
     pub(in crate::ingest) fn nameless(schema: &Schema) -> Schema {
@@ -100,7 +103,11 @@ fn serve_all(ops: &Table<OpEntry>) -> io::Result<()> {
 }
 
 fn prepared(setup: &Setup, ops: &Table<OpEntry>) -> Result<Prepare> {
-    let Setup { options, source, dataset, excerpts, places, .. } = setup;
+    let Setup { options, feedstock, source, dataset, excerpts, places, .. } = setup;
+    if feedstock != env!("CARGO_PKG_VERSION") {
+        let what = format!("the ingest is of feedstock {feedstock}, this is {}", env!("CARGO_PKG_VERSION"));
+        return Err(Error::config(what, "begin the same program"));
+    }
     let (mut prepare, _) = Prepare::of_excerpts(&options.prepare, source, *excerpts, dataset.as_ref(), ops)?;
     prepare.arrange(places)?;
     Ok(prepare)
