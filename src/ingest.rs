@@ -104,16 +104,19 @@ fn take(
     let only = again.map(|again| |asked: &source::Asked<'_>| again.wants(&root, asked));
     let only = only.as_ref().map(|only| only as source::Only<'_>);
     let listing = Listing::of_only(choice.source.as_ref(), source, &options.source, &spill, &watch, only)?;
-    if let Some(again) = again
-        && listing.entries.is_empty()
-        && listing.refused.is_empty()
-    {
-        return again.nothing(&store, began);
-    }
     let mut base = Base::open(&store, &spill)?;
     let chunks = chunks(options, &base, &listing);
     let watchdog = Watchdog::of(options, control)?;
     let mut listing = cut(listing, chunks.as_ref(), options, control, &spill, watchdog.as_ref())?;
+    if let Some(again) = again
+        && listing.entries.is_empty()
+        && listing.refused.is_empty()
+    {
+        let left = again.left(Report::new(&spill), &spill)?;
+        let quarantine = quarantine::write(&store, &again.run.key, &head, &left, &spill)?;
+        let seconds = began.elapsed().as_secs_f64();
+        return Ok(Summary { version: base.version(), quarantine, seconds, ..Summary::default() });
+    }
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::journal::{Report, is_unfinished};
 use super::options::{Control, IngestOptions, Summary};
-use crate::clock::Mark;
 use crate::error::{Error, Result};
 use crate::quarantine::{Head, Original, Run};
 use crate::source::{Asked, EntryCell};
@@ -211,12 +210,5 @@ impl<'a> Again<'a> {
         })?;
         left.absorb(refused)?;
         left.finish()
-    }
-
-    /// What a retry says that finds nothing in the source.
-    pub(super) fn nothing(&self, store: &Store, began: Mark) -> Result<Summary> {
-        let version = commit::latest(store)?.map_or(0, |root| root.manifest.version);
-        let quarantine = Some(format!("{}/{}.jsonl", super::QUARANTINE, self.run.key));
-        Ok(Summary { version, quarantine, seconds: began.elapsed().as_secs_f64(), ..Summary::default() })
     }
 }

@@ -349,6 +349,10 @@ impl Retry {
             }
             let mut options = self.flags.options(recorded(&run)?, global)?;
             options.max_errors = self.flags.max_errors.unwrap_or(MaxErrors::ALL);
+            let source = self.source.clone().or_else(|| run.head.as_ref()?.source.clone().map(PathBuf::from));
+            if let Some(source) = source {
+                output::note(global, format!("note: reading {} again", plain(&source.to_string_lossy())));
+            }
             work.push((run, options));
         }
         if work.is_empty() {
