@@ -197,8 +197,11 @@ mod tests {
                 let mut bytes = pipe.clone();
                 bytes[at] ^= 1 << bit;
                 let mut from = bytes.as_slice();
-                if let Ok(Some((_, length))) = receive::<Answer>(&mut from, u64::MAX) {
-                    assert!(body(&mut from, length).is_ok() || length > 4);
+                // A longer head may take the body for its own; what there is of a body is as long as it says.
+                if let Ok(Some((_, length))) = receive::<Answer>(&mut from, u64::MAX)
+                    && let Ok(bytes) = body(&mut from, length)
+                {
+                    assert_eq!(bytes.len() as u64, length);
                 }
             }
         }
