@@ -199,8 +199,11 @@ impl Checker<'_> {
         let looker = self.looker();
         let codec = codec::sniff(&bytes, looker.kind(column))?;
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        let Looked { info, made, seek } = match self.isolation.filter(|_| looker.is_foreign(column)) {
-            Some(isolation) => isolation.payload(&of(entry), column, &bytes, &|needs| self.scratches.lend(needs))?,
+        let lend = |needs| self.scratches.lend(needs);
+        let Looked { info, made, seek } = match self.isolation {
+            // Nothing but code of our own looks at it.
+            _ if !looker.is_foreign(column) => looker.payload(column, codec, &bytes, &lend)?,
+            Some(isolation) => isolation.payload(&of(entry), column, &bytes, &lend)?,
             None => self.here(&of(entry), |lend| looker.payload(column, codec, &bytes, lend))?,
         };
         let original = source.map(|_| Original { bytes: bytes.len() as u64, hash });

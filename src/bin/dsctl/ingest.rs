@@ -58,7 +58,7 @@ pub(crate) struct IngestFlags {
     quarantine_total_bytes: Option<u64>,
     /// Decode in processes of their own: a file that crashes its decoder, never comes back or takes all memory is refused
     /// (crashed, timed-out, out-of-memory), and the rest goes on. The dataset is the same.
-    #[arg(long, env = "DSCTL_ISOLATE")]
+    #[arg(long, env = "DSCTL_ISOLATE", value_parser = clap::builder::BoolishValueParser::new())]
     isolate: bool,
     /// Seconds by the clock that one file may be decoded with --isolate (600 unless told). Without it, a run whose file takes
     /// six times as long ends and names it.
