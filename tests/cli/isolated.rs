@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use feedstock::ingest::{Control, Isolate, ingest};
+use feedstock::store::fault::{FaultDisk, Kill, Op};
 use serde_json::{Value, json};
 
 use crate::common::fixture;
@@ -26,7 +29,7 @@ fn photos(root: &Path, hostile: &[&str]) -> PathBuf {
     source
 }
 
-fn ingest(source: &Path, dataset: &Path, more: &[&str]) -> Command {
+fn command_of(source: &Path, dataset: &Path, more: &[&str]) -> Command {
     let mut command = command();
     command.arg("ingest").arg(source).arg(dataset).args(["--json", "--max-errors", "100%"]).args(more).env(HOOK, "1");
     command
@@ -51,7 +54,7 @@ fn one_crash_costs_one_entry() {
     for threads in ["1", "3"] {
         let dataset = dir.path().join(threads);
         let more = ["--isolate", "--threads", threads];
-        let summary = ended(ingest(&source, &dataset, &more), 0);
+        let summary = ended(command_of(&source, &dataset, &more), 0);
         assert_eq!((&summary["rows"], &summary["quarantined"]), (&json!(8), &json!(3)), "{summary}");
         let expected = [("abort", "crashed"), ("exit", "crashed"), ("memory", "out-of-memory")];
         assert_eq!(reasons(&dataset), expected.map(|(what, why)| (format!("train/hat/2_{what}.jpg"), why.to_owned())));
@@ -75,7 +78,7 @@ fn what_does_not_come_back_is_refused() {
     let dir = folder();
     let (source, dataset) = (photos(dir.path(), &["hang"]), dir.path().join("d"));
     // Long enough for a photo on any machine, and all that this test waits for.
-    let summary = ended(ingest(&source, &dataset, &["--isolate", "--payload-seconds", "8"]), 0);
+    let summary = ended(command_of(&source, &dataset, &["--isolate", "--payload-seconds", "8"]), 0);
     assert_eq!((&summary["rows"], &summary["quarantined"]), (&json!(8), &json!(1)));
     assert_eq!(reasons(&dataset), [("train/hat/2_hang.jpg".to_owned(), "timed-out".to_owned())]);
     let shown = dsctl!["quarantine", "show", dataset, "train/hat/2_hang.jpg"].ok().out;
@@ -124,6 +127,38 @@ fn the_dataset_is_the_same() {
     }
 }
 
+/// What crashed before the run was killed has crashed for good: the same files, quarantine included, as of a run that nothing disturbed.
+#[test]
+fn a_killed_run_has_the_quarantine_of_an_undisturbed_one() {
+    let dir = folder();
+    let source = photos(dir.path(), &["abort", "exit", "memory"]);
+    let run = |dataset: &Path, disk: Option<Arc<FaultDisk>>| {
+        // A library does not set variables; `env` does, and is the process it begins from then on.
+        let args = [format!("{HOOK}=1").into(), env!("CARGO_BIN_EXE_dsctl").into(), "isolated".into()].into();
+        let mut control = Control { isolate: Some(Isolate { program: "env".into(), args }), ..Control::default() };
+        if let Some(disk) = disk {
+            control.disk = Some(disk);
+        }
+        let options = serde_json::json!({"isolate": true, "max_errors": "100%", "shard_bytes": 6_000, "threads": 2});
+        ingest(&source, dataset, &serde_json::from_value(options).unwrap(), &control)
+    };
+    let whole = dir.path().join("whole");
+    let disk = Arc::new(FaultDisk::new(Kill::Never));
+    let summary = run(&whole, Some(Arc::clone(&disk))).unwrap();
+    assert_eq!((summary.rows, summary.quarantined), (8, 3));
+    assert!(summary.shards > 2, "{summary:?}");
+    let undisturbed = files(&whole);
+    let written: u64 = disk.seen().iter().filter(|s| s.op == Op::Write).map(|s| s.bytes as u64).sum();
+    for draw in 0..6 {
+        let byte = written * draw / 6 + 11;
+        let target = dir.path().join(draw.to_string());
+        let faulty = Arc::new(FaultDisk::new(Kill::AtByte(byte)));
+        assert!(run(&target, Some(Arc::clone(&faulty))).is_err() && faulty.died().is_some(), "{byte}");
+        assert_eq!(run(&target, None).unwrap().version, 1, "{byte}");
+        assert_eq!(files(&target), undisturbed, "byte {byte} of {written}");
+    }
+}
+
 /// Not isolated, a decoder that takes longer than any sane time ends the run, which names it and can be gone on with: here a clip
 /// under a limit of microseconds.
 #[test]
@@ -153,7 +188,7 @@ fn the_processes_end_with_the_ingest() {
         let processes = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
         processes.filter(|pid| marked(*pid)).collect()
     };
-    let mut command = ingest(&source, &dataset, &["--isolate"]);
+    let mut command = command_of(&source, &dataset, &["--isolate"]);
     let mut parent =
         command.env("FEEDSTOCK_TEST_MARK", dir.path()).stdout(std::process::Stdio::null()).spawn().unwrap();
     let waits = |until: &dyn Fn() -> bool| {
