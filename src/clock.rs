@@ -1,4 +1,5 @@
-//! The only room that reads a clock. Nothing that a version's digest or a batch covers may come from here.
+//! The only room that reads a clock. Nothing that a version's digest or a batch covers may come from here, but that a payload whose
+//! decoder did not come back is in no version (`--isolate`).
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -75,8 +75,8 @@ pub enum Error {
         /// The version that the other writer committed.
         version: u64,
     },
-    /// More entries were refused than `--max-errors` allows. Nothing was committed.
-    #[error("{refused} of {seen} entries were refused, more than {limit} allow: nothing was committed\n  help: see {}, then mend the source (id-taken: use --id-prefix) or run again with a higher --max-errors; finished shards are kept as long as their files stay as they are", report.display())]
+    /// More entries were refused than `--max-errors` allows, or of one class than `--max-errors-per-class` does. Nothing was committed.
+    #[error("{refused} of {seen} entries{} were refused, more than {limit} allow: nothing was committed\n  help: see {} (`dsctl quarantine ls`), then mend the source (id-taken: use --id-prefix) or run again with a higher {}; finished shards are kept as long as their files stay as they are", of_class(class), report.display(), limit_flag(class))]
     QuarantineLimit {
         /// Refusals: entries, and recordings that are damaged, whatever the number of their rows.
         refused: u64,
@@ -84,6 +84,8 @@ pub enum Error {
         seen: u64,
         /// The limit, as the user wrote it.
         limit: String,
+        /// The class whose limit it is.
+        class: Option<String>,
         /// The file that lists them.
         report: PathBuf,
     },
@@ -94,6 +96,16 @@ pub enum Error {
         what: String,
         /// What to do.
         help: String,
+    },
+    /// A decoder did not come back, and nothing but the end of the process ends it.
+    #[error(
+        "{origin}: it is not decoded after {seconds} s\n  help: run it again with --isolate: it goes on where this run was, and refuses what takes longer than --payload-seconds"
+    )]
+    Stuck {
+        /// What it is decoding.
+        origin: Origin,
+        /// How long it was waited for.
+        seconds: f64,
     },
     /// The caller cancelled (Ctrl-C).
     #[error("interrupted")]
@@ -116,6 +128,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+}
+
+fn of_class(class: &Option<String>) -> String {
+    class.as_ref().map_or_else(String::new, |class| format!(" of class {class:?}"))
+}
+
+fn limit_flag(class: &Option<String>) -> &'static str {
+    if class.is_some() { "--max-errors-per-class" } else { "--max-errors" }
 }
 
 impl Error {
@@ -270,4 +290,10 @@ reasons! {
     IdTaken = "id-taken",
     /// A decoder panicked; the panic was caught.
     DecoderPanic = "decoder-panic",
+    /// The process that decoded it crashed (`--isolate`).
+    Crashed = "crashed",
+    /// It was not decoded in time (`--isolate`).
+    TimedOut = "timed-out",
+    /// The process that decoded it had no more memory (`--isolate`).
+    OutOfMemory = "out-of-memory",
 }

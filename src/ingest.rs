@@ -8,6 +8,8 @@
 //! - A bad entry goes to the quarantine with its reason, and the rest goes on ([`MaxErrors`] says how far).
 //! - A run that is killed anywhere leaves the last version whole. A rerun of the same listing takes the finished shards from
 //!   the journal and decodes the rest, and what changed since (by size and time of change) again.
+//! - What was refused can be taken in later, alone ([`retry`]).
+//! - With [`IngestOptions::isolate`] payloads are decoded in processes of their own, and what crashes there is refused.
 //! - An entry that the dataset has already is skipped; another one under its id goes to the quarantine (`id-taken`).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
@@ -18,37 +20,50 @@ use std::sync::Arc;
 mod base;
 mod check;
 mod freeze;
+mod isolated;
 mod journal;
+mod keeping;
 mod keys;
+mod look;
 mod options;
 mod publish;
 mod recordings;
+mod retry;
 mod run;
 mod scratches;
 mod sink;
 mod target;
+mod watchdog;
 mod writer;
 
-pub use journal::{JOURNALS, QUARANTINE, Refused, journaled};
-pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary};
+pub use crate::quarantine::{QUARANTINE, Refused};
+pub use isolated::{Isolate, serve};
+pub use journal::{JOURNALS, is_unfinished, journaled};
+pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, Tell};
+pub use retry::{Retried, recorded, retry};
 pub use writer::DatasetWriter;
 
 use crate::clock::Mark;
 use crate::data::excerpt::{AudioChunks, Excerpts};
 use crate::data::feature::Feature;
-use crate::error::{Error, Result};
+use crate::error::{Error, Origin, Result};
 use crate::parallel;
 use crate::prepare::{self, Prepare};
+use crate::quarantine::{self, Head};
 use crate::shard::read_finished;
 use crate::source::{self, Listing};
 use crate::spool::Spill;
 use crate::store::{LocalDisk, Store};
 use base::Base;
 use freeze::Files;
+use isolated::{Isolation, Setup};
 use journal::{Journal, Report, Stretch};
+use keeping::Keeping;
 use keys::Keys;
+use retry::Again;
 use run::{Done, Run, Work};
 use sink::Sink;
+use watchdog::{Then, Watchdog};
 
 /// Takes a source into a dataset and commits one version of it.
 ///
@@ -58,8 +73,23 @@ use sink::Sink;
 /// columns); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
 /// [`Error::Conflict`] if another writer appended other classes meanwhile; [`Error::Io`] otherwise.
 pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control) -> Result<Summary> {
+    take(source, dataset, options, control, None)
+}
+
+/// The work of [`ingest`], and of [`retry`] where only what was refused before is taken.
+fn take(
+    source: &Path,
+    dataset: &Path,
+    options: &IngestOptions,
+    control: &Control,
+    again: Option<&Again<'_>>,
+) -> Result<Summary> {
     let began = Mark::now();
     options.validate()?;
+    if options.isolate && control.isolate.is_none() {
+        let help = "say how in Control::isolate: a program that calls feedstock::ingest::serve";
+        return Err(Error::config("nothing says how processes for payloads are begun", help));
+    }
     target::check(source, dataset)?;
     let choice = source::choose(&control.sources, source, options.format.as_deref())?;
     let store = Store::with_disk(dataset, control.disk.clone().unwrap_or_else(|| Arc::new(LocalDisk)));
@@ -69,13 +99,36 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         spill = spill.beyond(bytes);
     }
     let watch = |entries| control.listed(entries);
-    let listing = Listing::of(choice.source.as_ref(), source, &options.source, &spill, &watch)?;
+    let root = keeping::root(source)?;
+    let head = Head::of(source, options.recorded(choice.entry.name))?;
+    let only = again.map(|again| |asked: &source::Asked<'_>| again.wants(&root, asked));
+    let only = only.as_ref().map(|only| only as source::Only<'_>);
+    let listing = Listing::of_only(choice.source.as_ref(), source, &options.source, &spill, &watch, only)?;
     let mut base = Base::open(&store, &spill)?;
     let chunks = chunks(options, &base, &listing);
-    let mut listing = listing.cut(chunks.as_ref(), &options.limits, options.threads, &spill, &watch)?;
+    let watchdog = Watchdog::of(options, control)?;
+    let mut listing = cut(listing, chunks.as_ref(), options, control, &spill, watchdog.as_ref())?;
+    if let Some(again) = again
+        && listing.entries.is_empty()
+        && listing.refused.is_empty()
+    {
+        let left = again.left(Report::new(&spill), &spill)?;
+        let quarantine = quarantine::write(&store, &again.run.key, &head, &left, &spill)?;
+        let seconds = began.elapsed().as_secs_f64();
+        return Ok(Summary { version: base.version(), quarantine, seconds, ..Summary::default() });
+    }
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;
+    let setup = options.isolate.then(|| Setup {
+        options: options.clone(),
+        feedstock: env!("CARGO_PKG_VERSION").to_owned(),
+        source: Setup::nameless(&listing.schema),
+        dataset: base.schema().map(Setup::nameless),
+        shards: Setup::nameless(&schema),
+        excerpts: listing.excerpts,
+        places: places.clone(),
+    });
     let places = prepare.arrange(&places)?;
     arrange(&mut listing, &places, options, source)?;
     let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
@@ -86,7 +139,13 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     control.check_cancel()?;
 
     let mut sink = Sink::new(&store, &schema, options.shards(), &spill);
-    let mut refused = Report::of(&listing.refused, &spill)?;
+    let keeping = Keeping::new(&root, options);
+    let mut refused = Report::new(&spill);
+    for refusal in listing.refused.iter() {
+        let mut refusal = Refused::from(refusal?);
+        keeping.listed(&mut refusal, &options.id_prefix, refused.kept());
+        refused.push(&refusal)?;
+    }
     let (journal, done) = Journal::open(&store, &frozen, |stretch, lines| {
         let stands = stands(&base, &listing, stretch, lines)?
             && match &stretch.shard {
@@ -98,12 +157,13 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
                 },
             };
         if stands {
-            refused.extend(stretch.refused, lines)?;
+            refused.extend(lines)?;
         }
         Ok(stands)
     })?;
     store.clean_temporaries()?;
-    let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{}.jsonl", frozen.key)));
+    let key = again.map_or(frozen.key.as_str(), |again| &again.run.key);
+    let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{key}.jsonl")));
     let work = Work {
         listing: &listing,
         schema: &schema,
@@ -112,6 +172,9 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
         options,
         control,
         journal: &journal,
+        setup: setup.as_ref(),
+        watchdog: watchdog.as_ref(),
+        keeping,
         report: &report,
     };
     let mut run = Run::new(work, sink, refused, &done, &spill)?;
@@ -122,28 +185,67 @@ pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &
     let Done { skipped, mended, refused, sink } = run.into_done()?;
     let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
     (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
-    summary.quarantine = journal::quarantine(&store, &frozen.key, refused)?;
+    // A retry takes out of the quarantine what is good now, and not before that is committed.
+    let still = match again {
+        Some(again) => Some((again, refused)),
+        None => {
+            summary.quarantine = quarantine::write(&store, key, &head, &refused.finish()?, &spill)?;
+            None
+        }
+    };
     ran?;
 
     summary.notes = choice.notes;
     summary.notes.append(&mut listing.notes.clone());
     if sink.tally.rows > 0 {
         publish::publish(&store, &base, &schema, sink, &mut summary)?;
-    } else if skipped > 0 {
+    } else if skipped > 0 || again.is_some() {
         summary.version = base.version();
-        summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
+        if skipped > 0 {
+            summary.notes.push(format!("nothing new: version {} has all of it", base.version()));
+        }
         publish::write_card(&store, &mut summary);
     } else {
         return Err(Error::QuarantineLimit {
             refused: summary.quarantined,
             seen: summary.quarantined,
             limit: format!("{} (and one good row)", options.max_errors),
+            class: None,
             report,
         });
     }
     journal.remove()?;
+    if let Some((again, refused)) = still {
+        summary.quarantine = quarantine::write(&store, key, &head, &again.left(refused, &spill)?, &spill)?;
+    }
     summary.seconds = began.elapsed().as_secs_f64();
     Ok(summary)
+}
+
+/// Cuts the recordings of a listing, whose headers are looked at where its payloads will be.
+fn cut(
+    listing: Listing,
+    chunks: Option<&AudioChunks>,
+    options: &IngestOptions,
+    control: &Control,
+    spill: &Spill,
+    watchdog: Option<&Watchdog>,
+) -> Result<Listing> {
+    let setup = options.isolate.then(|| Setup::headers(options));
+    let isolation = Isolation::of(setup.as_ref(), control, watchdog)?;
+    let facts = |path: &Path, bytes: &[u8]| {
+        let origin = Origin { file: Some(path.to_owned()), ..Origin::default() };
+        if let Some(isolation) = &isolation {
+            return isolation.facts(&origin, bytes);
+        }
+        let then = control.stuck.as_ref().map(|tell| Then::Tell(Arc::clone(tell)));
+        let _watch = watchdog.zip(then).map(|(dog, then)| dog.begin(origin, then));
+        source::facts(bytes, &options.limits)
+    };
+    let watch = |entries| control.listed(entries);
+    let cut = listing.cut_by(chunks, &options.limits, options.threads, spill, &watch, &facts)?;
+    isolation.as_ref().map_or(Ok(()), Isolation::check)?;
+    Ok(cut)
 }
 
 /// The chunks that recordings are cut into: as asked, or as those in the dataset were.
@@ -186,7 +288,7 @@ fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8]) -> Re
     }
     // Of the entries whose ids the dataset has, each was skipped or refused.
     let mut refused = 0;
-    for line in journal::refused(lines) {
+    for line in quarantine::read_lines(lines) {
         refused += u64::from(base.has(&line?.id));
     }
     Ok(had == stretch.skipped + refused && files.digest() == stretch.files)

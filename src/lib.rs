@@ -13,6 +13,7 @@ pub mod loader;
 pub mod parallel;
 pub mod plan;
 pub mod prepare;
+pub mod quarantine;
 pub mod recipe;
 pub mod registry;
 pub mod revise;

@@ -324,7 +324,13 @@ impl Sorted {
 
     /// The value of the first record with a key.
     pub fn find(&self, key: &[u8]) -> Option<&[u8]> {
-        self.position(key).map(|at| self.get(at).1)
+        self.all(key).next()
+    }
+
+    /// The values of all records with a key.
+    pub fn all(&self, key: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let from = self.at_least(key);
+        (from..self.count).map(|at| self.get(at)).take_while(move |(found, _)| *found == key).map(|(_, value)| value)
     }
 }
 
@@ -377,6 +383,8 @@ mod tests {
                 for (key, _) in &records {
                     let first = expected.iter().find(|e| e.0 == *key).unwrap();
                     assert_eq!(sorted.find(key), Some(first.1.as_slice()));
+                    let all = expected.iter().filter(|e| e.0 == *key).map(|e| e.1.as_slice());
+                    assert!(sorted.all(key).eq(all));
                 }
                 assert_eq!(sorted.find(b"no such key"), None);
             }

@@ -25,6 +25,7 @@ const ROOMS: &[&str] = &[
     "source",
     "backend",
     "verify",
+    "quarantine",
     "ingest",
     "versions",
     "revise",

@@ -304,8 +304,9 @@ fn what_cannot_be_made_is_quarantined() {
             let dataset = target(name);
             // A kind without one good file commits nothing, and reports all the same.
             let _ = take(&fixture("hostile"), &dataset, options);
-            let reports = std::fs::read_dir(dataset.join(".dsctl/quarantine")).unwrap();
-            let text: String = reports.map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap()).collect();
+            let reports = std::fs::read_dir(dataset.join(".dsctl/quarantine")).unwrap().map(|f| f.unwrap().path());
+            let reports = reports.filter(|f| f.extension().is_some_and(|e| e == "jsonl"));
+            let text: String = reports.map(|f| std::fs::read_to_string(f).unwrap()).collect();
             let line = |line: &str| {
                 let line: Value = serde_json::from_str(line).unwrap();
                 (line["id"].as_str().unwrap().to_owned(), line["reason"].as_str().unwrap().to_owned())

@@ -204,6 +204,9 @@ fn the_config_schema_is_what_an_ingest_takes() {
     let source = &mut options.source;
     [source.start_column, source.end_column, source.duration_column] = ["a", "b", "c"].map(|name| Some(name.into()));
     source.whole_files = true;
+    options.max_errors_per_class = Some("5%".parse().unwrap());
+    (options.isolate, options.payload_seconds) = (true, 9.5);
+    (options.quarantine_bytes, options.quarantine_total_bytes) = (7, 8);
     let column = feedstock::prepare::ColumnOptions { count: true, ..Default::default() };
     options.prepare.columns.insert("text".into(), column.clone());
     complete(
@@ -218,6 +221,7 @@ fn the_config_schema_is_what_an_ingest_takes() {
     for (at, values) in [
         ("check", json!([Check::Header, Check::Entropy, Check::Decode])),
         ("max_errors", json!(["10|1%", 25])),
+        ("max_errors_per_class", json!(["10|1%", 25])),
         ("/source/text_unit", json!([TextUnit::Line, TextUnit::Paragraph, TextUnit::File, TextUnit::Window])),
         ("invalid_utf8", json!([InvalidUtf8::Refuse, InvalidUtf8::Replace])),
         ("/source/audio_chunks/tail", json!([ChunkTail::Keep, ChunkTail::Drop])),

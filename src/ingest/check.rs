@@ -2,20 +2,24 @@
 //! into what is stored of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::base::{Base, Held};
-use super::options::InvalidUtf8;
+use super::isolated::Isolation;
+use super::look::{Lend, Looked, Looker};
+use super::options::{InvalidUtf8, Tell};
 use super::recordings::Recordings;
 use super::scratches::Scratches;
-use crate::codec::{self, Check, Limits, Scratch};
+use super::watchdog::{Then, Watchdog};
+use crate::codec::{self, Check, Limits};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::{Format, Kind};
 use crate::data::label::{Objects, Value};
 use crate::data::record::payload_hash;
 use crate::data::storage::Original;
-use crate::error::{Error, Fault, Reason, Result};
-use crate::prepare::{self, Accepted, Counting, Prepare};
+use crate::error::{Error, Fault, Origin, Reason, Result};
+use crate::prepare::{self, Prepare};
 use crate::shard::{ShardCell, ShardRow, base_name};
 use crate::source::{self, Entry, EntryCell};
 
@@ -54,6 +58,10 @@ pub(super) struct Checker<'a> {
     pub limits: &'a Limits,
     pub decodes: &'a AtomicU64,
     pub scratches: &'a Scratches,
+    /// The processes that look at payloads, if it is not done here.
+    pub isolation: Option<&'a Isolation<'a>>,
+    /// Who watches, and who is told, if it is.
+    pub watch: Option<(&'a Watchdog, &'a Tell)>,
 }
 
 impl Checker<'_> {
@@ -86,7 +94,7 @@ impl Checker<'_> {
         let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
         for (i, cell) in cells.into_iter().enumerate() {
             let cell = match cell {
-                Cell::Payload(bytes, hash) => match self.take(bytes, hash, file_name(entry, &entry.cells[i]), i) {
+                Cell::Payload(bytes, hash) => match self.take(entry, bytes, hash, i) {
                     Ok(cell) => cell,
                     Err(fault) => return Ok(Outcome::Refused(fault, Some(i))),
                 },
@@ -102,8 +110,8 @@ impl Checker<'_> {
             };
             row.cells.push(cell);
         }
-        for counting in self.prepare.counts() {
-            match self.count(counting, &row.cells[counting.column()]) {
+        for (at, counting) in self.prepare.counts().iter().enumerate() {
+            match self.count(entry, at, &row.cells[counting.column()]) {
                 Ok(cell) => row.cells.push(cell),
                 Err(fault) => return Ok(Outcome::Refused(fault, Some(counting.column()))),
             }
@@ -185,58 +193,35 @@ impl Checker<'_> {
             return Err(Fault::new(Reason::BadLabel, "the cell is no part of a recording"));
         };
         let bytes = from.cut(path, part, self.limits)?;
-        let codec = codec::sniff(&bytes, Kind::Audio)?;
-        let info = codec.probe(&bytes, self.limits)?;
-        let needs = codec.memory(&bytes, &info).saturating_add(self.prepare.memory(column, &info));
-        let mut loan = self.scratches.lend(needs);
-        let payload = Accepted { bytes: &bytes, codec, info: &info, limits: self.limits };
-        let made = self.prepare.make(column, payload, &mut loan.scratch);
-        if matches!(&made, Err(fault) if fault.reason == Reason::DecoderPanic) {
-            loan.scratch = Scratch::default();
-        }
-        drop(loan);
-        let (bytes, info) = made?.unwrap_or((bytes, info));
+        let Looked { info, made, .. } = match self.isolation {
+            Some(isolation) => isolation.part(&of(entry), column, &bytes, &|needs| self.scratches.lend(needs))?,
+            None => self.here(&of(entry), |lend| self.looker().part(column, &bytes, lend))?,
+        };
+        let (bytes, info) = made.unwrap_or((bytes, info));
         // The id says which part it is; the name of the file alone would be that of all of them.
         let path = format!("{}.{}", base_name(&entry.id), prepare::extension(info.format));
         let hash = payload_hash(&bytes);
         Ok(ShardCell::Media { bytes, path, info, hash, original: Some(original), seek: None })
     }
 
-    /// Looks at a payload through its codec, and makes what is stored of it. A panic in a decoder is a fault like any other.
-    fn take(&self, bytes: Vec<u8>, hash: u64, path: String, column: usize) -> Result<ShardCell, Fault> {
-        let stored = &self.schema.columns[column];
+    /// Looks at a payload, and makes what is stored of it.
+    fn take(&self, entry: &Entry, bytes: Vec<u8>, hash: u64, column: usize) -> Result<ShardCell, Fault> {
+        let path = file_name(entry, &entry.cells[column]);
         let source = self.prepare.source(column);
-        if let (None, Feature::Tensor(tensor)) = (source, &stored.feature) {
+        if let (None, Feature::Tensor(tensor)) = (source, &self.schema.columns[column].feature) {
             let info = tensor.info_of(bytes.len() as u64)?;
             return Ok(ShardCell::Media { bytes, path, info, hash, original: None, seek: None });
         }
-        let kind = source.unwrap_or(&stored.feature).kind().unwrap_or(Kind::Text);
-        let codec = codec::sniff(&bytes, kind)?;
+        let looker = self.looker();
+        let codec = codec::sniff(&bytes, looker.kind(column))?;
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        let probe = || codec::guarded(codec.name(), || codec.probe(&bytes, self.limits));
-        let (needs, level) = match (source, self.check) {
-            (None, Check::Header) => (0, Check::Header),
-            (None, level) => (codec.memory(&bytes, &probe()?), level),
-            (Some(_), level) => {
-                let info = probe()?;
-                let needs = codec.memory(&bytes, &info).saturating_add(self.prepare.memory(column, &info));
-                // All of a picture is decoded to make something of it: that is the check.
-                let once = kind == Kind::Image && self.prepare.takes(column, &info);
-                (needs, if once { Check::Header } else { level })
-            }
+        let lend = |needs| self.scratches.lend(needs);
+        let Looked { info, made, seek } = match self.isolation {
+            // Nothing but code of our own looks at it.
+            _ if !looker.is_foreign(column) => looker.payload(column, codec, &bytes, &lend)?,
+            Some(isolation) => isolation.payload(&of(entry), column, &bytes, &lend)?,
+            None => self.here(&of(entry), |lend| looker.payload(column, codec, &bytes, lend))?,
         };
-        let mut loan = self.scratches.lend(needs);
-        let answer = codec::guarded(codec.name(), || codec.check(&bytes, level, self.limits, &mut loan.scratch))
-            .and_then(|info| {
-                let payload = Accepted { bytes: &bytes, codec, info: &info, limits: self.limits };
-                Ok((info, self.prepare.make(column, payload, &mut loan.scratch)?))
-            });
-        // After a panic the scratch may be in any state: it is dropped.
-        if matches!(&answer, Err(fault) if fault.reason == Reason::DecoderPanic) {
-            loan.scratch = Scratch::default();
-        }
-        drop(loan);
-        let (info, made) = answer?;
         let original = source.map(|_| Original { bytes: bytes.len() as u64, hash });
         let (bytes, info, path, hash) = match made {
             None => (bytes, info, path, hash),
@@ -245,25 +230,37 @@ impl Checker<'_> {
                 (bytes, info, path, hash)
             }
         };
-        let seek = match stored.feature.is_seekable() {
-            // What cannot be opened was accepted by what stands behind the codec: it has no table.
-            true => codec::by_format(info.format)?.seek_table(&bytes, self.limits).ok().flatten(),
-            false => None,
-        };
         Ok(ShardCell::Media { bytes, path, info, hash, original, seek })
     }
 
     /// How many numbers operations make of a cell; of none, none.
-    fn count(&self, counting: &Counting, cell: &ShardCell) -> Result<ShardCell, Fault> {
+    fn count(&self, entry: &Entry, at: usize, cell: &ShardCell) -> Result<ShardCell, Fault> {
         let ShardCell::Media { bytes, info, .. } = cell else { return Ok(ShardCell::Null) };
-        let codec = codec::by_format(info.format)?;
-        let mut loan = self.scratches.lend(codec.memory(bytes, info).saturating_add(counting.memory(info)));
-        let counted = counting.count(Accepted { bytes, codec, info, limits: self.limits }, &mut loan.scratch);
-        if matches!(&counted, Err(fault) if fault.reason == Reason::DecoderPanic) {
-            loan.scratch = Scratch::default();
-        }
+        let counted = match self.isolation {
+            Some(isolation) => isolation.count(&of(entry), at, (bytes, info), &|needs| self.scratches.lend(needs)),
+            None => self.here(&of(entry), |lend| self.looker().count(at, bytes, info, lend)),
+        };
         counted.map(ShardCell::Int)
     }
+
+    /// What looks at payloads.
+    pub(super) fn looker(&self) -> Looker<'_> {
+        Looker { schema: self.schema, prepare: self.prepare, check: self.check, limits: self.limits }
+    }
+
+    /// Looks at something in this process, while the watchdog watches, if there is one.
+    pub(super) fn here<T>(&self, origin: &Origin, look: impl FnOnce(Lend<'_, '_>) -> T) -> T {
+        let watch = self.watch.map(|(dog, tell)| dog.begin(origin.clone(), Then::Tell(Arc::clone(tell))));
+        look(&|needs| match &watch {
+            Some(watch) => watch.paused(|| self.scratches.lend(needs)),
+            None => self.scratches.lend(needs),
+        })
+    }
+}
+
+/// Where an entry is from.
+fn of(entry: &Entry) -> Origin {
+    Origin { file: Some(entry.origin.clone().into()), row: entry.line, id: Some(entry.id.clone()), column: None }
 }
 
 /// The refusal of a cell, which may be that of its recording.

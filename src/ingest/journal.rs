@@ -1,23 +1,24 @@
 //! The journal of an ingest: which entries are in finished shards, so that a later run does not decode them again.
 //!
 //! JSON lines at `.dsctl/journal/<key>.jsonl`. The first names the work. Each finished stretch of the listing adds the lines
-//! of the entries that were refused in it, as in the quarantine file, and behind them its own. They are durable before the
+//! of the entries that were refused in it, with what is kept of their bytes, and behind them its own. They are durable before the
 //! next shard begins; lines without a whole stretch behind them are dropped.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::freeze::Frozen;
 use crate::data::manifest::ShardRef;
-use crate::error::{Error, Fault, Result};
-use crate::source::{Entry, Refusal, Refusals};
+use crate::error::{Fault, Result};
+use crate::quarantine::{self, Refused};
+use crate::source::{Entry, Refusal};
 use crate::spool::{Spill, Spool, Spooled};
 use crate::store::Store;
 
 /// The folder of the journals.
 pub const JOURNALS: &str = ".dsctl/journal";
-/// The folder of the quarantine files.
-pub const QUARANTINE: &str = ".dsctl/quarantine";
-
 /// The journal's format.
 const FORMAT: u64 = 3;
 
@@ -73,26 +74,8 @@ impl Mended {
     }
 }
 
-/// One line of a quarantine file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// The id it would have had.
-    pub id: String,
-    /// The reason's code ([`crate::Reason::code`]).
-    pub reason: String,
-    /// The same for a person.
-    pub message: String,
-    /// The file or manifest, relative to the source.
-    pub origin: String,
-    /// The line within the origin, from 1, where that says more than the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<u64>,
-    /// The column, where there are several payloads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<String>,
-}
-
 impl Refused {
+    /// An entry at a column, if that is known. What is kept of it comes later.
     pub(super) fn entry(entry: &Entry, fault: &Fault, column: Option<String>) -> Self {
         Refused {
             id: entry.id.clone(),
@@ -101,6 +84,8 @@ impl Refused {
             origin: entry.origin.clone(),
             line: entry.line,
             column,
+            split: Some(entry.split.clone()),
+            ..Refused::default()
         }
     }
 }
@@ -113,44 +98,74 @@ impl From<Refusal> for Refused {
             message: refusal.fault.message,
             origin: refusal.origin,
             line: refusal.line,
-            column: None,
+            ..Refused::default()
         }
     }
 }
 
-/// What was refused, as the lines of a quarantine file, in files where they are many.
+/// What was refused, as the lines of a journal, in files where they are many.
 #[derive(Debug)]
 pub(super) struct Report {
     count: u64,
     lines: Spool,
+    /// Original bytes in the lines.
+    kept: u64,
+    /// Refusals of each class, and rows in them.
+    classes: BTreeMap<String, [u64; 2]>,
 }
 
 impl Report {
     pub(super) fn new(spill: &Spill) -> Self {
-        Report { count: 0, lines: Spool::new(spill) }
-    }
-
-    /// Those of a listing.
-    pub(super) fn of(refusals: &Refusals, spill: &Spill) -> Result<Self> {
-        let mut report = Report::new(spill);
-        for refusal in refusals.iter() {
-            report.push(&Refused::from(refusal?))?;
-        }
-        Ok(report)
+        Report { count: 0, lines: Spool::new(spill), kept: 0, classes: BTreeMap::new() }
     }
 
     pub(super) fn push(&mut self, refused: &Refused) -> Result<()> {
-        self.extend(1, &line(refused)?)
+        self.tally(refused);
+        self.lines.push(&quarantine::line(refused)?)
     }
 
     /// Adds whole lines.
-    pub(super) fn extend(&mut self, count: u64, lines: &[u8]) -> Result<()> {
-        self.count += count;
+    pub(super) fn extend(&mut self, lines: &[u8]) -> Result<()> {
+        for refused in quarantine::read_lines(lines) {
+            self.tally(&refused?);
+        }
         self.lines.push(lines)
+    }
+
+    /// Adds all of another one, and returns its lines.
+    pub(super) fn absorb(&mut self, other: Report) -> Result<Spooled> {
+        self.count += other.count;
+        self.kept += other.kept;
+        for (class, more) in other.classes {
+            let known = self.classes.entry(class).or_default();
+            *known = [known[0] + more[0], known[1] + more[1]];
+        }
+        let lines = other.lines.finish()?;
+        self.lines.push(&lines)?;
+        Ok(lines)
+    }
+
+    fn tally(&mut self, refused: &Refused) {
+        self.count += 1;
+        self.kept += refused.kept.unwrap_or(0);
+        if let Some(class) = &refused.class {
+            let known = self.classes.entry(class.clone()).or_default();
+            *known = [known[0] + 1, known[1] + refused.rows.unwrap_or(1)];
+        }
     }
 
     pub(super) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Original bytes that are kept.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// Refusals of each class, and how many rows they are.
+    pub(super) fn classes(&self) -> &BTreeMap<String, [u64; 2]> {
+        &self.classes
     }
 
     /// All lines.
@@ -178,7 +193,7 @@ impl Journal {
     ) -> Result<(Self, Vec<Stretch>)> {
         let rel = format!("{JOURNALS}/{}.jsonl", frozen.key);
         let head = Head { journal: FORMAT, listing: frozen.listing.clone(), options: frozen.options.clone() };
-        let head_line = line(&head)?;
+        let head_line = quarantine::line(&head)?;
         let there = store.map_if_there(&rel)?.unwrap_or_default();
         let mut stretches = Vec::<Stretch>::new();
         let good = if let Some(rest) = there.strip_prefix(head_line.as_slice()) {
@@ -194,7 +209,7 @@ impl Journal {
                 let next = stretches.last().map_or(0, |s| s.to);
                 let follows = stretch.from == next && stretch.to >= next && stretch.refused == pending;
                 let refused = &rest[from..before];
-                if !follows || self::refused(refused).any(|r| r.is_err()) || !keep(&stretch, refused)? {
+                if !follows || quarantine::read_lines(refused).any(|r| r.is_err()) || !keep(&stretch, refused)? {
                     break;
                 }
                 stretches.push(stretch);
@@ -212,7 +227,7 @@ impl Journal {
 
     /// Adds a stretch, durably, with the lines of what was refused in it.
     pub(super) fn add(&self, stretch: &Stretch, refused: &[u8]) -> Result<()> {
-        self.store.append(&self.rel, &[refused, &line(stretch)?])
+        self.store.append(&self.rel, &[refused, &quarantine::line(stretch)?])
     }
 
     /// Removes it: the work is committed.
@@ -237,33 +252,12 @@ pub fn journaled(store: &Store) -> Result<Vec<(String, Vec<String>)>> {
     Ok(all)
 }
 
-fn line(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(value).map_err(|e| Error::library("writing a journal", e))?;
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
-/// What some lines of a journal or a quarantine file say.
-pub(super) fn refused(lines: &[u8]) -> impl Iterator<Item = Result<Refused>> {
-    let lost = |e| Error::library("reading a journal", e);
-    lines.split_inclusive(|b| *b == b'\n').map(move |text| serde_json::from_slice(text).map_err(lost))
-}
-
-/// Writes the quarantine file of some work, or removes an earlier one if nothing was refused. Returns its name within
-/// the dataset.
-pub(super) fn quarantine(store: &Store, key: &str, report: Report) -> Result<Option<String>> {
-    let rel = format!("{QUARANTINE}/{key}.jsonl");
-    let lines = report.finish()?;
-    if lines.is_empty() {
-        if store.exists(&rel)? {
-            store.remove(&rel)?;
-        }
-        return Ok(None);
-    }
-    if store.map_if_there(&rel)?.as_deref() != Some(&*lines) {
-        store.put(&rel, &lines)?;
-    }
-    Ok(Some(rel))
+/// Whether the ingest of a key has not come to its end: its journal is there.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn is_unfinished(dataset: &Path, key: &str) -> Result<bool> {
+    Store::open(dataset).exists(&format!("{JOURNALS}/{key}.jsonl"))
 }
 
 #[cfg(test)]
@@ -277,8 +271,7 @@ mod tests {
 
     fn refusal(id: &str) -> Vec<u8> {
         let origin = "a".to_owned();
-        line(&Refused { id: id.into(), reason: "empty".into(), message: "".into(), origin, line: None, column: None })
-            .unwrap()
+        quarantine::line(&Refused { id: id.into(), reason: "empty".into(), origin, ..Refused::default() }).unwrap()
     }
 
     #[test]
@@ -313,7 +306,7 @@ mod tests {
         let open = || {
             let mut ids = Vec::new();
             let keep = |_: &Stretch, lines: &[u8]| {
-                ids.push(refused(lines).map(|r| r.unwrap().id).collect::<Vec<_>>());
+                ids.push(quarantine::read_lines(lines).map(|r| r.unwrap().id).collect::<Vec<_>>());
                 Ok(true)
             };
             let (journal, stretches) = Journal::open(&store, &frozen, keep).unwrap();

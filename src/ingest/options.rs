@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::isolated::Isolate;
 use crate::codec::{Check, Limits};
 use crate::data::info::Kind;
 use crate::error::{Error, Result};
@@ -35,6 +36,24 @@ pub struct IngestOptions {
     pub prepare: PrepareOptions,
     /// How many entries may be refused before nothing is committed.
     pub max_errors: MaxErrors,
+    /// How many entries of one class may be: a count, or a share of the entries of the class. No limit unless told.
+    // What was not asked for is left out, so that journals begun before these fields came keep their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_errors_per_class: Option<MaxErrors>,
+    /// How many original bytes are kept of a refused entry, from the first on; 0 keeps none.
+    #[serde(skip_serializing_if = "is_row")]
+    pub quarantine_bytes: u64,
+    /// How many of all of them: what is refused behind that is listed without bytes.
+    #[serde(skip_serializing_if = "is_total")]
+    pub quarantine_total_bytes: u64,
+    /// Payloads are looked at in processes of their own ([`Control::isolate`]), so that one that crashes its decoder costs itself.
+    /// The dataset's bytes do not depend on it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub isolate: bool,
+    /// Seconds that looking at one payload may take: by the clock, and generous. One that takes longer is refused where it is
+    /// isolated; where it is not, and takes six times as long, [`Control::stuck`] is called.
+    #[serde(skip_serializing_if = "is_patient")]
+    pub payload_seconds: f64,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
     pub id_prefix: String,
     /// Payload bytes at which a shard is cut; 65,536 rows cut it too.
@@ -50,6 +69,29 @@ pub struct IngestOptions {
     pub decode_memory: u64,
 }
 
+/// Original bytes of a refused entry, unless told.
+const ROW: u64 = 1 << 20;
+/// Original bytes of all of them, unless told.
+const TOTAL: u64 = 256 << 20;
+
+/// Seconds that a payload may take, unless told.
+const SECONDS: f64 = 600.0;
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_patient(seconds: &f64) -> bool {
+    *seconds == SECONDS
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_row(bytes: &u64) -> bool {
+    *bytes == ROW
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_total(bytes: &u64) -> bool {
+    *bytes == TOTAL
+}
+
 impl Default for IngestOptions {
     /// 2 GiB for decoders: enough for the largest picture or recording that the default [`Limits`] admit.
     fn default() -> Self {
@@ -62,6 +104,11 @@ impl Default for IngestOptions {
             limits: Limits::default(),
             prepare: PrepareOptions::default(),
             max_errors: MaxErrors::default(),
+            max_errors_per_class: None,
+            quarantine_bytes: ROW,
+            quarantine_total_bytes: TOTAL,
+            isolate: false,
+            payload_seconds: SECONDS,
             id_prefix: String::new(),
             shard_bytes: shards.shard_bytes,
             row_group_rows: shards.row_group_rows,
@@ -95,6 +142,15 @@ impl IngestOptions {
                 "leave it at its default; 1 decodes one payload at a time",
             ));
         }
+        if self.quarantine_bytes > 1 << 30 {
+            return Err(Error::config(
+                "quarantine_bytes is 1 GiB at the most",
+                "leave it at its default; the quarantine tells the length of what it keeps a part of",
+            ));
+        }
+        if !(self.payload_seconds > 0.0 && self.payload_seconds.is_finite()) {
+            return Err(Error::config("payload_seconds is more than 0", "leave it at its default, or say 3600"));
+        }
         self.prepare.check()?;
         if self.source.kind == Some(Kind::Tensor) {
             return Err(Error::config(
@@ -118,9 +174,27 @@ impl IngestOptions {
         IngestOptions {
             format: None,
             max_errors: free.max_errors,
+            max_errors_per_class: free.max_errors_per_class,
+            quarantine_bytes: free.quarantine_bytes,
+            quarantine_total_bytes: free.quarantine_total_bytes,
+            isolate: free.isolate,
+            payload_seconds: free.payload_seconds,
             threads: free.threads,
             decode_memory: free.decode_memory,
             prepare: free.prepare,
+            ..self.clone()
+        }
+    }
+
+    /// The options by which a retry reads the source again: without those that change nothing that is written, but isolated if it was.
+    pub(super) fn recorded(&self, format: &str) -> Self {
+        let free = IngestOptions::default();
+        IngestOptions {
+            format: Some(format.to_owned()),
+            max_errors: free.max_errors,
+            max_errors_per_class: free.max_errors_per_class,
+            threads: free.threads,
+            decode_memory: free.decode_memory,
             ..self.clone()
         }
     }
@@ -254,6 +328,9 @@ pub struct Progress {
     pub refused: u64,
 }
 
+/// Who is told of a decoder that does not come back.
+pub type Tell = Arc<dyn Fn(&Error) + Send + Sync>;
+
 /// What watches and steers an ingest from outside.
 pub struct Control {
     /// The sources to choose from; add your own with [`Table::with`].
@@ -264,6 +341,12 @@ pub struct Control {
     pub cancel: Arc<AtomicBool>,
     /// Called now and then while the source is listed, then after each chunk, from the ingest's thread.
     pub progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
+    /// How the processes are begun of an ingest with [`IngestOptions::isolate`]: the program itself, or another that calls
+    /// [`super::serve`].
+    pub isolate: Option<Isolate>,
+    /// Told of a decoder in this process that does not come back ([`Error::Stuck`]), from a thread that waits for nothing else. Nothing
+    /// can end it but the end of the process, after which a rerun goes on where this one was; the ingest waits for it otherwise.
+    pub stuck: Option<Tell>,
     /// Another disk below the dataset (tests).
     pub disk: Option<Arc<dyn Disk>>,
     /// Bytes that each listing, sort and segment under way keeps in memory before it goes on in a file (tests). Unless told,
@@ -280,6 +363,8 @@ impl Default for Control {
             ops: prepare::ops(),
             cancel: Arc::default(),
             progress: None,
+            isolate: None,
+            stuck: None,
             disk: None,
             spill_beyond: None,
             decodes: AtomicU64::new(0),
@@ -318,7 +403,7 @@ pub struct Summary {
     pub rows_by_label: BTreeMap<String, u64>,
     /// Refusals: entries, and recordings that are damaged, whatever the number of their rows.
     pub quarantined: u64,
-    /// The file within the dataset that lists them.
+    /// The file within the dataset that lists them ([`crate::quarantine`]).
     pub quarantine: Option<String>,
     /// Entries that were in the dataset already.
     pub skipped: u64,

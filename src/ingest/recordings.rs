@@ -11,11 +11,12 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 use super::check::{Checker, Outcome};
-use crate::codec::{self, Check, Decoded, Limits, Scratch, Want};
+use super::look::Sound;
+use crate::codec::{self, Limits, Scratch};
 use crate::data::info::Kind;
 use crate::data::record::payload_hash;
 use crate::data::storage::Original;
-use crate::error::{Fault, Reason, Result};
+use crate::error::{Fault, Origin, Reason, Result};
 use crate::prepare;
 use crate::source::{self, Entry, EntryCell, Part};
 
@@ -32,14 +33,6 @@ struct Recording {
     hash: u64,
     /// None if every part of it was in the dataset already.
     sound: Option<Result<Sound, Fault>>,
-}
-
-/// A recording that was decoded.
-#[derive(Debug)]
-struct Sound {
-    samples: Vec<f32>,
-    channels: u32,
-    rate: u32,
 }
 
 /// A recording that parts are wanted of.
@@ -184,38 +177,18 @@ fn read(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Result<Recording, Fault> 
     let reader = if wanted.is_new { file_bytes.saturating_mul(2).saturating_add(1 << 20) } else { 0 };
     let mut loan = checker.scratches.lend(file_bytes.saturating_add(reader));
     let bytes = source::read_range(path, 0, file_bytes, file_bytes)?;
-    let sound = wanted.is_new.then(|| decode(checker, &bytes, &mut loan.scratch));
+    let sound = wanted.is_new.then(|| decode(checker, path, &bytes, &mut loan.scratch));
     Ok(Recording { hash: payload_hash(&bytes), sound })
 }
 
-fn decode(checker: &Checker<'_>, bytes: &[u8], scratch: &mut Scratch) -> Result<Sound, Fault> {
-    let limits = checker.limits.cut();
+fn decode(checker: &Checker<'_>, path: &Path, bytes: &[u8], scratch: &mut Scratch) -> Result<Sound, Fault> {
     let codec = codec::sniff(bytes, Kind::Audio)?;
     checker.decodes.fetch_add(1, Ordering::Relaxed);
-    let decoded = codec::guarded(codec.name(), || {
-        let decoded = match checker.check {
-            Check::Decode => codec.decode_checked(bytes, &limits, scratch)?,
-            Check::Header | Check::Entropy => codec.decode(bytes, Want::Whole, &limits, scratch)?,
-        };
-        match decoded {
-            Decoded::Wave(wave) => Ok((wave.channels, wave.rate, wave.data.as_ptr(), wave.data.len())),
-            _ => Err(Fault::new(Reason::WrongMedia, "the payload holds no samples")),
-        }
-    });
-    if matches!(&decoded, Err(fault) if fault.reason == Reason::DecoderPanic) {
-        *scratch = Scratch::default();
+    let origin = Origin { file: Some(path.to_owned()), ..Origin::default() };
+    match checker.isolation {
+        Some(isolation) => isolation.recording(&origin, bytes),
+        None => checker.here(&origin, |_| checker.looker().recording(codec, bytes, scratch)),
     }
-    let (channels, rate, data, length) = decoded?;
-    // The buffer itself, as a copy would need the memory twice.
-    let mut samples = std::mem::take(&mut scratch.floats);
-    if (samples.as_ptr(), samples.len()) != (data, length) {
-        return Err(Fault::new(
-            Reason::Unsupported,
-            format!("{} decodes to other memory than the scratch's", codec.name()),
-        ));
-    }
-    samples.shrink_to_fit();
-    Ok(Sound { samples, channels, rate })
 }
 
 #[cfg(test)]

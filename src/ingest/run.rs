@@ -1,19 +1,26 @@
 //! The work itself: chunks of entries are read and checked on all cores while the chunk before them is written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::base::Base;
 use super::check::{Checker, Outcome};
 use super::freeze::Files;
-use super::journal::{Journal, Mended, Refused, Report, Stretch};
+use super::isolated::{Isolation, Setup};
+use super::journal::{Journal, Mended, Report, Stretch};
+use super::keeping::Keeping;
 use super::options::{Control, IngestOptions, Progress};
 use super::recordings::Recordings;
+use super::retry::OF_ALL_PARTS;
 use super::scratches::Scratches;
 use super::sink::Sink;
-use crate::data::feature::Schema;
-use crate::error::{Error, Result};
+use super::watchdog::Watchdog;
+use crate::data::feature::{Feature, Schema};
+use crate::data::label::Value;
+use crate::error::{Error, Fault, Result};
 use crate::prepare::Prepare;
+use crate::quarantine::Refused;
 use crate::source::{Entries, Entry, EntryCell, Listing};
 use crate::spool::Spill;
 
@@ -34,7 +41,12 @@ pub(super) struct Work<'a> {
     pub options: &'a IngestOptions,
     pub control: &'a Control,
     pub journal: &'a Journal,
-    /// Where the quarantine file will be.
+    /// How the processes that look at payloads are set up, if there are any.
+    pub setup: Option<&'a Setup>,
+    pub watchdog: Option<&'a Watchdog>,
+    /// What is kept of what is refused.
+    pub keeping: Keeping<'a>,
+    /// Where the list of what was refused will be.
     pub report: &'a Path,
 }
 
@@ -68,6 +80,8 @@ pub(super) struct Run<'a> {
     skipped: u64,
     mended: Mended,
     progress: Progress,
+    /// Entries of each class, if there is a limit for each.
+    by_class: BTreeMap<String, u64>,
 }
 
 impl<'a> Run<'a> {
@@ -89,7 +103,15 @@ impl<'a> Run<'a> {
             skipped: done.iter().map(|s| s.skipped).sum(),
             mended: Mended::default(),
             progress: Progress { total: entries.len() as u64, total_bytes: entries.bytes(), ..Progress::default() },
+            by_class: BTreeMap::new(),
         };
+        if work.options.max_errors_per_class.is_some() {
+            for entry in entries.iter() {
+                if let Some(class) = class(&entry?, work.schema) {
+                    *run.by_class.entry(class).or_default() += 1;
+                }
+            }
+        }
         done.iter().for_each(|stretch| run.mended.add(stretch.mended));
         for at in 0..run.first() {
             run.progress.bytes += entries.get(at)?.bytes();
@@ -105,8 +127,7 @@ impl<'a> Run<'a> {
     /// What it has done, whether it came to its end or not.
     pub(super) fn into_done(mut self) -> Result<Done> {
         self.tell_damaged()?;
-        let open = self.open.count();
-        self.refused.extend(open, &self.open.finish()?)?;
+        self.refused.absorb(self.open)?;
         Ok(Done { skipped: self.skipped, mended: self.mended, refused: self.refused, sink: self.sink })
     }
 
@@ -114,6 +135,8 @@ impl<'a> Run<'a> {
     pub(super) fn all(&mut self) -> Result<()> {
         let work = self.work;
         let scratches = Scratches::new(work.options.decode_memory);
+        let isolation = Isolation::of(work.setup, work.control, work.watchdog)?;
+        let tell = work.control.stuck.as_ref().filter(|_| isolation.is_none());
         let checker = Checker {
             schema: work.schema,
             base: work.base,
@@ -123,7 +146,10 @@ impl<'a> Run<'a> {
             limits: &work.options.limits,
             decodes: &work.control.decodes,
             scratches: &scratches,
+            isolation: isolation.as_ref(),
+            watch: work.watchdog.zip(tell),
         };
+        let sound = || isolation.as_ref().map_or(Ok(()), Isolation::check);
         let entries = &work.listing.entries;
         let mut recordings = Recordings::default();
         let mut check = |chunk: &Chunk| recordings.check(&checker, &chunk.entries);
@@ -133,11 +159,13 @@ impl<'a> Run<'a> {
         let mut now = chunk(entries, self.first(), most)?;
         self.tell(now.from)?;
         let mut outcomes = check(&now);
+        sound()?;
         while !now.entries.is_empty() {
             work.control.check_cancel()?;
             let ahead = chunk(entries, now.to(), most)?;
             let (next, written) = rayon::join(|| check(&ahead), || self.write(&now, std::mem::take(&mut outcomes)));
             written?;
+            sound()?;
             self.tell(now.to())?;
             (now, outcomes) = (ahead, next);
         }
@@ -160,8 +188,30 @@ impl<'a> Run<'a> {
                 refused: self.progress.refused,
                 seen: self.progress.done + before,
                 limit: options.max_errors.to_string(),
+                class: None,
                 report: report.to_owned(),
             });
+        }
+        self.check_classes()
+    }
+
+    /// Ends the run if too much of one class was refused.
+    fn check_classes(&self) -> Result<()> {
+        let Some(limit) = self.work.options.max_errors_per_class else { return Ok(()) };
+        let pending = self.damaged.as_ref().and_then(|d| Some((d.refused.class.as_ref()?, [1, d.rows])));
+        for (class, total) in &self.by_class {
+            let parts = [self.refused.classes().get(class), self.open.classes().get(class)].into_iter().flatten();
+            let pending = pending.iter().filter(|(pending, _)| *pending == class).map(|(_, counts)| counts);
+            let [refused, rows] = parts.chain(pending).fold([0, 0], |sum, more| [sum[0] + more[0], sum[1] + more[1]]);
+            if limit.is_exceeded(refused, rows, *total) {
+                return Err(Error::QuarantineLimit {
+                    refused,
+                    seen: *total,
+                    limit: limit.to_string(),
+                    class: Some(class.clone()),
+                    report: self.work.report.to_owned(),
+                });
+            }
         }
         Ok(())
     }
@@ -181,14 +231,11 @@ impl<'a> Run<'a> {
                 self.tell_damaged()?;
             }
             match outcome? {
-                Outcome::RecordingRefused(fault, column) => {
-                    let column = column.map(|c| self.work.schema.columns[c].name.clone());
-                    self.refuse_recording(entry, Refused::entry(entry, &fault, column))?;
-                }
+                Outcome::RecordingRefused(fault, column) => self.refuse_recording(entry, &fault, column)?,
                 Outcome::Skipped => self.stretch.skipped += 1,
                 Outcome::Refused(fault, column) => {
-                    let column = column.map(|c| self.work.schema.columns[c].name.clone());
-                    self.open.push(&Refused::entry(entry, &fault, column))?;
+                    let refused = self.refused(entry, &fault, column);
+                    self.open.push(&refused)?;
                 }
                 Outcome::Row(row, replaced) => match self.sink.push(self.work.schema, &entry.split, row) {
                     Ok(None) => self.stretch.mend(replaced),
@@ -199,7 +246,9 @@ impl<'a> Run<'a> {
                     }
                     // The shard format has limits of its own.
                     Err(Error::Sample { origin, fault }) => {
-                        self.open.push(&Refused::entry(entry, &fault, origin.column))?;
+                        let column = origin.column.and_then(|name| self.work.schema.position(&name));
+                        let refused = self.refused(entry, &fault, column);
+                        self.open.push(&refused)?;
                     }
                     Err(e) => return Err(e),
                 },
@@ -208,15 +257,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// All that is known of a refused entry, with what is kept of it.
+    fn refused(&self, entry: &Entry, fault: &Fault, column: Option<usize>) -> Refused {
+        let Work { schema, keeping, .. } = self.work;
+        let name = column.map(|c| schema.columns[c].name.clone());
+        let mut refused = Refused::entry(entry, fault, name);
+        refused.class = class(entry, schema);
+        keeping.entry(&mut refused, entry, column, self.refused.kept() + self.open.kept());
+        refused
+    }
+
     /// Refuses a part for its recording's fault. One line says it of all parts that follow one another, and none of them is in
     /// a shard, so that they are in one stretch: what a later run goes on with has all of the line or nothing.
-    fn refuse_recording(&mut self, entry: &Entry, refused: Refused) -> Result<()> {
+    fn refuse_recording(&mut self, entry: &Entry, fault: &Fault, column: Option<usize>) -> Result<()> {
         if let Some(damaged) = &mut self.damaged {
             damaged.rows += 1;
             self.sharing += 1;
             self.stretch.sharing += 1;
             return Ok(());
         }
+        let refused = self.refused(entry, fault, column);
         match recording(entry) {
             Some(path) => self.damaged = Some(Damaged { path: Arc::clone(path), refused, rows: 1 }),
             None => self.open.push(&refused)?,
@@ -228,7 +288,8 @@ impl<'a> Run<'a> {
     fn tell_damaged(&mut self) -> Result<()> {
         let Some(Damaged { mut refused, rows, .. }) = self.damaged.take() else { return Ok(()) };
         if rows > 1 {
-            refused.message = format!("{} ({rows} rows are parts of this recording)", refused.message);
+            refused.message = format!("{} ({rows} {OF_ALL_PARTS}", refused.message);
+            refused.rows = Some(rows);
         }
         self.open.push(&refused)
     }
@@ -247,8 +308,7 @@ impl<'a> Run<'a> {
             stretch.files = std::mem::take(&mut self.files).digest();
             let open = std::mem::replace(&mut self.open, Report::new(&self.spill));
             stretch.refused = open.count();
-            let lines = open.finish()?;
-            self.refused.extend(stretch.refused, &lines)?;
+            let lines = self.refused.absorb(open)?;
             self.work.journal.add(&stretch, &lines)?;
             self.skipped += stretch.skipped;
             self.mended.add(stretch.mended);
@@ -271,8 +331,21 @@ struct Damaged {
     rows: u64,
 }
 
+/// The class of an entry in the first class column.
+fn class(entry: &Entry, schema: &Schema) -> Option<String> {
+    let mut columns = entry.cells.iter().zip(&schema.columns);
+    columns.find_map(|(cell, column)| match (&column.feature, cell) {
+        (Feature::ClassLabel { .. }, EntryCell::Class(name)) => Some(Some(name.clone())),
+        (Feature::ClassLabel { names }, EntryCell::Value(Value::Int(at))) => {
+            Some(usize::try_from(*at).ok().and_then(|at| names.get(at).cloned()))
+        }
+        (Feature::ClassLabel { .. }, _) => Some(None),
+        _ => None,
+    })?
+}
+
 /// The recording that an entry is a part of.
-fn recording(entry: &Entry) -> Option<&Arc<Path>> {
+pub(super) fn recording(entry: &Entry) -> Option<&Arc<Path>> {
     entry.cells.iter().find_map(|cell| match cell {
         EntryCell::Excerpt { path, .. } => Some(path),
         _ => None,

@@ -161,6 +161,8 @@ impl DatasetWriter {
             limits: &self.options.limits,
             decodes: &self.decodes,
             scratches: &self.scratches,
+            isolation: None,
+            watch: None,
         };
         match checker.entry(entry, &Recordings::default())? {
             Outcome::Skipped => self.skipped += 1,

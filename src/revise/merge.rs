@@ -184,8 +184,7 @@ impl<'o> Work<'o> {
     /// The objects of a row of the other, their classes by our numbers.
     fn objects(&self, row: &Row<'_>, column: usize) -> Result<Option<Objects>> {
         let from = &self.from[column];
-        let Some((at, Feature::Objects(of))) =
-            from.column.map(|at| (at, &self.other.schema().columns[at].feature))
+        let Some((at, Feature::Objects(of))) = from.column.map(|at| (at, &self.other.schema().columns[at].feature))
         else {
             return Ok(None);
         };

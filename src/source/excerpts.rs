@@ -49,6 +49,19 @@ impl Listing {
         spill: &Spill,
         watch: Watch<'_>,
     ) -> Result<Listing> {
+        self.cut_by(chunks, limits, threads, spill, watch, &|_, bytes| facts(bytes, limits))
+    }
+
+    /// As [`Listing::cut`], with somebody who says what [`facts`] does of the bytes of a recording (at a path).
+    pub(crate) fn cut_by(
+        self,
+        chunks: Option<&AudioChunks>,
+        limits: &Limits,
+        threads: usize,
+        spill: &Spill,
+        watch: Watch<'_>,
+        facts_of: FactsOf<'_>,
+    ) -> Result<Listing> {
         if chunks.is_none() && self.excerpts.is_none() {
             return Ok(self);
         }
@@ -64,7 +77,7 @@ impl Listing {
             watch(from as u64)?;
             let to = self.entries.len().min(from + AT_ONCE);
             let entries: Vec<Entry> = (from..to).map(|at| self.entries.get(at)).collect::<Result<_>>()?;
-            facts = pool.install(|| look(&entries, chunked.map(|(column, _)| column), facts, limits));
+            facts = pool.install(|| look(&entries, chunked.map(|(column, _)| column), facts, limits, facts_of));
             for entry in entries {
                 let Entry { id, origin, line, .. } = &entry;
                 let refusal = |fault| Refusal { id: id.clone(), origin: origin.clone(), line: *line, fault };
@@ -128,7 +141,7 @@ fn recording(cell: &EntryCell, is_cut: bool) -> Option<(&Path, u64)> {
 }
 
 /// Looks at the recordings of some entries, but for those known from the entries before.
-fn look(entries: &[Entry], cut: Option<usize>, mut known: Facts, limits: &Limits) -> Facts {
+fn look(entries: &[Entry], cut: Option<usize>, mut known: Facts, limits: &Limits, facts_of: FactsOf<'_>) -> Facts {
     let cells = entries.iter().flat_map(|entry| entry.cells.iter().enumerate());
     let mut wanted: Vec<(&Path, u64)> = cells.filter_map(|(i, cell)| recording(cell, Some(i) == cut)).collect();
     wanted.sort();
@@ -138,7 +151,7 @@ fn look(entries: &[Entry], cut: Option<usize>, mut known: Facts, limits: &Limits
     let mut rest = wanted.as_slice();
     while !rest.is_empty() {
         let (now, later) = rest.split_at(together(rest.iter().map(|(_, bytes)| *bytes), BYTES_AT_ONCE));
-        known.par_extend(now.par_iter().map(|(path, bytes)| ((*path).into(), probe(path, *bytes, limits))));
+        known.par_extend(now.par_iter().map(|(path, bytes)| ((*path).into(), probe(path, *bytes, limits, facts_of))));
         rest = later;
     }
     known
@@ -154,11 +167,18 @@ fn together(sizes: impl Iterator<Item = u64>, most: u64) -> usize {
     fits.count().max(1)
 }
 
-fn probe(path: &Path, bytes: u64, limits: &Limits) -> Result<Info, Fault> {
+fn probe(path: &Path, bytes: u64, limits: &Limits, facts_of: FactsOf<'_>) -> Result<Info, Fault> {
     Limits::check("payload bytes", bytes, limits.payload_bytes)?;
-    let read = read_range(path, 0, bytes, bytes)?;
-    let codec = codec::sniff(&read, Kind::Audio)?;
-    codec::guarded(codec.name(), || codec.probe(&read, &limits.cut()))
+    facts_of(path, &read_range(path, 0, bytes, bytes)?)
+}
+
+/// Says what the header of a recording does.
+pub(crate) type FactsOf<'a> = &'a (dyn Fn(&Path, &[u8]) -> Result<Info, Fault> + Sync);
+
+/// What the header of a recording says that parts are to be cut from.
+pub(crate) fn facts(bytes: &[u8], limits: &Limits) -> Result<Info, Fault> {
+    let codec = codec::sniff(bytes, Kind::Audio)?;
+    codec::guarded(codec.name(), || codec.probe(bytes, &limits.cut()))
 }
 
 /// The cells with samples in place of times; with the rate and the samples of the recording or part that is to be cut.

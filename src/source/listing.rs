@@ -24,10 +24,26 @@ const STEP: u64 = 1024;
 /// Called now and then while a source lists, with the entries so far: an error ends the listing.
 pub type Watch<'a> = &'a (dyn Fn(u64) -> Result<()> + 'a);
 
+/// What a source found, as far as [`Only`] asks.
+pub(crate) struct Asked<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Where it is from.
+    pub origin: &'a str,
+    /// The line there.
+    pub line: Option<u64>,
+    /// Its cells; none of what the source refuses.
+    pub cells: &'a [EntryCell],
+}
+
+/// Says what of a source is listed.
+pub(crate) type Only<'a> = &'a dyn Fn(&Asked<'_>) -> bool;
+
 /// Takes what a source finds.
 pub struct Lister<'a> {
     spill: Spill,
     watch: Watch<'a>,
+    only: Option<Only<'a>>,
     sorter: Sorter,
     refused: Sorter,
     notes: Vec<String>,
@@ -55,6 +71,7 @@ impl<'a> Lister<'a> {
         Lister {
             spill: spill.clone(),
             watch,
+            only: None,
             sorter: Sorter::new(spill),
             refused: Sorter::new(spill),
             notes: Vec::new(),
@@ -90,6 +107,10 @@ impl<'a> Lister<'a> {
     /// As [`Lister::step`], and [`Error::Io`] of a temporary file.
     pub fn entry(&mut self, entry: Entry) -> Result<()> {
         self.step()?;
+        let Entry { id, origin, line, cells, .. } = &entry;
+        if self.only.is_some_and(|only| !only(&Asked { id, origin, line: *line, cells })) {
+            return Ok(());
+        }
         let mut print = xxhash_rust::xxh3::Xxh3Default::new();
         for cell in &entry.cells {
             let path: &Path = match cell {
@@ -152,6 +173,10 @@ impl<'a> Lister<'a> {
     /// As [`Lister::entry`].
     pub fn refuse(&mut self, refusal: Refusal) -> Result<()> {
         self.step()?;
+        let Refusal { id, origin, line, .. } = &refusal;
+        if self.only.is_some_and(|only| !only(&Asked { id, origin, line: *line, cells: &[] })) {
+            return Ok(());
+        }
         self.key.clear();
         put_key(&mut self.key, "", &refusal.id);
         self.key.push(0);
@@ -222,7 +247,19 @@ impl Listing {
         spill: &Spill,
         watch: Watch<'_>,
     ) -> Result<Listing> {
-        let mut lister = Lister::new(spill, watch);
+        Listing::of_only(source, root, options, spill, watch, None)
+    }
+
+    /// Lists what of a root is wanted; the classes are those of what is.
+    pub(crate) fn of_only(
+        source: &dyn Source,
+        root: &Path,
+        options: &SourceOptions,
+        spill: &Spill,
+        watch: Watch<'_>,
+        only: Option<Only<'_>>,
+    ) -> Result<Listing> {
+        let mut lister = Lister { only, ..Lister::new(spill, watch) };
         watch(0)?;
         let schema = source.list(root, options, &mut lister)?;
         let listing = lister.finish(schema)?;

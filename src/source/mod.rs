@@ -44,13 +44,14 @@ pub mod yolo;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
+pub(crate) use excerpts::facts;
 pub use labels::split_name;
-pub(crate) use listing::order;
+pub(crate) use listing::{Asked, Only, order};
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
 pub use provenance::Provenance;
 pub use raw::{is_stored, open_any, raw_dataset};
-pub(crate) use walk::read_range;
+pub(crate) use walk::{file_within, read_range};
 pub use windows::{Count, Cut, TextWindow};
 
 /// The split of entries when the source says nothing else.

@@ -295,6 +295,11 @@ pub(super) fn named(root: &Path, relative: &str) -> Result<Found, Fault> {
     Ok(Found { relative: relative.to_owned(), path, bytes })
 }
 
+/// Path and size of a regular file within a root, after the same checks; `None` for all else. `root` must be canonical.
+pub(crate) fn file_within(root: &Path, relative: &str) -> Option<(PathBuf, u64)> {
+    named(root, relative).ok().map(|found| (found.path, found.bytes))
+}
+
 /// The first bytes of a file, for sniffing.
 pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);

@@ -22,7 +22,8 @@ fn the_same_again_is_nothing_new() {
     copies(&other, &[("images/train/pants/001_422.jpg", "train/pants/000_444.jpg")]);
     dsctl!["ingest", other, dataset, "--split-dirs", "yes"].ended(5).says(&["id-taken", "--id-prefix"]);
     assert_eq!(version(&dataset), was);
-    let refused = std::fs::read_dir(dataset.join(".dsctl/quarantine")).unwrap().next().unwrap().unwrap().path();
+    let mut refused = std::fs::read_dir(dataset.join(".dsctl/quarantine")).unwrap().map(|f| f.unwrap().path());
+    let refused = refused.find(|f| f.extension().is_some_and(|e| e == "jsonl")).unwrap();
     let refused = std::fs::read_to_string(refused).unwrap();
     assert!(refused.contains("train/pants/000_444.jpg") && refused.contains("\"id-taken\""), "{refused}");
     assert_eq!(files(&dataset).keys().filter(|f| f.starts_with("data")).count(), 2);

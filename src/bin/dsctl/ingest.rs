@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::Error;
 use feedstock::codec::Check;
-use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, ingest};
+use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, Isolate, MaxErrors, Progress, Summary, ingest, serve};
+use feedstock::prepare::ops;
 
 use crate::prepare::PrepareFlags;
 use crate::source::SourceFlags;
@@ -23,7 +24,14 @@ pub(crate) struct Ingest {
     /// The dataset: a new folder, or one that dsctl made.
     dataset: PathBuf,
     #[command(flatten)]
-    flags: SourceFlags,
+    flags: IngestFlags,
+}
+
+/// How a source becomes a dataset: the flags of `ingest`, and of a retry.
+#[derive(Debug, Args)]
+pub(crate) struct IngestFlags {
+    #[command(flatten)]
+    source: SourceFlags,
     #[command(flatten)]
     prepare: PrepareFlags,
     /// Options from a TOML file (schemas/config.schema.json); flags and the environment come first.
@@ -38,13 +46,44 @@ pub(crate) struct Ingest {
     /// Refuse to commit when more entries are bad: a count, a share, or the larger of both (25, 5%, 10|1%). A
     /// damaged recording counts as one, of the share as its rows.
     #[arg(long, value_name = "N|P%", env = "DSCTL_MAX_ERRORS")]
-    max_errors: Option<MaxErrors>,
+    pub(crate) max_errors: Option<MaxErrors>,
+    /// The same for each class alone: a count, or a share of the entries of the class (no limit unless told).
+    #[arg(long, value_name = "N|P%", env = "DSCTL_MAX_ERRORS_PER_CLASS")]
+    max_errors_per_class: Option<MaxErrors>,
+    /// Bytes that are kept of each refused entry (1MiB unless told; 0 keeps none).
+    #[arg(long, value_name = "BYTES", env = "DSCTL_QUARANTINE_BYTES", value_parser = size)]
+    quarantine_bytes: Option<u64>,
+    /// Bytes that are kept of all of them (256MiB unless told).
+    #[arg(long, value_name = "BYTES", env = "DSCTL_QUARANTINE_TOTAL_BYTES", value_parser = size)]
+    quarantine_total_bytes: Option<u64>,
+    /// Decode in processes of their own: a file that crashes its decoder, never comes back or takes all memory is refused
+    /// (crashed, timed-out, out-of-memory), and the rest goes on. The dataset is the same.
+    #[arg(long, env = "DSCTL_ISOLATE", value_parser = clap::builder::BoolishValueParser::new())]
+    isolate: bool,
+    /// Seconds by the clock that one file may be decoded with --isolate (600 unless told). Without it, a run whose file takes
+    /// six times as long ends and names it.
+    #[arg(long, value_name = "S", env = "DSCTL_PAYLOAD_SECONDS")]
+    payload_seconds: Option<f64>,
     /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
     #[arg(long, value_name = "BYTES", env = "DSCTL_SHARD_BYTES")]
     shard_bytes: Option<u64>,
     /// Put in front of every id, for a second source whose relative paths are the same.
     #[arg(long, value_name = "PREFIX")]
     id_prefix: Option<String>,
+}
+
+/// A number of bytes, plain or with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(format!("{text:?} is no number of bytes: 65536, 64KiB, 1MiB or 2GiB")),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("{text:?} is no number of bytes"))
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -65,13 +104,14 @@ enum Utf8Policy {
     Replace,
 }
 
-impl Ingest {
-    fn options(&self, global: &Global) -> Result<IngestOptions, Error> {
+impl IngestFlags {
+    /// The options of the file, or else `options`, with what was given in the place of what they say.
+    pub(crate) fn options(&self, options: IngestOptions, global: &Global) -> Result<IngestOptions, Error> {
         let mut options: IngestOptions = match &self.config {
             Some(path) => crate::read_toml(path)?,
-            None => IngestOptions::default(),
+            None => options,
         };
-        self.flags.apply(&mut options);
+        self.source.apply(&mut options);
         self.prepare.apply(&mut options.prepare)?;
         if let Some(check) = self.check {
             options.check = match check {
@@ -86,35 +126,72 @@ impl Ingest {
             None => options.invalid_utf8,
         };
         options.max_errors = self.max_errors.unwrap_or(options.max_errors);
+        options.max_errors_per_class = self.max_errors_per_class.or(options.max_errors_per_class);
+        options.quarantine_bytes = self.quarantine_bytes.unwrap_or(options.quarantine_bytes);
+        options.quarantine_total_bytes = self.quarantine_total_bytes.unwrap_or(options.quarantine_total_bytes);
+        options.isolate |= self.isolate;
+        options.payload_seconds = self.payload_seconds.unwrap_or(options.payload_seconds);
         options.shard_bytes = self.shard_bytes.unwrap_or(options.shard_bytes);
         options.id_prefix = self.id_prefix.clone().unwrap_or(options.id_prefix);
         options.threads = global.threads.unwrap_or(options.threads);
         options.validate()?;
         Ok(options)
     }
+}
 
-    pub(crate) fn run(self, global: &Global) -> Done {
-        let options = self.options(global)?;
-        let meter = std::sync::Arc::new(output::Meter::new(global, "entries"));
-        let shown = meter.clone();
-        let progress = move |p: Progress| {
-            if p.total == 0 {
-                return shown.count(p.listed, "entries listed");
-            }
-            let refused = if p.refused > 0 { format!(" ({} refused)", p.refused) } else { String::new() };
-            shown.show(p.done, p.total, &refused);
-        };
-        let control = Control {
-            cancel: output::interrupt()?,
-            progress: (!global.quiet).then(|| Box::new(progress) as Box<dyn Fn(Progress) + Send + Sync>),
-            ..Control::default()
-        };
-        let done = ingest(&self.source, &self.dataset, &options, &control);
-        meter.finish();
-        if matches!(done, Err(Error::Interrupted)) {
-            output::note(global, "note: nothing was committed; the same command goes on where this one stopped");
+/// This program, as a process that looks at payloads.
+fn isolated() -> Result<Isolate, Error> {
+    let program = std::env::current_exe().map_err(|e| Error::library("looking for the program itself", e))?;
+    Ok(Isolate { program, args: vec!["isolated".into()] })
+}
+
+/// Look at payloads for an ingest with --isolate, which begins this by itself.
+#[derive(Debug, Args)]
+pub(crate) struct Isolated {}
+
+impl Isolated {
+    pub(crate) fn run(self) -> Done {
+        serve(&ops())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Runs an ingest with a meter and under Ctrl-C.
+pub(crate) fn watched<T>(global: &Global, work: impl FnOnce(&Control) -> Result<T, Error>) -> Result<T, Error> {
+    let meter = std::sync::Arc::new(output::Meter::new(global, "entries"));
+    let shown = meter.clone();
+    let progress = move |p: Progress| {
+        if p.total == 0 {
+            return shown.count(p.listed, "entries listed");
         }
-        let summary = done?;
+        let refused = if p.refused > 0 { format!(" ({} refused)", p.refused) } else { String::new() };
+        shown.show(p.done, p.total, &refused);
+    };
+    let told = global.clone();
+    let stuck = move |error: &Error| {
+        // The thread that is stuck ends with the process; what is finished is in the journal.
+        output::error(&told, error);
+        std::process::exit(error.exit_code().into());
+    };
+    let control = Control {
+        isolate: Some(isolated()?),
+        stuck: Some(std::sync::Arc::new(stuck)),
+        cancel: output::interrupt()?,
+        progress: (!global.quiet).then(|| Box::new(progress) as Box<dyn Fn(Progress) + Send + Sync>),
+        ..Control::default()
+    };
+    let done = work(&control);
+    meter.finish();
+    if matches!(done, Err(Error::Interrupted)) {
+        output::note(global, "note: nothing was committed; the same command goes on where this one stopped");
+    }
+    done
+}
+
+impl Ingest {
+    pub(crate) fn run(self, global: &Global) -> Done {
+        let options = self.flags.options(IngestOptions::default(), global)?;
+        let summary = watched(global, |control| ingest(&self.source, &self.dataset, &options, control))?;
         for text in &summary.notes {
             output::note(global, format!("note: {text}"));
         }
@@ -164,7 +241,8 @@ impl Ingest {
     fn tell_refused(&self, summary: &Summary) {
         if let Some(list) = &summary.quarantine {
             let target = self.dataset.display();
-            output::line(format_args!("  {} entries refused: see {target}/{list}", summary.quarantined));
+            let more = format_args!("dsctl quarantine ls {target}");
+            output::line(format_args!("  {} entries refused: see {target}/{list} ({more})", summary.quarantined));
         }
     }
 }

@@ -23,6 +23,7 @@ mod merge;
 mod output;
 mod plan;
 mod prepare;
+mod quarantine;
 mod relabel;
 mod remove;
 mod schema;
@@ -71,6 +72,9 @@ struct Global {
 enum Verb {
     Detect(Box<detect::Detect>),
     Ingest(Box<ingest::Ingest>),
+    Quarantine(quarantine::Quarantine),
+    #[command(hide = true)]
+    Isolated(ingest::Isolated),
     Load(Box<load::Load>),
     Plan(Box<plan::PlanVerb>),
     Ls(ls::Ls),
@@ -102,6 +106,8 @@ fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Detect(verb) => verb.run(global),
         Verb::Ingest(verb) => verb.run(global),
+        Verb::Quarantine(verb) => verb.run(global),
+        Verb::Isolated(verb) => verb.run(),
         Verb::Load(verb) => verb.run(global),
         Verb::Plan(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
