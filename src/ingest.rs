@@ -24,7 +24,6 @@ mod options;
 mod publish;
 mod recordings;
 mod run;
-mod scratches;
 mod sink;
 mod target;
 mod writer;

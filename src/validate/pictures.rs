@@ -1,0 +1,299 @@
+//! Lints of pictures, by the measures and thresholds of cleanvision 0.3.7 (`issue_managers/image_property.py` and
+//! `image_property_issue_manager.py`), which `fixtures/golden/cleanvision.json` holds them against.
+//!
+//! Where they differ: pictures with a palette or with alpha are measured as the RGB that they decode to, cleanvision measures
+//! palette indices and alpha as they are; brightness is sorted into 65,536 steps, not one by one; sizes count as usual that
+//! are within a factor of two of the middle one.
+
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::lint::{Judged, Lint, Rule, Seen, Severity, Threshold, Told};
+use super::measure::Measured;
+use super::percentile::percentile;
+use super::values::key;
+use crate::codec::Pixels;
+use crate::data::feature::Feature;
+use crate::error::{Fault, Reason};
+
+/// The longer side at which blur is measured.
+const BLUR_SIDE: u64 = 64;
+/// How steeply sharpness and contrast go towards 1.
+const BLUR_FACTOR: f64 = 0.01;
+/// Contrast up to here counts as none.
+const CONTRAST: f64 = 0.18;
+/// The part of a bit of entropy that a score is.
+const ENTROPY_FACTOR: f64 = 0.1;
+/// Steps of brightness.
+const STEPS: usize = 1 << 16;
+
+/// What is measured of a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Picture {
+    /// The brightness that 99 in 100 pixels are not above; black is 0, white 1.
+    pub bright: f64,
+    /// The brightness that 5 in 100 pixels are not above.
+    pub dim: f64,
+    /// Entropy of the levels of all channels together, in bits: at most 8 for gray, 9.6 for colour.
+    pub entropy: f64,
+    /// Sharpness with contrast, 0 to 1.
+    pub sharpness: f64,
+    /// Whether every pixel is gray.
+    pub gray: bool,
+}
+
+/// A thread's memory for looking at pictures.
+#[derive(Debug)]
+pub(super) struct Eye {
+    resizer: Resizer,
+    small: Vec<u8>,
+    gray: Vec<u8>,
+    brightness: Vec<u32>,
+    /// What each level of red, green and blue adds to the square of brightness.
+    weights: [[f32; 256]; 3],
+}
+
+impl Default for Eye {
+    fn default() -> Self {
+        let weights = [0.241f32, 0.691, 0.068].map(|weight| std::array::from_fn(|v| weight * (v * v) as f32));
+        Eye { resizer: Resizer::new(), small: Vec::new(), gray: Vec::new(), brightness: vec![0; STEPS], weights }
+    }
+}
+
+impl Eye {
+    /// Measures RGB8 pixels; `single`: they have one channel as stored.
+    pub(super) fn look(&mut self, pixels: &Pixels<'_>, single: bool) -> Result<Picture, Fault> {
+        let mut levels = [[0u64; 256]; 3];
+        let mut gray = true;
+        self.brightness.fill(0);
+        let [red, green, blue] = &self.weights;
+        for &[r, g, b] in pixels.data.as_chunks::<3>().0 {
+            levels[0][r as usize] += 1;
+            levels[1][g as usize] += 1;
+            levels[2][b as usize] += 1;
+            gray &= r == g && g == b;
+            let square = red[r as usize] + green[g as usize] + blue[b as usize];
+            let step = (square.sqrt() * ((STEPS - 1) as f32 / 255.0) + 0.5) as usize;
+            self.brightness[step.min(STEPS - 1)] += 1;
+        }
+        let bands = if single { &levels[..1] } else { &levels[..] };
+        let (sharpness, entropy) = (self.sharpness(pixels)?, entropy(bands.as_flattened()));
+        let count = pixels.data.len() as u64 / 3;
+        let [dim, bright] = [0.05, 0.99].map(|part| percentile(&self.brightness, count, part) / (STEPS - 1) as f64);
+        Ok(Picture { bright, dim, entropy, sharpness, gray })
+    }
+
+    /// Edges of the picture at 64 pixels, and how unevenly its levels are used.
+    fn sharpness(&mut self, pixels: &Pixels<'_>) -> Result<f64, Fault> {
+        let (width, height) = (u64::from(pixels.width), u64::from(pixels.height));
+        let longer = width.max(height);
+        let side = |side: u64| (side * BLUR_SIDE / longer.max(1)).max(1) as u32;
+        let (data, to) = if longer > BLUR_SIDE {
+            let to = (side(width), side(height));
+            let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("measuring blur: {e}"));
+            let from = TypedImageRef::<U8x3>::from_buffer(pixels.width, pixels.height, pixels.data);
+            let from = from.map_err(|e| wrong(&e))?;
+            self.small.resize(to.0 as usize * to.1 as usize * 3, 0);
+            let mut small = TypedImage::<U8x3>::from_buffer(to.0, to.1, &mut self.small).map_err(|e| wrong(&e))?;
+            // Pillow's BICUBIC has a = -0.5, too.
+            let options =
+                ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
+            self.resizer.resize_typed(&from, &mut small, &options).map_err(|e| wrong(&e))?;
+            (self.small.as_slice(), to)
+        } else {
+            (pixels.data, (pixels.width, pixels.height))
+        };
+        self.gray.clear();
+        // Pillow's convert("L"): BT.601 in 16 bits.
+        let luma = |p: &[u8; 3]| {
+            (u32::from(p[0]) * 19_595 + u32::from(p[1]) * 38_470 + u32::from(p[2]) * 7_471 + 0x8000) >> 16
+        };
+        self.gray.extend(data.as_chunks::<3>().0.iter().map(|p| luma(p) as u8));
+        let mut used = [0u64; 256];
+        self.gray.iter().for_each(|level| used[*level as usize] += 1);
+        let contrast = saturating(deviation(used.iter().map(|n| *n as f64)));
+        let sharp = saturating(edges(&self.gray, to.0 as usize, to.1 as usize));
+        Ok((sharp + if contrast <= CONTRAST { 0.0 } else { contrast }).min(1.0))
+    }
+}
+
+fn saturating(value: f64) -> f64 {
+    1.0 - libm::exp(-value * BLUR_FACTOR)
+}
+
+/// Standard deviation (of the population).
+fn deviation(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let count = values.len().max(1) as f64;
+    let mean = values.clone().sum::<f64>() / count;
+    (values.map(|v| (v - mean) * (v - mean)).sum::<f64>() / count).sqrt()
+}
+
+/// Standard deviation of Pillow's `FIND_EDGES`: 8 times a pixel without its neighbours, cut to a byte; the outermost pixels stay.
+fn edges(gray: &[u8], width: usize, height: usize) -> f64 {
+    let at = |x: usize, y: usize| i32::from(gray[y * width + x]);
+    let edge = |i: usize| {
+        let (x, y) = (i % width, i / width);
+        if x == 0 || y == 0 || x + 1 == width || y + 1 == height {
+            return f64::from(gray[i]);
+        }
+        let around: i32 =
+            (y - 1..=y + 1).flat_map(|y| (x - 1..=x + 1).map(move |x| (x, y))).map(|(x, y)| at(x, y)).sum();
+        f64::from((9 * at(x, y) - around).clamp(0, 255))
+    };
+    deviation((0..gray.len()).map(edge))
+}
+
+/// Shannon's entropy of counts, in bits.
+fn entropy(counts: &[u64]) -> f64 {
+    let total = counts.iter().sum::<u64>() as f64;
+    let bits = |count: &u64| {
+        let share = *count as f64 / total;
+        -share * libm::log2(share)
+    };
+    counts.iter().filter(|count| **count > 0).map(bits).sum()
+}
+
+fn is_image(feature: &Feature) -> bool {
+    matches!(feature, Feature::Image)
+}
+
+fn picture<'a>(seen: &'a Seen<'_>, column: usize) -> Option<&'a Picture> {
+    match &seen.measured[column] {
+        Measured::Picture(picture) => Some(picture),
+        _ => None,
+    }
+}
+
+pub(super) const DARK: Lint = Lint {
+    code: "dark",
+    summary: "a picture that is dark nearly everywhere",
+    help: "look at it (`dsctl inspect DATASET ROW --extract DIR`): underexposed, a closed shutter, or a night that is meant",
+    severity: Severity::Warning,
+    threshold: Some(Threshold { default: 0.32, meaning: "brightness of the 99th percentile of its pixels, below" }),
+    of: is_image,
+    decodes: true,
+    rule: Rule::Row(|seen, column, threshold| {
+        let bright = picture(seen, column)?.bright;
+        let says = || format!("99 % of its pixels are no brighter than {bright:.3}, white is 1");
+        (bright < threshold).then(|| Told::new(bright, says()))
+    }),
+};
+
+pub(super) const LIGHT: Lint = Lint {
+    code: "light",
+    summary: "a picture that is white nearly everywhere",
+    help: "look at it: overexposed, an empty page, or a thing on white that is meant",
+    severity: Severity::Warning,
+    threshold: Some(Threshold { default: 0.95, meaning: "brightness of the 5th percentile of its pixels, above" }),
+    of: is_image,
+    decodes: true,
+    rule: Rule::Row(|seen, column, threshold| {
+        let dim = picture(seen, column)?.dim;
+        let says = || format!("95 % of its pixels are brighter than {dim:.3}, white is 1");
+        (dim > threshold).then(|| Told::new(dim, says()))
+    }),
+};
+
+pub(super) const BLURRED: Lint = Lint {
+    code: "blurred",
+    summary: "a picture without sharp edges, nor much contrast",
+    help: "look at it: out of focus, moved, or enlarged from a few pixels",
+    severity: Severity::Warning,
+    threshold: Some(Threshold { default: 0.29, meaning: "sharpness at 64 pixels with contrast, 0 to 1, below" }),
+    of: is_image,
+    decodes: true,
+    rule: Rule::Row(|seen, column, threshold| {
+        let sharpness = picture(seen, column)?.sharpness;
+        (sharpness < threshold).then(|| Told::new(sharpness, format!("its sharpness is {sharpness:.3}")))
+    }),
+};
+
+pub(super) const LOW_INFORMATION: Lint = Lint {
+    code: "low-information",
+    summary: "a picture of few levels: one colour, a placeholder",
+    help: "look at it: an icon in place of a photo, a mask, a frame before the first",
+    severity: Severity::Warning,
+    threshold: Some(Threshold { default: 0.3, meaning: "a tenth of the bits of entropy of its levels, below" }),
+    of: is_image,
+    decodes: true,
+    rule: Rule::Row(|seen, column, threshold| {
+        let entropy = picture(seen, column)?.entropy;
+        let score = (entropy * ENTROPY_FACTOR).min(1.0);
+        (score < threshold).then(|| Told::new(score, format!("the entropy of its levels is {entropy:.2} bits")))
+    }),
+};
+
+pub(super) const ASPECT: Lint = Lint {
+    code: "odd-aspect",
+    summary: "a picture much longer than wide, or wider than long",
+    help: "crop it; or is it a strip, a banner, a scan of two pages?",
+    severity: Severity::Warning,
+    threshold: Some(Threshold { default: 0.35, meaning: "the shorter side over the longer, below" }),
+    of: is_image,
+    decodes: false,
+    rule: Rule::Row(|seen, column, threshold| {
+        let info = seen.payload(column)?.info;
+        let (shorter, longer) = (info.width.min(info.height), info.width.max(info.height));
+        let ratio = f64::from(shorter) / f64::from(longer.max(1));
+        (ratio < threshold).then(|| Told::new(ratio, format!("it has {} x {} pixels", info.width, info.height)))
+    }),
+};
+
+pub(super) const SIZE: Lint = Lint {
+    code: "odd-size",
+    summary: "a picture far smaller or larger than the rest, and at least half or twice the middle size",
+    help: "a thumbnail among photos? take the original, or leave it out: --where 'image.width >= 64'",
+    severity: Severity::Warning,
+    threshold: Some(Threshold {
+        default: 3.0,
+        meaning: "distances of the quartiles beyond them, of the square root of the area, above",
+    }),
+    of: is_image,
+    decodes: false,
+    rule: Rule::Values {
+        of: |seen, column| {
+            let info = seen.payload(column)?.info;
+            Some(key((f64::from(info.width) * f64::from(info.height)).sqrt()))
+        },
+        judge: |values, factor, tell| {
+            values.outliers(factor, 0.0, &mut |row, side, fences| {
+                // With all of one size the quartiles are one, and a pixel more would be far away.
+                let ratio = side / fences.median;
+                if (0.5..=2.0).contains(&ratio) {
+                    return;
+                }
+                let message = format!(
+                    "it is as large as {side:.0} x {side:.0} pixels, usual are {:.0} to {:.0}",
+                    fences.low.max(0.0),
+                    fences.high
+                );
+                tell(Judged { row: Some(row), split: None, told: Told::new(side, message) });
+            });
+        },
+    },
+};
+
+pub(super) const GRAY: Lint = Lint {
+    code: "gray-among-colour",
+    summary: "a gray picture where nearly all have colour",
+    help: "if gray ones come from another source, or are of one class only, a model may learn that instead",
+    severity: Severity::Note,
+    threshold: Some(Threshold { default: 0.1, meaning: "share of gray pictures in the column, not above" }),
+    of: is_image,
+    decodes: true,
+    rule: Rule::Values {
+        of: |seen, column| picture(seen, column).map(|picture| u64::from(picture.gray)),
+        judge: |values, most, tell| {
+            let gray = values.runs().find(|(gray, _, _)| *gray == 1).map_or(0, |(_, _, rows)| rows);
+            let share = gray as f64 / values.len().max(1) as f64;
+            if share > most {
+                return;
+            }
+            for (_, row) in (values.len() - gray..values.len()).map(|at| values.get(at)) {
+                let message = format!("every pixel is gray, as in {gray} of {} pictures", values.len());
+                tell(Judged { row: Some(row), split: None, told: Told::new(share, message) });
+            }
+        },
+    },
+};
