@@ -181,5 +181,5 @@ impl ValidateOptions {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "image"))]
 mod tests;

@@ -14,6 +14,7 @@ mod load;
 mod look;
 mod plan;
 mod refusals;
+mod validate;
 mod verbs;
 mod versions;
 mod writers;
