@@ -49,6 +49,7 @@ use crate::registry::Table;
 
 /// The lints of this build, in the order of reports.
 pub const LINTS: &[Lint] = &[
+    payloads::LEFT_OUT,
     payloads::UNDECODABLE,
     classes::OUT_OF_RANGE,
     classes::UNKNOWN,

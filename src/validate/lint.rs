@@ -85,6 +85,8 @@ pub enum Rule {
         /// Looks at the values of all rows, in ascending order.
         judge: fn(&Values<'_>, f64, &mut dyn FnMut(Judged)),
     },
+    /// By what opening the dataset left out ([`Dataset::left_out`]).
+    LeftOut,
     /// By how many rows each class has in each split.
     Classes(fn(&Classes<'_>, f64, &mut dyn FnMut(Judged))),
 }

@@ -141,7 +141,7 @@ fn look(
             let told = match lint.lint.rule {
                 Rule::Row(rule) => rule(&seen, column, lint.threshold.unwrap_or_default()).map(Said::Told),
                 Rule::Values { of, .. } => of(&seen, column).map(Said::Value),
-                Rule::Classes(_) => None,
+                Rule::Classes(_) | Rule::LeftOut => None,
             };
             said.extend(told.map(|told| (number, column, told)));
         }
@@ -209,11 +209,35 @@ impl<'a> Active<'a> {
         }
     }
 
+    /// Tells of what opening left out; of one that is a cell of a row, by its row.
+    fn lost(&mut self, dataset: &Dataset) {
+        let left_out = dataset.left_out();
+        for (origin, fault) in &left_out.first {
+            let column = origin.column.as_deref().and_then(|name| dataset.schema().position(name));
+            let Some(column) = column.or_else(|| self.columns.first().copied()) else { continue };
+            let place = (origin.row, column, self.kept.len() as u64);
+            let finding = Finding {
+                row: origin.row,
+                id: origin.id.clone(),
+                split: origin.row.and_then(|row| split_of(dataset, row)),
+                column: dataset.schema().columns[column].name.clone(),
+                measured: None,
+                threshold: None,
+                message: fault.to_string(),
+            };
+            if (self.kept.len() as u64) < self.most {
+                self.kept.insert(place, finding);
+            }
+        }
+        self.found = left_out.count;
+    }
+
     /// Judges what needs all rows, and ends.
     fn finish(mut self, dataset: &Dataset, counted: &Counted) -> Result<Linted> {
         let threshold = self.threshold.unwrap_or_default();
         match self.lint.rule {
             Rule::Row(_) => {}
+            Rule::LeftOut => self.lost(dataset),
             Rule::Values { judge, .. } => {
                 for (column, values) in std::mem::take(&mut self.values) {
                     let values = values.finish(dataset)?;

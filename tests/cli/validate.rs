@@ -53,6 +53,7 @@ fn a_raw_folder_and_other_peoples_parquet_are_looked_at_too() {
     let dir = folder();
     let photo = "images/train/shoes/000_444.jpg";
     copies(dir.path(), &[(photo, "a/1.jpg"), ("hostile/truncated.jpg", "a/2.jpg"), ("lints/dark.png", "b/3.png")]);
+    copies(dir.path(), &[("hostile/zero.jpg", "b/4.jpg")]);
     let report = dsctl!["validate", dir.path(), "--json"].ended(3).json();
     assert_eq!((&report["version"], &report["rows"]), (&Value::Null, &json!(3)));
     let ids = |code: &str| -> Vec<String> {
@@ -60,6 +61,9 @@ fn a_raw_folder_and_other_peoples_parquet_are_looked_at_too() {
         findings.iter().map(|f| f["id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!((ids("undecodable"), ids("dark")), (vec!["a/2.jpg".to_owned()], vec!["b/3.png".to_owned()]));
+    let gone = &of(&report, "left-out")["findings"][0];
+    assert_eq!((&gone["id"], &gone["row"], &gone["column"]), (&json!("b/4.jpg"), &Value::Null, &json!("image")));
+    assert!(gone["message"].as_str().unwrap().ends_with("(empty)"), "{gone}");
     let dark = &of(&report, "dark")["findings"][0];
     assert!(dark["measured"].as_f64().unwrap() < 0.32 && dark["threshold"] == json!(0.32), "{dark}");
     let foreign = dsctl!["validate", fixture("foreign_hf"), "--json", "--quiet"];
@@ -107,7 +111,7 @@ fn flags_and_the_file_say_what_is_looked_for() {
 #[test]
 fn reports_for_machines_go_to_stdout_alone() {
     let dark = fixture("lints");
-    let log = dsctl!["validate", dark, "--format", "sarif", "--progress", "none"].ok();
+    let log = dsctl!["validate", dark, "--format", "sarif", "--quiet"].ok();
     assert_eq!(log.err, "");
     let run = &log.json()["runs"][0];
     assert_eq!(run["tool"]["driver"]["name"], "dsctl");

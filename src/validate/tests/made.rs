@@ -5,6 +5,7 @@ use image::{ExtendedColorType, ImageEncoder as _, RgbImage};
 use super::{Cell, dataset};
 use crate::data::feature::{Feature, Schema};
 use crate::dataset::Dataset;
+use crate::error::{Fault, LeftOut, Origin, Reason};
 
 /// A level that looks like chance.
 pub(super) fn noise(x: u32, y: u32, seed: u32) -> [u8; 3] {
@@ -73,7 +74,13 @@ pub(super) fn photos(dirty: bool) -> Dataset {
         }
         vec![Cell::Media(payload), label, value]
     };
+    let mut left_out = LeftOut::default();
+    if dirty {
+        let place = || Origin { id: Some("train/gone".into()), column: Some("image".into()), ..Origin::default() };
+        left_out.push(place, &Fault::new(Reason::Truncated, "the header is cut short"));
+    }
     dataset(schema, &[("train", (0..40).map(row).collect()), ("test", (40..60).map(row).collect())])
+        .with_left_out(left_out)
 }
 
 /// 16-bit mono WAVE.
