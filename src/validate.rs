@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 mod classes;
 mod clips;
+#[cfg(feature = "image")]
+mod focus;
 mod junit;
 mod lint;
 mod measure;
@@ -64,6 +66,8 @@ pub const LINTS: &[Lint] = &[
     pictures::LIGHT,
     #[cfg(feature = "image")]
     pictures::BLURRED,
+    #[cfg(feature = "image")]
+    pictures::OUT_OF_FOCUS,
     #[cfg(feature = "image")]
     pictures::LOW_INFORMATION,
     #[cfg(feature = "image")]

@@ -58,7 +58,7 @@ impl Measurer<'_> {
             Err(fault) => return Ok(Measured::Refused(fault)),
         };
         // Without its bytes: it is not read before there is memory to decode it.
-        let needs = codec.memory(&[], &payload.info).saturating_add(payload.length).saturating_add(frames(payload));
+        let needs = codec.memory(&[], &payload.info).saturating_add(payload.length).saturating_add(looked_at(payload));
         let mut loan = self.scratches.lend(needs);
         match self.dataset.fetch_checked(row, column, &mut tools.bytes) {
             Ok(_) => {}
@@ -75,12 +75,16 @@ impl Measurer<'_> {
     }
 }
 
-/// Bytes of the frames that are looked at of a clip.
-fn frames(payload: &Payload) -> u64 {
+/// Bytes that measuring holds beside the decoder: the frames of a clip, a reduced picture.
+fn looked_at(payload: &Payload) -> u64 {
     let info = &payload.info;
-    let is_clip = info.format.kind() == Kind::Video;
-    let frame = u64::from(info.width).saturating_mul(u64::from(info.height)).saturating_mul(3);
-    if is_clip { frame.saturating_mul(super::clips::FRAMES) } else { 0 }
+    let pixels = u64::from(info.width).saturating_mul(u64::from(info.height));
+    match info.format.kind() {
+        Kind::Video => pixels.saturating_mul(3).saturating_mul(super::clips::FRAMES),
+        // As RGB, and twice with 8 bytes a pixel.
+        Kind::Image => pixels.min(512 * 512) * (3 + 16),
+        _ => 0,
+    }
 }
 
 fn look(

@@ -9,6 +9,7 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::focus::Focus;
 use super::lint::{Judged, Lint, Rule, Seen, Severity, Threshold, Told};
 use super::measure::Measured;
 use super::percentile::percentile;
@@ -25,6 +26,8 @@ const BLUR_FACTOR: f64 = 0.01;
 const CONTRAST: f64 = 0.18;
 /// The part of a bit of entropy that a score is.
 const ENTROPY_FACTOR: f64 = 0.1;
+/// The longer side at which focus is measured, of pictures that are larger.
+const FOCUS_SIDE: u64 = 512;
 /// Steps of brightness.
 const STEPS: usize = 1 << 16;
 
@@ -39,6 +42,8 @@ pub struct Picture {
     pub entropy: f64,
     /// Sharpness with contrast, 0 to 1.
     pub sharpness: f64,
+    /// How little blurring it again takes away, 0 to 1; `None`: it has no edge at all.
+    pub blur: Option<f64>,
     /// Whether every pixel is gray.
     pub gray: bool,
 }
@@ -50,6 +55,7 @@ pub(super) struct Eye {
     small: Vec<u8>,
     gray: Vec<u8>,
     brightness: Vec<u32>,
+    focus: Focus,
     /// What each level of red, green and blue adds to the square of brightness.
     weights: [[f32; 256]; 3],
 }
@@ -57,7 +63,14 @@ pub(super) struct Eye {
 impl Default for Eye {
     fn default() -> Self {
         let weights = [0.241f32, 0.691, 0.068].map(|weight| std::array::from_fn(|v| weight * (v * v) as f32));
-        Eye { resizer: Resizer::new(), small: Vec::new(), gray: Vec::new(), brightness: vec![0; STEPS], weights }
+        Eye {
+            resizer: Resizer::new(),
+            small: Vec::new(),
+            gray: Vec::new(),
+            brightness: vec![0; STEPS],
+            focus: Focus::default(),
+            weights,
+        }
     }
 }
 
@@ -79,31 +92,43 @@ impl Eye {
         }
         let bands = if single { &levels[..1] } else { &levels[..] };
         let (sharpness, entropy) = (self.sharpness(pixels)?, entropy(bands.as_flattened()));
+        let how = (FOCUS_SIDE, FilterType::Bilinear);
+        let (data, to) = Self::reduced(&mut self.resizer, &mut self.small, pixels, how)?;
+        let blur = self.focus.blur(data, to.0 as usize, to.1 as usize);
         let count = pixels.data.len() as u64 / 3;
         let [dim, bright] = [0.05, 0.99].map(|part| percentile(&self.brightness, count, part) / (STEPS - 1) as f64);
-        Ok(Picture { bright, dim, entropy, sharpness, gray })
+        Ok(Picture { bright, dim, entropy, sharpness, blur, gray })
+    }
+
+    /// The picture with a longer side of so many pixels at the most.
+    fn reduced<'p>(
+        resizer: &mut Resizer,
+        small: &'p mut Vec<u8>,
+        pixels: &Pixels<'p>,
+        (longest, filter): (u64, FilterType),
+    ) -> Result<(&'p [u8], (u32, u32)), Fault> {
+        let (width, height) = (u64::from(pixels.width), u64::from(pixels.height));
+        let longer = width.max(height);
+        if longer <= longest {
+            return Ok((pixels.data, (pixels.width, pixels.height)));
+        }
+        let side = |side: u64| (side * longest / longer).max(1) as u32;
+        let to = (side(width), side(height));
+        let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("measuring blur: {e}"));
+        let from = TypedImageRef::<U8x3>::from_buffer(pixels.width, pixels.height, pixels.data);
+        let from = from.map_err(|e| wrong(&e))?;
+        small.resize(to.0 as usize * to.1 as usize * 3, 0);
+        let mut target = TypedImage::<U8x3>::from_buffer(to.0, to.1, small).map_err(|e| wrong(&e))?;
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+        resizer.resize_typed(&from, &mut target, &options).map_err(|e| wrong(&e))?;
+        Ok((small, to))
     }
 
     /// Edges of the picture at 64 pixels, and how unevenly its levels are used.
     fn sharpness(&mut self, pixels: &Pixels<'_>) -> Result<f64, Fault> {
-        let (width, height) = (u64::from(pixels.width), u64::from(pixels.height));
-        let longer = width.max(height);
-        let side = |side: u64| (side * BLUR_SIDE / longer.max(1)).max(1) as u32;
-        let (data, to) = if longer > BLUR_SIDE {
-            let to = (side(width), side(height));
-            let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("measuring blur: {e}"));
-            let from = TypedImageRef::<U8x3>::from_buffer(pixels.width, pixels.height, pixels.data);
-            let from = from.map_err(|e| wrong(&e))?;
-            self.small.resize(to.0 as usize * to.1 as usize * 3, 0);
-            let mut small = TypedImage::<U8x3>::from_buffer(to.0, to.1, &mut self.small).map_err(|e| wrong(&e))?;
-            // Pillow's BICUBIC has a = -0.5, too.
-            let options =
-                ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-            self.resizer.resize_typed(&from, &mut small, &options).map_err(|e| wrong(&e))?;
-            (self.small.as_slice(), to)
-        } else {
-            (pixels.data, (pixels.width, pixels.height))
-        };
+        // Pillow's BICUBIC has a = -0.5, too.
+        let how = (BLUR_SIDE, FilterType::CatmullRom);
+        let (data, to) = Self::reduced(&mut self.resizer, &mut self.small, pixels, how)?;
         self.gray.clear();
         // Pillow's convert("L"): BT.601 in 16 bits.
         let luma = |p: &[u8; 3]| {
@@ -206,6 +231,21 @@ pub(super) const BLURRED: Lint = Lint {
     rule: Rule::Row(|seen, column, threshold| {
         let sharpness = picture(seen, column)?.sharpness;
         (sharpness < threshold).then(|| Told::new(sharpness, format!("its sharpness is {sharpness:.3}")))
+    }),
+};
+
+pub(super) const OUT_OF_FOCUS: Lint = Lint {
+    code: "out-of-focus",
+    summary: "a picture that blurring takes hardly anything from",
+    help: "look at it: out of focus, moved, or enlarged from a few pixels",
+    severity: Severity::Warning,
+    threshold: Some(Threshold { default: 0.75, meaning: "blur effect (Crete 2007) at 512 pixels, 0 to 1, above" }),
+    of: is_image,
+    decodes: true,
+    rule: Rule::Row(|seen, column, threshold| {
+        let blur = picture(seen, column)?.blur?;
+        let says = || format!("{:.0} % of its edges are left when it is blurred", blur * 100.0);
+        (blur > threshold).then(|| Told::new(blur, says()))
     }),
 };
 

@@ -109,6 +109,7 @@ fn cases() -> Vec<(&'static str, Dataset, Expected)> {
                 ("dark", &["3"]),
                 ("light", &["4"]),
                 ("blurred", &["5"]),
+                ("out-of-focus", &["5"]),
                 ("low-information", &["6"]),
                 ("odd-aspect", &["8"]),
                 ("odd-size", &["9"]),

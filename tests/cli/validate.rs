@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::common::fixture;
 use crate::run::{copies, files, flip, folder};
 
+const DOCS: &str = include_str!("../../docs/validate.md");
+
 /// The findings of a lint in a report.
 fn of<'a>(report: &'a Value, code: &str) -> &'a Value {
     report["lints"].as_array().unwrap().iter().find(|lint| lint["code"] == code).unwrap()
@@ -134,5 +136,9 @@ fn list_shows_the_lints() {
     for (row, lint) in table.iter().zip(feedstock::validate::LINTS) {
         assert_eq!((&row["name"], &row["severity"]), (&json!(lint.code), &json!(lint.severity)));
         assert_eq!(row.get("threshold"), lint.threshold.map(|t| json!(t.default)).as_ref());
+        // The table of the documents is this one.
+        let threshold = lint.threshold.map_or_else(String::new, |t| format!("{}: {}", t.default, t.meaning));
+        let line = format!("| `{}` | {} | {} | {threshold} |\n", lint.code, lint.severity.name(), lint.summary);
+        assert!(DOCS.contains(&line), "docs/validate.md lacks {line}");
     }
 }
