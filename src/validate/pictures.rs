@@ -26,8 +26,9 @@ const BLUR_FACTOR: f64 = 0.01;
 const CONTRAST: f64 = 0.18;
 /// The part of a bit of entropy that a score is.
 const ENTROPY_FACTOR: f64 = 0.1;
-/// The longer side at which focus is measured, of pictures that are larger.
-const FOCUS_SIDE: u64 = 512;
+/// The longer sides at which focus is measured, of pictures that are larger: details are lost at the first, and at the second
+/// what is so blurred that little but the blocks of a JPEG is left.
+const FOCUS_SIDES: [u64; 2] = [512, 128];
 /// Steps of brightness.
 const STEPS: usize = 1 << 16;
 
@@ -92,9 +93,13 @@ impl Eye {
         }
         let bands = if single { &levels[..1] } else { &levels[..] };
         let (sharpness, entropy) = (self.sharpness(pixels)?, entropy(bands.as_flattened()));
-        let how = (FOCUS_SIDE, FilterType::Bilinear);
-        let (data, to) = Self::reduced(&mut self.resizer, &mut self.small, pixels, how)?;
-        let blur = self.focus.blur(data, to.0 as usize, to.1 as usize);
+        let mut blur: Option<f64> = None;
+        for side in FOCUS_SIDES {
+            let how = (side, FilterType::Bilinear);
+            let (data, to) = Self::reduced(&mut self.resizer, &mut self.small, pixels, how)?;
+            let here = self.focus.blur(data, to.0 as usize, to.1 as usize);
+            blur = blur.into_iter().chain(here).reduce(f64::max);
+        }
         let count = pixels.data.len() as u64 / 3;
         let [dim, bright] = [0.05, 0.99].map(|part| percentile(&self.brightness, count, part) / (STEPS - 1) as f64);
         Ok(Picture { bright, dim, entropy, sharpness, blur, gray })
@@ -239,7 +244,10 @@ pub(super) const OUT_OF_FOCUS: Lint = Lint {
     summary: "a picture that blurring takes hardly anything from",
     help: "look at it: out of focus, moved, or enlarged from a few pixels",
     severity: Severity::Warning,
-    threshold: Some(Threshold { default: 0.75, meaning: "blur effect (Crete 2007) at 512 pixels, 0 to 1, above" }),
+    threshold: Some(Threshold {
+        default: 0.75,
+        meaning: "blur effect (Crete 2007) at 512 or 128 pixels, 0 to 1, above",
+    }),
     of: is_image,
     decodes: true,
     rule: Rule::Row(|seen, column, threshold| {
