@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 mod classes;
 mod clips;
 #[cfg(feature = "image")]
+mod eye;
+#[cfg(feature = "image")]
 mod focus;
 mod junit;
 mod lint;
@@ -34,11 +36,11 @@ pub mod values;
 
 pub use classes::Classes;
 pub use clips::Clip;
+#[cfg(feature = "image")]
+pub use eye::Picture;
 pub use junit::junit;
 pub use lint::{Judged, Lint, Rule, Seen, Severity, Threshold, Told};
 pub use measure::Measured;
-#[cfg(feature = "image")]
-pub use pictures::Picture;
 pub use report::{Finding, Linted, Report};
 pub use run::validate;
 pub use sarif::sarif;

@@ -2,7 +2,7 @@
 
 use super::clips::Clip;
 #[cfg(feature = "image")]
-use super::pictures::{Eye, Picture};
+use super::eye::{Eye, Picture};
 use super::sounds::Sound;
 use super::texts::Writing;
 use crate::codec::{self, Check, Codec, Decoded, Limits, Scratch, Scratches, Want};

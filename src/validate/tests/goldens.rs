@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::codec::{self, Decoded, Limits, Scratch, Want};
 use crate::data::info::Kind;
+use crate::validate::eye::Eye;
 use crate::validate::focus::Focus;
-use crate::validate::pictures::Eye;
 
 #[test]
 fn pictures_measure_as_cleanvision_does() {
