@@ -11,15 +11,15 @@ const WINDOW: usize = 11;
 /// A thread's memory.
 #[derive(Debug, Default)]
 pub(super) struct Focus {
-    gray: Vec<i64>,
-    blurred: Vec<i64>,
+    gray: Vec<i32>,
+    blurred: Vec<i32>,
 }
 
 impl Focus {
     /// The blur of an RGB8 picture: 0 is sharp, towards 1 blurring takes nothing more away. `None`: there is no edge.
     pub(super) fn blur(&mut self, data: &[u8], width: usize, height: usize) -> Option<f64> {
-        // The weights of scikit-image's rgb2gray (BT.709, rounded), in 10,000ths.
-        let gray = |p: &[u8; 3]| i64::from(p[0]) * 2_125 + i64::from(p[1]) * 7_154 + i64::from(p[2]) * 721;
+        // The weights of scikit-image's rgb2gray (BT.709, rounded), in 10,000ths: an edge of sums is below 2^27.
+        let gray = |p: &[u8; 3]| i32::from(p[0]) * 2_125 + i32::from(p[1]) * 7_154 + i32::from(p[2]) * 721;
         self.gray.clear();
         self.gray.extend(data.as_chunks::<3>().0.iter().map(gray));
         if width < 4 || height < 4 {
@@ -32,10 +32,10 @@ impl Focus {
             for y in 2..height - 1 {
                 for x in 2..width - 1 {
                     let at = y * width + x;
-                    let own = edge(&self.gray, at, along, across) * WINDOW as i64;
+                    let own = edge(&self.gray, at, along, across) * WINDOW as i32;
                     let again = edge(&self.blurred, at, along, across);
-                    sharp += own;
-                    lost += (own - again).max(0);
+                    sharp += i64::from(own);
+                    lost += i64::from((own - again).max(0));
                 }
             }
             if sharp > 0 {
@@ -57,7 +57,7 @@ impl Focus {
         for line in 0..lines {
             let start = line * across;
             let value = |at: isize| self.gray[start + inside(at) * along];
-            let mut sum: i64 = (-half..=half).map(value).sum();
+            let mut sum: i32 = (-half..=half).map(value).sum();
             for at in 0..length {
                 self.blurred[start + at * along] = sum;
                 let at = at as isize;
@@ -68,7 +68,7 @@ impl Focus {
 }
 
 /// Sobel's edge at a pixel, along one direction and smoothed across it; not divided.
-fn edge(of: &[i64], at: usize, along: usize, across: usize) -> i64 {
+fn edge(of: &[i32], at: usize, along: usize, across: usize) -> i32 {
     let slope = |at: usize| of[at + along] - of[at - along];
     (slope(at - across) + 2 * slope(at) + slope(at + across)).abs()
 }

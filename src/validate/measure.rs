@@ -81,8 +81,8 @@ fn looked_at(payload: &Payload) -> u64 {
     let pixels = u64::from(info.width).saturating_mul(u64::from(info.height));
     match info.format.kind() {
         Kind::Video => pixels.saturating_mul(3).saturating_mul(super::clips::FRAMES),
-        // As RGB, and twice with 8 bytes a pixel.
-        Kind::Image => pixels.min(512 * 512) * (3 + 16),
+        // As RGB, and twice with 4 bytes a pixel.
+        Kind::Image => pixels.min(512 * 512) * (3 + 8),
         _ => 0,
     }
 }
