@@ -15,7 +15,7 @@ use crate::data::index::{Index, Payload, Segment, hex};
 use crate::data::info::{Info, Kind};
 use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
-use crate::error::{Error, Fault, Origin, Reason, Result};
+use crate::error::{Error, Fault, LeftOut, Origin, Reason, Result};
 pub use crate::shard::Fetch;
 use crate::shard::{ShardFile, check_split, foreign, reader};
 use crate::store::Store;
@@ -143,6 +143,7 @@ pub struct Dataset {
     bases: Vec<usize>,
     backing: Backing,
     notes: Vec<String>,
+    left_out: LeftOut,
 }
 
 impl Dataset {
@@ -168,7 +169,7 @@ impl Dataset {
         match foreign::open(path, &probe)? {
             Some(parts) => {
                 let dataset = Self::from_parts(path, parts.schema, parts.index, Backing::Custom(parts.fetch))?;
-                Ok(dataset.with_notes(parts.notes))
+                Ok(dataset.with_notes(parts.notes).with_left_out(parts.left_out))
             }
             None => Err(Error::config(
                 format!("{} is neither a dataset nor Parquet", path.display()),
@@ -224,6 +225,7 @@ impl Dataset {
             shards,
             bases,
             notes: Vec::new(),
+            left_out: LeftOut::default(),
         })
     }
 
@@ -250,13 +252,25 @@ impl Dataset {
             *splits.entry(shard.split.clone()).or_insert(0) += shard.rows;
         }
         let (root, digest) = (root.into(), hex(&digest.finalize()));
-        Ok(Dataset { root, schema, index, version: None, digest, splits, shards, bases, backing, notes: Vec::new() })
+        let (notes, left_out) = (Vec::new(), LeftOut::default());
+        Ok(Dataset { root, schema, index, version: None, digest, splits, shards, bases, backing, notes, left_out })
     }
 
     /// Adds what a reader should know of how a foreign dataset was understood.
     pub fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;
         self
+    }
+
+    /// Adds what opening left out of a dataset that is not ours.
+    pub fn with_left_out(mut self, left_out: LeftOut) -> Self {
+        self.left_out = left_out;
+        self
+    }
+
+    /// Entries and cells of a dataset that is not ours whose payload is none. The notes tell of them, too.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
     /// The folder (or the one Parquet file).

@@ -211,6 +211,28 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What opening a dataset that is not ours left out: entries and cells whose payload is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub count: u64,
+    /// The first of them, [`LeftOut::KEPT`] at the most, and why.
+    pub first: Vec<(Origin, Fault)>,
+}
+
+impl LeftOut {
+    /// How many are remembered.
+    pub const KEPT: usize = 1_000;
+
+    /// One more.
+    pub fn push(&mut self, origin: impl FnOnce() -> Origin, fault: &Fault) {
+        self.count += 1;
+        if self.first.len() < Self::KEPT {
+            self.first.push((origin(), fault.clone()));
+        }
+    }
+}
+
 /// Why a piece of media was refused: a stable code for machines and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} ({})", message, reason.code())]

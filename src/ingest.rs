@@ -30,7 +30,6 @@ mod publish;
 mod recordings;
 mod retry;
 mod run;
-mod scratches;
 mod sink;
 mod target;
 mod watchdog;

@@ -25,6 +25,7 @@ pub mod stats;
 pub mod store;
 #[cfg(feature = "tokenizers")]
 pub mod tokenizer;
+pub mod validate;
 pub mod verify;
 pub mod versions;
 

@@ -25,6 +25,7 @@ const ROOMS: &[&str] = &[
     "source",
     "backend",
     "verify",
+    "validate",
     "quarantine",
     "ingest",
     "versions",

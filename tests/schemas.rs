@@ -279,6 +279,31 @@ fn the_record_schema_is_what_head_shows() {
 }
 
 #[test]
+fn the_schemas_of_validations_are_what_is_taken_and_said() {
+    use feedstock::validate::{Severity, ValidateOptions, lints, validate};
+    let options = ValidateOptions {
+        split: Some("train".into()),
+        set: [("dark".to_owned(), 2.0)].into(),
+        severity: Severity::ALL.map(|severity| (severity.name().to_owned(), severity)).into(),
+        ..ValidateOptions::default()
+    };
+    let value = json!(options);
+    assert!(hold(&value, &schema("validate"), "validate") >= 4);
+    complete(&value, &schema("validate"), "validate");
+    hold(&json!(ValidateOptions::default()), &schema("validate"), "validate");
+    // Whatever is dark is darker than twice white.
+    let made = made("images", &feedstock::ingest::IngestOptions::default());
+    let found = ValidateOptions { set: options.set, ..ValidateOptions::default() };
+    let report = json!(validate(&made.dataset, &lints(), &found, &|_, _| Ok(())).unwrap());
+    assert!(hold(&report, &schema("validation"), "validation") >= 20 + 30);
+    complete(&report, &schema("validation"), "validation");
+    let dark = report["lints"].as_array().unwrap().iter().find(|lint| lint["code"] == "dark").unwrap();
+    complete(dark, &schema("validation")["properties"]["lints"]["items"], "lint");
+    let finding = &schema("validation")["properties"]["lints"]["items"]["properties"]["findings"]["items"];
+    complete(&dark["findings"][0], finding, "finding");
+}
+
+#[test]
 fn what_does_not_fit_is_seen() {
     let wrong = |value: Value| std::panic::catch_unwind(|| hold(&value, &schema("recipe"), "recipe")).is_err();
     assert!(wrong(json!({"order": "random"})));

@@ -11,6 +11,7 @@ use crate::error::{Fault, Reason};
 pub use guard::{guarded, is_guarded};
 pub use parts::{Encoded, Parts, Ranged};
 pub use scratch::Scratch;
+pub(crate) use scratches::{Loan, Scratches};
 pub use shown::decode_shown;
 
 #[cfg(feature = "audio")]
@@ -26,6 +27,7 @@ pub mod image;
 pub mod mask;
 mod parts;
 mod scratch;
+mod scratches;
 mod shown;
 pub mod tensor;
 #[cfg(feature = "text")]

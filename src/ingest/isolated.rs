@@ -29,9 +29,9 @@ pub use serve::serve;
 
 use super::look::{Looked, Sound};
 use super::options::Control;
-use super::scratches::Loan;
 use super::watchdog::{Then, Watchdog};
 use crate::codec::Limits;
+use crate::codec::Loan;
 use crate::data::info::Info;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use wire::{Answer, Ask};

@@ -1,6 +1,6 @@
 //! What foreign code does with a payload: in this process, or in one that may die of it ([`super::isolated`]). Both run this.
 
-use super::scratches::Loan;
+use crate::codec::Loan;
 use crate::codec::{self, Check, Codec, Decoded, Limits, Scratch, Want};
 use crate::data::feature::Schema;
 use crate::data::info::{Info, Kind};

@@ -25,7 +25,7 @@ use crate::data::info::{Format, Info, Kind};
 use crate::data::objects::Objects;
 use crate::data::packed::TensorType;
 use crate::data::record::payload_hash;
-use crate::error::{Error, Fault, Origin, Reason, Result};
+use crate::error::{Error, Fault, LeftOut, Origin, Reason, Result};
 
 /// Decoded row groups that are kept for the next fetch.
 pub const KEPT: usize = 4;
@@ -46,6 +46,8 @@ pub struct Foreign {
     pub fetch: Arc<dyn Fetch>,
     /// What was left out, and why.
     pub notes: Vec<String>,
+    /// Cells that are null because their payload is none.
+    pub left_out: LeftOut,
 }
 
 /// How a column's cells are read.
@@ -163,6 +165,7 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
     }
     let mut builder = SegmentBuilder::new(&schema);
     let mut starts = Vec::new();
+    let mut left_out = LeftOut::default();
     let mut refused: BTreeMap<(String, &'static str), (u64, String)> = BTreeMap::new();
     for (file, (_, relative, split)) in opened.iter().zip(&listed) {
         starts.push(builder.rows());
@@ -175,7 +178,7 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
                 let row = builder.rows() - first;
                 let mut cells = Vec::with_capacity(columns.len());
                 let mut tables = Vec::with_capacity(columns.len());
-                for (column, array) in columns.iter().zip(&arrays) {
+                for ((column, array), own) in columns.iter().zip(&arrays).zip(&schema.columns) {
                     let cell = column.objects(array, i).and_then(|objects| {
                         let cell = column.cell(array, i, row, objects.as_ref(), probe)?;
                         tables.push(objects.map(|objects| objects.pack()));
@@ -183,6 +186,13 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
                     });
                     tables.resize(cells.len() + 1, None);
                     cells.push(cell.unwrap_or_else(|fault| {
+                        let place = || Origin {
+                            file: Some(file.path.clone()),
+                            row: Some(first + row),
+                            id: Some(format!("{relative}#{row}")),
+                            column: Some(own.name.clone()),
+                        };
+                        left_out.push(place, &fault);
                         let entry = refused.entry((column.source.clone(), fault.reason.code())).or_default();
                         entry.0 += 1;
                         if entry.0 == 1 {
@@ -202,7 +212,7 @@ pub fn open(path: &Path, probe: Probe<'_>) -> Result<Option<Foreign>> {
     }
     let index = Index::new(vec![Arc::new(builder.finish()?.open()?)])?;
     let fetch = Arc::new(ForeignSet { files: opened, starts, columns, kept: Mutex::default() });
-    Ok(Some(Foreign { schema, index, fetch, notes }))
+    Ok(Some(Foreign { schema, index, fetch, notes, left_out }))
 }
 
 /// Our schema of a file's columns.

@@ -92,8 +92,9 @@ fn write(path: &std::path::Path, rows: std::ops::Range<u64>, pages: bool) {
 }
 
 fn dataset(path: &std::path::Path) -> Dataset {
-    let Foreign { schema, index, fetch, notes } = open(path, &probe).unwrap().unwrap();
-    Dataset::from_parts(path, schema, index, Backing::Custom(fetch)).unwrap().with_notes(notes)
+    let Foreign { schema, index, fetch, notes, left_out } = open(path, &probe).unwrap().unwrap();
+    let dataset = Dataset::from_parts(path, schema, index, Backing::Custom(fetch)).unwrap();
+    dataset.with_notes(notes).with_left_out(left_out)
 }
 
 #[test]
@@ -121,6 +122,15 @@ fn a_hub_folder_reads_as_its_rows() {
     }
     // The test file sorts first ("data/extra" before "data/train").
     let number = |row: u64| if row < 10 { 300 + row } else { row - 10 };
+    let bad: Vec<u64> = (0..310).filter(|row| picture(number(*row)).is_some_and(|bytes| bytes[0] != b'P')).collect();
+    let left_out = dataset.left_out();
+    let rows: Vec<u64> = left_out.first.iter().map(|(origin, _)| origin.row.unwrap()).collect();
+    assert!(!bad.is_empty() && rows == bad && left_out.count == bad.len() as u64, "{left_out:?}");
+    for (origin, _) in &left_out.first {
+        let row = dataset.index().row(origin.row.unwrap());
+        assert_eq!((origin.id.as_deref(), origin.column.as_deref()), (Some(row.id()), Some("image")));
+        assert!(row.is_null(0));
+    }
     let mut out = Vec::new();
     for row in (0..310).map(|i| i * 97 % 310) {
         let i = number(row);

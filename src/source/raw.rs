@@ -12,7 +12,7 @@ use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use crate::data::label::{Objects, Value};
 use crate::data::record::payload_hash;
 use crate::dataset::{Backing, Dataset};
-use crate::error::{Error, Fault, Reason, Result};
+use crate::error::{Error, Fault, LeftOut, Origin, Reason, Result};
 use crate::parallel;
 use crate::spool::Spill;
 
@@ -64,7 +64,8 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
             "run `dsctl ingest` and open the dataset",
         ));
     }
-    let Some((column, feature)) = schema.payloads().next().map(|(i, c)| (i, c.feature.clone())) else {
+    let first = schema.payloads().next().map(|(i, c)| (i, c.feature.clone(), c.name.clone()));
+    let Some((column, feature, name)) = first else {
         return Err(Error::config(format!("{} has no payload column", root.display()), "ingest it first"));
     };
     if schema.payloads().nth(1).is_some() {
@@ -77,7 +78,12 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     let (mut segment, mut paths) = (SegmentBuilder::new(&schema), Vec::<Arc<Path>>::new());
     // Of the split under way.
     let mut bytes = 0u64;
-    let mut left_out = (refused.len(), refused.iter().next().transpose()?.map(|r| (r.id, r.fault)));
+    let mut left_out = LeftOut { count: refused.len() as u64, first: Vec::new() };
+    let place = |id: String| Origin { id: Some(id), column: Some(name.clone()), ..Origin::default() };
+    for refused in refused.iter().take(LeftOut::KEPT) {
+        let refused = refused?;
+        left_out.first.push((place(refused.id), refused.fault));
+    }
     let mut split: Option<String> = None;
     for from in (0..entries.len()).step_by(PROBED) {
         let chunk: Vec<Entry> =
@@ -88,8 +94,7 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
             let (path, payload) = match probed {
                 Ok(probed) => probed,
                 Err(fault) => {
-                    left_out.0 += 1;
-                    left_out.1.get_or_insert_with(|| (entry.id.clone(), fault));
+                    left_out.push(|| place(entry.id.clone()), &fault);
                     continue;
                 }
             };
@@ -108,16 +113,23 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
         }
     }
     let Some(split) = split else {
-        let why = left_out.1.map_or_else(String::new, |(id, fault)| format!(" (the first: {id}: {fault})"));
+        let why = told(&left_out).map_or_else(String::new, |first| format!(" (the first: {first})"));
         return Err(Error::config(format!("{}: not one entry can be read{why}", root.display()), "check the files"));
     };
     segment.end_shard(&split, bytes, [0; 32]);
     let index = Index::new(vec![segment.finish()?.open()?.into()])?;
     let mut notes = [choice.notes, notes].concat();
-    if let (count, Some((id, fault))) = left_out {
-        notes.push(format!("{count} entries were left out; the first: {id}: {fault}"));
+    if let Some(first) = told(&left_out) {
+        notes.push(format!("{} entries were left out; the first: {first}", left_out.count));
     }
-    Ok(Dataset::from_parts(root, schema, index, Backing::Files { paths })?.with_notes(notes))
+    let dataset = Dataset::from_parts(root, schema, index, Backing::Files { paths })?;
+    Ok(dataset.with_notes(notes).with_left_out(left_out))
+}
+
+/// The first that was left out, and why.
+fn told(left_out: &LeftOut) -> Option<String> {
+    let (origin, fault) = left_out.first.first()?;
+    Some(format!("{}: {fault}", origin.id.as_deref().unwrap_or_default()))
 }
 
 fn cells(entry: &Entry, schema: &Schema, payload_column: usize, payload: Payload) -> Vec<IndexCell> {

@@ -88,6 +88,7 @@ fn an_interrupted_and_a_killed_ingest_go_on_to_the_same_version() {
 
     gone_reader(&dataset);
     interrupted_load(&dataset, &dir.path().join("state.json"));
+    interrupted_validation(&dataset);
 }
 
 fn shards(dataset: &Path) -> usize {
@@ -115,6 +116,23 @@ fn gone_reader(dataset: &Path) {
 fn interrupt(child: &Child) {
     // SAFETY: a signal to a child that has not been waited for.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+}
+
+/// Ctrl-C while validating: no report, and the exit code that says so.
+fn interrupted_validation(dataset: &Path) {
+    let mut child = command();
+    child.arg("validate").arg(dataset).args(["--threads", "1", "--progress", "plain", "--json"]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    errors.read_line(&mut said).unwrap();
+    assert!(said.contains("/3001 rows"), "{said}");
+    interrupt(&child);
+    errors.read_to_string(&mut said).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(130), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report, serde_json::json!({"error": "interrupted", "exit_code": 130}));
 }
 
 /// Ctrl-C while loading: the state is that of the last batch handed out, and the rest is the rest.

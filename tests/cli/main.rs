@@ -17,6 +17,7 @@ mod plan;
 mod quarantine;
 mod refusals;
 mod revise;
+mod validate;
 mod verbs;
 mod versions;
 mod writers;

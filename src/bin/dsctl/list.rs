@@ -8,11 +8,12 @@ use feedstock::backend::BACKENDS;
 use feedstock::codec::CODECS;
 use feedstock::codec::codings::CODINGS;
 use feedstock::source::SOURCES;
+use feedstock::validate::LINTS;
 use serde_json::{Map, Value, json};
 
 use crate::{Done, Global, output};
 
-/// List what this build can do: sources, codecs, operations with their parameters, backends.
+/// List what this build can do: sources, codecs, operations with their parameters, backends, lints.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// One table only.
@@ -30,6 +31,8 @@ enum Table {
     Operations,
     /// Tensor libraries that batches go to.
     Backends,
+    /// What `validate` looks for.
+    Lints,
 }
 
 impl Table {
@@ -39,6 +42,7 @@ impl Table {
             Table::Codecs => "codecs",
             Table::Operations => "operations",
             Table::Backends => "backends",
+            Table::Lints => "lints",
         }
     }
 
@@ -68,6 +72,17 @@ impl Table {
                 .iter()
                 .map(|b| json!({"name": b.name, "where": b.place, "here": b.here, "hand_over": b.hand_over}))
                 .collect(),
+            Table::Lints => LINTS
+                .iter()
+                .map(|l| {
+                    let mut row = json!({"name": l.code, "severity": l.severity, "summary": l.summary});
+                    if let (Some(row), Some(threshold)) = (row.as_object_mut(), l.threshold) {
+                        row.insert("threshold".into(), json!(threshold.default));
+                        row.insert("of".into(), json!(threshold.meaning));
+                    }
+                    row
+                })
+                .collect(),
         }
     }
 }
@@ -88,12 +103,13 @@ impl List {
                 let said = row.iter().skip(1).filter(|(key, _)| *key != "version");
                 let said: Vec<String> = said
                     .map(|(key, value)| match (key.as_str(), value) {
-                        ("summary" | "kind" | "where" | "hand_over", Value::String(text)) => text.clone(),
+                        ("summary" | "kind" | "where" | "hand_over" | "severity", Value::String(text)) => text.clone(),
                         ("here", Value::Bool(here)) => if *here { "in this build" } else { "not in this build" }.into(),
                         ("codings", Value::Array(codings)) => {
                             let names = codings.iter().filter_map(|c| c["coding"].as_str());
                             names.collect::<Vec<_>>().join(", ")
                         }
+                        ("of", Value::String(text)) => format!("of {text}"),
                         (key, value) => format!("{key} {value}"),
                     })
                     .collect();

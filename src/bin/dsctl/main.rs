@@ -32,6 +32,7 @@ mod split;
 mod stats;
 #[cfg(feature = "tokenizers")]
 mod tokenizer;
+mod validate;
 mod verify;
 mod versions;
 
@@ -83,6 +84,7 @@ enum Verb {
     Schema(schema::SchemaVerb),
     Stats(stats::StatsVerb),
     Verify(verify::Verify),
+    Validate(Box<validate::Validate>),
     Log(versions::Log),
     Diff(versions::Diff),
     Gc(versions::Gc),
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Verb::Schema(verb) => verb.run(global),
         Verb::Stats(verb) => verb.run(global),
         Verb::Verify(verb) => verb.run(global),
+        Verb::Validate(verb) => verb.run(global),
         Verb::Log(verb) => verb.run(global),
         Verb::Diff(verb) => verb.run(global),
         Verb::Gc(verb) => verb.run(global),

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::wire::{self, Answer, Ask};
+use crate::codec::Scratches;
 use crate::codec::{self, Limits};
 use crate::data::excerpt::Excerpts;
 use crate::data::feature::{Feature, Schema};
@@ -15,7 +16,6 @@ use crate::data::info::Kind;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::ingest::look::{Looked, Looker};
 use crate::ingest::options::IngestOptions;
-use crate::ingest::scratches::Scratches;
 use crate::parallel;
 use crate::prepare::{OpEntry, Prepare, PrepareOptions};
 use crate::registry::Table;

@@ -2,15 +2,15 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::codec::Scratch;
+use super::Scratch;
 
 /// A scratch that held more than this for one payload is not kept for the next: one huge picture must not stay in memory
-/// for the rest of the ingest.
+/// for the rest of the run.
 const KEPT: u64 = 32 << 20;
 
 /// Scratches, shared by all threads, and how many bytes those on loan may hold together.
 #[derive(Debug)]
-pub(super) struct Scratches {
+pub(crate) struct Scratches {
     budget: u64,
     state: Mutex<State>,
     returned: Condvar,
@@ -28,7 +28,7 @@ struct State {
 
 /// A scratch on loan. Dropped, also by a panic, it gives its part of the budget back.
 #[derive(Debug)]
-pub(super) struct Loan<'a> {
+pub(crate) struct Loan<'a> {
     /// What to decode with.
     pub scratch: Scratch,
     from: &'a Scratches,
@@ -40,7 +40,7 @@ pub(super) struct Loan<'a> {
 
 impl Scratches {
     /// None yet, under a budget in bytes.
-    pub(super) fn new(budget: u64) -> Self {
+    pub(crate) fn new(budget: u64) -> Self {
         Scratches { budget, state: Mutex::default(), returned: Condvar::new() }
     }
 
@@ -49,8 +49,8 @@ impl Scratches {
     ///
     /// A thread that holds a loan must neither ask for another nor call rayon, which could run another entry's check in the
     /// middle of its own. Then whoever holds a loan comes to its end, and waiting here, inside a rayon task, cannot
-    /// deadlock. Small requests may overtake a large one, but no further than the end of a chunk of entries.
-    pub(super) fn lend(&self, needs: u64) -> Loan<'_> {
+    /// deadlock. Small requests may overtake a large one, but no further than the end of a chunk of rows.
+    pub(crate) fn lend(&self, needs: u64) -> Loan<'_> {
         let wait = |state: &mut State| !self.fits(state, needs);
         let mut state = self.returned.wait_while(self.lock(), wait).unwrap_or_else(PoisonError::into_inner);
         let part = self.part(&state, needs);
@@ -59,13 +59,13 @@ impl Scratches {
     }
 
     /// The budget in bytes.
-    pub(super) fn budget(&self) -> u64 {
+    pub(crate) fn budget(&self) -> u64 {
         self.budget
     }
 
     /// Says how many bytes are held beside the loans from now on: loans have what that leaves of the budget, or, where it
     /// leaves nothing, come one after the other. To be called while nothing is on loan.
-    pub(super) fn hold(&self, bytes: u64) {
+    pub(crate) fn hold(&self, bytes: u64) {
         self.lock().held = bytes;
     }
 
