@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod boxes;
 mod classes;
 mod clips;
 #[cfg(feature = "image")]
@@ -83,6 +84,11 @@ pub const LINTS: &[Lint] = &[
     sounds::OFFSET,
     sounds::RATES,
     sounds::DURATION,
+    boxes::OUTSIDE,
+    boxes::NO_AREA,
+    boxes::TINY,
+    boxes::TWICE,
+    boxes::UNKNOWN,
     clips::FROZEN,
     clips::BLACK,
     texts::NO_TRANSCRIPT,

@@ -8,6 +8,7 @@ use crate::codec;
 use crate::data::feature::Schema;
 use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use crate::data::info::Kind;
+use crate::data::objects::Objects;
 use crate::data::record::payload_hash;
 use crate::dataset::{Backing, Dataset};
 use crate::error::Origin;
@@ -16,7 +17,7 @@ use crate::shard::Fetch;
 mod goldens;
 mod made;
 
-use made::{clips, photos, recordings, texts};
+use made::{clips, located, photos, recordings, texts};
 
 /// A cell of a dataset in memory.
 #[derive(Debug, Clone)]
@@ -24,6 +25,7 @@ pub(super) enum Cell {
     Media(Vec<u8>),
     Int(i64),
     Float(f64),
+    Objects(Objects),
     Null,
 }
 
@@ -48,8 +50,8 @@ pub(super) fn dataset(schema: Schema, splits: &[(&str, Vec<Vec<Cell>>)]) -> Data
     let mut builder = SegmentBuilder::new(&schema);
     let (mut payloads, mut row) = (BTreeMap::new(), 0);
     for (split, rows) in splits {
-        for cells in rows {
-            let cells = cells.iter().enumerate().map(|(column, cell)| match cell {
+        for row_cells in rows {
+            let cells = row_cells.iter().enumerate().map(|(column, cell)| match cell {
                 Cell::Media(bytes) => {
                     let kind = schema.columns[column].feature.kind().unwrap();
                     let info = codec::sniff(bytes, kind).unwrap().probe(bytes, &Limits::default()).unwrap();
@@ -63,9 +65,15 @@ pub(super) fn dataset(schema: Schema, splits: &[(&str, Vec<Vec<Cell>>)]) -> Data
                 }
                 Cell::Int(v) => IndexCell::Int(*v),
                 Cell::Float(v) => IndexCell::Float(*v),
+                Cell::Objects(objects) => IndexCell::Objects(objects.len() as u32),
                 Cell::Null => IndexCell::Null,
             });
-            builder.push(&format!("{split}/{row}"), &cells.collect::<Vec<_>>()).unwrap();
+            let packed: Vec<Option<Vec<u8>>> = row_cells
+                .iter()
+                .map(|cell| if let Cell::Objects(objects) = cell { Some(objects.pack()) } else { None })
+                .collect();
+            let table = |column: usize| packed[column].as_deref();
+            builder.push_with(&format!("{split}/{row}"), &cells.collect::<Vec<_>>(), &table).unwrap();
             row += 1;
         }
         builder.end_shard(split, 0, [0; 32]);
@@ -132,6 +140,17 @@ fn cases() -> Vec<(&'static str, Dataset, Expected)> {
                 ("control-characters", &["12"]),
             ],
         ),
+        (
+            "located",
+            located(true),
+            &[
+                ("box-outside", &["2", "3"]),
+                ("box-no-area", &["3", "4"]),
+                ("box-tiny", &["5"]),
+                ("box-twice", &["6"]),
+                ("object-unknown", &["7"]),
+            ],
+        ),
         ("texts", texts(true), &[("text-empty", &["5"]), ("text-long", &["6"]), ("text-duplicate", &["7"])]),
         ("clips", clips(true), &[("clip-frozen", &["2", "3"]), ("clip-black", &["3"])]),
     ]
@@ -162,7 +181,7 @@ fn every_lint_finds_its_dirt_and_nothing_else() {
 
 #[test]
 fn clean_data_is_clean() {
-    for dataset in [photos(false), recordings(false), texts(false), clips(false)] {
+    for dataset in [photos(false), located(false), recordings(false), texts(false), clips(false)] {
         assert_eq!(named(&look(&dataset, &ValidateOptions::default())), BTreeMap::new());
     }
 }

@@ -4,6 +4,7 @@ use image::{ExtendedColorType, ImageEncoder as _, RgbImage};
 
 use super::{Cell, dataset};
 use crate::data::feature::{Feature, Schema};
+use crate::data::objects::{BoxFormat, Objects, ObjectsType};
 use crate::dataset::Dataset;
 use crate::error::{Fault, LeftOut, Origin, Reason};
 
@@ -81,6 +82,38 @@ pub(super) fn photos(dirty: bool) -> Dataset {
     }
     dataset(schema, &[("train", (0..40).map(row).collect()), ("test", (40..60).map(row).collect())])
         .with_left_out(left_out)
+}
+
+/// 20 pictures of 80 x 60 pixels with three boxes each.
+pub(super) fn located(dirty: bool) -> Dataset {
+    let names = vec!["a".to_owned(), "b".to_owned()];
+    let of = ObjectsType { names, ..ObjectsType::new(BoxFormat::Xywh) };
+    let schema = Schema::new([("image", Feature::Image), ("objects", Feature::Objects(of))]);
+    let row = |number: u32| {
+        let n = number as f32;
+        // One that touches all edges, one that is beyond one by less than a pixel.
+        let mut boxes = vec![[0.0, 0.0, 80.0, 60.0], [n, 10.0, 20.0, 15.5], [60.0, 40.0, 20.9, 2.0]];
+        let mut classes = vec![0, 1, 1];
+        if dirty {
+            match number {
+                2 => boxes[1] = [70.0, 10.0, 20.0, 15.0],
+                3 => boxes[1] = [-30.0, 10.0, 20.0, 15.0],
+                4 => boxes[1] = [10.0, 10.0, 0.0, 15.0],
+                5 => boxes[1] = [10.0, 10.0, 1.5, 15.0],
+                6 => boxes[1] = boxes[2],
+                7 => classes[1] = -1,
+                8 => (boxes, classes) = (Vec::new(), Vec::new()),
+                _ => {}
+            }
+        }
+        let objects = if dirty && number == 9 {
+            Cell::Null
+        } else {
+            Cell::Objects(Objects { boxes, classes, attributes: Vec::new() })
+        };
+        vec![Cell::Media(picture(|x, y| noise(x, y, number))), objects]
+    };
+    dataset(schema, &[("train", (0..20).map(row).collect())])
 }
 
 /// 16-bit mono WAVE.
