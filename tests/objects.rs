@@ -480,3 +480,87 @@ fn damaged_labels_lose_no_picture() {
     }
     assert!(listed > 1000 && refused > 50 && ended > 50, "{listed} listed, {refused} refused, {ended} ended");
 }
+
+/// Verbs that make a version out of another carry objects along, by the names of their classes.
+#[test]
+fn objects_go_through_versions() {
+    use feedstock::data::partition::Fractions;
+    use feedstock::revise::{
+        CompactOptions, MergeOptions, RelabelOptions, RemoveOptions, SplitBy, SplitOptions, compact, merge, relabel,
+        remove, split,
+    };
+    use feedstock::store::Store;
+
+    let source = |names: &[(&str, &str)]| {
+        let dir = tempfile::tempdir().unwrap();
+        let lines: Vec<String> = names
+            .iter()
+            .map(|(name, class)| {
+                std::fs::write(dir.path().join(name), common::gray_png(30, 20)).unwrap();
+                format!(r#"{{"file_name": "{name}", "objects": [{{"bbox": [1, 2, 3, 4.5], "category": "{class}", "n": 1}}]}}"#)
+            })
+            .collect();
+        std::fs::write(dir.path().join("metadata.jsonl"), lines.join("\n")).unwrap();
+        dir
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str, rows: &[(&str, &str)]| {
+        let (path, source) = (folder.path().join(name), source(rows));
+        ingest(source.path(), &path, &IngestOptions::default(), &Control::default()).unwrap();
+        path
+    };
+    let one = make("one", &[("a.png", "sheep"), ("b.png", "sheep"), ("c.png", "horse")]);
+    let two = make("two", &[("a.png", "sheep"), ("d.png", "zebra"), ("e.png", "ant")]);
+    let store = Store::open(&one);
+    let named = || -> BTreeMap<String, String> {
+        let rows = rows(&Dataset::open(&one).unwrap());
+        rows.into_iter().map(|(id, (_, objects))| (id, objects.unwrap()[0].0.clone())).collect()
+    };
+    let expected = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+        all.iter().map(|(id, class)| ((*id).to_owned(), (*class).to_owned())).collect()
+    };
+    let whole = |what: &str| {
+        let report = verify(&one, true).unwrap();
+        assert!(report.findings.is_empty(), "{what}: {:?}", report.findings);
+    };
+
+    let merged =
+        merge(&store, &Dataset::open(&two).unwrap(), &MergeOptions::default(), &mut |p| panic!("{p}")).unwrap();
+    assert_eq!((merged.added, merged.same), (2, 1));
+    let all = [("a", "sheep"), ("b", "sheep"), ("c", "horse"), ("d", "zebra"), ("e", "ant")];
+    assert_eq!(named(), expected(&all));
+    let dataset = Dataset::open(&one).unwrap();
+    assert_eq!(of(&dataset, dataset.schema().position("objects").unwrap()).names, ["horse", "sheep", "ant", "zebra"]);
+    whole("merge");
+
+    // Of the same id with another box, another row.
+    let other = make("other", &[("a.png", "horse")]);
+    let mut problems = Vec::new();
+    let dataset = Dataset::open(&other).unwrap();
+    let merged = merge(&store, &dataset, &MergeOptions::default(), &mut |p| {
+        problems.push(p.to_string());
+        Ok(())
+    });
+    assert!(!merged.unwrap().committed && problems.len() == 1 && problems[0].contains("objects"), "{problems:?}");
+
+    let csv = folder.path().join("labels.csv");
+    std::fs::write(&csv, "id,objects\na.png,\n").unwrap();
+    let mut problems = Vec::new();
+    let done = relabel(&store, &csv, RelabelOptions::default(), &mut |p| {
+        problems.push(p.to_string());
+        Ok(())
+    });
+    assert!(!done.unwrap().committed && problems.iter().any(|p| p.contains("stored in the shards")), "{problems:?}");
+
+    let fractions = Fractions::new(vec![("train".into(), 0.5), ("test".into(), 0.5)]).unwrap();
+    split(&store, &SplitOptions { fractions, by: SplitBy::Row, seed: 1, only: Vec::new(), dry_run: false }).unwrap();
+    assert_eq!(named(), expected(&all));
+    whole("split");
+    assert!(compact(&store, &CompactOptions { materialise: true, ..CompactOptions::default() }).unwrap().committed);
+    assert_eq!(named(), expected(&all));
+    whole("compact");
+    let options = RemoveOptions { ids: vec!["b.png".into()], ..RemoveOptions::default() };
+    assert_eq!(remove(&store, &options, &mut |p| panic!("{p}")).unwrap().left, 4);
+    assert_eq!(named(), expected(&[all[0], all[2], all[3], all[4]]));
+    whole("rm");
+}
