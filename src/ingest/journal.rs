@@ -239,7 +239,7 @@ impl Journal {
 /// The journals of a dataset, each with the shards that a rerun of its ingest goes on with.
 ///
 /// # Errors
-/// [`Error::Io`]. Lines that cannot be read are those of a writer that died within.
+/// [`crate::Error::Io`]. Lines that cannot be read are those of a writer that died within.
 pub fn journaled(store: &Store) -> Result<Vec<(String, Vec<String>)>> {
     let shard = |line: &[u8]| serde_json::from_slice::<Stretch>(line).ok()?.shard;
     let mut all = Vec::new();
