@@ -10,7 +10,8 @@
 //!   the journal and decodes the rest, and what changed since (by size and time of change) again.
 //! - What was refused can be taken in later, alone ([`retry`]).
 //! - With [`IngestOptions::isolate`] payloads are decoded in processes of their own, and what crashes there is refused.
-//! - An entry that the dataset has already is skipped; another one under its id goes to the quarantine (`id-taken`).
+//! - An entry that the dataset has already is skipped, without being read if its files have the sizes and times of change that an
+//!   earlier ingest saw ([`IngestOptions::checksum`] reads them); another one under its id goes to the quarantine (`id-taken`).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
 
@@ -30,6 +31,7 @@ mod publish;
 mod recordings;
 mod retry;
 mod run;
+mod seen;
 mod sink;
 mod target;
 mod watchdog;
@@ -40,9 +42,10 @@ pub use isolated::{Isolate, serve};
 pub use journal::{JOURNALS, is_unfinished, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, Tell};
 pub use retry::{Retried, recorded, retry};
+pub(crate) use seen::remembered;
 pub use writer::DatasetWriter;
 
-use crate::clock::Mark;
+use crate::clock::{self, Mark};
 use crate::data::excerpt::{AudioChunks, Excerpts};
 use crate::data::feature::Feature;
 use crate::error::{Error, Origin, Result};
@@ -61,6 +64,7 @@ use keeping::Keeping;
 use keys::Keys;
 use retry::Again;
 use run::{Done, Run, Work};
+use seen::Seen;
 use sink::Sink;
 use watchdog::{Then, Watchdog};
 
@@ -84,6 +88,8 @@ fn take(
     again: Option<&Again<'_>>,
 ) -> Result<Summary> {
     let began = Mark::now();
+    // Before anything of the source is looked at.
+    let settled = clock::before(seen::MARGIN);
     options.validate()?;
     if options.isolate && control.isolate.is_none() {
         let help = "say how in Control::isolate: a program that calls feedstock::ingest::serve";
@@ -161,12 +167,14 @@ fn take(
         Ok(stands)
     })?;
     store.clean_temporaries()?;
+    let seen = Seen::open(&store, source, &root, options, settled);
     let key = again.map_or(frozen.key.as_str(), |again| &again.run.key);
     let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{key}.jsonl")));
     let work = Work {
         listing: &listing,
         schema: &schema,
         base: &base,
+        seen: &seen,
         prepare: &prepare,
         options,
         control,
@@ -181,8 +189,8 @@ fn take(
         Err(e) if !matches!(e, Error::QuarantineLimit { .. }) => return Err(e),
         ran => ran,
     };
-    let Done { skipped, mended, refused, sink } = run.into_done()?;
-    let mut summary = Summary { skipped, quarantined: refused.count(), ..Summary::default() };
+    let Done { skipped, unread, sightings, mended, refused, sink } = run.into_done()?;
+    let mut summary = Summary { skipped, unread, quarantined: refused.count(), ..Summary::default() };
     (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
     // A retry takes out of the quarantine what is good now, and not before that is committed.
     let still = match again {
@@ -213,6 +221,7 @@ fn take(
             report,
         });
     }
+    summary.notes.extend(seen.keep(sightings, summary.version, again.is_some(), &spill));
     journal.remove()?;
     if let Some((again, refused)) = still {
         summary.quarantine = quarantine::write(&store, key, &head, &again.left(refused, &spill)?, &spill)?;

@@ -205,7 +205,7 @@ fn the_config_schema_is_what_an_ingest_takes() {
     [source.start_column, source.end_column, source.duration_column] = ["a", "b", "c"].map(|name| Some(name.into()));
     source.whole_files = true;
     options.max_errors_per_class = Some("5%".parse().unwrap());
-    (options.isolate, options.payload_seconds) = (true, 9.5);
+    (options.isolate, options.payload_seconds, options.checksum) = (true, 9.5, true);
     (options.quarantine_bytes, options.quarantine_total_bytes) = (7, 8);
     let column = feedstock::prepare::ColumnOptions { count: true, ..Default::default() };
     options.prepare.columns.insert("text".into(), column.clone());

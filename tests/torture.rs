@@ -23,10 +23,18 @@ fn source() -> tempfile::TempDir {
                 text.extend(format!("line {line} of file {file} in {class}\n").bytes());
             }
             text.extend(b"not utf-8: \xff\n");
-            fs::write(dir.path().join(class).join(format!("{file}.txt")), text).unwrap();
+            let path = dir.path().join(class).join(format!("{file}.txt"));
+            fs::write(&path, text).unwrap();
+            settle(&path);
         }
     }
     dir
+}
+
+/// Gives a file a time of change that lies back, so that ingests remember it.
+fn settle(path: &Path) {
+    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
 }
 
 const REFUSED: u64 = 6;
@@ -47,7 +55,9 @@ fn run(source: &Path, dataset: &Path, disk: Option<Arc<FaultDisk>>) -> (Result<S
 
 /// What a version consists of, and what a reader finds; not what a dead run left (temporaries, shards no version names).
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let walk = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file());
+    // What the ingest saw of the source is no part of the dataset, and hangs on when files changed.
+    let walk = walkdir::WalkDir::new(root).into_iter().filter_entry(|e| !e.path().ends_with(".dsctl/seen"));
+    let walk = walk.map(Result::unwrap).filter(|e| e.file_type().is_file());
     walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
 }
 
@@ -113,6 +123,16 @@ fn kill_and_rerun(whole: &Undisturbed, disk: FaultDisk, told: &str) -> Option<(B
     let difference: Vec<_> = now.keys().filter(|k| now.get(*k) != whole.files.get(*k)).collect();
     assert!(difference.is_empty(), "{told}: {seen:?}: other files: {difference:?}");
     assert_eq!(now.len(), whole.files.len(), "{told}: {seen:?}: files are missing");
+    // What was seen of the files is known the next time, or the time after that: of finished shards nothing was seen again.
+    let next = |unread: std::ops::RangeInclusive<u64>| {
+        let (next, decodes) = run(whole.source.path(), &dataset, None);
+        let next = next.unwrap();
+        assert_eq!((next.rows, next.skipped, decodes), (0, ENTRIES - REFUSED, REFUSED), "{told}: {seen:?}");
+        assert!(unread.contains(&next.unread), "{told}: {seen:?}: {} unread", next.unread);
+    };
+    next(if committed { ENTRIES - REFUSED } else { ENTRIES.saturating_sub(before + REFUSED) }..=ENTRIES - REFUSED);
+    next(ENTRIES - REFUSED..=ENTRIES - REFUSED);
+    assert!(now == files(&dataset), "{told}: {seen:?}: nothing new changes nothing");
     Some((Class::of(seen.op, &seen.path), phase))
 }
 
@@ -158,6 +178,7 @@ fn every_operation(disk_of: impl Fn(Kill) -> FaultDisk) {
         Class::Segment,
         Class::Root,
         Class::Card,
+        Class::Seen,
     ];
     for class in classes {
         for phase in [Phase::Before, Phase::Inside, Phase::After] {
@@ -212,6 +233,7 @@ fn pictures_appended_on_many_threads_are_killed_too() {
         for file in fs::read_dir(fixtures.join("images/train").join(from)).unwrap().map(Result::unwrap) {
             let name = format!("{from}_{}", file.file_name().to_str().unwrap());
             fs::copy(file.path(), to.join(format!("more_{name}"))).unwrap();
+            settle(&to.join(format!("more_{name}")));
             entries += 1;
         }
         fs::copy(fixtures.join("hostile/truncated.jpg"), to.join(format!("more_{from}_000_cut.jpg"))).unwrap();
@@ -264,7 +286,7 @@ fn a_full_disk_is_an_error_and_not_a_damage() {
     let (whole, disk) = undisturbed();
     let written: u64 = disk.seen().iter().filter(|s| s.op == Op::Write).map(|s| s.bytes as u64).sum();
     let parts = (0..12).map(|part| written * part / 12).chain([written - 1]);
-    // With a disk that is full one byte before the end the version is committed, and the card is not written.
+    // With a disk that is full one byte before the end the version is committed.
     for part in parts {
         let dir = tempfile::tempdir().unwrap();
         let dataset = dir.path().join("dataset");
@@ -274,9 +296,10 @@ fn a_full_disk_is_an_error_and_not_a_damage() {
                 assert!(matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(28)), "{error:?}");
                 false
             }
-            // Only the card had no place, and the version does not hang on it.
+            // Only the card, or what was seen of the files, had no place, and the version does not hang on it.
             Ok(summary) => {
-                assert!(summary.notes.iter().any(|n| n.contains("README card")), "{summary:?}");
+                let told = |n: &String| n.contains("README card") || n.contains("what was seen");
+                assert!(summary.notes.iter().any(told), "{summary:?}");
                 assert_eq!(journals(&dataset), 0, "the work is done");
                 true
             }

@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::check::Cell;
+use super::seen::MadeOf;
 use crate::data::changes::Changes;
 use crate::data::feature::{Feature, Schema};
+use crate::data::index::Row;
 use crate::data::label::Value;
 use crate::data::record::row_key;
+use crate::data::storage::Original;
 use crate::dataset::Dataset;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Sorted, Sorter, Spill};
@@ -126,6 +129,19 @@ impl Base {
         self.row(id).is_some()
     }
 
+    /// What the row under an id is made of; `None` if there is none.
+    pub(super) fn made_of(&self, id: &str) -> Option<u64> {
+        let (dataset, row) = (self.dataset.as_ref()?, self.row(id)?);
+        let row = dataset.index().locate(row).1;
+        let mut of = MadeOf::default();
+        for column in 0..dataset.schema().columns.len() {
+            if let Some(payload) = source_payload(&row, column) {
+                of.add(column, payload);
+            }
+        }
+        (row.id() == id).then(|| of.digest())
+    }
+
     /// What the dataset holds under the id of a row. An error is for two ids with one key.
     pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell]) -> Result<Held> {
         let (Some(dataset), Some(row)) = (&self.dataset, self.row(id)) else { return Ok(Held::Not) };
@@ -149,11 +165,9 @@ impl Base {
             }
             let same = match cell {
                 Cell::Payload(bytes, hash) => {
-                    // What was stored of the source's payload may be something else: its own hash is beside.
-                    let held = row.original(i).map(|o| (o.hash, o.bytes));
-                    let held = held.or_else(|| row.payload(i).map(|p| (p.hash, p.length)));
-                    held == Some((*hash, bytes.len() as u64))
+                    source_payload(&row, i) == Some(Original { bytes: bytes.len() as u64, hash: *hash })
                 }
+                Cell::Known => true,
                 Cell::Excerpt(original) => row.original(i) == Some(*original),
                 Cell::Objects(_, packed) => row.table(i) == Some(packed),
                 Cell::Value(Value::Null) => row.is_null(i),
@@ -169,6 +183,11 @@ impl Base {
         }
         Ok(Held::Same)
     }
+}
+
+/// The source's payload of a cell. What was stored of it may be something else: its own hash is beside.
+fn source_payload(row: &Row<'_>, column: usize) -> Option<Original> {
+    row.original(column).or_else(|| row.payload(column).map(|p| Original { bytes: p.length, hash: p.hash }))
 }
 
 /// The error for two ids with one key.

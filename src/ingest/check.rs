@@ -10,6 +10,7 @@ use super::isolated::Isolation;
 use super::look::{Lend, Looked, Looker};
 use super::options::{InvalidUtf8, Tell};
 use super::recordings::Recordings;
+use super::seen::Seen;
 use super::watchdog::{Then, Watchdog};
 use crate::codec::{self, Check, Limits, Scratches};
 use crate::data::feature::{Feature, Schema};
@@ -20,15 +21,15 @@ use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::prepare::{self, Prepare};
 use crate::shard::{ShardCell, ShardRow, base_name};
-use crate::source::{self, Entry, EntryCell};
+use crate::source::{self, Entry, EntryCell, Print};
 
 /// What became of an entry.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// A row for a shard, and the U+FFFD that were put into its text.
     Row(ShardRow, u64),
-    /// It is in the dataset already, byte for byte.
-    Skipped,
+    /// It is in the dataset already, byte for byte: by what was read now, or unread, by what an earlier ingest saw.
+    Skipped { unread: bool },
     /// It was refused, at a column if that is known.
     Refused(Fault, Option<usize>),
     /// The same, for a fault of the recording that it is a part of: all parts of that are refused.
@@ -39,6 +40,8 @@ pub(super) enum Outcome {
 pub(super) enum Cell {
     /// A payload with its hash.
     Payload(Vec<u8>, u64),
+    /// A payload of the dataset's row: its file was not read ([`Seen::knows`]).
+    Known,
     /// A part of a recording, by what it is known again.
     Excerpt(Original),
     /// Objects of the dataset's classes, and as the Index has them.
@@ -51,6 +54,8 @@ pub(super) enum Cell {
 pub(super) struct Checker<'a> {
     pub schema: &'a Schema,
     pub base: &'a Base,
+    /// What earlier ingests of the source saw.
+    pub seen: Option<&'a Seen>,
     pub prepare: &'a Prepare,
     pub check: Check,
     pub invalid_utf8: InvalidUtf8,
@@ -64,8 +69,8 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// What becomes of an entry. An error is for what ends the ingest: a listing that is none, ids with one key.
-    pub(super) fn entry(&self, entry: &Entry, recordings: &Recordings) -> Result<Outcome> {
+    /// What becomes of an entry that was listed with a print. An error is for what ends the ingest: a listing that is none, ids with one key.
+    pub(super) fn entry(&self, entry: &Entry, print: Print, recordings: &Recordings) -> Result<Outcome> {
         let columns = self.schema.columns.len().saturating_sub(self.prepare.counts().len());
         if entry.cells.len() != columns {
             return Err(Error::library(
@@ -73,18 +78,19 @@ impl Checker<'_> {
                 format!("{} cells for {columns} columns", entry.cells.len()),
             ));
         }
+        let known = self.seen.is_some_and(|seen| seen.knows(entry, print, self.base));
         let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
         for (i, cell) in entry.cells.iter().enumerate() {
-            match self.read(cell, i, recordings, &mut replaced) {
+            match self.read(cell, i, known, recordings, &mut replaced) {
                 Ok(cell) => cells.push(cell),
                 Err(fault) => return Ok(refused(fault, cell, i, recordings)),
             }
         }
         let taken = match self.base.holds(&entry.id, &entry.split, &cells)? {
-            Held::Same => return Ok(Outcome::Skipped),
+            Held::Same => return Ok(Outcome::Skipped { unread: known }),
             Held::Not => None,
-            // Recordings are not decoded for rows that are there under this id.
-            Held::Other(fault) if cells.iter().any(|cell| matches!(cell, Cell::Excerpt(_))) => {
+            // Recordings are not decoded for rows that are there under this id, and a payload that is theirs is not read.
+            Held::Other(fault) if known || cells.iter().any(|cell| matches!(cell, Cell::Excerpt(_))) => {
                 return Ok(Outcome::Refused(fault, None));
             }
             // What is wrong with the payload itself is said first.
@@ -101,6 +107,9 @@ impl Checker<'_> {
                     Ok(cell) => cell,
                     Err(fault) => return Ok(refused(fault, &entry.cells[i], i, recordings)),
                 },
+                Cell::Known => {
+                    return Err(Error::library(format!("taking {:?} in", entry.id), "its row was there and is not"));
+                }
                 Cell::Objects(objects, _) => ShardCell::Objects(*objects),
                 Cell::Value(Value::Int(v)) => ShardCell::Int(v),
                 Cell::Value(Value::Float(v)) => ShardCell::Float(v),
@@ -118,11 +127,12 @@ impl Checker<'_> {
         Ok(taken.map_or(Outcome::Row(row, replaced), |fault| Outcome::Refused(fault, None)))
     }
 
-    /// The bytes or the value of a cell, in the type of its column. `replaced` counts the U+FFFD put in for what is no UTF-8.
+    /// The bytes or the value of a cell, in the type of its column; of a `known` payload no bytes. `replaced` counts the U+FFFD put in for what is no UTF-8.
     fn read(
         &self,
         cell: &EntryCell,
         column: usize,
+        known: bool,
         recordings: &Recordings,
         replaced: &mut u64,
     ) -> Result<Cell, Fault> {
@@ -136,6 +146,9 @@ impl Checker<'_> {
         }
         if feature.is_payload() {
             Limits::check("payload bytes", cell.bytes(), self.limits.payload_bytes)?;
+            if known && matches!(cell, EntryCell::File { .. } | EntryCell::Slice { .. }) {
+                return Ok(Cell::Known);
+            }
             let bytes = match cell {
                 EntryCell::File { path, bytes } => source::read_range(path, 0, *bytes, *bytes)?,
                 EntryCell::Slice { path, range, file_bytes } => {

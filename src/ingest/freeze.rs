@@ -8,7 +8,7 @@ use crate::data::feature::Schema;
 use crate::data::index::hex;
 use crate::data::label::Value;
 use crate::error::{Error, Result};
-use crate::source::{EntryCell, Listing, Part, SourceEntry};
+use crate::source::{EntryCell, Listing, Part, Print, SourceEntry};
 
 /// Raised whenever the same listing and options give other shards.
 const WRITER: &str = concat!("feedstock ingest 4, ", env!("CARGO_PKG_VERSION"));
@@ -102,10 +102,10 @@ pub(super) struct Files(Xxh3Default);
 
 impl Files {
     /// Adds an entry with its print ([`crate::source::Entries::listed`]).
-    pub(super) fn add(&mut self, id: &str, print: u64) {
+    pub(super) fn add(&mut self, id: &str, print: Print) {
         self.0.update(&(id.len() as u64).to_le_bytes());
         self.0.update(id.as_bytes());
-        self.0.update(&print.to_le_bytes());
+        self.0.update(&print.hash.to_le_bytes());
     }
 
     /// All of them as one digest (hex).

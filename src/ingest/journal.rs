@@ -43,6 +43,9 @@ pub(super) struct Stretch {
     pub shard: Option<ShardRef>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
+    /// Of these, those whose files were not read.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unread: u64,
     /// Lines of what was refused, in front of its own.
     pub refused: u64,
     /// Entries that were refused beside these, in the line of another part of their recording.
@@ -51,6 +54,11 @@ pub(super) struct Stretch {
     /// What was put in for text that is no UTF-8.
     #[serde(default)]
     pub mended: Mended,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Stretch {
@@ -266,7 +274,7 @@ mod tests {
 
     fn stretch(from: u64, to: u64) -> Stretch {
         let mended = Mended::default();
-        Stretch { from, to, files: String::new(), shard: None, skipped: 0, refused: 0, sharing: 0, mended }
+        Stretch { from, to, files: String::new(), shard: None, skipped: 0, unread: 0, refused: 0, sharing: 0, mended }
     }
 
     fn refusal(id: &str) -> Vec<u8> {

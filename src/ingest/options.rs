@@ -54,6 +54,10 @@ pub struct IngestOptions {
     /// isolated; where it is not, and takes six times as long, [`Control::stuck`] is called.
     #[serde(skip_serializing_if = "is_patient")]
     pub payload_seconds: f64,
+    /// Files are read also where the dataset has their rows and an earlier ingest saw them with the size and time of change that
+    /// they have now: what was changed behind these is found.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub checksum: bool,
     /// Put in front of every id, for sources whose relative paths collide with those already in the dataset.
     pub id_prefix: String,
     /// Payload bytes at which a shard is cut; 65,536 rows cut it too.
@@ -109,6 +113,7 @@ impl Default for IngestOptions {
             quarantine_total_bytes: TOTAL,
             isolate: false,
             payload_seconds: SECONDS,
+            checksum: false,
             id_prefix: String::new(),
             shard_bytes: shards.shard_bytes,
             row_group_rows: shards.row_group_rows,
@@ -179,6 +184,7 @@ impl IngestOptions {
             quarantine_total_bytes: free.quarantine_total_bytes,
             isolate: free.isolate,
             payload_seconds: free.payload_seconds,
+            checksum: free.checksum,
             threads: free.threads,
             decode_memory: free.decode_memory,
             prepare: free.prepare,
@@ -193,6 +199,7 @@ impl IngestOptions {
             format: Some(format.to_owned()),
             max_errors: free.max_errors,
             max_errors_per_class: free.max_errors_per_class,
+            checksum: free.checksum,
             threads: free.threads,
             decode_memory: free.decode_memory,
             ..self.clone()
@@ -407,6 +414,9 @@ pub struct Summary {
     pub quarantine: Option<String>,
     /// Entries that were in the dataset already.
     pub skipped: u64,
+    /// Of these, those whose files were not read: an earlier ingest saw them with the size and time of change that they have.
+    #[serde(default)]
+    pub unread: u64,
     /// Of the rows added, those whose text was not UTF-8 and was mended ([`InvalidUtf8::Replace`]).
     #[serde(default)]
     pub mended: u64,

@@ -18,7 +18,7 @@ use crate::data::record::payload_hash;
 use crate::data::storage::Original;
 use crate::error::{Fault, Origin, Reason, Result};
 use crate::prepare;
-use crate::source::{self, Entry, EntryCell, Part};
+use crate::source::{self, Entry, EntryCell, Part, Print};
 
 /// The recordings that the entries under way are parts of.
 #[derive(Debug, Default)]
@@ -60,21 +60,21 @@ impl Recordings {
     ///
     /// As many recordings are decoded at once as half the budget of the decoders holds; one that is larger is held alone. The
     /// last one stays for the entries that come next.
-    pub(super) fn check(&mut self, checker: &Checker<'_>, entries: &[(Entry, u64)]) -> Vec<Result<Outcome>> {
+    pub(super) fn check(&mut self, checker: &Checker<'_>, entries: &[(Entry, Print)]) -> Vec<Result<Outcome>> {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut rest = entries;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(fitting(rest, checker.scratches.budget() / 2));
             self.hold(checker, now);
             let held = &*self;
-            outcomes.par_extend(now.par_iter().map(|(entry, _)| checker.entry(entry, held)));
+            outcomes.par_extend(now.par_iter().map(|(entry, print)| checker.entry(entry, *print, held)));
             rest = later;
         }
         outcomes
     }
 
     /// Reads, and decodes where needed, what these entries are parts of; what no entry is a part of is let go.
-    fn hold(&mut self, checker: &Checker<'_>, entries: &[(Entry, u64)]) {
+    fn hold(&mut self, checker: &Checker<'_>, entries: &[(Entry, Print)]) {
         let mut wanted: Vec<Wanted<'_>> = Vec::new();
         for (entry, _) in entries {
             for (path, file_bytes, decoded) in parts(entry) {
@@ -152,7 +152,7 @@ fn no_samples() -> Fault {
 
 /// How many entries from the first on are parts of recordings that decode to so many bytes together: those of one recording
 /// at least.
-fn fitting(entries: &[(Entry, u64)], budget: u64) -> usize {
+fn fitting(entries: &[(Entry, Print)], budget: u64) -> usize {
     let (mut sum, mut seen): (u64, Vec<&Arc<Path>>) = (0, Vec::new());
     for (at, (entry, _)) in entries.iter().enumerate() {
         let before = seen.len();
@@ -196,16 +196,16 @@ mod tests {
     use super::*;
 
     /// A row of a recording that decodes to so many bytes.
-    fn row(path: &str, decoded: u64) -> (Entry, u64) {
+    fn row(path: &str, decoded: u64) -> (Entry, Print) {
         let part = Part::Samples { range: 0..1, of: decoded / 4, channels: 1 };
         let cell = EntryCell::Excerpt { path: Path::new(path).into(), file_bytes: 1, part };
         let (id, split) = (path.to_owned(), "train".to_owned());
-        (Entry { origin: id.clone(), id, split, cells: vec![cell, EntryCell::NULL], line: None }, 0)
+        (Entry { origin: id.clone(), id, split, cells: vec![cell, EntryCell::NULL], line: None }, Print::default())
     }
 
     #[test]
     fn rows_go_together_as_long_as_their_recordings_fit() {
-        let whole = (Entry { cells: vec![EntryCell::NULL], ..row("x", 0).0 }, 0);
+        let whole = (Entry { cells: vec![EntryCell::NULL], ..row("x", 0).0 }, Print::default());
         let rows = [row("a", 40), row("a", 40), row("b", 40), whole.clone(), row("c", 40), row("a", 40), row("d", 400)];
         let fits = |from: usize, budget| fitting(&rows[from..], budget);
         assert_eq!([80, 119, 120, 520, 519].map(|budget| fits(0, budget)), [4, 4, 6, 7, 6]);

@@ -13,6 +13,7 @@ use super::keeping::Keeping;
 use super::options::{Control, IngestOptions, Progress};
 use super::recordings::Recordings;
 use super::retry::OF_ALL_PARTS;
+use super::seen::{MadeOf, Seen, Sightings};
 use super::sink::Sink;
 use super::watchdog::Watchdog;
 use crate::codec::Scratches;
@@ -21,7 +22,7 @@ use crate::data::label::Value;
 use crate::error::{Error, Fault, Result};
 use crate::prepare::Prepare;
 use crate::quarantine::Refused;
-use crate::source::{Entries, Entry, EntryCell, Listing};
+use crate::source::{Entries, Entry, EntryCell, Listing, Print};
 use crate::spool::Spill;
 
 /// Entries of a chunk at the most.
@@ -37,6 +38,8 @@ pub(super) struct Work<'a> {
     pub listing: &'a Listing,
     pub schema: &'a Schema,
     pub base: &'a Base,
+    /// What earlier ingests of the source saw.
+    pub seen: &'a Seen,
     pub prepare: &'a Prepare,
     pub options: &'a IngestOptions,
     pub control: &'a Control,
@@ -53,6 +56,10 @@ pub(super) struct Work<'a> {
 /// What a run has done.
 pub(super) struct Done {
     pub skipped: u64,
+    /// Of these, those whose files were not read.
+    pub unread: u64,
+    /// What was seen of the others and of what is new.
+    pub sightings: Sightings,
     pub mended: Mended,
     pub refused: Report,
     pub sink: Sink,
@@ -78,6 +85,8 @@ pub(super) struct Run<'a> {
     refused: Report,
     spill: Spill,
     skipped: u64,
+    unread: u64,
+    sightings: Sightings,
     mended: Mended,
     progress: Progress,
     /// Entries of each class, if there is a limit for each.
@@ -101,6 +110,8 @@ impl<'a> Run<'a> {
             refused,
             spill: spill.clone(),
             skipped: done.iter().map(|s| s.skipped).sum(),
+            unread: done.iter().map(|s| s.unread).sum(),
+            sightings: Sightings::new(spill),
             mended: Mended::default(),
             progress: Progress { total: entries.len() as u64, total_bytes: entries.bytes(), ..Progress::default() },
             by_class: BTreeMap::new(),
@@ -114,7 +125,10 @@ impl<'a> Run<'a> {
         }
         done.iter().for_each(|stretch| run.mended.add(stretch.mended));
         for at in 0..run.first() {
-            run.progress.bytes += entries.get(at)?.bytes();
+            let entry = entries.get(at)?;
+            run.progress.bytes += entry.bytes();
+            // Its files are not looked at again in this run: what was known of them before stays known.
+            run.sightings.again(work.seen, &entry.id)?;
         }
         Ok(run)
     }
@@ -128,7 +142,8 @@ impl<'a> Run<'a> {
     pub(super) fn into_done(mut self) -> Result<Done> {
         self.tell_damaged()?;
         self.refused.absorb(self.open)?;
-        Ok(Done { skipped: self.skipped, mended: self.mended, refused: self.refused, sink: self.sink })
+        let Run { skipped, unread, sightings, mended, refused, sink, .. } = self;
+        Ok(Done { skipped, unread, sightings, mended, refused, sink })
     }
 
     /// Does all that is left. Ends early with [`Error::Interrupted`] or [`Error::QuarantineLimit`].
@@ -140,6 +155,7 @@ impl<'a> Run<'a> {
         let checker = Checker {
             schema: work.schema,
             base: work.base,
+            seen: Some(work.seen),
             prepare: work.prepare,
             check: work.options.check,
             invalid_utf8: work.options.invalid_utf8,
@@ -230,9 +246,18 @@ impl<'a> Run<'a> {
             if self.damaged.as_ref().is_some_and(|damaged| recording(entry) != Some(&damaged.path)) {
                 self.tell_damaged()?;
             }
-            match outcome? {
+            let outcome = outcome?;
+            let mut made_of = match &outcome {
+                Outcome::Row(row, _) => Some(MadeOf::row(row)),
+                Outcome::Skipped { .. } => self.work.base.made_of(&entry.id),
+                Outcome::Refused(..) | Outcome::RecordingRefused(..) => None,
+            };
+            match outcome {
                 Outcome::RecordingRefused(fault, column) => self.refuse_recording(entry, &fault, column)?,
-                Outcome::Skipped => self.stretch.skipped += 1,
+                Outcome::Skipped { unread } => {
+                    self.stretch.skipped += 1;
+                    self.stretch.unread += u64::from(unread);
+                }
                 Outcome::Refused(fault, column) => {
                     let refused = self.refused(entry, &fault, column);
                     self.open.push(&refused)?;
@@ -249,10 +274,12 @@ impl<'a> Run<'a> {
                         let column = origin.column.and_then(|name| self.work.schema.position(&name));
                         let refused = self.refused(entry, &fault, column);
                         self.open.push(&refused)?;
+                        made_of = None;
                     }
                     Err(e) => return Err(e),
                 },
             }
+            self.sightings.add(self.work.seen, entry, *print, made_of)?;
         }
         Ok(())
     }
@@ -311,6 +338,7 @@ impl<'a> Run<'a> {
             let lines = self.refused.absorb(open)?;
             self.work.journal.add(&stretch, &lines)?;
             self.skipped += stretch.skipped;
+            self.unread += stretch.unread;
             self.mended.add(stretch.mended);
         }
         Ok(())
@@ -319,7 +347,7 @@ impl<'a> Run<'a> {
 
 fn open_at(from: u64) -> Stretch {
     let mended = Mended::default();
-    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, refused: 0, sharing: 0, mended }
+    Stretch { from, to: from, files: String::new(), shard: None, skipped: 0, unread: 0, refused: 0, sharing: 0, mended }
 }
 
 /// A recording whose parts are being refused.
@@ -355,7 +383,7 @@ pub(super) fn recording(entry: &Entry) -> Option<&Arc<Path>> {
 /// Entries that follow one another, each with its print.
 struct Chunk {
     from: usize,
-    entries: Vec<(Entry, u64)>,
+    entries: Vec<(Entry, Print)>,
 }
 
 impl Chunk {

@@ -18,7 +18,7 @@ use crate::data::feature::Schema;
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
 use crate::prepare::{self, Prepare};
-use crate::source::{Entry, EntryCell};
+use crate::source::{Entry, EntryCell, Print};
 use crate::spool::{Spill, make_folder};
 use crate::store::Store;
 
@@ -155,6 +155,7 @@ impl DatasetWriter {
         let checker = Checker {
             schema: &self.schema,
             base: &self.base,
+            seen: None,
             prepare: &self.prepare,
             check: self.options.check,
             invalid_utf8: self.options.invalid_utf8,
@@ -164,8 +165,8 @@ impl DatasetWriter {
             isolation: None,
             watch: None,
         };
-        match checker.entry(entry, &Recordings::default())? {
-            Outcome::Skipped => self.skipped += 1,
+        match checker.entry(entry, Print::default(), &Recordings::default())? {
+            Outcome::Skipped { .. } => self.skipped += 1,
             Outcome::Refused(fault, column) | Outcome::RecordingRefused(fault, column) => {
                 let column = column.map(|c| self.schema.columns[c].name.clone());
                 return Err(fault.at(Origin { id: Some(entry.id.clone()), column, ..Origin::default() }));

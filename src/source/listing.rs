@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Entry, EntryCell, Refusal, Source, SourceOptions, labels};
 use crate::data::excerpt::Excerpts;
 use crate::data::feature::Schema;
@@ -20,6 +22,18 @@ use stored::{Stored, StoredCell, StoredRefusal, put_key, read_key};
 
 /// How often a listing asks whether to go on, in entries or files.
 const STEP: u64 = 1024;
+
+/// The time of change of a file that tells none.
+const UNKNOWN: i128 = -1;
+
+/// What the files of an entry looked like when it was listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Print {
+    /// A hash of their sizes and times of change.
+    pub hash: u64,
+    /// When the youngest of them changed, in nanoseconds since 1970, at the end of time if one does not tell; of an entry without files, `None`.
+    pub changed: Option<i128>,
+}
 
 /// Called now and then while a source lists, with the entries so far: an error ends the listing.
 pub type Watch<'a> = &'a (dyn Fn(u64) -> Result<()> + 'a);
@@ -111,7 +125,7 @@ impl<'a> Lister<'a> {
         if self.only.is_some_and(|only| !only(&Asked { id, origin, line: *line, cells })) {
             return Ok(());
         }
-        let mut print = xxhash_rust::xxh3::Xxh3Default::new();
+        let (mut print, mut changed) = (xxhash_rust::xxh3::Xxh3Default::new(), None);
         for cell in &entry.cells {
             let path: &Path = match cell {
                 EntryCell::File { path, .. } => path,
@@ -123,8 +137,10 @@ impl<'a> Lister<'a> {
                 }
                 EntryCell::Inline(_) | EntryCell::Class(_) | EntryCell::Value(_) | EntryCell::Objects(..) => continue,
             };
+            let at = self.changed(path);
+            changed = changed.max(Some(if at == UNKNOWN { i128::MAX } else { at }));
             print.update(&cell.bytes().to_le_bytes());
-            print.update(&self.changed(path).to_le_bytes());
+            print.update(&at.to_le_bytes());
         }
         for (column, cell) in entry.cells.iter().enumerate() {
             let names = match cell {
@@ -148,20 +164,20 @@ impl<'a> Lister<'a> {
         let stored = Stored {
             origin: (entry.origin != entry.id).then_some(&entry.origin),
             line: entry.line,
-            print: print.digest(),
+            print: Print { hash: print.digest(), changed },
             cells: entry.cells.iter().map(StoredCell::of).collect(),
         };
         let value = postcard::to_stdvec(&stored).map_err(|e| Error::library("keeping an entry", e))?;
         self.sorter.push(&self.key, &value)
     }
 
-    /// When a file's content changed last, in nanoseconds; -1 if nobody knows.
+    /// When a file's content changed last, in nanoseconds; [`UNKNOWN`] if nobody knows.
     fn changed(&mut self, path: &Path) -> i128 {
         if let Some((_, at)) = self.changed.as_ref().filter(|(known, _)| known == path) {
             return *at;
         }
         let at = |meta: std::fs::Metadata| i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        let at = std::fs::metadata(path).map_or(-1, at);
+        let at = std::fs::metadata(path).map_or(UNKNOWN, at);
         self.changed = Some((path.to_owned(), at));
         at
     }
@@ -311,8 +327,8 @@ impl Entries {
         Ok(self.listed(at)?.0)
     }
 
-    /// An entry, and a hash of the sizes and times of change of its files as they were when it was listed.
-    pub(crate) fn listed(&self, at: usize) -> Result<(Entry, u64)> {
+    /// An entry, and what its files looked like when it was listed.
+    pub(crate) fn listed(&self, at: usize) -> Result<(Entry, Print)> {
         let (key, value) = self.sorted.get(at);
         let lost = |e: &dyn std::fmt::Display| Error::library("reading an entry from a temporary file", e);
         let (split, id) = read_key(key).ok_or_else(|| lost(&"its key is damaged"))?;

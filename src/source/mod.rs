@@ -46,7 +46,7 @@ pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use excerpts::facts;
 pub use labels::split_name;
-pub(crate) use listing::{Asked, Only, order};
+pub(crate) use listing::{Asked, Only, Print, order};
 pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
 pub use provenance::Provenance;

@@ -67,6 +67,7 @@ pub enum Class {
     Segment,
     Root,
     Card,
+    Seen,
 }
 
 impl Class {
@@ -86,6 +87,7 @@ impl Class {
             (".dsctl/segments", Class::Segment),
             (".dsctl/versions", Class::Root),
             ("README.md", Class::Card),
+            (".dsctl/seen", Class::Seen),
         ];
         classes.extend(places.iter().filter(|(part, _)| text.contains(part)).map(|(_, class)| *class));
         classes

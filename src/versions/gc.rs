@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::ingest::journaled;
+use crate::ingest::{journaled, remembered};
 use crate::store::Store;
 use crate::store::commit::{self, Named};
 
@@ -39,7 +39,7 @@ pub struct Waste {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// What it is: `version`, `segment`, `changes`, `shard` or `journal`.
+    /// What it is: `version`, `segment`, `changes`, `shard`, `journal`, or `seen`: what an ingest saw of the files of a source.
     pub kind: &'static str,
 }
 
@@ -98,6 +98,13 @@ pub fn garbage(path: impl AsRef<Path>, keep: Keep) -> Result<Garbage> {
         } else {
             // What a young version names stays with it.
             named.add(&store, *version)?;
+        }
+    }
+    // The next ingest of its source would have written it anew, if there had been one since.
+    for (seen, version) in remembered(&store)? {
+        let is_kept = |version: &u64| versions.binary_search(version).is_ok() && !found.versions.contains(version);
+        if !version.as_ref().is_some_and(is_kept) {
+            found.take(&store, seen, "seen")?;
         }
     }
     for (journal, shards) in journals {

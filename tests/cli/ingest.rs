@@ -9,13 +9,14 @@ use crate::common::fixture;
 use crate::run::{copies, folder, rows};
 
 /// What a summary holds; adding a key is a change of the interface.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "rows",
     "rows_by_split",
     "rows_by_label",
     "quarantined",
     "quarantine",
     "skipped",
+    "unread",
     "mended",
     "replaced",
     "shards",

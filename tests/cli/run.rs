@@ -82,7 +82,8 @@ pub(crate) fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
-                open.push(entry.path());
+                // What an ingest saw of its source is no part of the dataset, and hangs on when files changed.
+                open.extend(Some(entry.path()).filter(|path| !path.ends_with(".dsctl/seen")));
             } else {
                 let relative = entry.path().strip_prefix(root).unwrap().to_owned();
                 all.insert(relative, std::fs::read(entry.path()).unwrap());

@@ -64,6 +64,10 @@ pub(crate) struct IngestFlags {
     /// six times as long ends and names it.
     #[arg(long, value_name = "S", env = "DSCTL_PAYLOAD_SECONDS")]
     payload_seconds: Option<f64>,
+    /// Read every file again, also those that an ingest of this source saw with the size and time of change that they have
+    /// now. Unless told, these are skipped unread.
+    #[arg(long, env = "DSCTL_CHECKSUM", value_parser = clap::builder::BoolishValueParser::new())]
+    checksum: bool,
     /// Payload bytes at which a shard is cut (64 MiB unless told); 65,536 rows cut it too.
     #[arg(long, value_name = "BYTES", env = "DSCTL_SHARD_BYTES")]
     shard_bytes: Option<u64>,
@@ -130,6 +134,7 @@ impl IngestFlags {
         options.quarantine_bytes = self.quarantine_bytes.unwrap_or(options.quarantine_bytes);
         options.quarantine_total_bytes = self.quarantine_total_bytes.unwrap_or(options.quarantine_total_bytes);
         options.isolate |= self.isolate;
+        options.checksum |= self.checksum;
         options.payload_seconds = self.payload_seconds.unwrap_or(options.payload_seconds);
         options.shard_bytes = self.shard_bytes.unwrap_or(options.shard_bytes);
         options.id_prefix = self.id_prefix.clone().unwrap_or(options.id_prefix);
@@ -207,8 +212,10 @@ impl Ingest {
         let target = self.dataset.display();
         if summary.rows == 0 && summary.skipped > 0 {
             output::line(format_args!(
-                "{target}: nothing new, {} rows are in version {} already",
-                summary.skipped, summary.version
+                "{target}: nothing new, {} rows are in version {} already{}",
+                summary.skipped,
+                summary.version,
+                unread(summary)
             ));
             self.tell_refused(summary);
             return;
@@ -233,7 +240,7 @@ impl Ingest {
             output::line(format_args!("  {} rows were not UTF-8: {} U+FFFD put in", summary.mended, summary.replaced));
         }
         if summary.skipped > 0 {
-            output::line(format_args!("  {} rows were there already", summary.skipped));
+            output::line(format_args!("  {} rows were there already{}", summary.skipped, unread(summary)));
         }
         self.tell_refused(summary);
     }
@@ -244,5 +251,13 @@ impl Ingest {
             let more = format_args!("dsctl quarantine ls {target}");
             output::line(format_args!("  {} entries refused: see {target}/{list} ({more})", summary.quarantined));
         }
+    }
+}
+
+/// How many rows were known without being read.
+pub(crate) fn unread(summary: &Summary) -> String {
+    match summary.unread {
+        0 => String::new(),
+        n => format!(", {n} of them unread (same size and time of change; --checksum reads them)"),
     }
 }

@@ -376,8 +376,10 @@ impl Retry {
                 0 => format!("no new rows (version {})", summary.version),
                 rows => format!("{rows} rows added (version {})", summary.version),
             };
-            let there =
-                if summary.skipped > 0 { format!(", {} were there already", summary.skipped) } else { String::new() };
+            let there = match summary.skipped {
+                0 => String::new(),
+                skipped => format!(", {skipped} were there already{}", crate::ingest::unread(summary)),
+            };
             let missing = match retried.missing {
                 0 => String::new(),
                 missing => format!(", {missing} the source has no more"),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Print;
 use crate::data::label::{Objects, Value};
 use crate::source::{EntryCell, Part};
 
@@ -59,7 +60,7 @@ pub(super) struct Stored<'a> {
     #[serde(borrow)]
     pub origin: Option<&'a str>,
     pub line: Option<u64>,
-    pub print: u64,
+    pub print: Print,
     pub cells: Vec<StoredCell<'a>>,
 }
 
