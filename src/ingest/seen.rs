@@ -281,3 +281,122 @@ pub(crate) fn remembered(store: &Store) -> Result<Vec<(String, Option<u64>)>> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes records and reads them back, as an ingest and the next one do.
+    fn seen(store: &Store, options: &IngestOptions) -> Seen {
+        let source = store.root();
+        Seen::open(store, source, source, options, Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(100)))
+    }
+
+    fn entry(id: &str, cell: EntryCell) -> Entry {
+        Entry {
+            id: id.into(),
+            split: "train".into(),
+            cells: vec![EntryCell::NULL, cell],
+            origin: id.into(),
+            line: None,
+        }
+    }
+
+    fn file(path: &str) -> EntryCell {
+        EntryCell::File { path: path.into(), bytes: 9 }
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_is_a_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, spill) = (Store::open(dir.path()), Spill::temporary());
+        let before = seen(&store, &IngestOptions::default());
+        let mut new = Sightings::new(&spill);
+        for id in ["a", "b", "c"] {
+            let print = Print { hash: 7, changed: Some(99) };
+            new.add(&before, &entry(id, file("/x")), print, Some(5)).unwrap();
+        }
+        assert_eq!(before.keep(new, 3, false, &spill), None);
+        let mut bytes = store.read(&before.rel).unwrap();
+        assert!(is_whole(&bytes) && bytes.len() == HEAD + 3 * RECORD);
+        assert_eq!(remembered(&store).unwrap(), [(before.rel.clone(), Some(3))]);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_whole(&bytes), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!((0..bytes.len()).all(|length| !is_whole(&bytes[..length])));
+        let after = seen(&store, &IngestOptions::default());
+        assert!(
+            ["a", "b", "c"].iter().all(|id| after.find(row_key(id)).is_some()) && after.find(row_key("d")).is_none()
+        );
+    }
+
+    #[test]
+    fn a_print_is_of_all_that_says_which_bytes_a_row_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let print = |cell, hash, invalid_utf8| {
+            let options = IngestOptions { invalid_utf8, ..IngestOptions::default() };
+            seen(&store, &options).print(&entry("a", cell), Print { hash, changed: None })
+        };
+        let slice =
+            |start, end, file_bytes| EntryCell::Slice { path: Path::new("/x").into(), range: start..end, file_bytes };
+        let [refuse, replace] = [InvalidUtf8::Refuse, InvalidUtf8::Replace];
+        let all = [
+            print(file("/x"), 1, refuse),
+            print(file("/x"), 2, refuse),
+            print(file("/x"), 1, replace),
+            print(file("/y"), 1, refuse),
+            print(file(&at("x")), 1, refuse),
+            print(slice(0, 9, 10), 1, refuse),
+            print(slice(1, 9, 10), 1, refuse),
+            print(slice(0, 8, 10), 1, refuse),
+            print(slice(0, 9, 11), 1, refuse),
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert!(distinct.len() == all.len() && all.iter().all(Option::is_some), "{all:?}");
+        assert_eq!(print(file("/x"), 1, refuse), all[0]);
+        assert_eq!(print(EntryCell::Inline(vec![1]), 1, refuse), None, "there is no file");
+        let part = crate::source::Part::Seconds { start: 0.0, end: 1.0 };
+        let part = EntryCell::Excerpt { path: Path::new("/x").into(), file_bytes: 9, part };
+        assert_eq!(print(part, 1, refuse), None, "it is read in any case");
+    }
+
+    #[test]
+    fn what_is_refused_unsettled_or_asked_for_anew_leaves_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, spill) = (Store::open(dir.path()), Spill::temporary().beyond(0));
+        let keep = |ids: &[(&str, Option<i128>, Option<u64>)], again: &[&str], checksum, beside| {
+            let seen = seen(&store, &IngestOptions { checksum, ..IngestOptions::default() });
+            let mut new = Sightings::new(&spill);
+            for (id, changed, made_of) in ids {
+                new.add(&seen, &entry(id, file("/x")), Print { hash: 7, changed: *changed }, *made_of).unwrap();
+            }
+            again.iter().for_each(|id| new.again(&seen, id).unwrap());
+            assert_eq!(seen.keep(new, 1, beside, &spill), None);
+        };
+        let there = || {
+            let seen = seen(&store, &IngestOptions::default());
+            let ids = ["a", "b", "c", "d", "e"];
+            ids.into_iter().filter(|id| seen.find(row_key(id)).is_some()).collect::<String>()
+        };
+        let (old, good) = (Some(99), Some(5));
+        keep(
+            &[("a", old, good), ("b", Some(100), good), ("c", None, good), ("d", old, None), ("e", Some(-1), good)],
+            &[],
+            false,
+            false,
+        );
+        assert_eq!(there(), "ae");
+        keep(&[("b", old, good)], &["a", "c"], false, false);
+        assert_eq!(there(), "ab", "a stretch of a journal keeps what was known of it, and no more");
+        keep(&[("c", old, good), ("a", old, None)], &[], false, true);
+        assert_eq!(there(), "bc", "beside: what was refused goes, what was not listed stays");
+        keep(&[("d", old, good)], &["c"], true, false);
+        assert_eq!(there(), "d", "what is not trusted is not kept");
+        keep(&[("d", old, None)], &[], false, false);
+        assert!(there().is_empty() && remembered(&store).unwrap().is_empty(), "no records, no file");
+    }
+}

@@ -151,6 +151,7 @@ fn told(from: &Side, to: &Side, found: &Differences) {
 #[command(after_help = "\
 Nothing is taken without --yes. What is younger than --min-age stays, and what the journal of an ingest names: it has shards that no version names yet.\n\
 With --unfinished no ingest may be at work, nor, with --min-age below the time it takes, a program that writes through the crate.\n\
+What an ingest saw of the files of its source (`seen`) goes with the version that it was the newest for: the next ingest of that source reads them all.\n\
 A training run that has an expired version open fails at the next shard that it opens.")]
 pub(crate) struct Gc {
     /// A dataset that dsctl made.
