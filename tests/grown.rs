@@ -37,10 +37,11 @@ fn put_at(path: &Path, bytes: &[u8], at: SystemTime) {
     fs::File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
 }
 
-/// Other content of the same size under the same time of change: who reads the file sees it.
+/// Other content of the same size under the same time of change: who reads the file sees it. Its beginning stays, as who looks for what a
+/// source is reads that of some files.
 fn spoil(path: &Path) {
     let (mut bytes, meta) = (fs::read(path).unwrap(), fs::metadata(path).unwrap());
-    bytes.iter_mut().for_each(|byte| *byte ^= 1);
+    bytes.iter_mut().rev().take(8).for_each(|byte| *byte ^= 1);
     put_at(path, &bytes, meta.modified().unwrap());
 }
 
@@ -65,7 +66,7 @@ fn counts(summary: &Summary) -> [u64; 4] {
 /// Every row: split, class, payload.
 fn contents(dataset: &Path) -> BTreeMap<String, (String, String, Vec<u8>)> {
     let opened = Dataset::open(dataset).unwrap();
-    let names = opened.schema().get("label").and_then(Feature::classes).unwrap_or_default();
+    let names = opened.schema().get("label").and_then(Feature::classes).cloned().unwrap_or_default();
     let label = opened.schema().position("label");
     let rows = (0..opened.rows()).map(|at| {
         let (segment, row) = opened.index().locate(at);
