@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use feedstock::Error;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::label::Value;
+use feedstock::data::partition::Fractions;
 use feedstock::data::record::{Cell, Record};
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, DatasetWriter, IngestOptions, InvalidUtf8, MaxErrors, Summary, ingest, retry};
-use feedstock::revise::{RemoveOptions, remove};
+use feedstock::revise::{CompactOptions, RemoveOptions, SplitBy, SplitOptions, compact, remove, split};
 use feedstock::source::{SourceOptions, TextUnit, TextWindow};
 use feedstock::store::Store;
 use feedstock::versions::{Keep, collect, garbage};
@@ -382,4 +383,41 @@ fn what_nobody_asks_for_any_more_is_taken_away_with_its_version() {
     fs::write(&old, b"none of ours").unwrap();
     age(&old);
     assert_eq!(kinds(Keep::default()).0, ["seen"], "what cannot be read is of no use");
+}
+
+/// Rows are known by what the source gave, whatever was made of it, whatever stands over them, and wherever they were moved to.
+#[test]
+fn rows_are_known_by_their_source_whatever_became_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let texts = "{\"columns\": {\"text\": {\"ops\": [{\"op\": \"chars_to_ids\"}], \"count\": true}}}";
+    for (from, prepare) in [
+        ("images", "{\"image\": {\"max_side\": 40}}"),
+        ("images", "{}"),
+        ("digits", "{\"audio\": {\"rate\": 4000}}"),
+        ("clips", "{}"),
+        ("text/shakespeare_20k.txt", texts),
+    ] {
+        let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
+        let root = fixture(from);
+        for entry in walkdir::WalkDir::new(&root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file()) {
+            let name = entry.path().strip_prefix(root.parent().unwrap()).unwrap();
+            put(&source.join(name), &fs::read(entry.path()).unwrap());
+        }
+        let source = source.join(root.file_name().unwrap());
+        let options = IngestOptions { prepare: serde_json::from_str(prepare).unwrap(), ..lenient() };
+        let rows = take(&source, &dataset, &options).rows;
+        let known = || assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, rows, rows, 0], "{from} {prepare}");
+        known();
+        let store = Store::open(&dataset);
+        let fractions = Fractions::new(vec![("train".into(), 0.5), ("test".into(), 0.5)]).unwrap();
+        let by_row = SplitOptions { fractions, by: SplitBy::Row, seed: 1, only: Vec::new(), dry_run: false };
+        assert!(split(&store, &by_row).unwrap().committed, "{from}");
+        known();
+        assert!(
+            compact(&store, &CompactOptions { shard_bytes: 9_000, ..CompactOptions::default() }).unwrap().committed
+        );
+        known();
+        fs::remove_dir_all(dir.path().join("s")).unwrap();
+        fs::remove_dir_all(&dataset).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::common::fixture;
-use crate::run::{copies, files, folder, rows, version};
+use crate::run::{copies, files, folder, rows, run, version};
 
 #[test]
 fn the_same_again_is_nothing_new() {
@@ -188,4 +188,39 @@ fn what_is_stored_is_said_once() {
     let fields = dsctl!["schema", mels, "--json"].ok().json();
     assert_eq!(fields[1]["feedstock"]["tensor"]["shape"], json!([80, null]), "{fields}");
     dsctl!["load", mels].ok();
+}
+
+/// Files that an ingest saw are not read by the next one, and a person is told so, and how to have them read.
+#[test]
+fn files_that_are_as_they_were_are_not_read() {
+    let dir = folder();
+    let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
+    copies(&source, &[("images/train/pants/000_444.jpg", "a/1.jpg"), ("images/train/pants/001_422.jpg", "b/2.jpg")]);
+    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_500_000_000);
+    let settle = |name: &str, bytes: &[u8]| {
+        std::fs::write(source.join(name), bytes).unwrap();
+        std::fs::File::options().append(true).open(source.join(name)).unwrap().set_modified(then).unwrap();
+    };
+    let mut other = std::fs::read(source.join("b/2.jpg")).unwrap();
+    for name in ["a/1.jpg", "b/2.jpg"] {
+        settle(name, &std::fs::read(source.join(name)).unwrap());
+    }
+    dsctl!["ingest", source, dataset].ok();
+    // Other content under the same size and time: what is not read is not seen.
+    *other.last_mut().unwrap() ^= 1;
+    settle("b/2.jpg", &other);
+    let ingest = |flags: &[&str]| {
+        let paths = [source.as_os_str(), dataset.as_os_str()];
+        let args = std::iter::once("ingest".as_ref()).chain(paths).chain(flags.iter().map(AsRef::as_ref));
+        run(&args.map(std::ffi::OsStr::to_owned).collect::<Vec<_>>()).ok()
+    };
+    for flags in [&[][..], &["--isolate"]] {
+        let again = ingest(flags);
+        assert!(again.out.contains("nothing new") && again.out.contains("2 of them unread"), "{}", again.out);
+    }
+    let counts = |json: &serde_json::Value| ["skipped", "unread", "quarantined"].map(|key| json[key].as_u64().unwrap());
+    for flags in [&["--checksum", "--json"][..], &["--checksum", "--isolate", "--json"]] {
+        assert_eq!(counts(&ingest(flags).json()), [1, 0, 1]);
+    }
+    assert_eq!(counts(&ingest(&["--json"]).json()), [1, 1, 1]);
 }
