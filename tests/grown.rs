@@ -275,6 +275,8 @@ fn small_values_are_compared_also_of_files_that_are_not_read() {
     let list = |last: &str| put(&csv, format!("path,label,n\n0.jpg,a,1\n1.jpg,b,2\n2.jpg,{last}\n").as_bytes());
     list("a,3");
     take(&csv, &dataset, &lenient());
+    let odd = source.join("../s/m.csv");
+    assert_eq!(counts(&take(&odd, &dataset, &lenient())), [0, 3, 3, 0], "called in another way");
     paths.iter().for_each(|path| spoil(path));
     let memory = fs::read(seen(&dataset)).unwrap();
     for (last, column) in [("b,3", "label"), ("a,4", "n")] {

@@ -51,7 +51,7 @@ pub(super) struct Seen {
     there: Option<Spooled>,
     /// Why it is not, if it cannot be read.
     unreadable: Option<Error>,
-    /// The source's folder as it is called, and without links.
+    /// The source's folder without links, and as it was called.
     roots: [PathBuf; 2],
     mended: bool,
     /// What changed before this, in nanoseconds since 1970, is settled.
@@ -79,13 +79,14 @@ impl Seen {
             Ok(there) => (there.filter(|bytes| is_whole(bytes)), None),
             Err(e) => (None, Some(e)),
         };
+        let called = if source.is_dir() { source } else { source.parent().unwrap_or(source) };
         let since = settled.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         Seen {
             store: store.clone(),
             rel,
             there,
             unreadable,
-            roots: [source.to_owned(), root.to_owned()],
+            roots: [root.to_owned(), called.to_owned()],
             mended: options.invalid_utf8 == InvalidUtf8::Replace,
             settled: since.map_or(i128::MIN, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MIN)),
             trusted: !options.checksum,
