@@ -406,7 +406,8 @@ fn rows_are_known_by_their_source_whatever_became_of_them() {
             put(&source.join(name), &fs::read(entry.path()).unwrap());
         }
         let source = source.join(root.file_name().unwrap());
-        let options = IngestOptions { prepare: serde_json::from_str(prepare).unwrap(), ..lenient() };
+        let prepare_as = serde_json::from_str(prepare).unwrap();
+        let options = IngestOptions { prepare: prepare_as, shard_bytes: 4_000, ..lenient() };
         let rows = take(&source, &dataset, &options).rows;
         let known = || assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, rows, rows, 0], "{from} {prepare}");
         known();
@@ -415,9 +416,7 @@ fn rows_are_known_by_their_source_whatever_became_of_them() {
         let by_row = SplitOptions { fractions, by: SplitBy::Row, seed: 1, only: Vec::new(), dry_run: false };
         assert!(split(&store, &by_row).unwrap().committed, "{from}");
         known();
-        assert!(
-            compact(&store, &CompactOptions { shard_bytes: 9_000, ..CompactOptions::default() }).unwrap().committed
-        );
+        assert!(compact(&store, &CompactOptions::default()).unwrap().committed, "{from}");
         known();
         fs::remove_dir_all(dir.path().join("s")).unwrap();
         fs::remove_dir_all(&dataset).unwrap();
