@@ -178,7 +178,7 @@ fn neither_threads_nor_memory_nor_other_lints_change_what_is_found() {
         for lint in &whole.lints {
             let only = ValidateOptions { only: vec![lint.code.into()], ..ValidateOptions::default() };
             let alone = look(&dataset, &only);
-            assert_eq!(alone.lints, [lint.clone()], "{name} {}", lint.code);
+            assert_eq!(alone.lints, std::slice::from_ref(lint), "{name} {}", lint.code);
             assert!(alone.decoded == 0 || lints().get(lint.code).unwrap().decodes, "{name} {}", lint.code);
             let skipped =
                 look(&dataset, &ValidateOptions { skip: vec![lint.code.into()], ..ValidateOptions::default() });
