@@ -5,14 +5,16 @@
 //! pycocotools has them; [`mask`](crate::data::mask) reads them) and `keypoints`. `captions` is a list of texts. Of classes their order is
 //! that of the categories' ids, which are kept with all else that is said of a category.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::labels::{self, Names};
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels, pictures};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, pictures};
 use crate::data::feature::{Feature, Schema};
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{Attribute, AttributeKind, BoxFormat, ObjectsType};
+use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod read;
@@ -63,13 +65,14 @@ impl Source for Coco {
             read.push((relative, file));
         }
         let mut objects = ObjectsType { attributes: attributes(), ..ObjectsType::new(BoxFormat::Xywh) };
+        let mut known = HashSet::new();
         for category in read.iter().flat_map(|(_, file)| &file.categories) {
-            if !objects.names.contains(&category.name) {
+            if known.insert(&category.name) {
                 objects.names.push(category.name.clone());
                 objects.details.insert(category.name.clone(), category.details.clone());
             }
         }
-        let mut taken = HashMap::new();
+        let mut taken = HashSet::new();
         for (relative, file) in &read {
             OneFile { relative, base: &base, file, has, options }.list(&mut taken, lister)?;
         }
@@ -151,7 +154,7 @@ struct OneFile<'a> {
 
 impl OneFile<'_> {
     /// Lists its pictures. `taken` are those that a file before has.
-    fn list(&self, taken: &mut HashMap<u64, ()>, lister: &mut Lister<'_>) -> Result<()> {
+    fn list(&self, taken: &mut HashSet<u64>, lister: &mut Lister<'_>) -> Result<()> {
         let split = self.split()?;
         let folder = self.folder(lister)?;
         let names: BTreeMap<&Id, &str> = self.file.categories.iter().map(|c| (&c.id, c.name.as_str())).collect();
@@ -172,11 +175,9 @@ impl OneFile<'_> {
             let entered = if last == Some(key) {
                 Err(Fault::new(Reason::BadLabel, format!("two pictures have the id {id}")))
             } else {
-                self.found(&folder, &file_name).and_then(|found| {
-                    match taken.insert(crate::data::record::row_key(&found.relative), ()) {
-                        None => Ok(found),
-                        Some(()) => Err(Fault::new(Reason::BadLabel, "the picture is listed twice")),
-                    }
+                self.found(&folder, &file_name).and_then(|found| match taken.insert(row_key(&found.relative)) {
+                    true => Ok(found),
+                    false => Err(Fault::new(Reason::BadLabel, "the picture is listed twice")),
                 })
             };
             last = Some(key);
@@ -271,7 +272,7 @@ impl OneFile<'_> {
         key: &[u8],
         names: &BTreeMap<&Id, &str>,
     ) -> Result<Vec<EntryCell>, Fault> {
-        let mut own: Vec<String> = Vec::new();
+        let mut own = Names::default();
         let mut objects = Objects { attributes: vec![Vec::new(); 3], ..Objects::default() };
         let (mut segmentations, mut keypoints, mut captions) = (Vec::new(), Vec::new(), Vec::new());
         for at in range {
@@ -289,12 +290,9 @@ impl OneFile<'_> {
             };
             let category = annotation.category.ok_or_else(|| bad("it has a bbox and no category_id".into()))?;
             let name = names.get(&category).ok_or_else(|| bad(format!("there is no category {category}")))?;
-            let class = own.iter().position(|known| known == name).unwrap_or_else(|| {
-                own.push((*name).to_owned());
-                own.len() - 1
-            });
+            let class = own.place(name);
             objects.boxes.push(bbox.map(|v| v as f32));
-            objects.classes.push(class as i64);
+            objects.classes.push(class);
             let id = match annotation.id {
                 Some(Id::Number(n)) => Value::Int(n),
                 _ => Value::Null,
@@ -313,7 +311,7 @@ impl OneFile<'_> {
         let id = key.get(1..9).filter(|_| key[0] == 0).and_then(|n| n.try_into().ok());
         let mut cells = vec![EntryCell::Value(id.map_or(Value::Null, |n| Value::Int(i64::from_be_bytes(n))))];
         if self.has.boxes {
-            cells.push(EntryCell::Objects(own, Box::new(objects)));
+            cells.push(EntryCell::Objects(own.into_list(), Box::new(objects)));
         }
         cells.extend(self.has.segmentations.then(|| list(segmentations)));
         cells.extend(self.has.keypoints.then(|| list(keypoints)));

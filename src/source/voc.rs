@@ -238,7 +238,7 @@ impl Listing<'_> {
                 self.seen.others += u64::from(named.is_some() && named != file);
                 self.seen.parts += annotation.parts;
                 self.seen.zeros += annotation.zeros;
-                EntryCell::Objects(annotation.names, Box::new(annotation.objects))
+                EntryCell::Objects(annotation.names.into_list(), Box::new(annotation.objects))
             }
             Err(fault) => {
                 // It is an annotation, if a bad one.
