@@ -33,7 +33,7 @@ fn detect_says_what_and_why_and_writes_nothing() {
     assert_eq!((&odd["format"], &odd["exit_code"]), (&Value::Null, &json!(2)));
     let asked = dsctl!["detect", root.path().join("odd.bin"), "--format", "text"].ok();
     assert!(asked.out.contains("asked for, nothing speaks for it"), "{}", asked.out);
-    dsctl!["detect", root.path(), "--format", "coco"].ended(2).says(&["no source format called", "folder"]);
+    dsctl!["detect", root.path(), "--format", "cocoa"].ended(2).says(&["no source format called", "folder"]);
     dsctl!["detect", root.path().join("nowhere")].ended(1).says(&["nowhere"]);
     assert_eq!(files(root.path()), before);
 
