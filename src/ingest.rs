@@ -117,6 +117,7 @@ fn take(
         let seconds = began.elapsed().as_secs_f64();
         return Ok(Summary { version: base.version(), quarantine, seconds, ..Summary::default() });
     }
+    options.prepare.check_objects(&listing.schema)?;
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;

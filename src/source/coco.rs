@@ -62,6 +62,8 @@ impl Source for Coco {
         for relative in files {
             let file = read::read(&base.join(&relative), &relative, lister)?;
             has.add(file.has);
+            // Without one annotation it is a file of pictures that have no objects.
+            has.boxes |= !file.categories.is_empty() && !file.has.captions;
             read.push((relative, file));
         }
         let mut objects = ObjectsType { attributes: attributes(), ..ObjectsType::new(BoxFormat::Xywh) };
@@ -123,8 +125,15 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
     }
     let walk = walk::walk(root, lister)?;
     walk.notes().into_iter().for_each(|note| lister.note(note));
-    let json = walk.files.iter().filter(|found| found.relative.ends_with(".json") && is_coco(&found.path));
-    let mut found: Vec<String> = json.map(|found| found.relative).collect();
+    let json = walk.files.iter().filter(|found| found.relative.ends_with(".json"));
+    let (found, other): (Vec<Found>, Vec<Found>) = json.partition(|found| is_coco(&found.path));
+    if let Some(first) = other.first() {
+        let (n, first) = (other.len(), &first.relative);
+        lister.note(format!(
+            "{n} .json files do not begin like annotations of COCO and were not read: {first}, .. (give one to read it)"
+        ));
+    }
+    let mut found: Vec<String> = found.into_iter().map(|found| found.relative).collect();
     // The challenges have the same pictures in files of several kinds: each is a dataset of its own.
     let instances = |name: &String| name.rsplit('/').next().is_some_and(|name| name.starts_with("instances_"));
     if found.iter().any(instances) {
@@ -155,7 +164,7 @@ struct OneFile<'a> {
 impl OneFile<'_> {
     /// Lists its pictures. `taken` are those that a file before has.
     fn list(&self, taken: &mut HashSet<u64>, lister: &mut Lister<'_>) -> Result<()> {
-        let split = self.split()?;
+        let split = self.split(lister)?;
         let folder = self.folder(lister)?;
         let names: BTreeMap<&Id, &str> = self.file.categories.iter().map(|c| (&c.id, c.name.as_str())).collect();
         let mut at = 0;
@@ -190,7 +199,9 @@ impl OneFile<'_> {
                     lister.entry(Entry { id: relative, split: split.clone(), cells, origin, line: None })?;
                 }
                 Err(fault) => {
-                    lister.refuse(Refusal { id: file_name, origin: self.relative.to_owned(), line: None, fault })?;
+                    // The id that it would have, as far as it can have one.
+                    let id = walk::within(&file_name).map(|name| pictures::join(&folder, &name)).unwrap_or(file_name);
+                    lister.refuse(Refusal { id, origin: self.relative.to_owned(), line: None, fault })?;
                 }
             }
         }
@@ -211,15 +222,21 @@ impl OneFile<'_> {
     }
 
     /// The split that the name of the file, or of its folder, says.
-    fn split(&self) -> Result<String> {
+    fn split(&self, lister: &mut Lister<'_>) -> Result<String> {
         let (dir, stem) = pictures::parts(self.relative);
-        let words = |text: &str| {
-            text.split(|c: char| !c.is_ascii_alphabetic()).rev().find_map(labels::split_of).map(str::to_owned)
-        };
+        let words =
+            |text: &str| text.split(|c: char| !c.is_ascii_alphabetic()).find_map(labels::split_of).map(str::to_owned);
         let by_folder = || dir.split('/').rev().find_map(labels::split_of).map(str::to_owned);
         match words(stem).or_else(by_folder) {
             Some(split) => Ok(split),
-            None => labels::default_split(self.options),
+            None => {
+                let split = labels::default_split(self.options)?;
+                lister.note(format!(
+                    "{}: its name says no split: its pictures are in {split:?} (--split)",
+                    self.relative
+                ));
+                Ok(split)
+            }
         }
     }
 

@@ -4,12 +4,15 @@
 //! `VOCdevkit/VOCcode/PASreadrecord.m`), whose order and completeness tools do not keep: elements are found by name, and what may be
 //! absent is null. A DTD, and so an entity of one, is refused.
 
-use roxmltree::{Document, Node};
+use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{Attribute, AttributeKind};
 use crate::error::{Fault, Reason};
 use crate::source::labels::Names;
+
+/// Elements and texts of an annotation at the most: some hundred thousand objects.
+const NODES: u32 = 4_000_000;
 
 /// What an annotation file says.
 #[derive(Debug, Default, PartialEq)]
@@ -40,7 +43,8 @@ pub(super) fn read(bytes: &[u8], origin: u8) -> Result<Annotation, Fault> {
         roxmltree::Error::DtdDetected => Fault::new(Reason::BadLabel, "the annotation has a DTD, which is not read"),
         e => Fault::new(Reason::BadLabel, format!("the annotation is not XML: {e}")),
     };
-    let document = Document::parse(text.trim_start_matches('\u{feff}')).map_err(corrupt)?;
+    let options = ParsingOptions { nodes_limit: NODES, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text.trim_start_matches('\u{feff}'), options).map_err(corrupt)?;
     let root = document.root_element();
     if root.tag_name().name() != "annotation" {
         let what = format!("the annotation begins with <{}>, not <annotation>", root.tag_name().name());
