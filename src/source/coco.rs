@@ -216,7 +216,7 @@ impl OneFile<'_> {
         let text = String::from_utf8_lossy(self.file.annotations.get(at).1);
         let id = Annotation::read(&text).ok().and_then(|a| a.id).map_or_else(|| format!("?{at}"), |id| id.to_string());
         let fault = Fault::new(Reason::BadLabel, "the annotation is of a picture that the file does not list");
-        let id = format!("{}#annotation-{id}", self.relative);
+        let id = format!("{}!annotation-{id}", self.relative);
         lister.refuse(Refusal { id, origin: self.relative.to_owned(), line: None, fault })?;
         Ok(1)
     }
@@ -436,7 +436,7 @@ mod tests {
             {"id": 4, "file_name": "../x.png"}, {"id": 5, "file_name": "/etc/passwd"}, {"id": 6, "file_name": "no.png"}, {"id": 7}, {"id": "t", "file_name": ".\\sub\\c.png"}"#;
         let (rows, refused) =
             seen("x.json", &format!("{{\"images\": [{images}], {CATEGORIES}, \"annotations\": []}}")).unwrap();
-        assert_eq!(rows, ["train a.png -", "train sub/c.png -"]);
+        assert_eq!(rows, ["train a.png ", "train sub/c.png "]);
         let told = refused.join("\n");
         for said in ["listed twice", "two pictures have the id 2", "leaves", "absolute", "no such file", "file_name"] {
             assert!(told.contains(said), "{said}: {told}");
