@@ -108,7 +108,8 @@ fn take(
     let head = Head::of(source, options.recorded(choice.entry.name))?;
     let only = again.map(|again| |asked: &source::Asked<'_>| again.wants(&root, asked));
     let only = only.as_ref().map(|only| only as source::Only<'_>);
-    let listing = Listing::of_only(choice.source.as_ref(), source, &options.source, &spill, &watch, only)?;
+    let listing =
+        Listing::of_only(choice.source.as_ref(), source, (&options.source, &options.id_prefix), &spill, &watch, only)?;
     let mut base = Base::open(&store, &spill)?;
     let chunks = chunks(options, &base, &listing);
     let watchdog = Watchdog::of(options, control)?;
@@ -122,6 +123,7 @@ fn take(
         let seconds = began.elapsed().as_secs_f64();
         return Ok(Summary { version: base.version(), quarantine, seconds, ..Summary::default() });
     }
+    options.prepare.check_objects(&listing.schema)?;
     let (mut prepare, stored) =
         Prepare::of_excerpts(&options.prepare, &listing.schema, listing.excerpts, base.schema(), &control.ops)?;
     let (schema, places) = base.merge(&stored)?;

@@ -23,6 +23,7 @@ use crate::augment::{self, Op, OpEntry};
 use crate::codec::Limits;
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::Access;
+use crate::data::objects::BoxFormat;
 use crate::data::tensor::DType;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -379,6 +380,8 @@ impl Recipe {
         let columns = &dataset.dataset.schema().columns;
         let pictures: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].feature == Feature::Image).collect();
         let names = || pictures.iter().map(|at| columns[*at].name.as_str()).collect::<Vec<_>>().join(", ");
+        let objects = dataset.position(name).map(|at| &columns[at].feature);
+        let of_parts = matches!(objects, Some(Feature::Objects(of)) if of.boxes == BoxFormat::CxcywhNormalized);
         match (&recipe.of, pictures.as_slice()) {
             (Some(of), _) => {
                 let at = dataset.position(of).filter(|at| pictures.contains(at));
@@ -389,6 +392,10 @@ impl Recipe {
                     )
                 })
             }
+            (None, []) if of_parts => Err(Error::config(
+                format!("column {name:?}: its boxes are parts of a picture, and there is no column of pictures"),
+                "leave the column out, or open the dataset with its pictures",
+            )),
             (None, []) => Ok(None),
             (None, [one]) => Ok(Some(*one)),
             (None, _) => Err(Error::config(

@@ -129,8 +129,13 @@ pub fn schema_changes(from: &Schema, to: &Schema) -> Vec<SchemaChange> {
             changes.push(SchemaChange::ColumnAdded { column: name(), feature: column.feature.name() });
             continue;
         };
-        match (&before.feature, &column.feature) {
-            (Feature::ClassLabel { names: old }, Feature::ClassLabel { names: new }) => {
+        let alike = match (&before.feature, &column.feature) {
+            (Feature::ClassLabel { .. }, Feature::ClassLabel { .. }) => true,
+            (Feature::Objects(a), Feature::Objects(b)) => a.is_like(b),
+            _ => false,
+        };
+        match (before.feature.classes(), column.feature.classes()) {
+            (Some(old), Some(new)) if alike => {
                 // Those that the other has, and those that it has not.
                 let parted = |of: &[String], other: &[String]| -> (Vec<String>, Vec<String>) {
                     let other: HashSet<&String> = other.iter().collect();
@@ -147,12 +152,14 @@ pub fn schema_changes(from: &Schema, to: &Schema) -> Vec<SchemaChange> {
                     changes.push(SchemaChange::ClassesRemoved { column: name(), classes: removed });
                 }
             }
-            (old, new) if old != new || before.stored != column.stored => {
+            _ if before.feature != column.feature || before.stored != column.stored => {
                 let told = |feature: &Feature, stored: &Option<crate::data::storage::Storage>| {
                     let made = stored.as_ref().map_or_else(String::new, |s| format!(", stored {}", s.told()));
-                    format!("{}{made}", feature.name())
+                    let of =
+                        if let Feature::Objects(of) = feature { format!(" ({})", of.told()) } else { String::new() };
+                    format!("{}{of}{made}", feature.name())
                 };
-                let (from, to) = (told(old, &before.stored), told(new, &column.stored));
+                let (from, to) = (told(&before.feature, &before.stored), told(&column.feature, &column.stored));
                 changes.push(SchemaChange::ColumnChanged { column: name(), from, to });
             }
             _ => {}

@@ -564,3 +564,63 @@ fn objects_go_through_versions() {
     assert_eq!(named(), expected(&[all[0], all[2], all[3], all[4]]));
     whole("rm");
 }
+
+/// What boxes in pixels are places in is stored as it is, or not at all; without their picture parts of it are no place.
+#[test]
+fn pictures_of_boxes_are_not_stored_smaller() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut smaller = IngestOptions::default();
+    smaller.prepare.image.max_side = Some(16);
+    let error = ingest(&fixture("objects/coco"), &folder.path().join("a"), &smaller, &Control::default()).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("boxes"), "{error}");
+    // Parts of a picture are the same of a smaller one.
+    let path = folder.path().join("b");
+    ingest(&fixture("objects/yolo"), &path, &smaller, &Control::default()).unwrap();
+    let found = rows(&Dataset::open(&path).unwrap());
+    let (_, objects) = &found["obj_train_data/sub/c d"];
+    assert_eq!(objects.as_ref().unwrap()[0].1, [0.0, 0.0, 16.0, 15.0]);
+    let error = DatasetWriter::create(folder.path().join("c"), kinds(), &smaller).map(|_| ()).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+/// An ingest of COCO is taken up again picture by picture: what was mended comes in, and nothing else is touched or forgotten.
+#[test]
+fn a_retry_of_one_picture_is_of_that_picture() {
+    let source = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(source.path().join(name).with_extension("png"), common::gray_png(30, 20)).unwrap();
+    }
+    let write = |bad: &str, gone: bool| {
+        let pictures = [("a", 1), ("b", 2), ("c", 3)].iter().filter(|(_, id)| !(gone && *id == 2));
+        let images: Vec<String> =
+            pictures.map(|(n, id)| format!(r#"{{"id": {id}, "file_name": "{n}.png"}}"#)).collect();
+        let json = format!(
+            r#"{{"images": [{}], "categories": [{{"id": 1, "name": "x"}}], "annotations": [
+                {{"id": 1, "image_id": 1, "category_id": 1, "bbox": {bad}}},
+                {{"id": 2, "image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4]}}{}]}}"#,
+            images.join(", "),
+            if gone { "" } else { r#", {"id": 3, "image_id": 2, "category_id": 1, "bbox": [1]}"# }
+        );
+        std::fs::write(source.path().join("x.json"), json).unwrap();
+    };
+    write("[1, 2]", false);
+    let path = source.path().join("../").join(format!("{}.ds", source.path().file_name().unwrap().to_str().unwrap()));
+    let max_errors = feedstock::ingest::MaxErrors::ALL;
+    let options = IngestOptions { max_errors, ..IngestOptions::default() };
+    let summary = ingest(source.path(), &path, &options, &Control::default()).unwrap();
+    assert_eq!((summary.rows, summary.quarantined), (1, 2));
+    // One is mended, one is gone from the source: that is not forgotten.
+    write("[1, 2, 3, 4]", true);
+    let run = &feedstock::quarantine::runs(&path).unwrap()[0];
+    let done = feedstock::ingest::retry(&path, run, Some(source.path()), &options, &Control::default()).unwrap();
+    assert_eq!(done.summary.rows, 1, "{done:?}");
+    assert_eq!(Dataset::open(&path).unwrap().rows(), 2);
+    let left = std::fs::read_dir(path.join(".dsctl/quarantine")).unwrap();
+    let left: String = left
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    assert!(left.contains("b.png") && !left.contains("a.png"), "{left}");
+    std::fs::remove_dir_all(&path).unwrap();
+}

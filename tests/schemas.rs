@@ -204,6 +204,9 @@ fn the_config_schema_is_what_an_ingest_takes() {
     let source = &mut options.source;
     [source.start_column, source.end_column, source.duration_column] = ["a", "b", "c"].map(|name| Some(name.into()));
     source.whole_files = true;
+    source.box_origin = Some(0);
+    source.provenance = Some(feedstock::source::Provenance::default());
+    source.assign = Some(feedstock::source::Assign::default());
     options.max_errors_per_class = Some("5%".parse().unwrap());
     (options.isolate, options.payload_seconds, options.checksum) = (true, 9.5, true);
     (options.quarantine_bytes, options.quarantine_total_bytes) = (7, 8);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::Schema;
+use super::feature::{Feature, Schema};
 
 /// The newest manifest format that this build reads. It writes 3 where a segment has [`SegmentRef::changes`], else 2 ([`Manifest::format`]). 2: facts have an orientation and a colour profile (a shard of 1
 /// has neither, and its pictures are shown as they are stored); columns may be made of the source's payloads
@@ -85,7 +85,8 @@ impl Manifest {
 
     /// The format of which it is: the lowest that says what it needs, so that older builds read what they understand.
     pub fn format(&self) -> u64 {
-        if self.is_overlaid() { 3 } else { 2 }
+        let objects = self.schema.columns.iter().any(|column| matches!(column.feature, Feature::Objects(_)));
+        if self.is_overlaid() || objects { 3 } else { 2 }
     }
 
     /// Whether changes stand over some of its shards.

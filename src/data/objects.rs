@@ -220,6 +220,11 @@ impl Objects {
     /// # Errors
     /// What does not fit, for a person.
     pub fn fit(&self, of: &ObjectsType) -> Result<(), String> {
+        self.fit_classes(of, Some(of.names.len()))
+    }
+
+    /// The same, of so many classes, or of any.
+    pub(crate) fn fit_classes(&self, of: &ObjectsType, names: Option<usize>) -> Result<(), String> {
         let n = self.boxes.len();
         if self.classes.len() != n || self.attributes.len() != of.attributes.len() {
             let (classes, attributes) = (self.classes.len(), self.attributes.len());
@@ -228,7 +233,8 @@ impl Objects {
         if let Some(at) = self.boxes.iter().position(|b| b.iter().any(|v| !v.is_finite())) {
             return Err(format!("the box of object {at} is {:?}", self.boxes[at]));
         }
-        if let Some(class) = self.classes.iter().find(|c| **c < -1 || **c >= of.names.len() as i64) {
+        let beyond = |class: &i64| *class < -1 || names.is_some_and(|names| *class >= names as i64);
+        if let Some(class) = self.classes.iter().find(|class| beyond(class)) {
             return Err(format!("class {class} of {}", of.names.len()));
         }
         for (values, attribute) in self.attributes.iter().zip(&of.attributes) {

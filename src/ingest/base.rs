@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 use super::check::Cell;
 use super::seen::MadeOf;
 use crate::data::changes::Changes;
-use crate::data::feature::{Feature, Schema};
+use crate::data::feature::{Column, Feature, Schema};
 use crate::data::index::Row;
 use crate::data::label::Value;
 use crate::data::record::row_key;
@@ -200,7 +200,11 @@ pub(super) fn collision(a: &str, b: &str) -> Error {
 
 fn merge(old: &Schema, new: &Schema) -> Result<(Schema, Vec<usize>)> {
     let told = |s: &Schema| {
-        s.columns.iter().map(|c| format!("{} ({})", c.name, c.feature.name())).collect::<Vec<_>>().join(", ")
+        let of = |c: &Column| match &c.feature {
+            Feature::Objects(of) => format!("{} (objects: {})", c.name, of.told()),
+            feature => format!("{} ({})", c.name, feature.name()),
+        };
+        s.columns.iter().map(of).collect::<Vec<_>>().join(", ")
     };
     let differ = || {
         Error::config(

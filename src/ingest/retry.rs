@@ -131,7 +131,14 @@ impl<'a> Again<'a> {
             put(name(b'i', id, 0))?;
             match refused.line {
                 Some(line) => put(name(b'l', &refused.origin, line))?,
-                None => put(name(b'o', &refused.origin, 0))?,
+                // A file or folder that was refused whole, or a part of a recording; what else a file says is named by its id.
+                None if id
+                    .strip_prefix(&refused.origin)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('#')) =>
+                {
+                    put(name(b'o', &refused.origin, 0))?;
+                }
+                None => {}
             }
             match (&refused.recording, refused.rows) {
                 (Some(recording), Some(_)) => put(name(b'r', recording, 0)),

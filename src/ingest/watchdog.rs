@@ -44,12 +44,17 @@ struct State {
 }
 
 struct Watched {
-    /// `None` while it waits for something else than a decoder.
+    /// Since when it was not counted; `None` while it waits for something else than a decoder.
     since: Option<Mark>,
+    /// What was counted.
+    spent: Duration,
     origin: Origin,
     then: Then,
     late: bool,
 }
+
+/// How often it is looked at the clock. No more than twice that is counted at once.
+const TICK: Duration = Duration::from_secs(1);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -63,7 +68,10 @@ impl Shared {
             let mut rest = self.limit;
             for watched in state.watched.values_mut().filter(|watched| !watched.late) {
                 let Some(since) = watched.since else { continue };
-                match self.limit.checked_sub(since.elapsed()) {
+                // A process that is stopped for a while has not decoded meanwhile.
+                watched.spent += since.elapsed().min(2 * TICK);
+                watched.since = Some(Mark::now());
+                match self.limit.checked_sub(watched.spent) {
                     Some(left) if !left.is_zero() => rest = rest.min(left),
                     _ => {
                         watched.late = true;
@@ -73,7 +81,7 @@ impl Shared {
             }
             if late.is_empty() {
                 // Whatever begins meanwhile is not late before the limit is over once more.
-                let waited = self.ends.wait_timeout(state, rest.max(Duration::from_millis(1)));
+                let waited = self.ends.wait_timeout(state, rest.clamp(Duration::from_millis(1), TICK));
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
@@ -118,7 +126,9 @@ impl Watchdog {
         let mut state = self.shared.lock();
         let ticket = state.next;
         state.next += 1;
-        state.watched.insert(ticket, Watched { since: Some(Mark::now()), origin, then, late: false });
+        state
+            .watched
+            .insert(ticket, Watched { since: Some(Mark::now()), spent: Duration::ZERO, origin, then, late: false });
         Watch { shared: &self.shared, ticket }
     }
 }
@@ -152,6 +162,7 @@ impl Watch<'_> {
     fn set(&self, since: Option<Mark>) {
         if let Some(watched) = self.shared.lock().watched.get_mut(&self.ticket) {
             watched.since = since;
+            watched.spent = Duration::ZERO;
         }
     }
 

@@ -62,6 +62,7 @@ impl DatasetWriter {
         let store = Store::open(path.as_ref());
         let spill = Spill::to(store.root().join(".dsctl"));
         let mut base = Base::open(&store, &spill)?;
+        options.prepare.check_objects(&schema)?;
         let (mut prepare, stored) = Prepare::new(&options.prepare, &schema, base.schema(), &prepare::ops())?;
         let (schema, places) = base.merge(&stored)?;
         let places = prepare.arrange(&places)?;

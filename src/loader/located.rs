@@ -7,7 +7,7 @@ use super::{Core, OutColumn};
 use crate::augment::Late;
 use crate::collate::Part;
 use crate::data::label::{Labels, Value};
-use crate::data::objects::{AttributeKind, BBOX, CATEGORY, ObjectsType};
+use crate::data::objects::{AttributeKind, BBOX, BoxFormat, CATEGORY, ObjectsType};
 use crate::data::tensor::DType;
 use crate::error::{Fault, Reason, Result};
 use crate::plan::Segment;
@@ -45,6 +45,11 @@ impl Core {
             return Ok(());
         };
         let shown = picture.and_then(|picture| row.payload(picture)).map(|payload| payload.info);
+        // Without their picture, parts of it are no place.
+        if shown.is_none() && of.boxes == BoxFormat::CxcywhNormalized {
+            absent(parts);
+            return Ok(());
+        }
         let (width, height) = shown.map_or((0, 0), |info| (info.width, info.height));
         objects.boxes = objects.xyxy(of.boxes, width, height).collect();
         let mut labels = Labels { objects: Some(objects) };

@@ -10,6 +10,7 @@ use crate::augment::OpConfig;
 use crate::data::excerpt::Excerpts;
 use crate::data::feature::{Column, Feature, Schema};
 use crate::data::info::Kind;
+use crate::data::objects::BoxFormat;
 use crate::data::packed::Packed;
 use crate::data::storage::Storage;
 use crate::error::{Error, Result};
@@ -32,6 +33,32 @@ pub struct PrepareOptions {
     pub text: TextOptions,
     /// Of single columns, by name.
     pub columns: BTreeMap<String, ColumnOptions>,
+}
+
+impl PrepareOptions {
+    /// Refuses to store pictures in another size, or as what operations make of them, where the boxes of a schema are places in them as they are.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the columns.
+    pub(crate) fn check_objects(&self, schema: &Schema) -> Result<()> {
+        let Some(objects) = schema.columns.iter().find(|c| matches!(c.feature, Feature::Objects(_))) else {
+            return Ok(());
+        };
+        let Feature::Objects(of) = &objects.feature else { return Ok(()) };
+        let ops = |c: &Column| self.columns.get(&c.name).is_some_and(|column| !column.ops.is_empty());
+        let smaller = self.image.max_side.is_some() && of.boxes != BoxFormat::CxcywhNormalized;
+        let moved = |c: &&Column| c.feature == Feature::Image && (ops(c) || smaller);
+        match schema.columns.iter().find(moved) {
+            None => Ok(()),
+            Some(picture) => Err(Error::config(
+                format!(
+                    "column {:?} is to be stored otherwise, and the boxes of {:?} are places in it as it is",
+                    picture.name, objects.name
+                ),
+                "store pictures with boxes as they are: a recipe's operations (resize, crops) move the boxes, too",
+            )),
+        }
+    }
 }
 
 /// How media are stored.

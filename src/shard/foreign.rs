@@ -316,6 +316,8 @@ fn media_bytes(data_type: &DataType) -> bool {
 
 /// The kind of the first value that is there.
 fn sniff_column(column: &Mapped, file: &ForeignFile, probe: Probe<'_>) -> Result<Kind, String> {
+    // As bytes, whatever kind they turn out to be.
+    let column = &Mapped { feature: Feature::Image, ..column.clone() };
     for batch in file.batches(std::slice::from_ref(column)).map_err(|e| e.to_string())? {
         let array = column.canonical(&batch.map_err(|e| e.to_string())?)?;
         if let Some(row) = (0..array.len()).find(|row| array.is_valid(*row)) {
@@ -368,7 +370,11 @@ impl Mapped {
     fn objects(&self, array: &ArrayRef, i: usize) -> Result<Option<Objects>, Fault> {
         let Feature::Objects(of) = &self.feature else { return Ok(None) };
         let objects = located::objects_at(array, i, of).and_then(|objects| match objects {
-            Some(objects) => objects.fit(of).map(|()| Some(objects)),
+            // Of classes without names the numbers are all that is known.
+            Some(objects) => {
+                let classes = (!of.names.is_empty()).then_some(of.names.len());
+                objects.fit_classes(of, classes).map(|()| Some(objects))
+            }
             None => Ok(None),
         });
         objects.map_err(|why| Fault::new(Reason::BadLabel, why))

@@ -179,7 +179,9 @@ pub(super) fn foreign(field: &Field, said: &serde_json::Value) -> Result<Objects
     if !corners.is_numeric() || !class.is_integer() {
         return Err(format!("{BBOX:?} are of {corners} and {CATEGORY:?} of {class}"));
     }
-    let names = said[CATEGORY]["feature"]["names"].as_array().into_iter().flatten();
+    // A dict of lists, or a list of dicts as older versions of `datasets` wrote it.
+    let names = [&said[CATEGORY]["feature"]["names"], &said["feature"][CATEGORY]["names"]];
+    let names = names.into_iter().find_map(serde_json::Value::as_array).into_iter().flatten();
     let names = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
     let attributes = fields.iter().filter(|f| ![BBOX, CATEGORY].contains(&f.name().as_str())).filter_map(|f| {
         let kind = match item(f.name())? {

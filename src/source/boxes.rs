@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use super::EntryCell;
+use super::labels::Names;
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{Attribute, AttributeKind, BBOX, BoxFormat, CATEGORY, ObjectsType};
 use crate::error::{Fault, Reason};
@@ -132,7 +133,7 @@ pub(super) fn read(text: &str, of: &ObjectsType) -> Result<EntryCell, Fault> {
     let bad = |what: String| Fault::new(Reason::BadLabel, format!("its objects: {what}"));
     let mut objects = Objects { attributes: vec![Vec::new(); of.attributes.len()], ..Objects::default() };
     let Some(lists) = lists(text).map_err(bad)? else { return Ok(EntryCell::Objects(Vec::new(), Box::new(objects))) };
-    let mut names: Vec<String> = Vec::new();
+    let mut names = Names::default();
     for (number, (corners, class)) in lists.boxes.iter().zip(&lists.classes).enumerate() {
         let numbers = corners.as_array().map_or(&[][..], Vec::as_slice);
         let corners: Vec<f32> = numbers.iter().filter_map(Json::as_f64).map(|v| v as f32).collect();
@@ -145,11 +146,7 @@ pub(super) fn read(text: &str, of: &ObjectsType) -> Result<EntryCell, Fault> {
             Json::Number(n) if n.is_i64() => n.to_string(),
             other => return Err(bad(format!("the category of object {} is {other}", number + 1))),
         };
-        let at = names.iter().position(|known| *known == name).unwrap_or_else(|| {
-            names.push(name);
-            names.len() - 1
-        });
-        objects.classes.push(at as i64);
+        objects.classes.push(names.place(&name));
     }
     for (values, attribute) in objects.attributes.iter_mut().zip(&of.attributes) {
         let Some(said) = lists.others.get(&attribute.name) else {
@@ -166,7 +163,7 @@ pub(super) fn read(text: &str, of: &ObjectsType) -> Result<EntryCell, Fault> {
             (AttributeKind::Text, value) => Value::Text(value.to_string()),
         }));
     }
-    Ok(EntryCell::Objects(names, Box::new(objects)))
+    Ok(EntryCell::Objects(names.into_list(), Box::new(objects)))
 }
 
 #[cfg(test)]

@@ -5,14 +5,16 @@
 //! pycocotools has them; [`mask`](crate::data::mask) reads them) and `keypoints`. `captions` is a list of texts. Of classes their order is
 //! that of the categories' ids, which are kept with all else that is said of a category.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::labels::{self, Names};
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels, pictures};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, pictures};
 use crate::data::feature::{Feature, Schema};
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{Attribute, AttributeKind, BoxFormat, ObjectsType};
+use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod read;
@@ -60,16 +62,19 @@ impl Source for Coco {
         for relative in files {
             let file = read::read(&base.join(&relative), &relative, lister)?;
             has.add(file.has);
+            // Without one annotation it is a file of pictures that have no objects.
+            has.boxes |= !file.categories.is_empty() && !file.has.captions;
             read.push((relative, file));
         }
         let mut objects = ObjectsType { attributes: attributes(), ..ObjectsType::new(BoxFormat::Xywh) };
+        let mut known = HashSet::new();
         for category in read.iter().flat_map(|(_, file)| &file.categories) {
-            if !objects.names.contains(&category.name) {
+            if known.insert(&category.name) {
                 objects.names.push(category.name.clone());
                 objects.details.insert(category.name.clone(), category.details.clone());
             }
         }
-        let mut taken = HashMap::new();
+        let mut taken = HashSet::new();
         for (relative, file) in &read {
             OneFile { relative, base: &base, file, has, options }.list(&mut taken, lister)?;
         }
@@ -120,8 +125,15 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
     }
     let walk = walk::walk(root, lister)?;
     walk.notes().into_iter().for_each(|note| lister.note(note));
-    let json = walk.files.iter().filter(|found| found.relative.ends_with(".json") && is_coco(&found.path));
-    let mut found: Vec<String> = json.map(|found| found.relative).collect();
+    let json = walk.files.iter().filter(|found| found.relative.ends_with(".json"));
+    let (found, other): (Vec<Found>, Vec<Found>) = json.partition(|found| is_coco(&found.path));
+    if let Some(first) = other.first() {
+        let (n, first) = (other.len(), &first.relative);
+        lister.note(format!(
+            "{n} .json files do not begin like annotations of COCO and were not read: {first}, .. (give one to read it)"
+        ));
+    }
+    let mut found: Vec<String> = found.into_iter().map(|found| found.relative).collect();
     // The challenges have the same pictures in files of several kinds: each is a dataset of its own.
     let instances = |name: &String| name.rsplit('/').next().is_some_and(|name| name.starts_with("instances_"));
     if found.iter().any(instances) {
@@ -151,8 +163,8 @@ struct OneFile<'a> {
 
 impl OneFile<'_> {
     /// Lists its pictures. `taken` are those that a file before has.
-    fn list(&self, taken: &mut HashMap<u64, ()>, lister: &mut Lister<'_>) -> Result<()> {
-        let split = self.split()?;
+    fn list(&self, taken: &mut HashSet<u64>, lister: &mut Lister<'_>) -> Result<()> {
+        let split = self.split(lister)?;
         let folder = self.folder(lister)?;
         let names: BTreeMap<&Id, &str> = self.file.categories.iter().map(|c| (&c.id, c.name.as_str())).collect();
         let mut at = 0;
@@ -172,11 +184,9 @@ impl OneFile<'_> {
             let entered = if last == Some(key) {
                 Err(Fault::new(Reason::BadLabel, format!("two pictures have the id {id}")))
             } else {
-                self.found(&folder, &file_name).and_then(|found| {
-                    match taken.insert(crate::data::record::row_key(&found.relative), ()) {
-                        None => Ok(found),
-                        Some(()) => Err(Fault::new(Reason::BadLabel, "the picture is listed twice")),
-                    }
+                self.found(&folder, &file_name).and_then(|found| match taken.insert(row_key(&found.relative)) {
+                    true => Ok(found),
+                    false => Err(Fault::new(Reason::BadLabel, "the picture is listed twice")),
                 })
             };
             last = Some(key);
@@ -189,7 +199,9 @@ impl OneFile<'_> {
                     lister.entry(Entry { id: relative, split: split.clone(), cells, origin, line: None })?;
                 }
                 Err(fault) => {
-                    lister.refuse(Refusal { id: file_name, origin: self.relative.to_owned(), line: None, fault })?;
+                    // The id that it would have, as far as it can have one.
+                    let id = walk::within(&file_name).map(|name| pictures::join(&folder, &name)).unwrap_or(file_name);
+                    lister.refuse(Refusal { id, origin: self.relative.to_owned(), line: None, fault })?;
                 }
             }
         }
@@ -204,21 +216,27 @@ impl OneFile<'_> {
         let text = String::from_utf8_lossy(self.file.annotations.get(at).1);
         let id = Annotation::read(&text).ok().and_then(|a| a.id).map_or_else(|| format!("?{at}"), |id| id.to_string());
         let fault = Fault::new(Reason::BadLabel, "the annotation is of a picture that the file does not list");
-        let id = format!("{}#annotation-{id}", self.relative);
+        let id = format!("{}!annotation-{id}", self.relative);
         lister.refuse(Refusal { id, origin: self.relative.to_owned(), line: None, fault })?;
         Ok(1)
     }
 
     /// The split that the name of the file, or of its folder, says.
-    fn split(&self) -> Result<String> {
+    fn split(&self, lister: &mut Lister<'_>) -> Result<String> {
         let (dir, stem) = pictures::parts(self.relative);
-        let words = |text: &str| {
-            text.split(|c: char| !c.is_ascii_alphabetic()).rev().find_map(labels::split_of).map(str::to_owned)
-        };
+        let words =
+            |text: &str| text.split(|c: char| !c.is_ascii_alphabetic()).find_map(labels::split_of).map(str::to_owned);
         let by_folder = || dir.split('/').rev().find_map(labels::split_of).map(str::to_owned);
         match words(stem).or_else(by_folder) {
             Some(split) => Ok(split),
-            None => labels::default_split(self.options),
+            None => {
+                let split = labels::default_split(self.options)?;
+                lister.note(format!(
+                    "{}: its name says no split: its pictures are in {split:?} (--split)",
+                    self.relative
+                ));
+                Ok(split)
+            }
         }
     }
 
@@ -271,7 +289,7 @@ impl OneFile<'_> {
         key: &[u8],
         names: &BTreeMap<&Id, &str>,
     ) -> Result<Vec<EntryCell>, Fault> {
-        let mut own: Vec<String> = Vec::new();
+        let mut own = Names::default();
         let mut objects = Objects { attributes: vec![Vec::new(); 3], ..Objects::default() };
         let (mut segmentations, mut keypoints, mut captions) = (Vec::new(), Vec::new(), Vec::new());
         for at in range {
@@ -289,12 +307,9 @@ impl OneFile<'_> {
             };
             let category = annotation.category.ok_or_else(|| bad("it has a bbox and no category_id".into()))?;
             let name = names.get(&category).ok_or_else(|| bad(format!("there is no category {category}")))?;
-            let class = own.iter().position(|known| known == name).unwrap_or_else(|| {
-                own.push((*name).to_owned());
-                own.len() - 1
-            });
+            let class = own.place(name);
             objects.boxes.push(bbox.map(|v| v as f32));
-            objects.classes.push(class as i64);
+            objects.classes.push(class);
             let id = match annotation.id {
                 Some(Id::Number(n)) => Value::Int(n),
                 _ => Value::Null,
@@ -313,7 +328,7 @@ impl OneFile<'_> {
         let id = key.get(1..9).filter(|_| key[0] == 0).and_then(|n| n.try_into().ok());
         let mut cells = vec![EntryCell::Value(id.map_or(Value::Null, |n| Value::Int(i64::from_be_bytes(n))))];
         if self.has.boxes {
-            cells.push(EntryCell::Objects(own, Box::new(objects)));
+            cells.push(EntryCell::Objects(own.into_list(), Box::new(objects)));
         }
         cells.extend(self.has.segmentations.then(|| list(segmentations)));
         cells.extend(self.has.keypoints.then(|| list(keypoints)));
@@ -421,7 +436,7 @@ mod tests {
             {"id": 4, "file_name": "../x.png"}, {"id": 5, "file_name": "/etc/passwd"}, {"id": 6, "file_name": "no.png"}, {"id": 7}, {"id": "t", "file_name": ".\\sub\\c.png"}"#;
         let (rows, refused) =
             seen("x.json", &format!("{{\"images\": [{images}], {CATEGORIES}, \"annotations\": []}}")).unwrap();
-        assert_eq!(rows, ["train a.png -", "train sub/c.png -"]);
+        assert_eq!(rows, ["train a.png ", "train sub/c.png "]);
         let told = refused.join("\n");
         for said in ["listed twice", "two pictures have the id 2", "leaves", "absolute", "no such file", "file_name"] {
             assert!(told.contains(said), "{said}: {told}");

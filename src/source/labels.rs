@@ -1,6 +1,6 @@
 //! Names of classes and splits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use regex::Regex;
 
@@ -20,6 +20,31 @@ pub(super) fn ordered(names: BTreeSet<String>) -> Vec<String> {
 pub(super) fn integer(text: &str) -> Option<i64> {
     let value: i64 = text.parse().ok()?;
     (value.to_string() == text).then_some(value)
+}
+
+/// The names of the classes of one picture's objects, each once, in the order in which they came.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Names {
+    list: Vec<String>,
+    places: HashMap<String, i64>,
+}
+
+impl Names {
+    /// The place of a class.
+    pub(super) fn place(&mut self, name: &str) -> i64 {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = self.list.len() as i64;
+        self.list.push(name.to_owned());
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    /// The names by their places.
+    pub(super) fn into_list(self) -> Vec<String> {
+        self.list
+    }
 }
 
 /// The canonical name of a split that people call by many names; `None` if it is called like no split.

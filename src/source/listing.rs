@@ -263,14 +263,14 @@ impl Listing {
         spill: &Spill,
         watch: Watch<'_>,
     ) -> Result<Listing> {
-        Listing::of_only(source, root, options, spill, watch, None)
+        Listing::of_only(source, root, (options, ""), spill, watch, None)
     }
 
-    /// Lists what of a root is wanted; the classes are those of what is.
+    /// Lists what of a root is wanted; the classes are those of what is. Beside the options is what will stand before ids.
     pub(crate) fn of_only(
         source: &dyn Source,
         root: &Path,
-        options: &SourceOptions,
+        (options, id_prefix): (&SourceOptions, &str),
         spill: &Spill,
         watch: Watch<'_>,
         only: Option<Only<'_>>,
@@ -278,9 +278,12 @@ impl Listing {
         let mut lister = Lister { only, ..Lister::new(spill, watch) };
         watch(0)?;
         let schema = source.list(root, options, &mut lister)?;
-        let listing = lister.finish(schema)?;
-        match &options.provenance {
-            Some(provenance) => provenance.stamp(listing, root, source.name(), spill, watch),
+        let mut listing = lister.finish(schema)?;
+        if let Some(provenance) = &options.provenance {
+            listing = provenance.stamp(listing, root, source.name(), spill, watch)?;
+        }
+        match &options.assign {
+            Some(assign) => assign.assign(listing, id_prefix, spill, watch),
             None => Ok(listing),
         }
     }

@@ -17,6 +17,7 @@ use crate::data::label::{Objects, Value};
 use crate::error::{Error, Fault, Result};
 use crate::registry::{Named, Table};
 
+mod assign;
 mod boxes;
 mod choose;
 #[cfg(feature = "annotations")]
@@ -43,6 +44,7 @@ mod windows;
 pub mod yolo;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
+pub use assign::Assign;
 pub use choose::{Candidate, Choice, candidates, choose};
 pub(crate) use excerpts::facts;
 pub use labels::split_name;
@@ -124,6 +126,9 @@ pub struct SourceOptions {
     /// What is said of where rows come from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+    /// Splits by fractions, in place of those that the source says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assign: Option<Assign>,
     /// The split of entries when the source says nothing else.
     pub split: String,
     /// Whether the top folders are splits.
@@ -147,6 +152,7 @@ impl Default for SourceOptions {
             text_window: None,
             box_origin: None,
             provenance: None,
+            assign: None,
             split: DEFAULT_SPLIT.to_owned(),
             split_dirs: SplitDirs::default(),
             kind: None,
@@ -174,6 +180,9 @@ impl SourceOptions {
     pub fn validate(&self) -> Result<()> {
         if let Some(chunks) = &self.audio_chunks {
             chunks.validate()?;
+        }
+        if let Some(assign) = &self.assign {
+            assign.validate()?;
         }
         if let Some(provenance) = &self.provenance {
             provenance.validate()?;

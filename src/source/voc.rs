@@ -27,9 +27,11 @@ pub const ENTRY: SourceEntry = SourceEntry {
 const ANNOTATIONS: &[&str] = &["Annotations", "annotations"];
 /// Folders of pictures beside one of annotations.
 const PICTURES: &[&str] = &["JPEGImages", "images", "Images", "imgs", "img"];
+/// Folders of the development kit whose pictures are masks of others.
+const MASKS: &[&str] = &["SegmentationClass", "SegmentationObject"];
 /// The split of pictures that none of the lists has.
 const UNLISTED: &str = "unlisted";
-/// Bytes of an annotation at the most.
+/// Bytes of an annotation, or of a list, at the most.
 const LARGEST: u64 = 64 << 20;
 
 /// Pascal VOC.
@@ -46,8 +48,13 @@ impl Source for Voc {
         let first = files.next().filter(|_| !look.is_file)?;
         let head = walk::head(&root.join(first)).ok()?;
         let said = String::from_utf8_lossy(&head);
-        let is = said.trim_start_matches('\u{feff}').contains("<annotation");
-        is.then(|| Evidence::new(85, format!("{} XML files, of which {first} is an <annotation>", files.count() + 1)))
+        if !said.trim_start_matches('\u{feff}').contains("<annotation") {
+            return None;
+        }
+        // A forgotten annotation in a folder of classes does not make it this.
+        let (xml, pictures) = (files.count() + 1, look.files.iter().filter(|f| pictures::is(&f.relative)).count());
+        let score = if xml * 4 >= pictures { 85 } else { 45 };
+        Some(Evidence::new(score, format!("{xml} XML files, of which {first} is an <annotation>")))
     }
 
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
@@ -91,6 +98,8 @@ struct Seen {
     parts: u64,
     zeros: u64,
     unlisted: u64,
+    masks: u64,
+    copies: u64,
 }
 
 impl Seen {
@@ -103,6 +112,8 @@ impl Seen {
         };
         note(self.bare, "pictures have no annotation: their objects are absent, which is not none".into());
         note(self.others, "annotations name another file than the picture of their own name, which was taken".into());
+        note(self.masks, format!("pictures in {} are masks of others, and were left out", MASKS.join(", ")));
+        note(self.copies, "pictures have the stem of another that has the annotation: their objects are absent".into());
         note(self.parts, "parts of objects (a head, a hand) were left out".into());
         note(self.unlisted, format!("pictures are in none of the lists of ImageSets: their split is {UNLISTED:?}"));
         if origin == 1 {
@@ -114,6 +125,9 @@ impl Seen {
     }
 }
 
+/// The split of each stem; none: two lists have it.
+type Lists = HashMap<String, Option<String>>;
+
 struct Listing<'a> {
     files: &'a Files,
     options: &'a SourceOptions,
@@ -122,7 +136,7 @@ struct Listing<'a> {
     /// A bit for each file that was taken.
     taken: Vec<u64>,
     /// The lists of each folder that has some, by stem.
-    lists: HashMap<String, Option<HashMap<String, String>>>,
+    lists: HashMap<String, Option<Lists>>,
     seen: Seen,
 }
 
@@ -138,11 +152,20 @@ impl Listing<'_> {
         self.taken[at / 64] & (1 << (at % 64)) != 0
     }
 
-    /// Every picture, with the annotation of its name.
+    /// Whether a file is a picture to be taken in.
+    fn is_picture(&self, relative: &str) -> bool {
+        pictures::is(relative) && !is_mask(relative)
+    }
+
+    /// Every picture, with the annotation of its name. Of several with one stem the annotation's is the one that it names, else one in a folder of
+    /// pictures, else the first.
     fn pictures(&mut self, lister: &mut Lister<'_>) -> Result<()> {
+        // Of each annotation the picture that it is of, as far as is known.
+        let mut of: HashMap<usize, (u8, usize, String)> = HashMap::new();
         for at in 0..self.files.len() {
             let found = self.files.get(at);
-            if !pictures::is(&found.relative) {
+            self.seen.masks += u64::from(pictures::is(&found.relative) && is_mask(&found.relative));
+            if !self.is_picture(&found.relative) {
                 continue;
             }
             lister.step()?;
@@ -151,13 +174,38 @@ impl Listing<'_> {
                 let name = pictures::join(&dir, &format!("{stem}.xml"));
                 self.files.find(&name).map(|at| (base, at))
             });
-            if let Some((base, xml)) = annotation
-                && self.take(xml)
-            {
-                self.take(at);
-                let xml = self.files.get(xml);
-                self.enter(found, &base, Some(&xml), lister)?;
+            let Some((base, xml)) = annotation else { continue };
+            let rank = |relative: &str, named: Option<&str>| {
+                let file = relative.rsplit('/').next();
+                let in_pictures = relative.split('/').rev().skip(1).any(|part| PICTURES.contains(&part));
+                u8::from(in_pictures) + 2 * u8::from(named.is_some() && named == file)
+            };
+            match of.get(&xml) {
+                None => {
+                    of.insert(xml, (0, at, base));
+                }
+                // Rare: only then is the annotation read to see which it names.
+                Some((_, other, _)) => {
+                    let other = *other;
+                    let named = self.read(&self.files.get(xml)).ok().and_then(|annotation| annotation.filename);
+                    let named = named.as_deref().and_then(|name| name.rsplit(['/', '\\']).next());
+                    let before = rank(&self.files.get(other).relative, named);
+                    let now = rank(&found.relative, named);
+                    self.seen.copies += 1;
+                    if now > before {
+                        of.insert(xml, (now, at, base));
+                    }
+                }
             }
+        }
+        let mut pairs: Vec<(usize, usize, String)> =
+            of.into_iter().map(|(xml, (_, at, base))| (at, xml, base)).collect();
+        pairs.sort_unstable();
+        for (at, xml, base) in pairs {
+            self.take(at);
+            self.take(xml);
+            let xml = self.files.get(xml);
+            self.enter(self.files.get(at), &base, Some(&xml), lister)?;
         }
         Ok(())
     }
@@ -182,7 +230,7 @@ impl Listing<'_> {
             let (dir, stem) = pictures::parts(&xml.relative);
             let picture = places(dir, PICTURES)
                 .find_map(|(base, dir)| self.files.find(&pictures::join(&dir, named)).map(|at| (base, at)));
-            match picture.filter(|_| pictures::is(named)) {
+            match picture.filter(|_| self.is_picture(named)) {
                 Some((base, picture)) if self.take(picture) => {
                     self.enter(self.files.get(picture), &base, Some(&xml), lister)?;
                 }
@@ -199,7 +247,7 @@ impl Listing<'_> {
         }
         for at in 0..self.files.len() {
             let found = self.files.get(at);
-            if pictures::is(&found.relative) && !self.is_taken(at) {
+            if self.is_picture(&found.relative) && !self.is_taken(at) {
                 self.seen.bare += 1;
                 let base = places(pictures::parts(&found.relative).0, ANNOTATIONS).next().map(|(base, _)| base);
                 self.enter(found, &base.unwrap_or_default(), None, lister)?;
@@ -238,7 +286,7 @@ impl Listing<'_> {
                 self.seen.others += u64::from(named.is_some() && named != file);
                 self.seen.parts += annotation.parts;
                 self.seen.zeros += annotation.zeros;
-                EntryCell::Objects(annotation.names, Box::new(annotation.objects))
+                EntryCell::Objects(annotation.names.into_list(), Box::new(annotation.objects))
             }
             Err(fault) => {
                 // It is an annotation, if a bad one.
@@ -265,44 +313,58 @@ impl Listing<'_> {
             let (dir, stem) = pictures::parts(relative);
             let below = dir.strip_prefix(base).map_or(dir, |dir| dir.trim_start_matches('/'));
             let below = pictures::join(below.split_once('/').map_or("", |(_, below)| below), stem);
-            return Ok(lists.get(&below).or_else(|| lists.get(stem)).cloned().unwrap_or_else(|| {
-                self.seen.unlisted += 1;
-                UNLISTED.to_owned()
-            }));
+            return match lists.get(&below).or_else(|| lists.get(stem)) {
+                Some(Some(split)) => Ok(split.clone()),
+                Some(None) => Err(Fault::new(Reason::BadLabel, format!("two lists of ImageSets/Main have {stem:?}"))),
+                None => {
+                    self.seen.unlisted += 1;
+                    Ok(UNLISTED.to_owned())
+                }
+            };
         }
         Ok(pictures::split_of(relative, self.options)?.unwrap_or_else(|| self.default.clone()))
     }
 
     /// The split of each stem, by the lists of a folder that has some. `trainval` is what train and val are together.
-    fn read_lists(&self, base: &str) -> Result<Option<HashMap<String, String>>, Fault> {
-        let mut of = HashMap::new();
+    fn read_lists(&self, base: &str) -> Result<Option<Lists>, Fault> {
+        let mut of = Lists::new();
         let mut any = false;
         for list in ["train", "val", "test", "trainval"] {
             let Some(at) = self.files.find(&pictures::join(base, &format!("ImageSets/Main/{list}.txt"))) else {
                 continue;
             };
-            if list == "trainval" && any && of.values().any(|split| split != "test") {
+            if list == "trainval" && of.values().flatten().any(|split| split != "test") {
                 continue;
             }
             any = true;
             let file = self.files.get(at);
+            if file.bytes > LARGEST {
+                return Err(Fault::new(
+                    Reason::OverLimit,
+                    format!("{}: a list of {} bytes", file.relative, file.bytes),
+                ));
+            }
             let bytes = super::read_range(&file.path, 0, file.bytes, file.bytes)?;
             let split = labels::split_of(list).unwrap_or("train");
             for line in String::from_utf8_lossy(&bytes).lines() {
+                let whole = line.trim_start_matches('\u{feff}').trim();
                 // The lists of one class say behind each whether it has some.
-                let stem = line.trim_start_matches('\u{feff}').trim();
-                let stem = [" 1", " -1", " 0"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(stem).trim_end();
-                if stem.is_empty() {
-                    continue;
-                }
-                if let Some(other) = of.insert(stem.to_owned(), split.to_owned()).filter(|other| other != split) {
-                    let what = format!("{}: {stem} is in {other}, too", file.relative);
-                    return Err(Fault::new(Reason::BadLabel, what));
+                let stem = [" 1", " -1", " 0"].iter().find_map(|end| whole.strip_suffix(end)).map(str::trim_end);
+                for stem in [Some(whole), stem].into_iter().flatten().filter(|stem| !stem.is_empty()) {
+                    let known = of.entry(stem.to_owned()).or_insert_with(|| Some(split.to_owned()));
+                    if known.as_deref().is_some_and(|known| known != split) {
+                        *known = None;
+                    }
                 }
             }
         }
         Ok(any.then_some(of))
     }
+}
+
+/// Whether a picture is in a folder of masks.
+fn is_mask(relative: &str) -> bool {
+    relative.split('/').rev().skip(1).any(|part| MASKS.contains(&part))
 }
 
 /// Where the folder of the other kind is for a file in `dir`: beside it in `dir` itself, then in one of `names` in place of each part of the
@@ -445,6 +507,28 @@ mod tests {
         ]);
         let (rows, refused, _) = seen(&dir, &SourceOptions::default());
         assert_eq!((rows.len(), refused.len()), (0, 1), "a picture in two lists");
+        let files: Vec<(String, &str)> = (0..4)
+            .flat_map(|n| [(format!("JPEGImages/frame {n}.jpg"), "1"), (format!("Annotations/frame {n}.xml"), BOX)])
+            .chain([
+                ("ImageSets/Main/train.txt".into(), "frame 0\nframe 1\nframe 3"),
+                ("ImageSets/Main/test.txt".into(), "frame 3\nframe 2"),
+                ("SegmentationClass/frame 0.png".into(), "mask"),
+                ("depth/frame 1.png".into(), "depth"),
+            ])
+            .collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, content)| (name.as_str(), *content)).collect();
+        let (rows, refused, notes) = seen(&tree(&files), &SourceOptions::default());
+        let expected = [
+            row("JPEGImages/frame 2.jpg", "test", 1),
+            row("JPEGImages/frame 0.jpg", "train", 1),
+            row("JPEGImages/frame 1.jpg", "train", 1),
+            row("depth/frame 1.png", "train", None),
+        ];
+        assert_eq!(rows, expected);
+        assert_eq!(refused, [("JPEGImages/frame 3.jpg".to_owned(), Reason::BadLabel)]);
+        for said in ["1 pictures in SegmentationClass", "1 pictures have the stem of another"] {
+            assert!(notes.iter().any(|note| note.contains(said)), "{said}: {notes:?}");
+        }
         for (files, options) in [
             (&[("a.png", "1")][..], SourceOptions::default()),
             (

@@ -74,6 +74,7 @@ impl Files {
     }
 
     /// The places of all that is below a folder; of the root, all.
+    #[cfg(feature = "annotations")]
     pub(super) fn below(&self, dir: &str) -> std::ops::Range<usize> {
         if dir.is_empty() {
             return 0..self.len();
@@ -83,6 +84,7 @@ impl Files {
     }
 
     /// The place of a file by its relative path.
+    #[cfg(feature = "annotations")]
     pub(super) fn find(&self, relative: &str) -> Option<usize> {
         self.sorted.position(relative.as_bytes())
     }

@@ -16,6 +16,7 @@ use super::walk::{self, Files, Found};
 use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels, pictures};
 use crate::data::feature::{Feature, Schema};
 use crate::data::objects::{BoxFormat, ObjectsType};
+use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod rows;
@@ -36,6 +37,11 @@ pub struct Yolo;
 const UNLISTED: &str = "unlisted";
 /// Bytes of a file of settings or labels at the most.
 const LARGEST: u64 = 16 << 20;
+/// Bytes of a list of pictures at the most.
+const LARGEST_LIST: u64 = 1 << 30;
+/// Parts and bytes of a path at the most.
+const DEEPEST: usize = 64;
+const LONGEST: usize = 4096;
 
 impl Source for Yolo {
     fn name(&self) -> &'static str {
@@ -78,8 +84,16 @@ impl Source for Yolo {
         let walk = walk::walk(folder, lister)?;
         walk.notes().into_iter().for_each(|note| lister.note(note));
         let settings = Settings::find(root, &walk.files)?;
-        let mut listing =
-            Listing { files: &walk.files, settings, taken: vec![0; walk.files.len().div_ceil(64)], options, twice: 0 };
+        let mut listing = Listing {
+            files: &walk.files,
+            settings,
+            taken: vec![0; walk.files.len().div_ceil(64)],
+            options,
+            twice: 0,
+            shared: 0,
+            bare: 0,
+            labelled: 0,
+        };
         if listing.settings.names.is_none() {
             lister.note(
                 "nothing names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers",
@@ -87,9 +101,7 @@ impl Source for Yolo {
         }
         let polygons = listing.any_polygons(lister)?;
         listing.list(polygons, lister)?;
-        if listing.twice > 0 {
-            lister.note(format!("{} rows of labels came twice and count once", listing.twice));
-        }
+        listing.check_labels(root, lister)?;
         let mut objects = ObjectsType::new(BoxFormat::CxcywhNormalized);
         objects.names = listing.settings.names.take().unwrap_or_default();
         let mut columns = vec![("image", Feature::Image), ("objects", Feature::Objects(objects))];
@@ -138,9 +150,13 @@ struct Yaml {
     val: Option<Paths>,
     #[serde(default)]
     test: Option<Paths>,
-    names: Names,
+    #[serde(default)]
+    names: Option<Names>,
     #[serde(default)]
     nc: Option<u32>,
+    /// Of poses: how many keypoints a row has, and numbers of each.
+    #[serde(default)]
+    kpt_shape: Option<serde_json::Value>,
 }
 
 impl Settings {
@@ -152,9 +168,17 @@ impl Settings {
         let text = std::str::from_utf8(bytes).map_err(|e| format!("it is not UTF-8: {e}"))?;
         // The parser has a budget of its own for aliases and depth.
         let yaml: Yaml = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+        if yaml.kpt_shape.is_some_and(|shape| !shape.is_null()) {
+            return Err("it is of poses (kpt_shape), whose keypoints are not read yet".into());
+        }
         let names = match yaml.names {
-            Names::List(names) => names,
-            Names::Map(map) => {
+            Some(Names::List(names)) => names,
+            // As Ultralytics calls them.
+            None => match yaml.nc {
+                Some(nc) if nc <= 1 << 20 => (0..nc).map(|n| format!("class_{n}")).collect(),
+                _ => return Err("it has neither names nor nc".into()),
+            },
+            Some(Names::Map(map)) => {
                 // Numbers in between that nobody named are called by themselves.
                 let count = map.keys().last().map_or(0, |last| u64::from(*last) + 1);
                 if count > 1 << 20 {
@@ -225,8 +249,10 @@ impl Settings {
         }
         if let Some(at) = names.iter().find_map(|name| files.find(name)) {
             let (_, text) = text(at)?;
-            let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}').trim().to_owned());
-            settings.names = Some(lines.filter(|line| !line.is_empty()).collect());
+            // A class is the number of its line: one without a name is called by that.
+            let lines = text.trim_end().lines().map(|line| line.trim_start_matches('\u{feff}').trim()).enumerate();
+            let name = |(n, line): (usize, &str)| if line.is_empty() { n.to_string() } else { line.to_owned() };
+            settings.names = Some(lines.map(name).collect());
         }
         Ok(settings)
     }
@@ -243,7 +269,13 @@ struct Listing<'a> {
     settings: Settings,
     taken: Vec<u64>,
     options: &'a SourceOptions,
+    /// Rows that came before.
     twice: u64,
+    /// Pictures that a split before has.
+    shared: u64,
+    /// Pictures without a file of labels.
+    bare: u64,
+    labelled: u64,
 }
 
 /// Where the pictures of a split are.
@@ -265,6 +297,10 @@ impl Listing<'_> {
     fn find(&self, path: &str, dir: &str) -> Option<Place> {
         let slashed = path.trim().replace('\\', "/");
         let parts: Vec<&str> = slashed.split('/').filter(|p| !p.is_empty() && *p != "." && *p != "..").collect();
+        // Longer ones lead nowhere, and would be looked for many times.
+        if parts.len() > DEEPEST || slashed.len() > LONGEST {
+            return None;
+        }
         let base = self.settings.path.as_deref().map(|p| p.replace('\\', "/"));
         let base = base.iter().flat_map(|base| base.split('/')).filter(|p| !p.is_empty() && *p != "." && *p != "..");
         let base = base.collect::<Vec<_>>().join("/");
@@ -295,6 +331,11 @@ impl Listing<'_> {
         for (split, paths) in &splits {
             for path in paths {
                 match self.find(path, "") {
+                    // Trainers ask for it no sooner than they test.
+                    None if split == "test" => {
+                        let name = &self.settings.name;
+                        lister.note(format!("{name}: test is {path:?}, which is not there, and was left out"));
+                    }
                     None => {
                         let what = format!("{}: {split} is {path:?}, which is not there", self.settings.name);
                         return Err(Error::config(
@@ -345,6 +386,7 @@ impl Listing<'_> {
         if self.take(at) {
             return visit(self, lister, found, split);
         }
+        self.shared += 1;
         Ok(())
     }
 
@@ -360,9 +402,20 @@ impl Listing<'_> {
         if pictures::is(&list.relative) {
             return self.picture(at, split, lister, visit);
         }
-        let bytes = std::fs::read(&list.path).map_err(|e| Error::io(&list.path, "read", e))?;
+        if list.bytes > LARGEST_LIST {
+            let what = format!("{}: a list of pictures of {} bytes", list.relative, list.bytes);
+            return Err(Error::config(
+                what,
+                "is it a list of paths? a split is a folder of pictures, or a list of them",
+            ));
+        }
+        let bytes = super::read_range(&list.path, 0, list.bytes, list.bytes);
+        let bytes = bytes.map_err(|fault| {
+            Error::config(format!("{}: {fault}", list.relative), "it names pictures, a path a line")
+        })?;
         let dir = pictures::parts(&list.relative).0.to_owned();
         for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            lister.step()?;
             let line = line.trim_start_matches('\u{feff}').trim();
             if line.is_empty() {
                 continue;
@@ -399,7 +452,9 @@ impl Listing<'_> {
     fn labels_of(&self, relative: &str) -> Option<Found> {
         let (dir, stem) = pictures::parts(relative);
         let parts: Vec<&str> = dir.split('/').collect();
-        let dir = match parts.iter().rposition(|part| *part == "images") {
+        // Ultralytics knows `images`, Darknet `JPEGImages` too.
+        let at = parts.iter().rposition(|part| *part == "images" || *part == "JPEGImages");
+        let dir = match at {
             Some(at) => {
                 let mut parts = parts.clone();
                 parts[at] = "labels";
@@ -426,12 +481,51 @@ impl Listing<'_> {
         Ok(false)
     }
 
+    /// Says what was seen of labels beside what became of them: none at all is an error, and those that no picture has are refused.
+    fn check_labels(&mut self, root: &Path, lister: &mut Lister<'_>) -> Result<()> {
+        let mut note = |n: u64, what: &str| {
+            if n > 0 {
+                lister.note(format!("{n} {what}"));
+            }
+        };
+        note(self.twice, "rows of labels came twice and count once");
+        note(self.shared, "pictures are named by two splits, or twice by one: they are in the first");
+        note(self.bare, "pictures have no file of labels: they have no objects, as YOLO has it");
+        let mut owned = std::collections::HashSet::new();
+        for at in 0..self.files.len() {
+            let found = self.files.get(at);
+            if pictures::is(&found.relative)
+                && let Some(labels) = self.labels_of(&found.relative)
+            {
+                owned.insert(row_key(&labels.relative));
+            }
+        }
+        for at in 0..self.files.len() {
+            let found = self.files.get(at);
+            let is_labels = found.relative.ends_with(".txt")
+                && found.relative.split('/').rev().skip(1).any(|part| part == "labels");
+            if is_labels && found.file_name() != "classes.txt" && !owned.contains(&row_key(&found.relative)) {
+                let what = "no picture of this name has these labels (a picture is .jpg, .png, .webp, ..)";
+                lister.refuse(Refusal::file(found.relative, Fault::new(Reason::Unreadable, what)))?;
+            }
+        }
+        if self.labelled == 0 && owned.is_empty() {
+            let what = format!("{}: not one picture has a file of labels", root.display());
+            let help = "they are in labels/ where the picture is in images/, or beside it; or say another --format";
+            return Err(Error::config(what, help));
+        }
+        Ok(())
+    }
+
     fn list(&mut self, polygons: bool, lister: &mut Lister<'_>) -> Result<()> {
         let names = self.settings.names.clone();
         self.each(lister, &mut |listing, lister, found, split| {
             let Found { relative, path, bytes } = found;
             let labels = match listing.labels_of(&relative) {
-                None => Ok(rows::Labels::default()),
+                None => {
+                    listing.bare += 1;
+                    Ok(rows::Labels::default())
+                }
                 Some(labels) => read(&labels, names.as_ref().map(Vec::len)).map_err(|fault| Refusal {
                     id: relative.clone(),
                     origin: labels.relative,
@@ -444,6 +538,7 @@ impl Listing<'_> {
                 Err(refusal) => return lister.refuse(refusal),
             };
             listing.twice += labels.twice;
+            listing.labelled += u64::from(labels.any());
             let (own, objects) = labels.objects(names.as_deref());
             let mut cells = vec![EntryCell::File { path, bytes }, EntryCell::Objects(own, Box::new(objects))];
             if polygons {
@@ -544,8 +639,12 @@ mod tests {
         ]);
         assert_eq!(rows, ["train q.png 0", "validation a/images/x/images/valid/p.png 3"]);
         assert!(notes.iter().any(|n| n.contains("called by their numbers")), "{notes:?}");
-        let (rows, ..) = seen(&[("classes.txt", "\u{feff}cat\n\ndog\n"), ("q.png", "2"), ("q.txt", "1 0.5 0.5 1 1")]);
-        assert_eq!(rows, ["train q.png dog"]);
+        let (rows, ..) = seen(&[
+            ("classes.txt", "\u{feff}cat\n\ndog\n\n"),
+            ("q.png", "2"),
+            ("q.txt", "2 0.5 0.5 1 1\n1 0.5 0.5 1 1"),
+        ]);
+        assert_eq!(rows, ["train q.png dog+1"], "a class is the number of its line");
     }
 
     #[test]

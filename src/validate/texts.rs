@@ -14,7 +14,7 @@ pub struct Writing {
     pub chars: u64,
     /// Whether all of them are white space, or there is none.
     pub blank: bool,
-    /// Characters that were read in the wrong encoding, as [`super::mojibake`] tells them, and U+FFFD.
+    /// Characters that were read in the wrong encoding, as `mojibake.rs` tells them, and U+FFFD.
     pub mojibake: u64,
     /// Control characters other than tab, line feed, carriage return and form feed.
     pub controls: u64,

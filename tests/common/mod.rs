@@ -46,6 +46,37 @@ pub(crate) fn recipe(name: &str) -> Recipe {
     toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// Pictures with objects: some have many, some none, and of some nothing is known.
+fn located() -> Made {
+    let source = tempfile::tempdir().unwrap();
+    let mut lines = String::new();
+    let mut all: Vec<PathBuf> = ["pants", "shoes", "t-shirt"]
+        .iter()
+        .flat_map(|class| std::fs::read_dir(fixture("images/train").join(class)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    all.sort();
+    for (n, path) in all.iter().enumerate() {
+        let name = format!("{n}_{}", path.file_name().unwrap().to_str().unwrap());
+        std::fs::copy(path, source.path().join(&name)).unwrap();
+        let boxes: Vec<[usize; 4]> = (0..n * 7 % 5).map(|i| [i * 9, n, 10 + n, 12 + i]).collect();
+        let classes: Vec<String> = boxes.iter().map(|b| format!("c{}", b[3] % 3)).collect();
+        let objects = match n % 6 {
+            5 => serde_json::Value::Null,
+            _ => {
+                serde_json::json!({"bbox": boxes, "category": classes, "area": boxes.iter().map(|b| b[2] * b[3]).collect::<Vec<_>>()})
+            }
+        };
+        lines += &serde_json::json!({"file_name": name, "objects": objects}).to_string();
+        lines.push('\n');
+    }
+    std::fs::write(source.path().join("metadata.jsonl"), lines).unwrap();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let target = folder.path().join("dataset");
+    ingest(source.path(), &target, &IngestOptions::default(), &Control::default()).unwrap();
+    Made { dataset: Arc::new(Dataset::open(&target).unwrap()), folder }
+}
+
 /// Small pictures, and one of 3.2 million pixels among them.
 fn huge() -> Made {
     let source = tempfile::tempdir().unwrap();
@@ -86,8 +117,7 @@ pub(crate) fn modalities() -> Vec<(&'static str, Made, Recipe)> {
         ("text", made("text/shakespeare_20k.txt", &plain), recipe("text")),
         #[cfg(feature = "tokenizers")]
         ("tokens", made("text/shakespeare_20k.txt", &plain), recipe("tokens")),
-        #[cfg(feature = "annotations")]
-        ("objects", made("objects/coco", &plain), recipe("objects")),
+        ("objects", located(), recipe("objects")),
         ("a huge sample", huge(), recipe("images")),
         (
             "packs of bytes",

@@ -342,7 +342,15 @@ struct Retry {
 impl Retry {
     fn run(self, global: &Global) -> Done {
         let mut work = Vec::new();
-        for run in chosen(&self.dataset, self.run.as_deref())? {
+        let runs = chosen(&self.dataset, self.run.as_deref())?;
+        if self.source.is_some() && self.run.is_none() && runs.len() > 1 {
+            let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
+            return Err(Error::config(
+                format!("--source for {} runs, which may be of several sources", runs.len()),
+                format!("say with --run which one was moved there: {}", keys.join(", ")),
+            ));
+        }
+        for run in runs {
             if self.run.is_none() && is_unfinished(&self.dataset, &run.key)? {
                 output::note(global, format!("note: the ingest {} has committed nothing: run it again", run.key));
                 continue;
@@ -358,14 +366,22 @@ impl Retry {
         if work.is_empty() {
             output::note(global, "note: there is nothing to take in again");
         }
-        let done = watched(global, |control| {
-            let each =
-                work.iter().map(|(run, options)| retry(&self.dataset, run, self.source.as_deref(), options, control));
-            each.collect::<Result<Vec<_>, Error>>()
+        let (done, failed) = watched(global, |control| {
+            let mut done = Vec::new();
+            for (run, options) in &work {
+                match retry(&self.dataset, run, self.source.as_deref(), options, control) {
+                    Ok(retried) => done.push(retried),
+                    // What others did before is committed, and is told.
+                    Err(error) => return Ok((done, Some(error))),
+                }
+            }
+            Ok((done, None))
         })?;
         if global.json {
-            output::json(&done)?;
-            return Ok(ExitCode::SUCCESS);
+            return match failed {
+                Some(error) => Err(error),
+                None => output::json(&done).map(|()| ExitCode::SUCCESS),
+            };
         }
         for retried in &done {
             for text in &retried.summary.notes {
@@ -392,6 +408,6 @@ impl Retry {
                 summary.quarantined
             ));
         }
-        Ok(ExitCode::SUCCESS)
+        failed.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }

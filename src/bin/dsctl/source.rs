@@ -3,7 +3,20 @@
 use clap::{Args, ValueEnum};
 use feedstock::data::info::Kind;
 use feedstock::ingest::IngestOptions;
-use feedstock::source::{ChunkTail, Count, Cut, SourceOptions, SplitDirs, TextUnit};
+use feedstock::source::{Assign, ChunkTail, Count, Cut, SourceOptions, SplitDirs, TextUnit};
+
+/// Splits with their shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Shares(Vec<(String, f64)>);
+
+/// Shares as a flag has them; what they are together is looked at later.
+fn shares(text: &str) -> Result<Shares, String> {
+    let part = |part: &str| {
+        let (split, share) = part.split_once('=').ok_or(format!("{part:?} is no SPLIT=SHARE"))?;
+        Ok((split.trim().to_owned(), share.trim().parse().map_err(|e| format!("{part:?}: {e}"))?))
+    };
+    text.split(',').map(part).collect::<Result<_, String>>().map(Shares)
+}
 
 /// How a source is read.
 #[derive(Debug, Args)]
@@ -60,6 +73,15 @@ pub(crate) struct SourceFlags {
     /// Refuse rows of any other licence than these, or of none.
     #[arg(long, value_name = "SPDX", value_delimiter = ',')]
     allow_license: Vec<String>,
+    /// Assign rows to splits by these shares, in place of what the source says: train=0.8,validation=0.1,test=0.1. By a hash of the id: what is added later moves none.
+    #[arg(long, value_name = "SPLIT=SHARE,..", value_parser = shares)]
+    split_fractions: Option<Shares>,
+    /// Rows for whose ids the first group of this expression is the same go into one split: '/(speaker\d+)_'.
+    #[arg(long, value_name = "REGEX", requires = "split_fractions")]
+    split_group_id: Option<String>,
+    /// Another seed is another assignment (0 unless told).
+    #[arg(long, value_name = "N", requires = "split_fractions")]
+    split_seed: Option<u64>,
     /// The kind of media, where the files do not make it plain.
     #[arg(long, value_enum)]
     kind: Option<MediaKind>,
@@ -176,6 +198,10 @@ impl SourceFlags {
         source.whole_files |= self.whole_files;
         source.box_origin = self.box_origin.or(source.box_origin);
         self.apply_provenance(source);
+        if let Some(Shares(fractions)) = &self.split_fractions {
+            let (group_id, seed) = (self.split_group_id.clone(), self.split_seed.unwrap_or_default());
+            source.assign = Some(Assign { fractions: fractions.clone(), group_id, seed });
+        }
         self.apply_chunks(source);
         if let Some(split) = &self.split {
             source.split.clone_from(split);

@@ -209,7 +209,7 @@ impl<'l, 'w> Top<'l, 'w> {
 
     fn refuse(&mut self, reason: Reason, what: String) -> Result<()> {
         self.refused += 1;
-        let (id, origin) = (format!("{}#{}", self.name, self.refused), self.name.to_owned());
+        let (id, origin) = (format!("{}!{}", self.name, self.refused), self.name.to_owned());
         self.lister.refuse(Refusal { id, origin, line: None, fault: Fault::new(reason, what) })
     }
 

@@ -4,11 +4,15 @@
 //! `VOCdevkit/VOCcode/PASreadrecord.m`), whose order and completeness tools do not keep: elements are found by name, and what may be
 //! absent is null. A DTD, and so an entity of one, is refused.
 
-use roxmltree::{Document, Node};
+use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{Attribute, AttributeKind};
 use crate::error::{Fault, Reason};
+use crate::source::labels::Names;
+
+/// Elements and texts of an annotation at the most: some hundred thousand objects.
+const NODES: u32 = 4_000_000;
 
 /// What an annotation file says.
 #[derive(Debug, Default, PartialEq)]
@@ -16,7 +20,7 @@ pub(super) struct Annotation {
     /// The picture that it names.
     pub filename: Option<String>,
     /// The names of the classes of its objects.
-    pub names: Vec<String>,
+    pub names: Names,
     /// Its objects, xyxy with exclusive edges on the right and below.
     pub objects: Objects,
     /// Parts of objects (a head, a hand), which are no objects.
@@ -39,7 +43,8 @@ pub(super) fn read(bytes: &[u8], origin: u8) -> Result<Annotation, Fault> {
         roxmltree::Error::DtdDetected => Fault::new(Reason::BadLabel, "the annotation has a DTD, which is not read"),
         e => Fault::new(Reason::BadLabel, format!("the annotation is not XML: {e}")),
     };
-    let document = Document::parse(text.trim_start_matches('\u{feff}')).map_err(corrupt)?;
+    let options = ParsingOptions { nodes_limit: NODES, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text.trim_start_matches('\u{feff}'), options).map_err(corrupt)?;
     let root = document.root_element();
     if root.tag_name().name() != "annotation" {
         let what = format!("the annotation begins with <{}>, not <annotation>", root.tag_name().name());
@@ -78,11 +83,7 @@ impl Annotation {
         // Counted from 1, the last pixel belongs to the box, and its number is that of its far edge. Tools that count from 0 write corners.
         let first = f64::from(origin);
         self.objects.boxes.push([x0 - first, y0 - first, x1, y1].map(|v| v as f32));
-        let class = self.names.iter().position(|known| *known == name).unwrap_or_else(|| {
-            self.names.push(name);
-            self.names.len() - 1
-        });
-        self.objects.classes.push(class as i64);
+        self.objects.classes.push(self.names.place(&name));
         for (values, attribute) in self.objects.attributes.iter_mut().zip(attributes()) {
             let text = text_of(object, &attribute.name);
             values.push(match (attribute.kind, text) {
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn elements_are_found_by_name_and_may_be_absent() {
         let one = object(&format!("<difficult> 1 </difficult>{BOX}<name>a &amp; b</name>")).unwrap();
-        assert_eq!((one.names.as_slice(), one.filename), (&["a & b".to_owned()][..], None));
+        assert_eq!((one.names.into_list(), one.filename), (vec!["a & b".to_owned()], None));
         // One pixel wide, three high.
         assert_eq!(one.objects.boxes, [[0.0, 1.0, 1.0, 4.0]]);
         assert_eq!(

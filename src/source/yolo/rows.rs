@@ -80,6 +80,11 @@ fn around(points: &[f64]) -> [f64; 4] {
 }
 
 impl Labels {
+    /// Whether there is a row.
+    pub(super) fn any(&self) -> bool {
+        !self.classes.is_empty()
+    }
+
     /// The objects with the names of their classes; classes that nobody named are called by their numbers.
     pub(super) fn objects(&self, names: Option<&[String]>) -> (Vec<String>, Objects) {
         let (mut own, mut of) = (Vec::new(), Own::new());
