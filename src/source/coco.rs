@@ -2,7 +2,7 @@
 //!
 //! Boxes stay as they are (`xywh` in pixels), with the annotation's `id`, `area` and `iscrowd` beside them; what else is said of an object
 //! stands as the file's own JSON in columns of text, one list a row with an entry an object: `segmentation` (polygons, or runs as
-//! pycocotools has them; [`mask`](crate::data::mask) reads them) and `keypoints`. `captions` is a list of texts. Of classes their order is
+//! pycocotools has them; [`mask`](crate::codec::mask) reads them) and `keypoints`. `captions` is a list of texts. Of classes their order is
 //! that of the categories' ids, which are kept with all else that is said of a category.
 
 use std::collections::{BTreeMap, HashSet};

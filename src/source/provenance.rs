@@ -132,7 +132,10 @@ mod tests {
     use crate::source::listing::listed;
     use crate::source::manifest::Manifest;
 
-    fn rows(csv: &str, provenance: Provenance) -> Result<(Schema, Vec<Vec<EntryCell>>, Vec<(String, Reason)>)> {
+    /// Schema, cells of each row, refusals.
+    type Listed = (Schema, Vec<Vec<EntryCell>>, Vec<(String, Reason)>);
+
+    fn rows(csv: &str, provenance: Provenance) -> Result<Listed> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.csv");
         std::fs::write(&path, csv).unwrap();

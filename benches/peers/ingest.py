@@ -1,0 +1,95 @@
+"""CPU time of making a Parquet dataset of a folder of pictures in class folders: dsctl under each --check, pyarrow by hand, and Hugging Face `datasets`.
+
+    python3 benches/peers/ingest.py target/release/dsctl /path/to/clothing [REPEATS]
+
+Prints a Markdown table: CPU (user and system) and wall milliseconds a file, the median and range of the repeats, which are interleaved; each is a process of its own, whose start is in
+it. dsctl checks, hashes (SHA-256 of shards, XXH3 of payloads) and syncs what it writes; the others do none of these. `sha256` is hashing the same bytes once with OpenSSL, `fsync` syncing
+one file of their size, to see what these cost. Needs pyarrow and datasets.
+"""
+import os
+import pathlib
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+BY_HAND = """
+import os, sys, pathlib, pyarrow as pa, pyarrow.parquet as pq
+source, out = map(pathlib.Path, sys.argv[1:])
+out.mkdir()
+media = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+for split in sorted(p for p in source.iterdir() if p.is_dir()):
+    classes = sorted(p.name for p in split.iterdir() if p.is_dir())
+    files = [(p, i) for i, c in enumerate(classes) for p in sorted((split / c).iterdir())]
+    rows = [{"bytes": p.read_bytes(), "path": p.name} for p, _ in files]
+    table = pa.table({"image": pa.array(rows, media), "label": pa.array([i for _, i in files], pa.int64())})
+    pq.write_table(table, out / f"{split.name}.parquet", compression="none", use_dictionary=False, row_group_size=256)
+"""
+HF = """
+import sys, datasets
+datasets.disable_progress_bars()
+source, out = sys.argv[1:]
+for split, data in datasets.load_dataset("imagefolder", data_dir=source, cache_dir=out + "/cache").items():
+    data.to_parquet(f"{out}/{split}.parquet")
+"""
+SHA = """
+import sys, hashlib, pathlib
+digest = hashlib.sha256()
+for p in pathlib.Path(sys.argv[1]).rglob("*.jpg"):
+    digest.update(p.read_bytes())
+"""
+SYNC = """
+import os, sys, pathlib
+size = sum(p.stat().st_size for p in pathlib.Path(sys.argv[1]).rglob("*.jpg"))
+os.makedirs(sys.argv[2])
+with open(sys.argv[2] + "/f", "wb") as f:
+    f.write(bytes(size))
+    f.flush()
+    os.fsync(f.fileno())
+"""
+
+
+def run(command):
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{command}: {done.stderr}")
+    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+
+
+def main():
+    dsctl, source = sys.argv[1:3]
+    repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    files = len(list(pathlib.Path(source).rglob("*.jpg")))
+    python = sys.executable
+    members = {f"dsctl --check {check}": [dsctl, "ingest", source, "OUT", "--check", check, "--quiet"] for check in ("header", "entropy", "decode")}
+    members["dsctl again, nothing new"] = [dsctl, "ingest", source, "THERE", "--quiet"]
+    members["pyarrow by hand"] = [python, "-c", BY_HAND, source, "OUT"]
+    members["datasets, imagefolder to Parquet"] = [python, "-c", HF, source, "OUT"]
+    members["(sha256 of the files)"] = [python, "-c", SHA, source]
+    members["(fsync of as many bytes)"] = [python, "-c", SYNC, source, "OUT"]
+    times = {name: [] for name in members}
+    with tempfile.TemporaryDirectory() as folder:
+        there = os.path.join(folder, "there")
+        run([dsctl, "ingest", source, there, "--quiet"])
+        run(["cat", *map(str, pathlib.Path(source).rglob("*.jpg"))])
+        for _ in range(repeats):
+            for name, command in members.items():
+                out = os.path.join(folder, "out")
+                times[name].append(run([{"OUT": out, "THERE": there}.get(part, part) for part in command]))
+                shutil.rmtree(out, ignore_errors=True)
+    print(f"{files} files, {repeats} interleaved repeats, {os.cpu_count()} cores; ms a file, median (range)\n")
+    print("| | CPU | wall |\n|---|---|---|")
+    for name, all_of in times.items():
+        cells = []
+        for at in (0, 1):
+            values = sorted(v[at] * 1e3 / files for v in all_of)
+            cells.append(f"{statistics.median(values):.3f} ({values[0]:.3f} to {values[-1]:.3f})")
+        print(f"| {name} | {cells[0]} | {cells[1]} |")
+
+
+main()
