@@ -227,6 +227,32 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
 }
 
 #[test]
+fn a_change_that_was_undone_leaves_a_list_that_stays() {
+    let (_dir, path, mut rows) = made();
+    let store = Store::open(&path);
+    let label = rows[&id(3)].label.clone().unwrap_or_default();
+    for label in ["owl", &label] {
+        relabelled(&store, &format!("id,label\n{},{label}\n", id(3)), RelabelOptions::default()).0.unwrap();
+    }
+    let [first, last] = [1, 4].map(|n| {
+        let root = std::fs::read(path.join(format!(".dsctl/versions/{n:020}.json"))).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&root).unwrap()["segments"][0].clone()
+    });
+    assert_eq!(first["path"], last["path"], "the rows are what they were");
+    assert!(first.get("changes").is_none() && last.get("changes").is_some());
+    let keep = feedstock::versions::Keep { versions: None, younger: std::time::Duration::ZERO, unfinished: true };
+    let found = feedstock::versions::garbage(&path, keep).unwrap();
+    assert_eq!(found.files, [], "every version is kept, and all that they name");
+    feedstock::versions::collect(&path, &found).unwrap();
+    hold(&path, &rows);
+    relabelled(&store, &format!("id,label\n{},dog\n", id(3)), RelabelOptions::default()).0.unwrap();
+    rows.get_mut(&id(3)).unwrap().label = Some("dog".into());
+    append(&path, 30..34).unwrap();
+    rows.extend((30..34).map(|n| (id(n), plain(n))));
+    hold(&path, &rows);
+}
+
+#[test]
 fn a_lost_or_changed_list_is_found() {
     let (_dir, path, _) = made();
     relabelled(&Store::open(&path), &format!("id,label\n{},dog\n", id(3)), RelabelOptions::default()).0.unwrap();
