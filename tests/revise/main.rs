@@ -159,9 +159,19 @@ pub(crate) fn split_up(store: &Store) -> Result<bool, Error> {
 
 /// Relabels by lines of CSV, and says what was wrong.
 pub(crate) fn relabelled(store: &Store, csv: &str, options: RelabelOptions) -> (Result<Relabel, Error>, Vec<Problem>) {
+    relabelled_by(store, "told.csv", csv, options)
+}
+
+/// Relabels by a file of some name.
+pub(crate) fn relabelled_by(
+    store: &Store,
+    name: &str,
+    told: &str,
+    options: RelabelOptions,
+) -> (Result<Relabel, Error>, Vec<Problem>) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("told.csv");
-    std::fs::write(&file, csv).unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, told).unwrap();
     let mut problems = Vec::new();
     let done = relabel(store, &file, options, &mut |problem| {
         problems.push(problem);
