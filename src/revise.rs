@@ -185,6 +185,8 @@ fn write_card(store: &Store) -> Vec<String> {
 fn content(row: &Row<'_>, split: &str, columns: usize) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
     hash.update(&row.key().to_le_bytes());
+    hash.update(&(row.id().len() as u64).to_le_bytes());
+    hash.update(row.id().as_bytes());
     hash.update(split.as_bytes());
     for column in 0..columns {
         let cell = match row.payload(column) {

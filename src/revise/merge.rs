@@ -218,7 +218,8 @@ impl<'o> Work<'o> {
     fn unnamed(&self, row: &Row<'_>) -> Result<Option<(String, String)>> {
         for (column, from) in self.schema.columns.iter().zip(&self.from) {
             let Some(at) = from.column else { continue };
-            let named = |class: i64| class == -1 || usize::try_from(class).is_ok_and(|class| class < from.classes.len());
+            let named =
+                |class: i64| class == -1 || usize::try_from(class).is_ok_and(|class| class < from.classes.len());
             let class = match (&column.feature, row.cell(at)) {
                 (Feature::ClassLabel { .. }, IndexCell::Int(class)) => Some(class).filter(|class| !named(*class)),
                 (Feature::Objects(_), IndexCell::Objects(_)) => {
@@ -229,7 +230,8 @@ impl<'o> Work<'o> {
             };
             if let Some(class) = class {
                 let names = from.classes.len();
-                let what = format!("class {class} of {names} that have names: name it in the other dataset, or make it -1");
+                let what =
+                    format!("class {class} of {names} that have names: name it in the other dataset, or make it -1");
                 return Ok(Some((column.name.clone(), what)));
             }
         }

@@ -279,7 +279,11 @@ fn prove(store: &Store, edit: &Edit, out: &Sorted, left: u64) -> Result<Proof> {
             let (mut rows, mut found) = (0u64, 0u64);
             read_ids(&path, &mut |id| {
                 (rows, found) = (rows + 1, found.wrapping_add(row_key(id)));
-                if is_out(id) { Err(other(&path, format!("it still holds the row {id:?}, which should be out"))) } else { Ok(()) }
+                if is_out(id) {
+                    Err(other(&path, format!("it still holds the row {id:?}, which should be out")))
+                } else {
+                    Ok(())
+                }
             })?;
             if (rows, found) != (file.rows.end - file.rows.start, known) {
                 return Err(other(&path, "its rows are not those that the Index has of it".to_owned()));
@@ -295,7 +299,8 @@ fn prove(store: &Store, edit: &Edit, out: &Sorted, left: u64) -> Result<Proof> {
 }
 
 fn other(path: &Path, what: String) -> Error {
-    let help = "nothing was committed; `dsctl verify` says where files and Index differ; if nowhere, please report this";
+    let help =
+        "nothing was committed; `dsctl verify` says where files and Index differ; if nowhere, please report this";
     Error::damaged(path, what, help)
 }
 

@@ -242,18 +242,18 @@ fn what_a_line_does_not_speak_of_stays() {
     let (done, problems) = relabelled_by(&store, "told.jsonl", &lines.join("\n"), RelabelOptions::default());
     let done = done.unwrap();
     assert_eq!((done.changed, done.same, problems), (3, 1, Vec::new()));
-    assert_eq!(done.cells.into_iter().collect::<Vec<_>>(), [
-        ("good".to_owned(), 1),
-        ("label".to_owned(), 2),
-        ("score".to_owned(), 2)
-    ]);
+    assert_eq!(
+        done.cells.into_iter().collect::<Vec<_>>(),
+        [("good".to_owned(), 1), ("label".to_owned(), 2), ("score".to_owned(), 2)]
+    );
     rows.get_mut(&all[0]).unwrap().label = Some("cow".into());
     (rows.get_mut(&all[1]).unwrap().score, rows.get_mut(&all[1]).unwrap().good) = (Some(0.5), None);
     (rows.get_mut(&all[2]).unwrap().score, rows.get_mut(&all[2]).unwrap().label) = (None, None);
     hold(&path, &rows);
     // A row without a split is told, and goes nowhere.
     let file = path.with_file_name("splits.jsonl");
-    std::fs::write(&file, format!("{{\"id\": {:?}, \"split\": \"test\"}}\n{{\"id\": {:?}}}\n", all[0], all[1])).unwrap();
+    std::fs::write(&file, format!("{{\"id\": {:?}, \"split\": \"test\"}}\n{{\"id\": {:?}}}\n", all[0], all[1]))
+        .unwrap();
     let mut told = Vec::new();
     let mut tell = |problem: feedstock::revise::Problem| {
         told.push((problem.line, problem.code));

@@ -77,7 +77,11 @@ impl Merge {
                 path.display(),
                 done.same,
                 if done.taken > 0 { format!(", {} ids are those of other rows", done.taken) } else { String::new() },
-                if done.unnamed > 0 { format!(", {} have a class without a name", done.unnamed) } else { String::new() }
+                if done.unnamed > 0 {
+                    format!(", {} have a class without a name", done.unnamed)
+                } else {
+                    String::new()
+                }
             ));
             if problems > 0 {
                 break;
