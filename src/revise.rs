@@ -55,6 +55,7 @@ impl Old {
     fn open(store: &Store) -> Result<Self> {
         let Some(root) = commit::latest(store)? else { return Err(versions::none(store.root())) };
         let dataset = Dataset::own(store, &root)?;
+        hold_segments(store, &root, &dataset)?;
         let changes = commit::all_changes(store, &root)?;
         Ok(Old { store: store.clone(), root, dataset, changes, spill: Spill::to(store.root().join(".dsctl")) })
     }
@@ -76,6 +77,19 @@ impl Old {
         let shard = self.dataset.index().segments()[segment].shard(row.shard());
         shard.map_or_else(String::new, |(_, shard)| shard.split)
     }
+}
+
+/// Holds the segments of an open version against the digests that its root names: what a verb reads of them it writes into files, and then no digest says
+/// any more that a bit is wrong.
+fn hold_segments(store: &Store, root: &Root, dataset: &Dataset) -> Result<()> {
+    for (entry, segment) in root.manifest.segments.iter().zip(dataset.index().segments()) {
+        if commit::sha256_hex(segment.bytes()) != entry.sha256 {
+            let help = "nothing was committed; `dsctl verify --rebuild-index` makes it again from the shards";
+            let path = store.path(&entry.path)?;
+            return Err(Error::damaged(path, "its SHA-256 is not the one its version names", help));
+        }
+    }
+    Ok(())
 }
 
 /// What the next version is.
@@ -171,6 +185,8 @@ fn write_card(store: &Store) -> Vec<String> {
 fn content(row: &Row<'_>, split: &str, columns: usize) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
     hash.update(&row.key().to_le_bytes());
+    hash.update(&(row.id().len() as u64).to_le_bytes());
+    hash.update(row.id().as_bytes());
     hash.update(split.as_bytes());
     for column in 0..columns {
         let cell = match row.payload(column) {
@@ -185,4 +201,17 @@ fn content(row: &Row<'_>, split: &str, columns: usize) -> u64 {
         }
     }
     hash.digest()
+}
+
+/// Rows and the sum of what they are, of those that stay: equal of two Indices that have the same rows in any files and order.
+fn sum(segments: &[impl AsRef<Segment>], columns: usize, stays: &dyn Fn(&Row<'_>) -> bool) -> [u64; 2] {
+    let mut sum = [0u64; 2];
+    for segment in segments.iter().map(AsRef::as_ref) {
+        for (rows, shard) in (0..segment.header().shards as usize).filter_map(|n| segment.shard(n)) {
+            for row in rows.map(|row| segment.row(row)).filter(|row| stays(row)) {
+                sum = [sum[0] + 1, sum[1].wrapping_add(content(&row, &shard.split, columns))];
+            }
+        }
+    }
+    sum
 }

@@ -84,12 +84,23 @@ impl Fractions {
     /// How many of `rows` go into each split: whole numbers nearest to the shares, what is left to the largest remainders, the first of equal ones.
     pub fn counts(&self, rows: u64) -> Vec<u64> {
         let exact: Vec<f64> = self.parts.iter().map(|(_, share)| share * rows as f64).collect();
-        // A share of 0.1 of 30 is 3, though 0.1 is a little more than that.
-        let whole = |v: f64| (v + 1e-9 * v.max(1.0)).floor();
+        // A share of 0.1 of 30 is 3, though 0.1 is a little more than that. Of very many rows the slack must not become a row.
+        let whole = |v: f64| (v + (1e-9 * v.max(1.0)).min(1e-6)).floor();
         let mut counts: Vec<u64> = exact.iter().map(|v| whole(*v) as u64).collect();
         let mut order: Vec<usize> = (0..self.parts.len()).collect();
         let rest = |at: &usize| exact[*at] - whole(exact[*at]);
         order.sort_by(|a, b| rest(b).total_cmp(&rest(a)).then(a.cmp(b)));
+        // Shares may be a little more than 1 together, which of very many rows is some: those with the smallest remainders give them back.
+        let mut over = counts.iter().sum::<u64>().saturating_sub(rows);
+        for at in order.iter().rev().cycle() {
+            if over == 0 {
+                break;
+            }
+            if counts[*at] > 0 {
+                counts[*at] -= 1;
+                over -= 1;
+            }
+        }
         let mut left = rows.saturating_sub(counts.iter().sum());
         for at in order.iter().cycle() {
             if left == 0 {
@@ -157,6 +168,18 @@ mod tests {
             assert!(counts.iter().zip([0.8, 0.1, 0.1]).all(|(n, share)| (*n as f64 - share * rows as f64).abs() < 1.0));
         }
         assert_eq!(of(&[("a", 0.0), ("b", 1.0)]).unwrap().counts(3), [0, 3]);
+        // Of very many rows, too, where a rounding is no row.
+        let uneven = of(&[("a", 0.900_000_000_3), ("b", 0.049_999_999_4), ("c", 0.050_000_000_3)]).unwrap();
+        assert_eq!(uneven.counts(1_000_000_000), [900_000_000, 50_000_000, 50_000_000]);
+        let more = of(&[("a", 0.333_333_333_7), ("b", 0.333_333_333_3), ("c", 0.333_333_333_3)]).unwrap();
+        for rows in [100_000_000, 1_000_000_000, 10_000_000_000, 10_000_000_007] {
+            for fractions in [&fractions, &uneven, &more] {
+                let counts = fractions.counts(rows);
+                assert_eq!(counts.iter().sum::<u64>(), rows, "{counts:?}");
+                let near = |split: &str, n: u64| (n as f64 - fractions.share(split) * rows as f64).abs() < 3.0;
+                assert!(fractions.splits().zip(&counts).all(|(split, n)| near(split, *n)), "{counts:?} of {rows}");
+            }
+        }
         for bad in [
             &[("a", 0.5), ("b", 0.6)][..],
             &[("a", 0.5), ("a", 0.5)],

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::files::Files;
 use super::overlay::stored;
-use super::{Attempt, Edit, Old, Revised, content, revise};
+use super::{Attempt, Edit, Old, Revised, revise, sum};
 use crate::data::changes::{Changes, ChangesBuilder};
-use crate::data::index::{Index, IndexCell, Segment, TableFile};
+use crate::data::index::{IndexCell, Segment, TableFile};
 use crate::data::manifest::SegmentRef;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
@@ -181,19 +181,9 @@ fn cell_of(cell: IndexCell) -> ShardCell {
 /// Holds the new Index against the old: the same rows with the same payloads, values and splits.
 fn check(old: &Old, entry: &SegmentRef) -> Result<()> {
     let path = old.store.path(&entry.path)?;
-    let new = Index::new(vec![std::sync::Arc::new(Segment::open(&path)?)])?;
-    let sum = |index: &Index| {
-        let mut sum = [index.rows(), 0];
-        for segment in index.segments() {
-            for shard in (0..segment.header().shards as usize).filter_map(|n| segment.shard(n)) {
-                let (rows, shard) = shard;
-                let of = |row| content(&segment.row(row), &shard.split, old.schema().columns.len());
-                sum[1] = rows.map(of).fold(sum[1], u64::wrapping_add);
-            }
-        }
-        sum
-    };
-    if sum(old.dataset.index()) == sum(&new) {
+    let new = std::sync::Arc::new(Segment::open(&path)?);
+    let columns = old.schema().columns.len();
+    if sum(old.dataset.index().segments(), columns, &|_| true) == sum(&[new], columns, &|_| true) {
         return Ok(());
     }
     let help = "nothing was committed; `dsctl verify` says whether a shard is damaged, else please report this";

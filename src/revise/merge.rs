@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::files::Files;
 use super::told::Problem;
-use super::{Attempt, Edit, Old, Revised, revise};
+use super::{Attempt, Edit, Old, Revised, hold_segments, revise};
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::{IndexCell, Row};
 use crate::data::objects::Objects;
@@ -44,6 +44,8 @@ pub struct Merged {
     pub same: u64,
     /// Rows of whose ids it has others: nothing is committed then.
     pub taken: u64,
+    /// Rows with a class that has no name: nothing is committed then.
+    pub unnamed: u64,
     /// New rows of each split.
     pub splits: BTreeMap<String, u64>,
     /// Classes that are new, by column.
@@ -55,7 +57,7 @@ pub struct Merged {
 }
 
 /// Appends the rows of another dataset (of ours, or whatever can be opened) as one commit: payloads as they are stored there, labels by the names of their classes, splits by theirs. A row that
-/// is there already with the same content is left out. One of whose id another is there goes to `tell`; if there are any, nothing is committed, and that is no error.
+/// is there already with the same content is left out. One of whose id another is there, or with a class beyond the names, goes to `tell`; if there are any, nothing is committed, and that is no error.
 ///
 /// # Errors
 /// [`Error::Config`]: columns that do not fit; [`Error::Conflict`] if other writers were faster all the time; what keeps the other dataset from being read.
@@ -65,6 +67,10 @@ pub fn merge(
     options: &MergeOptions,
     tell: &mut dyn FnMut(Problem) -> Result<()>,
 ) -> Result<Merged> {
+    if let (Some(version), true) = (other.version(), other.is_sharded()) {
+        let theirs = Store::open(other.root());
+        hold_segments(&theirs, &commit::load(&theirs, version)?, other)?;
+    }
     let mut silent = false;
     let Revised { mut done, version, committed, mut notes } = revise(store, |old| {
         let work = Work::new(old, other, options)?;
@@ -184,12 +190,8 @@ impl<'o> Work<'o> {
     /// The objects of a row of the other, their classes by our numbers.
     fn objects(&self, row: &Row<'_>, column: usize) -> Result<Option<Objects>> {
         let from = &self.from[column];
-        let Some((at, Feature::Objects(of))) = from.column.map(|at| (at, &self.other.schema().columns[at].feature))
-        else {
-            return Ok(None);
-        };
-        let damaged = |what: String| Error::damaged(self.other.root(), what, "`dsctl verify` says what is damaged");
-        let objects = row.objects(at, of).map_err(|e| damaged(format!("the objects of {:?}: {e}", row.id())))?;
+        let Some(at) = from.column else { return Ok(None) };
+        let objects = self.packed(row, at)?;
         let class = |class: &i64| usize::try_from(*class).ok().and_then(|c| from.classes.get(c)).copied().unwrap_or(-1);
         Ok(objects.map(|objects| Objects { classes: objects.classes.iter().map(class).collect(), ..objects }))
     }
@@ -212,6 +214,37 @@ impl<'o> Work<'o> {
         }
     }
 
+    /// The first column in which a row of the other has a class beyond its names, and what it is. One that is not known (-1, or none) is none of them.
+    fn unnamed(&self, row: &Row<'_>) -> Result<Option<(String, String)>> {
+        for (column, from) in self.schema.columns.iter().zip(&self.from) {
+            let Some(at) = from.column else { continue };
+            let named =
+                |class: i64| class == -1 || usize::try_from(class).is_ok_and(|class| class < from.classes.len());
+            let class = match (&column.feature, row.cell(at)) {
+                (Feature::ClassLabel { .. }, IndexCell::Int(class)) => Some(class).filter(|class| !named(*class)),
+                (Feature::Objects(_), IndexCell::Objects(_)) => {
+                    let objects = self.packed(row, at)?.unwrap_or_default();
+                    objects.classes.into_iter().find(|class| !named(*class))
+                }
+                _ => None,
+            };
+            if let Some(class) = class {
+                let names = from.classes.len();
+                let what =
+                    format!("class {class} of {names} that have names: name it in the other dataset, or make it -1");
+                return Ok(Some((column.name.clone(), what)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The objects of a row of the other as they are there; the column is one of its own.
+    fn packed(&self, row: &Row<'_>, at: usize) -> Result<Option<Objects>> {
+        let Feature::Objects(of) = &self.other.schema().columns[at].feature else { return Ok(None) };
+        let damaged = |what: String| Error::damaged(self.other.root(), what, "`dsctl verify` says what is damaged");
+        row.objects(at, of).map_err(|e| damaged(format!("the objects of {:?}: {e}", row.id())))
+    }
+
     /// Which rows of the other are new, told by number; those of ours by key.
     fn sort_out(&mut self, tell: &mut dyn FnMut(Problem) -> Result<()>) -> Result<Sorted> {
         let mut own = Sorter::new(&self.old.spill);
@@ -229,6 +262,12 @@ impl<'o> Work<'o> {
             for row in 0..segment.header().rows {
                 let row = segment.row(row);
                 let id = self.id(&row);
+                if let Some((column, what)) = self.unnamed(&row)? {
+                    self.done.unnamed += 1;
+                    number += 1;
+                    tell(Problem { line: None, id: Some(id), column: Some(column), code: "bad-value", what })?;
+                    continue;
+                }
                 let key = row_key(&id).to_be_bytes();
                 let there = own.find(&key).and_then(|n| n.try_into().ok()).map(u64::from_le_bytes);
                 let shard = self.other.index().segments()[at].shard(row.shard());
@@ -293,7 +332,7 @@ impl<'o> Work<'o> {
 
     fn attempt(mut self, tell: &mut dyn FnMut(Problem) -> Result<()>) -> Result<Attempt<Merged>> {
         let new = self.sort_out(tell)?;
-        if self.options.dry_run || self.done.taken > 0 || self.done.added == 0 {
+        if self.options.dry_run || self.done.taken + self.done.unnamed > 0 || self.done.added == 0 {
             return Ok(Attempt { edit: None, touched: None, done: self.done });
         }
         let mut options = ShardOptions::default();

@@ -1,14 +1,17 @@
 //! Changes that come to stand over the shards of a version.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Edit, Old};
 use crate::data::changes::{Changes, ChangesBuilder, RowChanges};
 use crate::data::feature::Schema;
-use crate::data::index::overlaid;
+use crate::data::index::{IndexCell, overlaid};
 use crate::data::manifest::SegmentRef;
 use crate::error::{Error, Result};
+use crate::spool::Sorter;
 use crate::store::commit;
 
-/// Memory of all lists together before they go on in files.
+/// Memory of what is collected before it goes on in files. All segments share it: a version may have thousands of them.
 const MEMORY: usize = 64 << 20;
 
 /// Collects changes for the segments of a version.
@@ -16,47 +19,104 @@ const MEMORY: usize = 64 << 20;
 pub(super) struct Overlay<'o> {
     old: &'o Old,
     schema: Schema,
-    lists: Vec<Option<ChangesBuilder>>,
+    /// By segment and row key, those pushed later behind the others.
+    sorter: Sorter,
+    any: bool,
+}
+
+/// A small cell as it is kept until all are there.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Kept {
+    Null,
+    Int(i64),
+    /// Its bits.
+    Float(u64),
+    Bool(bool),
 }
 
 impl<'o> Overlay<'o> {
     /// Nothing yet, over a version. The schema may have more classes than the version's.
     pub(super) fn new(old: &'o Old, schema: &Schema) -> Self {
-        let lists = old.segments().iter().map(|_| None).collect();
-        Overlay { old, schema: schema.clone(), lists }
+        Self::within(old, schema, MEMORY)
     }
 
-    /// Changes a row of a segment.
+    fn within(old: &'o Old, schema: &Schema, memory: usize) -> Self {
+        let sorter = Sorter::new(&old.spill.clone().beyond(memory));
+        Overlay { old, schema: schema.clone(), sorter, any: false }
+    }
+
+    /// Changes a row of a segment. Nothing to change is nothing added.
     pub(super) fn push(&mut self, segment: usize, key: u64, changes: &RowChanges) -> Result<()> {
-        let list = match &mut self.lists[segment] {
-            Some(list) => list,
-            none => {
-                let spill = self.old.spill.clone().beyond(MEMORY / self.old.segments().len().max(2));
-                let mut list = ChangesBuilder::new(&self.schema, &spill);
-                for change in self.old.changes[segment].iter().flat_map(Changes::iter) {
-                    list.push(change.key(), &change.into())?;
-                }
-                none.insert(list)
-            }
-        };
-        list.push(key, changes)
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut cells = Vec::with_capacity(changes.cells.len());
+        for (place, cell) in &changes.cells {
+            let kept = match cell {
+                IndexCell::Null => Kept::Null,
+                IndexCell::Int(v) => Kept::Int(*v),
+                IndexCell::Float(v) => Kept::Float(v.to_bits()),
+                IndexCell::Bool(v) => Kept::Bool(*v),
+                other => return Err(Error::library("collecting changes", format!("{other:?} in column {place}"))),
+            };
+            cells.push((*place, kept));
+        }
+        let value = postcard::to_allocvec(&(&changes.split, &cells));
+        let value = value.map_err(|e| Error::library("keeping a change", e))?;
+        self.any = true;
+        let at = [(segment as u64).to_be_bytes(), key.to_be_bytes()];
+        self.sorter.push(at.as_flattened(), &value)
     }
 
-    /// Stores the lists and the segments under them. `None` if nothing changes.
+    /// Stores the lists and the segments under them, one after the other. `None` if nothing changes.
     pub(super) fn finish(self) -> Result<Option<Edit>> {
-        if self.lists.iter().all(Option::is_none) && self.schema == *self.old.schema() {
+        let Overlay { old, schema, sorter, any } = self;
+        if !any && schema == *old.schema() {
             return Ok(None);
         }
-        let mut segments = Vec::with_capacity(self.lists.len());
-        for (number, list) in self.lists.into_iter().enumerate() {
-            let entry = &self.old.segments()[number];
+        let sorted = sorter.finish()?;
+        let mut changes = sorted.iter().peekable();
+        let mut segments = Vec::with_capacity(old.segments().len());
+        for (number, entry) in old.segments().iter().enumerate() {
+            let of = (number as u64).to_be_bytes();
+            let mut list = None;
+            while let Some((at, value)) = changes.next_if(|(at, _)| at[..8] == of) {
+                let list = match &mut list {
+                    Some(list) => list,
+                    none => none.insert(standing(old, number, &schema)?),
+                };
+                let key = at[8..].iter().fold(0, |key, byte| key << 8 | u64::from(*byte));
+                list.push(key, &told(value)?)?;
+            }
             segments.push(match list {
                 None => entry.clone(),
-                Some(list) => put(self.old, number, list, &self.schema)?,
+                Some(list) => put(old, number, list, &schema)?,
             });
         }
-        Ok(Some(Edit { schema: self.schema, segments }))
+        Ok(Some(Edit { schema, segments }))
     }
+}
+
+/// What stands over a segment already.
+fn standing(old: &Old, number: usize, schema: &Schema) -> Result<ChangesBuilder> {
+    let mut list = ChangesBuilder::new(schema, &old.spill);
+    for change in old.changes[number].iter().flat_map(Changes::iter) {
+        list.push(change.key(), &change.into())?;
+    }
+    Ok(list)
+}
+
+/// A change as it was pushed.
+fn told(value: &[u8]) -> Result<RowChanges> {
+    let kept = postcard::from_bytes::<(Option<String>, Vec<(usize, Kept)>)>(value);
+    let (split, cells) = kept.map_err(|e| Error::library("reading a change again", e))?;
+    let cell = |kept| match kept {
+        Kept::Null => IndexCell::Null,
+        Kept::Int(v) => IndexCell::Int(v),
+        Kept::Float(bits) => IndexCell::Float(f64::from_bits(bits)),
+        Kept::Bool(v) => IndexCell::Bool(v),
+    };
+    Ok(RowChanges { split, cells: cells.into_iter().map(|(place, kept)| (place, cell(kept))).collect() })
 }
 
 fn put(old: &Old, number: usize, list: ChangesBuilder, schema: &Schema) -> Result<SegmentRef> {
@@ -81,4 +141,93 @@ pub(super) fn stored(
     let list = Changes::read(bytes, schema, &path)?;
     named.rows = list.header().rows;
     Ok(Some((named, list)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::data::feature::Feature;
+    use crate::data::label::Value;
+    use crate::data::record::{Cell, Record};
+    use crate::ingest::{DatasetWriter, IngestOptions};
+    use crate::rng::Key;
+    use crate::store::Store;
+
+    /// Temporary files of a dataset that are mapped: they have no name any more.
+    fn mapped(path: &std::path::Path) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let of = path.to_str().unwrap();
+        maps.lines().filter(|line| line.ends_with("(deleted)") && line.contains(of)).count()
+    }
+
+    #[test]
+    fn the_lists_of_many_segments_are_made_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d");
+        let schema = Schema::new([
+            ("score", Feature::Float),
+            ("good", Feature::Bool),
+            ("count", Feature::Int),
+            ("text", Feature::Text),
+        ]);
+        let segments = 30;
+        for segment in 0..segments {
+            let mut writer = DatasetWriter::create(&path, schema.clone(), &IngestOptions::default()).unwrap();
+            for row in 0..4 {
+                let cells = vec![
+                    Cell::Value(Value::Float(0.5)),
+                    Cell::NULL,
+                    Cell::Value(Value::Int(row)),
+                    Cell::Media(b"t".to_vec()),
+                ];
+                let id = format!("{segment}/{row}");
+                writer.append(Record { id, split: "train".into(), cells }).unwrap();
+            }
+            writer.commit().unwrap();
+        }
+        let old = Old::open(&Store::open(&path)).unwrap();
+        let made = |memory: usize| {
+            let before = mapped(&path);
+            let mut overlay = Overlay::within(&old, &schema, memory);
+            let mut want: BTreeMap<(usize, u64), RowChanges> = BTreeMap::new();
+            let mut stream = Key::new(5).stream();
+            // To and fro between the segments, the same rows again and again.
+            for _ in 0..400 {
+                let segment = stream.below(segments - 5) as usize;
+                let of = &old.dataset.index().segments()[segment];
+                let key = of.row(stream.below(of.header().rows)).key();
+                let mut change = RowChanges::default();
+                match stream.below(5) {
+                    0 => change.split = Some(["val", "test"][stream.below(2) as usize].to_owned()),
+                    1 => drop(change.cells.insert(0, IndexCell::Float(-0.0))),
+                    2 => drop(change.cells.insert(1, IndexCell::Bool(stream.below(2) == 0))),
+                    3 => change.cells.extend([(2, IndexCell::Int(-7)), (0, IndexCell::Null)]),
+                    _ => {}
+                }
+                overlay.push(segment, key, &change).unwrap();
+                if !change.is_empty() {
+                    let all = want.remove(&(segment, key)).unwrap_or_default();
+                    want.insert((segment, key), all.then(change));
+                }
+            }
+            let open = mapped(&path) - before;
+            (overlay.finish().unwrap().unwrap().segments, want, open)
+        };
+        let (made_in_memory, want, open) = made(MEMORY);
+        assert_eq!(open, 0);
+        let (made_in_files, _, open) = made(4 << 10);
+        // As many files as the memory was filled: not one for each segment.
+        assert!(open < 12 && (open > 1 || !cfg!(target_os = "linux")), "{open} files");
+        assert_eq!(made_in_memory, made_in_files);
+        let mut got = BTreeMap::new();
+        for (number, entry) in made_in_files.iter().enumerate() {
+            let list = commit::changes(&old.store, entry, &schema).unwrap();
+            assert_eq!(list.is_some(), number < segments as usize - 5, "segment {number}");
+            got.extend(list.iter().flat_map(Changes::iter).map(|change| ((number, change.key()), change.into())));
+        }
+        assert_eq!(got, want);
+        assert!(Overlay::new(&old, &schema).finish().unwrap().is_none(), "nothing changes");
+    }
 }

@@ -13,7 +13,7 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::index::IndexCell;
 use crate::data::label::Value;
 use crate::error::Result;
-use crate::source::table;
+use crate::source::table::{self, TextCell};
 use crate::spool::Spill;
 use crate::store::Store;
 
@@ -52,7 +52,7 @@ pub struct Relabel {
 }
 
 /// Gives rows other values in small columns: classes (by name; one that is new is appended), integers, floats, truth values. An empty cell is null, as is `NA` where no class is
-/// called so. All problems go to `tell`; if there are any (other than unknown ids under `skip_unknown`), nothing is committed, and that is no error.
+/// called so; where a line of JSON lacks a key, the row keeps what it has. All problems go to `tell`; if there are any (other than unknown ids under `skip_unknown`), nothing is committed, and that is no error.
 ///
 /// What is written is a list of changes and the segments of the Index that it stands over: no shard is opened.
 ///
@@ -148,8 +148,10 @@ fn attempt(old: &Old, told: &Told, options: RelabelOptions, problems: &mut Probl
     let features: Vec<Feature> = schema.columns.iter().map(|c| c.feature.clone()).collect();
     let touched = told.find(old, problems, &mut |row, _, problems| {
         for target in &mut targets {
-            let (text, feature) = (row.cells[target.from].as_deref(), &features[target.to]);
+            let (cell, feature) = (&row.cells[target.from], &features[target.to]);
+            let text = cell.text();
             match (feature, text) {
+                _ if *cell == TextCell::Absent => {}
                 (Feature::ClassLabel { .. }, Some(name)) if name != "NA" => target.names.see(name, row.line),
                 _ if target.cell(text, feature).is_none() => {
                     let what = format!("{:?} is no {}", text.unwrap_or_default(), feature.name());
@@ -180,9 +182,9 @@ fn attempt(old: &Old, told: &Told, options: RelabelOptions, problems: &mut Probl
     told.find(old, &mut Problems::new(&mut silent), &mut |row, number, _| {
         let (segment, entry) = old.dataset.index().locate(number);
         let mut changes = RowChanges::default();
-        for target in &targets {
+        for target in targets.iter().filter(|target| row.cells[target.from] != TextCell::Absent) {
             let column = &schema.columns[target.to];
-            let cell = target.cell(row.cells[target.from].as_deref(), &column.feature).unwrap_or(IndexCell::Null);
+            let cell = target.cell(row.cells[target.from].text(), &column.feature).unwrap_or(IndexCell::Null);
             if !same(&entry.cell(target.to), &cell, &column.feature) {
                 changes.cells.insert(target.to, cell);
                 *done.cells.entry(column.name.clone()).or_default() += 1;

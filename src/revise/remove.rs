@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::overlay::stored;
 use super::told::Problem;
-use super::{Attempt, Edit, Old, Revised, content, revise};
+use super::{Attempt, Edit, Old, Revised, content, revise, sum};
 use crate::data::changes::{Changes, ChangesBuilder};
-use crate::data::index::{Segment, SegmentBuilder, TableFile, take_over};
+use crate::data::index::{Row, Segment, SegmentBuilder, TableFile, take_over};
 use crate::data::manifest::SegmentRef;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
@@ -62,7 +63,7 @@ pub struct Removed {
     pub notes: Vec<String>,
 }
 
-/// What was looked at after rows were taken out.
+/// What was looked at when rows were taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
     /// Shards of the new version, all of whose ids were read from their files.
@@ -73,8 +74,8 @@ pub struct Proof {
     pub older: Vec<u64>,
 }
 
-/// Takes rows out, and commits the version without them. Only shards that hold such rows are written anew; labels, splits and the order of the others stay. Then every
-/// shard of the new version is looked into: an error if one holds a row that should be out. Ids that are not there go to `tell`; if there are any, without
+/// Takes rows out, and commits the version without them. Only shards that hold such rows are written anew; labels, splits and the order of the others stay. Before
+/// it is committed every shard of the new version is looked into: an error if one holds a row that should be out, or not exactly those that should stay. Ids that are not there go to `tell`; if there are any, without
 /// `skip_unknown`, nothing is committed, and that is no error.
 ///
 /// # Errors
@@ -92,8 +93,9 @@ pub fn remove(store: &Store, options: &RemoveOptions, tell: &mut dyn FnMut(Probl
         Ok(attempt)
     })?;
     (done.version, done.committed, done.notes) = (version, committed, notes);
-    if committed {
-        done.proof = Some(prove(store, version, &out)?);
+    if let (Some(proof), true) = (&mut done.proof, committed) {
+        // The version is committed: what cannot be looked into now is a note.
+        older(store, version, &out, proof, &mut done.notes);
     }
     Ok(done)
 }
@@ -140,7 +142,8 @@ fn attempt(old: &Old, options: &RemoveOptions, named: &Sorted, tell: Tell<'_>) -
     for (number, segment) in segments.iter().enumerate() {
         for row in 0..segment.header().rows {
             let row = segment.row(row);
-            let (key, id) = (row.key().to_be_bytes(), row.id());
+            // By the id, as the files are read: a key that the Index has otherwise is found below.
+            let (key, id) = (row_key(row.id()).to_be_bytes(), row.id());
             let by_id = named.find(&key).is_some_and(|named| named == id.as_bytes());
             if by_id {
                 there.push(&key, &[])?;
@@ -181,6 +184,7 @@ fn attempt(old: &Old, options: &RemoveOptions, named: &Sorted, tell: Tell<'_>) -
         }
     }
     let edit = writes.then(|| Edit { schema: schema.clone(), segments: kept });
+    done.proof = edit.as_ref().map(|edit| prove(&old.store, edit, &out, done.left)).transpose()?;
     let touched = (!named.is_empty()).then_some(touched);
     Ok((Attempt { edit, touched, done }, out))
 }
@@ -213,7 +217,7 @@ impl Without<'_> {
         let list = changes.as_ref().map(|(_, list)| list);
         let mut builder = SegmentBuilder::spilling(schema, &old.spill);
         for file in segment.files() {
-            let gone = file.rows.clone().filter(|row| self.is_out(segment.row(*row).key())).count() as u64;
+            let gone = file.rows.clone().filter(|row| self.is_out(row_key(segment.row(*row).id()))).count() as u64;
             if gone == file.rows.end - file.rows.start {
                 self.done.dropped += 1;
                 continue;
@@ -232,7 +236,21 @@ impl Without<'_> {
         }
         let rows = builder.rows();
         let entry = commit::put_segment(&old.store, &builder.finish()?.parts(), rows)?;
+        self.check(segment, &entry)?;
         Ok(Some(SegmentRef { changes: changes.map(|(named, _)| named), ..entry }))
+    }
+
+    /// Holds a new segment against the old one: the rows that are not out, with the same payloads, values and splits.
+    fn check(&self, segment: &Arc<Segment>, entry: &SegmentRef) -> Result<()> {
+        let path = self.old.store.path(&entry.path)?;
+        let new = Arc::new(Segment::open(&path)?);
+        let columns = self.old.schema().columns.len();
+        let stays = |row: &Row<'_>| !self.is_out(row_key(row.id()));
+        if sum(std::slice::from_ref(segment), columns, &stays) == sum(&[new], columns, &|_| true) {
+            return Ok(());
+        }
+        let help = "nothing was committed; `dsctl verify` says whether a shard is damaged, else please report this";
+        Err(Error::damaged(path, "the rows of the new files are not those of the old ones that stay", help))
     }
 
     /// A shard without the rows that are out. What stands over the others stays over them: the file is what was ingested.
@@ -247,43 +265,91 @@ impl Without<'_> {
     }
 }
 
-/// Reads the ids of every shard of a version, and looks which older ones have rows that are out.
-fn prove(store: &Store, version: u64, out: &Sorted) -> Result<Proof> {
+/// Reads the ids of every shard that the next version names: none is out, and each file has the rows that the Index has of it.
+fn prove(store: &Store, edit: &Edit, out: &Sorted, left: u64) -> Result<Proof> {
     let is_out = |id: &str| out.find(&row_key(id).to_be_bytes()).is_some();
     let mut proof = Proof::default();
-    for entry in &commit::load(store, version)?.manifest.segments {
-        for file in Segment::open(&store.path(&entry.path)?)?.files() {
+    for entry in &edit.segments {
+        let segment = Segment::open(&store.path(&entry.path)?)?;
+        for file in segment.files() {
             let path = store.path(&file.path())?;
             proof.shards += 1;
+            // The order of a file's rows is its own.
+            let known = file.rows.clone().fold(0, |sum: u64, row| sum.wrapping_add(row_key(segment.row(row).id())));
+            let (mut rows, mut found) = (0u64, 0u64);
             read_ids(&path, &mut |id| {
-                proof.rows += 1;
-                if is_out(id) { Err(still(&path, id)) } else { Ok(()) }
+                (rows, found) = (rows + 1, found.wrapping_add(row_key(id)));
+                if is_out(id) {
+                    Err(other(&path, format!("it still holds the row {id:?}, which should be out")))
+                } else {
+                    Ok(())
+                }
             })?;
+            if (rows, found) != (file.rows.end - file.rows.start, known) {
+                return Err(other(&path, "its rows are not those that the Index has of it".to_owned()));
+            }
+            proof.rows += rows;
         }
     }
-    let mut known: HashMap<String, bool> = HashMap::new();
-    for older in commit::versions(store)?.into_iter().filter(|other| *other < version) {
-        let mut has = false;
-        for entry in commit::load(store, older)?.manifest.segments {
-            let of = match known.get(&entry.sha256) {
-                Some(has) => *has,
-                None => {
-                    let segment = Segment::open(&store.path(&entry.path)?)?;
-                    let has = (0..segment.header().rows).any(|row| is_out(segment.row(row).id()));
-                    known.insert(entry.sha256, has);
-                    has
-                }
-            };
-            has |= of;
-        }
-        if has {
-            proof.older.push(older);
-        }
+    if proof.rows != left {
+        let what = format!("the new version has {} rows, {left} should stay", proof.rows);
+        return Err(other(store.root(), what));
     }
     Ok(proof)
 }
 
-fn still(path: &Path, id: &str) -> Error {
-    let what = format!("it still holds the row {id:?}, which should be out");
-    Error::damaged(path, what, "this is a bug in feedstock: please report it; the version before is as it was")
+fn other(path: &Path, what: String) -> Error {
+    let help =
+        "nothing was committed; `dsctl verify` says where files and Index differ; if nowhere, please report this";
+    Error::damaged(path, what, help)
+}
+
+/// Looks which versions before a committed one have rows that are out. What cannot be looked into is a note.
+fn older(store: &Store, version: u64, out: &Sorted, proof: &mut Proof, notes: &mut Vec<String>) {
+    let mut note = |of: String, error: &Error| {
+        notes.push(format!("whether {of} still have the rows is not known: {error} (version {version} is committed)"));
+    };
+    let versions = match commit::versions(store) {
+        Ok(versions) => versions,
+        Err(error) => return note("older versions".to_owned(), &error),
+    };
+    let mut known: HashMap<String, bool> = HashMap::new();
+    for older in versions.into_iter().filter(|other| *other < version) {
+        let mut has = false;
+        let mut looked = |has: &mut bool| -> Result<()> {
+            let mut done = Ok(());
+            for entry in commit::load(store, older)?.manifest.segments {
+                let of = match known.get(&entry.sha256) {
+                    Some(has) => Ok(*has),
+                    None => holds(store, &entry, out),
+                };
+                match of {
+                    Ok(of) => {
+                        *has |= of;
+                        known.insert(entry.sha256, of);
+                    }
+                    Err(error) => done = Err(error),
+                }
+            }
+            done
+        };
+        let done = looked(&mut has);
+        if has {
+            proof.older.push(older);
+        } else if let Err(error) = done {
+            note(format!("version {older} and its files"), &error);
+        }
+    }
+}
+
+/// Whether a segment has rows that are out.
+fn holds(store: &Store, entry: &SegmentRef, out: &Sorted) -> Result<bool> {
+    let path = store.path(&entry.path)?;
+    let segment = Segment::open(&path)?;
+    if commit::sha256_hex(segment.bytes()) != entry.sha256 {
+        let help = "`dsctl verify --rebuild-index` makes it again from the shards";
+        return Err(Error::damaged(path, "its SHA-256 is not the one its version names", help));
+    }
+    let is_out = |row| out.find(&row_key(segment.row(row).id()).to_be_bytes()).is_some();
+    Ok((0..segment.header().rows).any(is_out))
 }

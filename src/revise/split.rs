@@ -303,7 +303,7 @@ pub fn split_as_told(
         let touched = told.find(old, &mut problems, &mut |row, number, problems| {
             let (segment, entry) = old.dataset.index().locate(number);
             let before = old.split_of(segment, &entry);
-            let split = match row.cells[at].as_deref() {
+            let split = match row.cells[at].text() {
                 Some(name) => split_name(name).map_err(|fault| fault.message),
                 None => Err("the row has no split".to_owned()),
             };

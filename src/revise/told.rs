@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Old, content};
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
-use crate::source::table::TextTable;
+use crate::source::table::{TextCell, TextTable};
 use crate::spool::{Sorted, Sorter, Spill};
 
 /// Something in the file that cannot be done.
@@ -96,7 +96,7 @@ pub(super) struct Told {
 pub(super) struct ToldRow {
     pub(super) line: u64,
     pub(super) id: String,
-    pub(super) cells: Vec<Option<String>>,
+    pub(super) cells: Vec<TextCell>,
 }
 
 impl Told {
@@ -117,8 +117,8 @@ impl Told {
             match row {
                 Err((line, fault)) => problems.add(bad(line, fault.to_string())),
                 Ok((line, mut cells)) => match cells.remove(at) {
-                    None => problems.add(bad(line, "the row has no id".into())),
-                    Some(id) => {
+                    TextCell::Absent | TextCell::Empty => problems.add(bad(line, "the row has no id".into())),
+                    TextCell::Text(id) => {
                         let value = postcard::to_allocvec(&(line, &id, &cells));
                         let value = value.map_err(|e| Error::library("keeping a row of the file", e))?;
                         rows.push(&row_key(&id).to_be_bytes(), &value)

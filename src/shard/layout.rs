@@ -26,6 +26,23 @@ pub(super) fn payload_leaves(metadata: &ParquetMetaData, schema: &Schema) -> Res
     schema.columns.iter().map(|c| leaf(&c.name, &c.feature)).collect()
 }
 
+/// Rows that are read at a time where payloads are small.
+const BATCH: usize = 16;
+/// Bytes of payloads in a row, or of a page of them, beyond which one row is read at a time.
+const LARGE: i64 = 16 << 20;
+
+/// How many rows are decoded at a time: a batch has copies of its payloads, and a column of a batch no room for 2 GiB. One row where the footer tells of large payloads: by the
+/// mean row of a row group, and, as a few may be large among many, by the largest page.
+pub(super) fn batch_rows(metadata: &ParquetMetaData) -> usize {
+    let large = metadata.row_groups().iter().enumerate().any(|(number, group)| {
+        let mean = group.total_byte_size() / group.num_rows().max(1);
+        let index = metadata.page_index_for_row_group(number);
+        let pages = (0..group.num_columns()).filter_map(|leaf| index.page_locations(leaf)).flatten();
+        mean > LARGE || pages.into_iter().any(|page| i64::from(page.compressed_page_size) > LARGE)
+    });
+    if large { 1 } else { BATCH }
+}
+
 /// The offset of every value's first byte within the file; 0 for nulls. `lengths` holds one entry a row of the file.
 pub(super) fn offsets(metadata: &ParquetMetaData, leaf: usize, lengths: &[Option<u64>]) -> Result<Vec<u64>, String> {
     let mut offsets = Vec::with_capacity(lengths.len());

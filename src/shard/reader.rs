@@ -150,9 +150,8 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
     let metadata = arrow.metadata().clone();
     check_columns(&arrow, schema).map_err(wrong)?;
     let leaves = layout::payload_leaves(&metadata, schema).map_err(wrong)?;
-    // One row at a time keeps the memory at that of the largest page; batches are views of pages anyway.
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow)
-        .with_batch_size(16)
+        .with_batch_size(layout::batch_rows(&metadata))
         .build()
         .map_err(|e| wrong(format!("it is not a readable Parquet file: {e}")))?;
     let (mut rows, mut tables) = (Vec::new(), Tables::new());

@@ -7,15 +7,13 @@ use arrow::array::{Array, AsArray};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::layout;
 use super::located::objects_at;
 use super::reader::{CellReader, arrow_metadata, check_columns};
 use super::writer::{ShardCell, ShardRow};
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::IndexCell;
 use crate::error::{Error, Result};
-
-/// Rows that are read at a time: batches are views of pages, so that the memory is that of the largest page.
-const BATCH: usize = 16;
 
 fn wrong(path: &Path, what: impl Into<String>) -> Error {
     Error::damaged(path, what, "restore the shard, or open a version that does not name it")
@@ -31,7 +29,8 @@ pub fn read_rows(path: &Path, schema: &Schema, take: &mut dyn FnMut(ShardRow) ->
     let arrow = arrow_metadata(&file).map_err(wrong)?;
     check_columns(&arrow, schema).map_err(wrong)?;
     let unreadable = |e: &dyn std::fmt::Display| wrong(format!("it cannot be decoded: {e}"));
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow).with_batch_size(BATCH);
+    let batch = layout::batch_rows(arrow.metadata());
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow).with_batch_size(batch);
     for batch in builder.build().map_err(|e| unreadable(&e))? {
         let batch = batch.map_err(|e| unreadable(&e))?;
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| wrong(format!("it has no column {name:?}")));

@@ -154,6 +154,36 @@ fn large_payloads_have_a_page_each() {
     assert!(metadata.row_group(0).column(leaves[0].unwrap()).statistics().is_none());
 }
 
+/// A batch copies its payloads, so that large ones are read one by one; also a few among many.
+#[test]
+fn large_payloads_are_decoded_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path());
+    let schema = Schema::new([("image", Feature::Image), ("caption", Feature::Text)]);
+    let large = 17usize << 20;
+    for (sizes, rows) in [(vec![9_000; 40], 16), (vec![large, 100], 1), ([vec![100; 40], vec![large]].concat(), 1)] {
+        let mut writer = ShardWriter::create(&store, &schema, "train", &ShardOptions::default()).unwrap();
+        for (i, size) in sizes.iter().enumerate() {
+            let image = ShardCell::media(vec![i as u8; *size], "x.png", Info::of(Format::Png));
+            let text = ShardCell::media(b"hello".to_vec(), "", Info::of(Format::Utf8));
+            writer.push(ShardRow { id: i.to_string(), cells: vec![image, text] }).unwrap();
+        }
+        let finished = writer.finish().unwrap();
+        let path = store.path(&finished.shard.path).unwrap();
+        let metadata = reader::metadata(&std::fs::File::open(&path).unwrap()).unwrap();
+        assert_eq!(layout::batch_rows(&metadata), rows, "{} rows", sizes.len());
+        assert_eq!(read_finished(&path, &schema).unwrap(), finished);
+        let mut read = Vec::new();
+        let take = &mut |row: ShardRow| {
+            let ShardCell::Media { bytes, .. } = &row.cells[0] else { panic!("{}", row.id) };
+            read.push(bytes.len());
+            Ok(())
+        };
+        super::read_rows(&path, &schema, take).unwrap();
+        assert_eq!(read, sizes);
+    }
+}
+
 #[test]
 fn equal_rows_make_equal_files() {
     let [a, b] = [(); 2].map(|()| tempfile::tempdir().unwrap());

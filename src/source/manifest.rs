@@ -314,7 +314,7 @@ impl Reading<'_> {
                 Ok(part) => part,
                 Err(fault) => return lister.refuse(self.refusal(&row, fault)),
             };
-            let Row { line, mut cells } = row;
+            let Row { line, mut cells, .. } = row;
             let id = match &found {
                 None => format!("{}#{line}", self.name),
                 Some(found) => match &part {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::manifest::read::{Columns, Table};
 use super::typing::Cell;
 use crate::data::feature::Feature;
@@ -16,8 +18,29 @@ pub struct TextTable {
     columns: Columns,
 }
 
-/// A row: its line in the file, from 1, and its cells by column; `None` is absent or empty.
-pub type TextRow = (u64, Vec<Option<String>>);
+/// A row: its line in the file, from 1, and its cells by column.
+pub type TextRow = (u64, Vec<TextCell>);
+
+/// What a row says of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TextCell {
+    /// Nothing: a line of JSON without the key.
+    Absent,
+    /// That there is no value: an empty cell, or `null`.
+    Empty,
+    /// This.
+    Text(String),
+}
+
+impl TextCell {
+    /// The text, if there is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            TextCell::Text(text) => Some(text),
+            TextCell::Absent | TextCell::Empty => None,
+        }
+    }
+}
 
 impl TextTable {
     /// Opens a file and reads the names of its columns; of JSONL that is all of it.
@@ -52,7 +75,12 @@ impl TextTable {
                 Ok(row) if row.cells.iter().any(|cell| matches!(cell, Cell::Nested(_))) => {
                     Err((row.line, Fault::new(Reason::BadLabel, "a cell has parts (an object or a list)")))
                 }
-                Ok(row) => Ok((row.line, row.cells.iter().map(Cell::text).collect())),
+                Ok(row) => {
+                    let cell = |cell: &Cell| cell.text().map_or(TextCell::Empty, TextCell::Text);
+                    let mut cells: Vec<TextCell> = row.cells.iter().map(cell).collect();
+                    row.lacks.iter().for_each(|place| cells[*place] = TextCell::Absent);
+                    Ok((row.line, cells))
+                }
                 Err(refusal) => Err((refusal.line.unwrap_or(0), refusal.fault)),
             })
         })?;

@@ -108,6 +108,8 @@ impl Named {
         let root = load(store, version)?;
         let mut done = Ok(());
         for entry in root.manifest.segments {
+            // Two versions may name one segment with different lists: a relabelling that was undone leaves a list, and the rows as they were.
+            self.files.extend(entry.changes.map(|changes| changes.path));
             if self.files.contains(&entry.path) {
                 continue;
             }
@@ -124,7 +126,6 @@ impl Named {
                 Err(error) => done = Err(error),
             }
             self.files.insert(entry.path);
-            self.files.extend(entry.changes.map(|changes| changes.path));
         }
         done
     }

@@ -13,7 +13,7 @@ use feedstock::store::Store;
 use feedstock::verify::verify;
 use feedstock::versions::log;
 
-use crate::{Rows, append, contents, hold, id, made, plain, relabelled};
+use crate::{Rows, append, contents, hold, id, made, plain, relabelled, relabelled_by};
 
 fn fractions() -> Fractions {
     Fractions::new(vec![("train".into(), 0.5), ("validation".into(), 0.3), ("test".into(), 0.2)]).unwrap()
@@ -224,6 +224,69 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
         RelabelOptions { skip_unknown: true, dry_run: false },
     );
     assert!(skipped.0.unwrap().committed);
+}
+
+#[test]
+fn what_a_line_does_not_speak_of_stays() {
+    let (_dir, path, mut rows) = made();
+    let store = Store::open(&path);
+    // Rows 1, 2, 3 and 13 have a value in every column.
+    let all = [1, 2, 3, 13].map(id);
+    assert!(all.iter().all(|id| rows[id].label.is_some() && rows[id].score.is_some() && rows[id].good.is_some()));
+    let lines = [
+        format!("{{\"id\": {:?}, \"label\": \"cow\"}}", all[0]),
+        format!("{{\"id\": {:?}, \"score\": 0.5, \"good\": null}}", all[1]),
+        format!("{{\"id\": {:?}, \"label\": \"\", \"score\": \"NA\"}}", all[2]),
+        format!("{{\"id\": {:?}}}", all[3]),
+    ];
+    let (done, problems) = relabelled_by(&store, "told.jsonl", &lines.join("\n"), RelabelOptions::default());
+    let done = done.unwrap();
+    assert_eq!((done.changed, done.same, problems), (3, 1, Vec::new()));
+    assert_eq!(
+        done.cells.into_iter().collect::<Vec<_>>(),
+        [("good".to_owned(), 1), ("label".to_owned(), 2), ("score".to_owned(), 2)]
+    );
+    rows.get_mut(&all[0]).unwrap().label = Some("cow".into());
+    (rows.get_mut(&all[1]).unwrap().score, rows.get_mut(&all[1]).unwrap().good) = (Some(0.5), None);
+    (rows.get_mut(&all[2]).unwrap().score, rows.get_mut(&all[2]).unwrap().label) = (None, None);
+    hold(&path, &rows);
+    // A row without a split is told, and goes nowhere.
+    let file = path.with_file_name("splits.jsonl");
+    std::fs::write(&file, format!("{{\"id\": {:?}, \"split\": \"test\"}}\n{{\"id\": {:?}}}\n", all[0], all[1]))
+        .unwrap();
+    let mut told = Vec::new();
+    let mut tell = |problem: feedstock::revise::Problem| {
+        told.push((problem.line, problem.code));
+        Ok(())
+    };
+    assert!(!split_as_told(&store, &file, (false, false), &mut tell).unwrap().committed);
+    assert_eq!(told, [(Some(2), "bad-value")]);
+}
+
+#[test]
+fn a_change_that_was_undone_leaves_a_list_that_stays() {
+    let (_dir, path, mut rows) = made();
+    let store = Store::open(&path);
+    let label = rows[&id(3)].label.clone().unwrap_or_default();
+    for label in ["owl", &label] {
+        relabelled(&store, &format!("id,label\n{},{label}\n", id(3)), RelabelOptions::default()).0.unwrap();
+    }
+    let [first, last] = [1, 4].map(|n| {
+        let root = std::fs::read(path.join(format!(".dsctl/versions/{n:020}.json"))).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&root).unwrap()["segments"][0].clone()
+    });
+    assert_eq!(first["path"], last["path"], "the rows are what they were");
+    assert!(first.get("changes").is_none() && last.get("changes").is_some());
+    let keep = feedstock::versions::Keep { versions: None, younger: std::time::Duration::ZERO, unfinished: true };
+    let found = feedstock::versions::garbage(&path, keep).unwrap();
+    assert_eq!(found.files, [], "every version is kept, and all that they name");
+    feedstock::versions::collect(&path, &found).unwrap();
+    hold(&path, &rows);
+    relabelled(&store, &format!("id,label\n{},dog\n", id(3)), RelabelOptions::default()).0.unwrap();
+    rows.get_mut(&id(3)).unwrap().label = Some("dog".into());
+    append(&path, 30..34).unwrap();
+    rows.extend((30..34).map(|n| (id(n), plain(n))));
+    hold(&path, &rows);
 }
 
 #[test]

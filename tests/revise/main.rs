@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damaged;
 mod faults;
 mod laws;
 mod loaded;
@@ -125,6 +126,8 @@ pub(crate) fn hold(path: &Path, want: &Rows) {
     let report = verify(path, true).unwrap();
     assert!(report.findings.is_empty(), "{report:?}");
     assert!(report.notes.iter().all(|note| note.code == "orphan"), "{:?}", report.notes);
+    // What nothing needs is nothing that the version names.
+    let orphans: Vec<&str> = report.notes.iter().map(|note| note.path.as_str()).collect();
     let segments = path.join(".dsctl/segments");
     let version = format!("{:020}.json", dataset.version().unwrap());
     let root: serde_json::Value =
@@ -133,6 +136,8 @@ pub(crate) fn hold(path: &Path, want: &Rows) {
     assert_eq!(root["format_version"], if overlaid { 3 } else { 2 });
     drop(dataset);
     for entry in root["segments"].as_array().unwrap() {
+        let list = entry.get("changes").map(|changes| changes["path"].as_str().unwrap());
+        assert!(list.is_none_or(|list| !orphans.contains(&list)), "{list:?} is named, and among {orphans:?}");
         let file = path.join(entry["path"].as_str().unwrap());
         assert_eq!(file.parent(), Some(segments.as_path()));
         let whole = std::fs::read(&file).unwrap();
@@ -155,9 +160,19 @@ pub(crate) fn split_up(store: &Store) -> Result<bool, Error> {
 
 /// Relabels by lines of CSV, and says what was wrong.
 pub(crate) fn relabelled(store: &Store, csv: &str, options: RelabelOptions) -> (Result<Relabel, Error>, Vec<Problem>) {
+    relabelled_by(store, "told.csv", csv, options)
+}
+
+/// Relabels by a file of some name.
+pub(crate) fn relabelled_by(
+    store: &Store,
+    name: &str,
+    told: &str,
+    options: RelabelOptions,
+) -> (Result<Relabel, Error>, Vec<Problem>) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("told.csv");
-    std::fs::write(&file, csv).unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, told).unwrap();
     let mut problems = Vec::new();
     let done = relabel(store, &file, options, &mut |problem| {
         problems.push(problem);

@@ -87,6 +87,49 @@ fn foreign_parquet_is_appended_too() {
 }
 
 #[test]
+fn classes_without_a_name_are_told_and_nothing_is_taken() {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
+    let (dir, into, mut rows) = made();
+    let said = r#"{"info":{"features":{"label":{"names":["cat"],"_type":"ClassLabel"}}}}"#;
+    let write = |name: &str, labels: &[Option<i64>]| {
+        let path = dir.path().join(name);
+        let fields = vec![Field::new("text", DataType::Utf8, true), Field::new("label", DataType::Int64, true)];
+        let metadata = [("huggingface".to_owned(), said.to_owned())].into_iter().collect();
+        let texts = (0..labels.len()).map(|n| format!("text {n}"));
+        let texts: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(texts));
+        let columns = vec![texts, std::sync::Arc::new(Int64Array::from(labels.to_vec())) as ArrayRef];
+        let schema = std::sync::Arc::new(ArrowSchema::new_with_metadata(fields, metadata));
+        let batch = RecordBatch::try_new(schema, columns).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        path
+    };
+    let options = MergeOptions { common_columns: true, ..prefixed("hub/") };
+    let bad = write("bad.parquet", &[Some(0), Some(7), Some(-1), None, Some(-2), Some(1)]);
+    let (done, problems) = merged(&into, &bad, &options);
+    let done = done.unwrap();
+    assert_eq!((done.committed, done.unnamed, done.taken, done.version), (false, 3, 0, 2));
+    let told: Vec<_> = problems.iter().map(|p| (p.code, p.column.as_deref(), p.what.contains("of 1 that"))).collect();
+    assert_eq!(told, [("bad-value", Some("label"), true); 3], "{problems:?}");
+    assert!(problems[0].id.as_deref().is_some_and(|id| id.starts_with("hub/")), "{problems:?}");
+    hold(&into, &rows);
+    // One that is not known has no class, and no problem.
+    let good = write("good.parquet", &[Some(0), Some(-1), None]);
+    let (done, problems) = merged(&into, &good, &options);
+    assert_eq!((done.unwrap().added, problems), (3, Vec::new()));
+    let now = contents(&Dataset::open(&into).unwrap()).0;
+    let mut labels: Vec<_> =
+        now.iter().filter(|(id, _)| id.starts_with("hub/")).map(|(_, row)| row.label.as_deref()).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, [None, None, Some("cat")]);
+    rows.extend(now.into_iter().filter(|(id, _)| id.starts_with("hub/")));
+    hold(&into, &rows);
+}
+
+#[test]
 fn columns_that_do_not_fit_are_refused_or_left_out() {
     let (_dir, into, mut rows) = made();
     let write = |schema: Schema, cells: Vec<Cell>| {

@@ -15,7 +15,7 @@ use crate::{Done, Global, output};
 /// Append the rows of other datasets, each as a new version. Columns are joined by name, classes by theirs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A row that is there already with the same content is left out; one of whose id another is there is listed: exit code 3, and nothing of that dataset is committed. \
+A row that is there already with the same content is left out; one of whose id another is there, or with a class beyond the names, is listed: exit code 3, and nothing of that dataset is committed. \
 Payloads are written as they are stored; `dsctl ingest` is for raw media, which it checks.")]
 pub(crate) struct Merge {
     /// The dataset that grows: one that dsctl made.
@@ -47,14 +47,15 @@ impl Merge {
             dry_run: self.dry_run,
         };
         let (mut listed, mut all) = (Vec::new(), Vec::new());
-        let mut taken = 0;
+        let mut wrong = 0;
         for path in &self.others {
             let other = open(path)?;
             let done = merge(&store, &other, &options, &mut |problem| -> Result<(), Error> {
                 told(global, &mut listed, &problem);
                 Ok(())
             })?;
-            taken += done.taken;
+            let problems = done.taken + done.unnamed;
+            wrong += problems;
             for note in &done.notes {
                 output::note(global, format!("note: {}: {note}", path.display()));
             }
@@ -68,22 +69,27 @@ impl Merge {
             for (column, classes) in &done.classes {
                 output::line(format_args!("  new classes of {column}: {}", classes.join(", ")));
             }
-            let version = output::version_told(done.committed, self.dry_run, done.version, done.taken);
+            let version = output::version_told(done.committed, self.dry_run, done.version, problems);
             output::line(format_args!(
-                "{}: {version}: {} rows of {} added, {} were there already{}",
+                "{}: {version}: {} rows of {} added, {} were there already{}{}",
                 self.into.display(),
                 if done.committed || self.dry_run { done.added } else { 0 },
                 path.display(),
                 done.same,
-                if done.taken > 0 { format!(", {} ids are those of other rows", done.taken) } else { String::new() }
+                if done.taken > 0 { format!(", {} ids are those of other rows", done.taken) } else { String::new() },
+                if done.unnamed > 0 {
+                    format!(", {} have a class without a name", done.unnamed)
+                } else {
+                    String::new()
+                }
             ));
-            if done.taken > 0 {
+            if problems > 0 {
                 break;
             }
         }
         if global.json {
             output::json(&json!({"datasets": all, "problems": listed}))?;
         }
-        Ok(if taken > 0 { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        Ok(if wrong > 0 { ExitCode::from(3) } else { ExitCode::SUCCESS })
     }
 }

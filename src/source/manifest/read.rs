@@ -23,6 +23,8 @@ pub(in crate::source) struct Row {
     /// The line it begins on, from 1.
     pub line: u64,
     pub cells: Vec<Cell>,
+    /// Of JSONL: columns of which the line has no key, ascending. Their cells are null.
+    pub lacks: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,14 +162,17 @@ impl Table {
                     Err(fault) => return take(Err(self.refusal(line, fault))),
                 };
                 let mut cells = vec![Cell::Null; columns.names.len()];
+                let mut has = vec![false; cells.len()];
                 for (key, value) in object {
                     let place = columns.places.get(&key).ok_or_else(|| self.changed())?;
+                    has[*place] = true;
                     cells[*place] = match Cell::of_json(value) {
                         Cell::Text(text) if text.is_empty() => Cell::Null,
                         cell => cell,
                     };
                 }
-                take(Ok(Row { line, cells }))
+                let lacks = (0..has.len()).filter(|place| !has[*place]).collect();
+                take(Ok(Row { line, cells, lacks }))
             }),
         }
     }
@@ -221,7 +226,7 @@ impl Table {
             };
             let cell = |c: String| if c.is_empty() { Cell::Null } else { Cell::Plain(c) };
             take(match row {
-                Ok(cells) => Ok(Row { line, cells: cells.into_iter().map(cell).collect() }),
+                Ok(cells) => Ok(Row { line, cells: cells.into_iter().map(cell).collect(), lacks: Vec::new() }),
                 Err(fault) => Err(self.refusal(line, fault)),
             })?;
         }
