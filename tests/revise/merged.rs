@@ -95,7 +95,7 @@ fn classes_without_a_name_are_told_and_nothing_is_taken() {
     let write = |name: &str, labels: &[Option<i64>]| {
         let path = dir.path().join(name);
         let fields = vec![Field::new("text", DataType::Utf8, true), Field::new("label", DataType::Int64, true)];
-        let metadata = [("huggingface".to_owned(), said.to_owned())].into_iter().collect();
+        let metadata = std::collections::HashMap::from([("huggingface".to_owned(), said.to_owned())]);
         let texts = (0..labels.len()).map(|n| format!("text {n}"));
         let texts: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(texts));
         let columns = vec![texts, std::sync::Arc::new(Int64Array::from(labels.to_vec())) as ArrayRef];
