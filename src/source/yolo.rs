@@ -6,11 +6,11 @@
 //! polygons: each row's box is the one around it, and the column `polygons` has them as JSON, a list an object. Rows that come twice count once. A file
 //! with one bad row is refused with its picture.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
+use settings::Settings;
 
 use super::walk::{self, Files, Found};
 use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels, pictures};
@@ -20,6 +20,7 @@ use crate::data::record::row_key;
 use crate::error::{Error, Fault, Reason, Result};
 
 mod rows;
+mod settings;
 
 /// The table's row.
 pub const ENTRY: SourceEntry = SourceEntry {
@@ -114,156 +115,6 @@ fn is_yaml(name: &str) -> bool {
     name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
-/// What names classes and splits.
-#[derive(Debug, Default)]
-struct Settings {
-    /// Where it stands, for messages and for paths that are relative to it.
-    name: String,
-    names: Option<Vec<String>>,
-    /// The splits with the paths of their pictures, folders or lists.
-    splits: Vec<(String, Vec<String>)>,
-    /// The folder that these are relative to.
-    path: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Paths {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Names {
-    List(Vec<String>),
-    Map(BTreeMap<u32, String>),
-}
-
-#[derive(Deserialize)]
-struct Yaml {
-    #[serde(default)]
-    path: Option<String>,
-    #[serde(default)]
-    train: Option<Paths>,
-    #[serde(default, alias = "validation")]
-    val: Option<Paths>,
-    #[serde(default)]
-    test: Option<Paths>,
-    #[serde(default)]
-    names: Option<Names>,
-    #[serde(default)]
-    nc: Option<u32>,
-    /// Of poses: how many keypoints a row has, and numbers of each.
-    #[serde(default)]
-    kpt_shape: Option<serde_json::Value>,
-}
-
-impl Settings {
-    fn has_splits(&self) -> bool {
-        !self.splits.is_empty()
-    }
-
-    fn yaml(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|e| format!("it is not UTF-8: {e}"))?;
-        // The parser has a budget of its own for aliases and depth.
-        let yaml: Yaml = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-        if yaml.kpt_shape.is_some_and(|shape| !shape.is_null()) {
-            return Err("it is of poses (kpt_shape), whose keypoints are not read yet".into());
-        }
-        let names = match yaml.names {
-            Some(Names::List(names)) => names,
-            // As Ultralytics calls them.
-            None => match yaml.nc {
-                Some(nc) if nc <= 1 << 20 => (0..nc).map(|n| format!("class_{n}")).collect(),
-                _ => return Err("it has neither names nor nc".into()),
-            },
-            Some(Names::Map(map)) => {
-                // Numbers in between that nobody named are called by themselves.
-                let count = map.keys().last().map_or(0, |last| u64::from(*last) + 1);
-                if count > 1 << 20 {
-                    return Err(format!("a class has the number {}", count - 1));
-                }
-                (0..count as u32).map(|n| map.get(&n).cloned().unwrap_or_else(|| n.to_string())).collect()
-            }
-        };
-        if let Some(nc) = yaml.nc.filter(|nc| *nc as usize != names.len()) {
-            return Err(format!("nc is {nc}, and there are {} names", names.len()));
-        }
-        let all = |paths: Paths| match paths {
-            Paths::One(path) => vec![path],
-            Paths::Many(paths) => paths,
-        };
-        let splits = [("train", yaml.train), ("validation", yaml.val), ("test", yaml.test)];
-        let splits = splits.into_iter().filter_map(|(split, paths)| Some((split.to_owned(), all(paths?)))).collect();
-        Ok(Settings { name: String::new(), names: Some(names), splits, path: yaml.path })
-    }
-
-    /// The settings of a root.
-    fn find(root: &Path, files: &Files) -> Result<Self> {
-        let wrong = |name: &str, what: String| {
-            Error::config(
-                format!("{name}: {what}"),
-                "it says train, val and names, as for Ultralytics: names is a list or a map of all classes",
-            )
-        };
-        if root.is_file() {
-            let name = root.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-            let bytes = std::fs::read(root).map_err(|e| Error::io(root, "read", e))?;
-            return Ok(Settings { name: name.clone(), ..Self::yaml(&bytes).map_err(|what| wrong(&name, what))? });
-        }
-        let text = |at: usize| -> Result<(String, String)> {
-            let found = files.get(at);
-            if found.bytes > LARGEST {
-                return Err(wrong(&found.relative, format!("{} bytes are too many", found.bytes)));
-            }
-            let bytes = std::fs::read(&found.path).map_err(|e| Error::io(&found.path, "read", e))?;
-            Ok((found.relative, String::from_utf8_lossy(&bytes).into_owned()))
-        };
-        let mut bad = None;
-        for at in
-            (0..files.len()).filter(|at| is_yaml(&files.get(*at).relative) && !files.get(*at).relative.contains('/'))
-        {
-            let (name, text) = text(at)?;
-            match Self::yaml(text.as_bytes()) {
-                Ok(settings) => return Ok(Settings { name, ..settings }),
-                Err(what) => bad = Some(wrong(&name, what)),
-            }
-        }
-        if let Some(error) = bad {
-            return Err(error);
-        }
-        let mut settings = Settings::default();
-        let mut names = vec!["obj.names".to_owned(), "classes.txt".to_owned(), "labels/classes.txt".to_owned()];
-        if let Some(at) = files.find("obj.data") {
-            let (name, text) = text(at)?;
-            settings.name = name;
-            for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-                let value = value.trim().to_owned();
-                match (key.trim(), labels::split_of(key.trim())) {
-                    ("names", _) => names.insert(0, place_of(&value)),
-                    (_, Some(split)) => settings.splits.push((split.to_owned(), vec![value])),
-                    _ => {}
-                }
-            }
-        }
-        if let Some(at) = names.iter().find_map(|name| files.find(name)) {
-            let (_, text) = text(at)?;
-            // A class is the number of its line: one without a name is called by that.
-            let lines = text.trim_end().lines().map(|line| line.trim_start_matches('\u{feff}').trim()).enumerate();
-            let name = |(n, line): (usize, &str)| if line.is_empty() { n.to_string() } else { line.to_owned() };
-            settings.names = Some(lines.map(name).collect());
-        }
-        Ok(settings)
-    }
-}
-
-/// A path of Darknet's within its folder: `data/` is where that stands for the program.
-fn place_of(path: &str) -> String {
-    let path = path.replace('\\', "/");
-    path.trim_start_matches("./").trim_start_matches("data/").to_owned()
-}
-
 struct Listing<'a> {
     files: &'a Files,
     settings: Settings,
@@ -277,6 +128,9 @@ struct Listing<'a> {
     bare: u64,
     labelled: u64,
 }
+
+/// What is done with each picture and its split.
+type Visit<'v> = &'v mut dyn FnMut(&mut Listing<'_>, &mut Lister<'_>, Found, &str) -> Result<()>;
 
 /// Where the pictures of a split are.
 enum Place {
@@ -321,11 +175,7 @@ impl Listing<'_> {
     }
 
     /// Every picture with its split, in the order of the settings; then those of no split.
-    fn each(
-        &mut self,
-        lister: &mut Lister<'_>,
-        visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>,
-    ) -> Result<()> {
+    fn each(&mut self, lister: &mut Lister<'_>, visit: Visit<'_>) -> Result<()> {
         self.taken.fill(0);
         let splits = self.settings.splits.clone();
         for (split, paths) in &splits {
@@ -371,13 +221,7 @@ impl Listing<'_> {
         Ok(())
     }
 
-    fn picture(
-        &mut self,
-        at: usize,
-        split: &str,
-        lister: &mut Lister<'_>,
-        visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>,
-    ) -> Result<()> {
+    fn picture(&mut self, at: usize, split: &str, lister: &mut Lister<'_>, visit: Visit<'_>) -> Result<()> {
         let found = self.files.get(at);
         if !pictures::is(&found.relative) {
             return Ok(());
@@ -391,13 +235,7 @@ impl Listing<'_> {
     }
 
     /// The pictures of a list, a path a line.
-    fn list_of(
-        &mut self,
-        at: usize,
-        split: &str,
-        lister: &mut Lister<'_>,
-        visit: &mut dyn FnMut(&mut Self, &mut Lister<'_>, Found, &str) -> Result<()>,
-    ) -> Result<()> {
+    fn list_of(&mut self, at: usize, split: &str, lister: &mut Lister<'_>, visit: Visit<'_>) -> Result<()> {
         let list = self.files.get(at);
         if pictures::is(&list.relative) {
             return self.picture(at, split, lister, visit);
@@ -564,126 +402,4 @@ fn read(labels: &Found, classes: Option<usize>) -> Result<rows::Labels, Fault> {
 type Own = HashMap<usize, i64>;
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::source::listing::listed;
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        dir
-    }
-
-    const ONE: &str = "0 0.5 0.5 1 1\n";
-
-    /// Ids with their splits and classes.
-    fn seen(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>, Vec<String>) {
-        let dir = tree(files);
-        let (listing, entries) = listed(&Yolo, dir.path(), &SourceOptions::default()).unwrap();
-        let told = |entry: &Entry| match &entry.cells[1] {
-            EntryCell::Objects(names, objects) => {
-                let classes: Vec<&str> = objects.classes.iter().map(|c| names[*c as usize].as_str()).collect();
-                format!("{} {} {}", entry.split, entry.id, classes.join("+"))
-            }
-            other => panic!("{other:?}"),
-        };
-        let refused = listing.refused.iter().map(Result::unwrap).map(|r| format!("{} {}", r.id, r.fault));
-        (entries.iter().map(told).collect(), refused.collect(), listing.notes)
-    }
-
-    #[test]
-    fn settings_may_be_written_in_many_ways() {
-        for yaml in [
-            "train: images/train\nval: images/val\nnames: [cat, dog]\nnc: 2",
-            "path: ../datasets/mine\ntrain: images/train\nvalidation: [images/val]\nnames:\n  0: cat\n  1: dog",
-            "path: /data/of/someone\ntrain: ../images/train/\nval: ./images/val\nnames: {0: cat, 1: dog}",
-            "train: lists/train.txt\nval: C:\\x\\images\\val\nnames: ['cat', \"dog\"]",
-        ] {
-            let (rows, refused, notes) = seen(&[
-                ("data.yaml", yaml),
-                ("images/train/a.jpg", "1"),
-                ("labels/train/a.txt", "1 0.5 0.5 1 1\n0 0.5 0.5 1 1"),
-                ("images/val/b.images.jpg", "2"),
-                ("labels/val/b.images.txt", ONE),
-                ("images/val/background.jpg", "3"),
-                ("images/other/c.jpg", "4"),
-                ("lists/train.txt", "./../images/train/a.jpg\n"),
-            ]);
-            let expected = [
-                "train images/train/a.jpg dog+cat",
-                "unlisted images/other/c.jpg ",
-                "validation images/val/b.images.jpg cat",
-                "validation images/val/background.jpg ",
-            ];
-            let mut sorted = rows.clone();
-            sorted.sort();
-            assert_eq!(sorted, expected, "{yaml}");
-            assert!(refused.is_empty(), "{refused:?}");
-            assert!(notes.iter().any(|n| n.contains("1 pictures are in none of the splits")), "{notes:?}");
-        }
-    }
-
-    #[test]
-    fn without_settings_folders_and_numbers_say_it() {
-        let (rows, _, notes) = seen(&[
-            ("a/images/x/images/valid/p.png", "1"),
-            ("a/images/x/labels/valid/p.txt", "3 0.5 0.5 1 1"),
-            ("q.png", "2"),
-            ("q.txt", ONE),
-        ]);
-        assert_eq!(rows, ["train q.png 0", "validation a/images/x/images/valid/p.png 3"]);
-        assert!(notes.iter().any(|n| n.contains("called by their numbers")), "{notes:?}");
-        let (rows, ..) = seen(&[
-            ("classes.txt", "\u{feff}cat\n\ndog\n\n"),
-            ("q.png", "2"),
-            ("q.txt", "2 0.5 0.5 1 1\n1 0.5 0.5 1 1"),
-        ]);
-        assert_eq!(rows, ["train q.png dog+1"], "a class is the number of its line");
-    }
-
-    #[test]
-    fn what_is_wrong_is_refused_or_said() {
-        let (rows, refused, _) = seen(&[
-            ("data.yaml", "train: train.txt\nnames: [cat]"),
-            ("train.txt", "a.png\nmissing.png\n../../etc/passwd\nb.png\n"),
-            ("a.png", "1"),
-            ("a.txt", "1 0.5 0.5 1 1"),
-            ("b.png", "1"),
-            ("b.txt", "0 0.1 0.1 0.2 0.2 0.3 0.3\n"),
-        ]);
-        assert_eq!(rows, ["train b.png cat"]);
-        assert_eq!(refused.len(), 3, "{refused:?}");
-        assert!(refused[0].contains("class 1, and there are 1"), "{refused:?}");
-        for yaml in [
-            "train: nowhere\nnames: [a]",
-            "names: [a]\nnc: 2\ntrain: .",
-            "names: {4000000000: a}\ntrain: .",
-            "train: .",
-            "[1, 2",
-            "a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n\
-             e: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e]\nnames: *f\ntrain: .",
-        ] {
-            let dir = tree(&[("data.yaml", yaml), ("a.png", "1")]);
-            let error = listed(&Yolo, dir.path(), &SourceOptions::default()).map(|_| ()).unwrap_err();
-            assert!(error.exit_code() == 2, "{yaml}: {error}");
-        }
-    }
-
-    #[test]
-    fn polygons_of_one_file_make_a_column_for_all() {
-        let dir = tree(&[("a.png", "1"), ("a.txt", "0 0.1 0.1 0.2 0.1 0.2 0.3\n"), ("b.png", "2"), ("b.txt", ONE)]);
-        let (listing, entries) = listed(&Yolo, dir.path(), &SourceOptions::default()).unwrap();
-        assert_eq!(listing.schema.get("polygons"), Some(&Feature::Text));
-        let text = |at: usize| match &entries[at].cells[2] {
-            EntryCell::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!((text(0).as_str(), text(1).as_str()), ("[[[0.1,0.1,0.2,0.1,0.2,0.3]]]", "[]"));
-    }
-}
+mod tests;
