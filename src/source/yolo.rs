@@ -3,7 +3,8 @@
 //! What is read is what Ultralytics (8.4) and Darknet read: `data.yaml` with `train`, `val`, `test` and `names`, or `obj.data` and `obj.names`. The labels of
 //! `images/train/a.jpg` are in `labels/train/a.txt` (of the last `images` in the path), of pictures elsewhere beside them; a picture without any has no
 //! objects. A row is a class and a box, as parts of width and height: they stay so ([`BoxFormat::CxcywhNormalized`]). Files with rows of more than 6 numbers are
-//! polygons: each row's box is the one around it, and the column `polygons` has them as JSON, a list an object. Rows that come twice count once. A file
+//! polygons: each row's box is the one around it, and the column `polygons` has them as JSON, a list an object. Where `data.yaml` has `kpt_shape`, rows are poses: a box
+//! and so many keypoints, which the column `keypoints` has. Rows that come twice count once. A file
 //! with one bad row is refused with its picture.
 
 use std::collections::HashMap;
@@ -70,7 +71,8 @@ impl Source for Yolo {
         let mut labels =
             look.files.iter().map(|f| f.relative.as_str()).filter(|name| name.split('/').any(|part| part == "labels"));
         let first = labels.find(|name| name.ends_with(".txt"))?;
-        let rows = whole(&root.join(first)).filter(|bytes| !bytes.is_empty() && rows::read(bytes, None).is_ok());
+        let rows = whole(&root.join(first))
+            .filter(|bytes| !bytes.is_empty() && rows::read(bytes, rows::Form::default()).is_ok());
         rows.map(|_| Evidence::new(75, format!("{first} has rows of a class and a box")))
     }
 
@@ -100,13 +102,16 @@ impl Source for Yolo {
                 "nothing names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers",
             );
         }
-        let polygons = listing.any_polygons(lister)?;
+        let pose = listing.settings.pose.is_some();
+        let polygons = !pose && listing.any_polygons(lister)?;
         listing.list(polygons, lister)?;
         listing.check_labels(root, lister)?;
         let mut objects = ObjectsType::new(BoxFormat::CxcywhNormalized);
         objects.names = listing.settings.names.take().unwrap_or_default();
+        objects.details = std::mem::take(&mut listing.settings.details);
         let mut columns = vec![("image", Feature::Image), ("objects", Feature::Objects(objects))];
         columns.extend(polygons.then_some(("polygons", Feature::Text)));
+        columns.extend(pose.then_some(("keypoints", Feature::Text)));
         Ok(Schema::new(columns))
     }
 }
@@ -311,7 +316,7 @@ impl Listing<'_> {
                 continue;
             }
             lister.step()?;
-            let labels = self.labels_of(&found.relative).and_then(|labels| read(&labels, None).ok());
+            let labels = self.labels_of(&found.relative).and_then(|labels| read(&labels, rows::Form::default()).ok());
             if labels.is_some_and(|labels| !labels.polygons.is_empty()) {
                 return Ok(true);
             }
@@ -357,6 +362,7 @@ impl Listing<'_> {
 
     fn list(&mut self, polygons: bool, lister: &mut Lister<'_>) -> Result<()> {
         let names = self.settings.names.clone();
+        let form = rows::Form { classes: names.as_ref().map(Vec::len), pose: self.settings.pose };
         self.each(lister, &mut |listing, lister, found, split| {
             let Found { relative, path, bytes } = found;
             let labels = match listing.labels_of(&relative) {
@@ -364,7 +370,7 @@ impl Listing<'_> {
                     listing.bare += 1;
                     Ok(rows::Labels::default())
                 }
-                Some(labels) => read(&labels, names.as_ref().map(Vec::len)).map_err(|fault| Refusal {
+                Some(labels) => read(&labels, form).map_err(|fault| Refusal {
                     id: relative.clone(),
                     origin: labels.relative,
                     line: None,
@@ -380,7 +386,10 @@ impl Listing<'_> {
             let (own, objects) = labels.objects(names.as_deref());
             let mut cells = vec![EntryCell::File { path, bytes }, EntryCell::Objects(own, Box::new(objects))];
             if polygons {
-                cells.push(EntryCell::Inline(labels.json().into_bytes()));
+                cells.push(EntryCell::Inline(labels.polygons().into_bytes()));
+            }
+            if form.pose.is_some() {
+                cells.push(EntryCell::Inline(labels.keypoints().into_bytes()));
             }
             lister.entry(Entry { origin: relative.clone(), id: relative, split: split.to_owned(), cells, line: None })
         })
@@ -391,11 +400,11 @@ fn line_id(list: &str, line: Option<u64>) -> String {
     format!("{list}#{}", line.unwrap_or_default())
 }
 
-fn read(labels: &Found, classes: Option<usize>) -> Result<rows::Labels, Fault> {
+fn read(labels: &Found, form: rows::Form) -> Result<rows::Labels, Fault> {
     if labels.bytes > LARGEST {
         return Err(Fault::new(Reason::OverLimit, format!("labels of {} bytes", labels.bytes)));
     }
-    rows::read(&super::read_range(&labels.path, 0, labels.bytes, labels.bytes)?, classes)
+    rows::read(&super::read_range(&labels.path, 0, labels.bytes, labels.bytes)?, form)
 }
 
 /// Classes of a file by the place that they have among those of its own.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::rows::Pose;
 use super::{LARGEST, is_yaml};
 use crate::error::{Error, Result};
 use crate::source::labels;
@@ -20,6 +21,10 @@ pub(super) struct Settings {
     pub splits: Vec<(String, Vec<String>)>,
     /// The folder that these are relative to.
     pub path: Option<String>,
+    /// The keypoints of every row, if it is of poses.
+    pub pose: Option<Pose>,
+    /// What is said of keypoints, by class.
+    pub details: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +57,60 @@ struct Yaml {
     nc: Option<u32>,
     /// Of poses: how many keypoints a row has, and numbers of each.
     #[serde(default)]
-    kpt_shape: Option<serde_json::Value>,
+    kpt_shape: Option<Vec<usize>>,
+    /// Which keypoint each one is in a mirrored picture.
+    #[serde(default)]
+    flip_idx: Option<Vec<usize>>,
+    /// The names of keypoints, by class.
+    #[serde(default)]
+    kpt_names: Option<BTreeMap<u32, Vec<String>>>,
+}
+
+/// Keypoints of an object at the most, and numbers that are kept of all classes.
+const POINTS: usize = 1024;
+const TOLD: usize = 1 << 20;
+
+impl Yaml {
+    fn pose(&self) -> Result<Option<Pose>, String> {
+        let pose = match self.kpt_shape.as_deref() {
+            // As Ultralytics has it where there are none.
+            None | Some([] | [0, 0]) => return Ok(None),
+            Some(&[points @ 1..=POINTS, dims @ 2..=3]) => Pose { points, dims },
+            Some(other) => {
+                return Err(format!(
+                    "kpt_shape is {other:?}: it is how many keypoints an object has, and 2 (x, y) or 3 (x, y, visible)"
+                ));
+            }
+        };
+        if let Some(flip) = self.flip_idx.as_ref().filter(|flip| {
+            let mut sorted = (*flip).clone();
+            sorted.sort_unstable();
+            !sorted.iter().copied().eq(0..pose.points)
+        }) {
+            return Err(format!("flip_idx is {flip:?}: it has each of the {} keypoints once", pose.points));
+        }
+        Ok(Some(pose))
+    }
+
+    /// What is said of keypoints beside each class, in COCO's words where it has some.
+    fn details(&self, pose: Option<Pose>, names: &[String]) -> Result<BTreeMap<String, serde_json::Value>, String> {
+        let Some(Pose { points, dims }) = pose else { return Ok(BTreeMap::new()) };
+        if names.len().saturating_mul(points) > TOLD {
+            return Err(format!("{} classes of {points} keypoints are too many", names.len()));
+        }
+        let of = |(class, name): (u32, &String)| {
+            let mut said = serde_json::Map::new();
+            said.insert("kpt_shape".into(), [points, dims].to_vec().into());
+            if let Some(flip) = &self.flip_idx {
+                said.insert("flip_idx".into(), flip.clone().into());
+            }
+            if let Some(names) = self.kpt_names.as_ref().and_then(|all| all.get(&class)) {
+                said.insert("keypoints".into(), names.clone().into());
+            }
+            (name.clone(), said.into())
+        };
+        Ok((0..).zip(names).map(of).collect())
+    }
 }
 
 impl Settings {
@@ -64,11 +122,9 @@ impl Settings {
         let text = std::str::from_utf8(bytes).map_err(|e| format!("it is not UTF-8: {e}"))?;
         // The parser has a budget of its own for aliases and depth.
         let yaml: Yaml = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-        if yaml.kpt_shape.is_some_and(|shape| !shape.is_null()) {
-            return Err("it is of poses (kpt_shape), whose keypoints are not read yet".into());
-        }
-        let names = match yaml.names {
-            Some(Names::List(names)) => names,
+        let pose = yaml.pose()?;
+        let names = match &yaml.names {
+            Some(Names::List(names)) => names.clone(),
             // As Ultralytics calls them.
             None => match yaml.nc {
                 Some(nc) if nc <= 1 << 20 => (0..nc).map(|n| format!("class_{n}")).collect(),
@@ -86,13 +142,14 @@ impl Settings {
         if let Some(nc) = yaml.nc.filter(|nc| *nc as usize != names.len()) {
             return Err(format!("nc is {nc}, and there are {} names", names.len()));
         }
+        let details = yaml.details(pose, &names)?;
         let all = |paths: Paths| match paths {
             Paths::One(path) => vec![path],
             Paths::Many(paths) => paths,
         };
         let splits = [("train", yaml.train), ("validation", yaml.val), ("test", yaml.test)];
         let splits = splits.into_iter().filter_map(|(split, paths)| Some((split.to_owned(), all(paths?)))).collect();
-        Ok(Settings { name: String::new(), names: Some(names), splits, path: yaml.path })
+        Ok(Settings { name: String::new(), names: Some(names), splits, path: yaml.path, pose, details })
     }
 
     /// The settings of a root.

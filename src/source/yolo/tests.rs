@@ -118,3 +118,47 @@ fn polygons_of_one_file_make_a_column_for_all() {
     };
     assert_eq!((text(0).as_str(), text(1).as_str()), ("[[[0.1,0.1,0.2,0.1,0.2,0.3]]]", "[]"));
 }
+
+#[test]
+fn poses_have_keypoints_and_what_is_said_of_them() {
+    let yaml = "train: images\nnames: [person]\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nkpt_names:\n  0: [left, right]";
+    let dir = tree(&[
+        ("pose.yaml", yaml),
+        ("images/a.jpg", "1"),
+        ("labels/a.txt", "0 0.5 0.5 1 1 0.25 0.5 2 0.75 0.5 1\n"),
+        ("images/b.jpg", "2"),
+        ("labels/b.txt", ONE),
+        ("images/empty.jpg", "3"),
+        ("labels/empty.txt", ""),
+    ]);
+    let (listing, entries) = listed(&Yolo, dir.path(), &SourceOptions::default()).unwrap();
+    let columns: Vec<&str> = listing.schema.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(columns, ["image", "objects", "keypoints"]);
+    let Feature::Objects(objects) = &listing.schema.columns[1].feature else { panic!("no objects") };
+    let said = serde_json::json!({"kpt_shape": [2, 3], "flip_idx": [1, 0], "keypoints": ["left", "right"]});
+    assert_eq!(objects.details["person"], said);
+    let of = |n: usize| (entries[n].id.as_str(), entries[n].cells[2].clone());
+    assert_eq!(of(0), ("images/a.jpg", EntryCell::Inline(b"[[0.25,0.5,2.0,0.75,0.5,1.0]]".to_vec())));
+    assert_eq!(of(1), ("images/empty.jpg", EntryCell::Inline(b"[]".to_vec())));
+    let refused: Vec<String> = listing.refused.iter().map(Result::unwrap).map(|r| r.fault.to_string()).collect();
+    assert!(refused.len() == 1 && refused[0].contains("5 numbers, not 11"), "{refused:?}");
+
+    for (shape, said) in [
+        ("[17, 4]", "kpt_shape is [17, 4]"),
+        ("[2000, 3]", "kpt_shape is [2000, 3]"),
+        ("[17]", "kpt_shape is [17]"),
+        ("[2, 3]\nflip_idx: [0, 0]", "flip_idx is [0, 0]"),
+        ("seventeen", "data.yaml"),
+    ] {
+        let yaml = format!("train: images\nnames: [person]\nkpt_shape: {shape}");
+        let dir = tree(&[("data.yaml", &yaml), ("images/a.jpg", "1"), ("labels/a.txt", ONE)]);
+        let error = listed(&Yolo, dir.path(), &SourceOptions::default()).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    // Where there are none, it says so in two ways.
+    for shape in ["null", "[0, 0]"] {
+        let yaml = format!("train: images\nnames: [person]\nkpt_shape: {shape}");
+        let (rows, ..) = seen(&[("data.yaml", &yaml), ("images/a.jpg", "1"), ("labels/a.txt", ONE)]);
+        assert_eq!(rows, ["train images/a.jpg person"]);
+    }
+}
