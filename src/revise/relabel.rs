@@ -22,6 +22,8 @@ use crate::store::Store;
 pub struct RelabelOptions {
     /// Rows of the file whose ids the version does not have are left out, and counted.
     pub skip_unknown: bool,
+    /// A class that the column does not have is a problem (`unknown-class`), not a new class: it may be a slip of the pen.
+    pub known_classes: bool,
     /// Nothing is written.
     pub dry_run: bool,
 }
@@ -51,7 +53,7 @@ pub struct Relabel {
     pub notes: Vec<String>,
 }
 
-/// Gives rows other values in small columns: classes (by name; one that is new is appended), integers, floats, truth values. An empty cell is null, as is `NA` where no class is
+/// Gives rows other values in small columns: classes (by name; one that is new is appended, unless `known_classes` forbids it), integers, floats, truth values. An empty cell is null, as is `NA` where no class is
 /// called so; where a line of JSON lacks a key, the row keeps what it has. All problems go to `tell`; if there are any (other than unknown ids under `skip_unknown`), nothing is committed, and that is no error.
 ///
 /// What is written is a list of changes and the segments of the Index that it stands over: no shard is opened.
@@ -152,10 +154,17 @@ fn attempt(old: &Old, told: &Told, options: RelabelOptions, problems: &mut Probl
             let text = cell.text();
             match (feature, text) {
                 _ if *cell == TextCell::Absent => {}
-                (Feature::ClassLabel { .. }, Some(name)) if name != "NA" => target.names.see(name, row.line),
+                (Feature::ClassLabel { names }, Some(name)) if name != "NA" => {
+                    if options.known_classes && !target.names.has(name) {
+                        let what = format!("there is no class {name:?}{}", like(name, names));
+                        problems.add(bad(row, &told.columns[target.from], "unknown-class", what))?;
+                    } else {
+                        target.names.see(name, row.line);
+                    }
+                }
                 _ if target.cell(text, feature).is_none() => {
                     let what = format!("{:?} is no {}", text.unwrap_or_default(), feature.name());
-                    problems.add(bad_value(row, &told.columns[target.from], what))?;
+                    problems.add(bad(row, &told.columns[target.from], "bad-value", what))?;
                 }
                 _ => {}
             }
@@ -198,8 +207,20 @@ fn attempt(old: &Old, told: &Told, options: RelabelOptions, problems: &mut Probl
     Ok(Attempt { edit, touched: Some(touched), done })
 }
 
-fn bad_value(row: &ToldRow, column: &str, what: String) -> Problem {
-    Problem { line: Some(row.line), id: Some(row.id.clone()), column: Some(column.to_owned()), code: "bad-value", what }
+fn bad(row: &ToldRow, column: &str, code: &'static str, what: String) -> Problem {
+    Problem { line: Some(row.line), id: Some(row.id.clone()), column: Some(column.to_owned()), code, what }
+}
+
+/// Of few classes all, of many those that have the name's letters in other case or begin as it does.
+fn like(name: &str, names: &[String]) -> String {
+    const FEW: usize = 12;
+    let start: String = name.chars().take(2).flat_map(char::to_lowercase).collect();
+    let is_like = |other: &&String| names.len() <= FEW || other.to_lowercase().starts_with(&start);
+    let shown: Vec<String> = names.iter().filter(is_like).take(FEW).map(|other| format!("{other:?}")).collect();
+    match shown.as_slice() {
+        [] => String::new(),
+        shown => format!("; there are {}{}", shown.join(", "), if names.len() > FEW { ", .." } else { "" }),
+    }
 }
 
 /// Whether a row has a value already: a class that is not known may be -1.

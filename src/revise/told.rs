@@ -20,7 +20,7 @@ pub struct Problem {
     pub id: Option<String>,
     /// The column.
     pub column: Option<String>,
-    /// A stable code: `unknown-id`, `same-id`, `unknown-column`, `bad-column`, `bad-value`, `bad-row`.
+    /// A stable code: `unknown-id`, `same-id`, `unknown-column`, `bad-column`, `bad-value`, `unknown-class`, `bad-row`.
     pub code: &'static str,
     /// What is wrong, in a sentence.
     pub what: String,

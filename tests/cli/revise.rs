@@ -20,15 +20,22 @@ fn labels_and_splits_change_and_go_into_the_files_when_told() {
     dsctl!["ingest", dir.path().join("s"), d].ok();
     std::fs::write(&told, "id,label\ncat/a.jpg,dog\ncat/b.jpg,cow\nnowhere.jpg,dog\n").unwrap();
     let before = files(&d);
-    let wrong = dsctl!["relabel", d, told].ended(3).out;
+    let wrong = dsctl!["relabel", d, told, "--skip-unknown"].ended(3);
+    assert!(
+        wrong.out.contains("there is no class \"cow\"; there are \"cat\", \"dog\" (unknown-class)"),
+        "{}",
+        wrong.out
+    );
+    wrong.says(&["--new-classes"]);
+    let wrong = dsctl!["relabel", d, told, "--new-classes"].ended(3).out;
     assert!(wrong.contains("line 4, id \"nowhere.jpg\": no row of the version has this id (unknown-id)"), "{wrong}");
     assert!(wrong.contains("version 1 stays (1 problems)"), "{wrong}");
-    let json = dsctl!["relabel", d, told, "--json"].ended(3).json();
+    let json = dsctl!["relabel", d, told, "--new-classes", "--json"].ended(3).json();
     assert_eq!((&json["problems"][0]["code"], &json["relabelled"]["committed"]), (&json!("unknown-id"), &json!(false)));
-    let dry = dsctl!["relabel", d, told, "--skip-unknown", "-n"].ok().out;
+    let dry = dsctl!["relabel", d, told, "--skip-unknown", "--new-classes", "-n"].ok().out;
     assert!(dry.contains("new classes of label: cow") && dry.contains("version 1 stays (dry run)"), "{dry}");
     assert!(files(&d) == before, "it wrote though it should not");
-    let done = dsctl!["relabel", d, told, "--skip-unknown"].ok().out;
+    let done = dsctl!["relabel", d, told, "--skip-unknown", "--new-classes"].ok().out;
     assert!(done.contains("version 2: 2 of 3 rows relabelled, 0 were so already, 1 are not there"), "{done}");
     assert_eq!(rows(&d)["cat/b.jpg"]["values"]["label"], "cow");
     let again = dsctl!["relabel", d, told, "--skip-unknown"].ok().out;
@@ -153,7 +160,7 @@ fn writers_at_once_lose_no_label() {
     while !open.is_empty() {
         let run = |writer: &usize| {
             let mut command = command();
-            command.args(["relabel", "--quiet"]).arg(&d).arg(told(*writer));
+            command.args(["relabel", "--quiet", "--new-classes"]).arg(&d).arg(told(*writer));
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
         };
         let running: Vec<_> = open.iter().map(|writer| (*writer, run(writer))).collect();

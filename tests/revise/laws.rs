@@ -184,7 +184,7 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
         "id,label,score,good,text,split,nothing\nno such row,cat,1,true,x,a,b\n{known},cat,much,yes,x,a,b\n{known},cat,1,true,x,a,b\n,cat,1,true,x,a,b\nshort,1\n"
     );
     for skip_unknown in [false, true] {
-        let (done, problems) = relabelled(&store, &csv, RelabelOptions { skip_unknown, dry_run: false });
+        let (done, problems) = relabelled(&store, &csv, RelabelOptions { skip_unknown, ..RelabelOptions::default() });
         let mut codes: Vec<_> = problems.iter().map(|p| p.code).collect();
         codes.sort_unstable();
         let want = [
@@ -221,7 +221,7 @@ fn all_that_is_wrong_is_told_and_nothing_is_committed() {
     let skipped = relabelled(
         &store,
         &format!("id,label\nno such row,cat\n{known},dog\n"),
-        RelabelOptions { skip_unknown: true, dry_run: false },
+        RelabelOptions { skip_unknown: true, ..RelabelOptions::default() },
     );
     assert!(skipped.0.unwrap().committed);
 }

@@ -15,7 +15,7 @@ use crate::{Done, Global, output};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The file (.csv, .tsv or .jsonl) has a column `id` (as `dsctl ls --rows` lists them) and columns of the dataset that hold small values. Classes are given by \
-their names, new ones are appended; an empty cell or NA is no value. All that is wrong is listed: exit code 3, and nothing is committed.\n\
+their names, new ones only with --new-classes; an empty cell or NA is no value. All that is wrong is listed: exit code 3, and nothing is committed.\n\
 The new values stand over the files: feedstock sees them, other readers of the Parquet files see what was ingested until `dsctl compact --materialise`.")]
 pub(crate) struct Relabel {
     /// A dataset that dsctl made.
@@ -25,6 +25,9 @@ pub(crate) struct Relabel {
     /// Leave out rows of the file whose ids are not in the dataset.
     #[arg(long)]
     skip_unknown: bool,
+    /// Append classes that a column does not have yet, instead of taking their names for slips of the pen.
+    #[arg(long)]
+    new_classes: bool,
     /// Say what would change, and change nothing.
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -42,9 +45,12 @@ pub(crate) fn told(global: &Global, listed: &mut Vec<Value>, problem: &Problem) 
 impl Relabel {
     pub(crate) fn run(self, global: &Global) -> Done {
         let store = Store::open(&self.dataset);
-        let options = RelabelOptions { skip_unknown: self.skip_unknown, dry_run: self.dry_run };
+        let options =
+            RelabelOptions { skip_unknown: self.skip_unknown, known_classes: !self.new_classes, dry_run: self.dry_run };
         let mut listed = Vec::new();
+        let mut listed_classes = false;
         let done = relabel(&store, &self.file, options, &mut |problem| -> Result<(), Error> {
+            listed_classes |= problem.code == "unknown-class";
             if !(self.skip_unknown && problem.code == "unknown-id") {
                 told(global, &mut listed, &problem);
             }
@@ -53,6 +59,9 @@ impl Relabel {
         let wrong = done.problems + if self.skip_unknown { 0 } else { done.unknown };
         for note in &done.notes {
             output::note(global, format!("note: {note}"));
+        }
+        if listed_classes {
+            output::note(global, "classes that are meant to be new come with --new-classes");
         }
         if global.json {
             output::json(&json!({"relabelled": done, "problems": listed}))?;
