@@ -411,6 +411,61 @@ fn lines_of_json_have_objects_too() {
     std::fs::remove_dir_all(&target).unwrap();
 }
 
+/// Every cell of a folder with metadata is what `datasets` reads (`fixtures/make/make_imagefolder.py`); pictures are known by their size.
+#[test]
+fn imagefolders_are_what_datasets_reads() {
+    let text = std::fs::read_to_string(fixture("imagefolder/expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (kind, media) in [("captions", &["image"][..]), ("pairs", &["input", "mask"][..])] {
+        let made = made(&format!("imagefolder/{kind}"), &IngestOptions::default());
+        let (dataset, schema) = (&made.dataset, made.dataset.schema());
+        let mut found: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+        for row in 0..dataset.rows() {
+            let entry = dataset.index().row(row);
+            let mut told = serde_json::Map::new();
+            for (at, column) in schema.columns.iter().enumerate() {
+                let mut bytes = Vec::new();
+                let cell = match &column.feature {
+                    Feature::Image => {
+                        let info = dataset.fetch(row, at, &mut bytes).unwrap().unwrap().info;
+                        serde_json::json!([info.width, info.height])
+                    }
+                    Feature::Text => {
+                        dataset.fetch(row, at, &mut bytes).unwrap().unwrap();
+                        serde_json::json!(String::from_utf8(bytes).unwrap())
+                    }
+                    feature => entry.told(at, feature),
+                };
+                told.insert(column.name.clone(), cell);
+            }
+            let origin = dataset.origin(row, 0);
+            let split = origin.file.unwrap().display().to_string();
+            let split = ["train", "validation", "test"].into_iter().find(|s| split.contains(&format!("data/{s}/")));
+            found.entry(split.unwrap().to_owned()).or_default().push(told.into());
+        }
+        let mut want: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+        for (split, rows) in expected[kind].as_object().unwrap() {
+            for row in rows.as_array().unwrap() {
+                let mut row = row.clone();
+                for column in media {
+                    row[*column] = row[*column]["size"].clone();
+                }
+                // Lists side by side there, one object behind the other here; classes that have numbers are called by them.
+                if let Some(objects) = row.get("objects").filter(|o| !o.is_null()) {
+                    let pairs =
+                        objects["bbox"].as_array().unwrap().iter().zip(objects["categories"].as_array().unwrap());
+                    let told = pairs.map(|(b, c)| serde_json::json!({"bbox": b, "category": c.to_string()}));
+                    row["objects"] = told.collect();
+                }
+                want.entry(split.clone()).or_default().push(row);
+            }
+        }
+        let key = |row: &serde_json::Value| row.to_string();
+        found.values_mut().chain(want.values_mut()).for_each(|rows| rows.sort_by_key(key));
+        assert_eq!(found, want, "{kind}");
+    }
+}
+
 /// Label files that are damaged anywhere: the listing ends with every picture listed or told of, or says that it cannot be; it never panics.
 #[test]
 fn damaged_labels_lose_no_picture() {

@@ -29,7 +29,6 @@ mod layout;
 mod listing;
 mod look;
 pub mod manifest;
-#[cfg(feature = "annotations")]
 mod pictures;
 mod provenance;
 mod raw;

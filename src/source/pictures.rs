@@ -1,13 +1,17 @@
 //! Names of pictures, and of what stands beside them.
 
+#[cfg(feature = "annotations")]
 use super::{SourceOptions, SplitDirs, labels};
+#[cfg(feature = "annotations")]
 use crate::error::Fault;
 
 /// What the names of pictures end in. Only to tell them from what is said of them: what a file is, its content says.
+#[cfg(feature = "annotations")]
 const EXTENSIONS: &[&str] =
     &["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm", "pbm", "tga", "avif", "exr", "hdr"];
 
 /// Whether a file is called like a picture.
+#[cfg(feature = "annotations")]
 pub(super) fn is(name: &str) -> bool {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
@@ -25,6 +29,7 @@ pub(super) fn join(dir: &str, name: &str) -> String {
 }
 
 /// The split that the first folder of a path is called like, if folders may be splits.
+#[cfg(feature = "annotations")]
 pub(super) fn split_of(relative: &str, options: &SourceOptions) -> Result<Option<String>, Fault> {
     let Some((top, _)) = relative.split_once('/') else { return Ok(None) };
     match options.split_dirs {

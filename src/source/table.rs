@@ -50,7 +50,7 @@ impl TextTable {
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let table = Table::open(path, &name)?;
-        let columns = table.columns(&mut || Ok(()))?;
+        let columns = Table::columns([&table], &mut || Ok(()))?;
         let mut names = columns.names.clone();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {

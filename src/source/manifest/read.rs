@@ -131,25 +131,48 @@ impl Table {
         Ok(Table { path: path.to_owned(), name: name.to_owned(), syntax: known(path)?, seen: seen(path)? })
     }
 
-    /// The columns: of a CSV the header; of JSONL the keys of all objects, so that all is read. `step` is called for each row.
-    pub(in crate::source) fn columns(&self, step: &mut dyn FnMut() -> Result<()>) -> Result<Columns> {
+    /// The columns of tables that are read as one: of CSV the header, which all have alike; of JSONL the keys of all objects, so that all is
+    /// read. `step` is called for each row.
+    pub(in crate::source) fn columns<'t>(
+        tables: impl IntoIterator<Item = &'t Table>,
+        step: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Columns> {
         let mut columns = Columns::default();
-        match self.syntax {
-            Syntax::Delimited(delimiter) => {
-                columns.names = self.header(delimiter)?.1;
+        let mut first: Option<&Table> = None;
+        for table in tables {
+            let before = *first.get_or_insert(table);
+            if before.syntax != table.syntax {
+                return Err(before.other(table, "are tables of two kinds"));
             }
-            Syntax::JsonLines => self.objects(&mut |_, object: Result<Keys, Fault>| {
-                step()?;
-                for key in object.into_iter().flat_map(|keys| keys.0) {
-                    if !columns.places.contains_key(&key) {
-                        columns.places.insert(key.clone(), columns.names.len());
-                        columns.names.push(key);
+            match table.syntax {
+                Syntax::Delimited(delimiter) => {
+                    let names = table.header(delimiter)?.1;
+                    if std::ptr::eq(before, table) {
+                        columns.names = names;
+                    } else if columns.names != names {
+                        return Err(before.other(table, "have other columns, or in another order"));
                     }
                 }
-                Ok(())
-            })?,
+                Syntax::JsonLines => table.objects(&mut |_, object: Result<Keys, Fault>| {
+                    step()?;
+                    for key in object.into_iter().flat_map(|keys| keys.0) {
+                        if !columns.places.contains_key(&key) {
+                            columns.places.insert(key.clone(), columns.names.len());
+                            columns.names.push(key);
+                        }
+                    }
+                    Ok(())
+                })?,
+            }
         }
         Ok(columns)
+    }
+
+    fn other(&self, other: &Table, what: &str) -> Error {
+        Error::config(
+            format!("{} and {} {what}", self.path.display(), other.path.display()),
+            "they are read as one table: write them alike, or ingest one of them after the other",
+        )
     }
 
     /// Hands over every row in the order of the file, one cell a column.

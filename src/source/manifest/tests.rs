@@ -207,3 +207,119 @@ fn a_manifest_of_many_rows_is_typed_by_all_of_them_and_numbered_to_the_last() {
     let last = listing.entries.last().unwrap();
     assert_eq!((listing.entries.len(), last.id.as_str(), last.line), (20_001, "a.jpg#20001", Some(40_002)));
 }
+
+/// A folder of tables and media; what is no table has 5 bytes.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn metadata_of_each_split_is_one_table() {
+    let dir = folder(&[
+        ("train/metadata.csv", "file_name,note\na.jpg,1\nsub/a.jpg,2\n../test/a.jpg,3\nnone.jpg,4\n"),
+        ("train/a.jpg", "12345"),
+        ("train/sub/a.jpg", "12345"),
+        ("train/b.jpg", "12345"),
+        ("test/metadata.csv", "file_name,note\na.jpg,2.5\na.jpg,6\n"),
+        ("test/a.jpg", "12345"),
+        ("more/metadata.csv", "file_name,note\na.jpg,7\n"),
+        ("more/a.jpg", "12345"),
+    ]);
+    let listing = list(dir.path(), &images()).unwrap();
+    let told = |e: &Entry| format!("{} {} {}#{}", e.split, e.id, e.origin, e.line.unwrap());
+    let mut rows: Vec<String> = listing.entries.iter().map(told).collect();
+    rows.sort();
+    let expected = [
+        "test test/a.jpg test/metadata.csv#2",
+        "test test/a.jpg#2 test/metadata.csv#3",
+        "train more/a.jpg more/metadata.csv#2",
+        "train train/a.jpg train/metadata.csv#2",
+        "train train/sub/a.jpg train/metadata.csv#3",
+    ];
+    assert_eq!(rows, expected);
+    // What a column holds follows from all tables.
+    assert_eq!(listing.schema.get("note"), Some(&Feature::Float));
+    let refused = reasons(&listing);
+    let expected =
+        [("train/metadata.csv#4", Some(4), Reason::BadPath), ("train/none.jpg", Some(5), Reason::Unreadable)];
+    assert!(refused.len() == 2 && expected.iter().all(|want| refused.contains(want)), "{refused:?}");
+    assert!(listing.notes.iter().any(|n| n.contains("1 files are named by no row") && n.contains("train/b.jpg")));
+    let whole = list(dir.path(), &SourceOptions { split_dirs: SplitDirs::Yes, ..images() }).unwrap();
+    assert!(whole.entries.iter().any(|e| e.split == "more"));
+    let look = Look::at(dir.path()).unwrap();
+    let why = Manifest.detect(dir.path(), &look).unwrap();
+    assert!(why.score == 82 && why.why.contains("metadata.csv"), "{why:?}");
+}
+
+#[test]
+fn tables_that_are_not_alike_are_no_table() {
+    for (name, table, said) in [
+        ("test/metadata.csv", "note,file_name\n1,a.jpg\n", "other columns"),
+        ("test/metadata.jsonl", "{\"file_name\": \"a.jpg\"}\n", "two kinds"),
+    ] {
+        let train = ("train/metadata.csv", "file_name,note\na.jpg,1\n");
+        let dir = folder(&[train, ("train/a.jpg", "12345"), (name, table), ("test/a.jpg", "12345")]);
+        let error = list(dir.path(), &images()).err().unwrap().to_string();
+        assert!(error.contains(said) && error.contains(name), "{error}");
+    }
+    // Of lines of JSON the keys of all are the columns.
+    let dir = folder(&[
+        ("train/metadata.jsonl", "{\"file_name\": \"a.jpg\", \"x\": 1}\n"),
+        ("train/a.jpg", "12345"),
+        ("test/metadata.jsonl", "{\"y\": true, \"file_name\": \"a.jpg\"}\n"),
+        ("test/a.jpg", "12345"),
+    ]);
+    let listing = list(dir.path(), &images()).unwrap();
+    let names: Vec<&str> = listing.schema.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["image", "y", "x"], "those of test/ come first");
+    let test = listing.entries.iter().find(|e| e.id == "test/a.jpg").unwrap();
+    assert_eq!(test.cells[1..], [EntryCell::Value(Value::Bool(true)), EntryCell::NULL]);
+}
+
+#[test]
+fn rows_may_have_several_files() {
+    let csv = "file_name,mask_file_name,original_file_name\na.jpg,sub/b.jpg,IMG_1.HEIC\n\u{fc}.jpg,,IMG_2.HEIC\na.jpg,gone.jpg,IMG_3.HEIC\n";
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    let columns: Vec<(&str, &str)> =
+        listing.schema.columns.iter().map(|c| (c.name.as_str(), c.feature.name())).collect();
+    assert_eq!(columns, [("image", "image"), ("mask", "image"), ("original_file_name", "text")]);
+    assert!(listing.notes.iter().any(|n| n.contains("original_file_name") && n.contains("kept as it is")));
+    let of = |id: &str| listing.entries.iter().find(|e| e.id == id).unwrap().cells[1].clone();
+    assert!(matches!(of("a.jpg"), EntryCell::File { path, bytes: 5 } if path.ends_with("sub/b.jpg")));
+    assert_eq!(of("\u{fc}.jpg"), EntryCell::NULL);
+    let refusal = &listing.refused[0];
+    assert_eq!((listing.refused.len(), refusal.line, refusal.fault.reason), (1, Some(4), Reason::Unreadable));
+    assert!(refusal.fault.message.contains("mask_file_name") && refusal.fault.message.contains("gone.jpg"));
+    // Without a column that is the path's, the first of these is.
+    let csv = "left_file_name,right_file_name\na.jpg,sub/b.jpg\n";
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    let columns: Vec<&str> = listing.schema.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!((columns, listing.entries[0].id.as_str()), (vec!["left", "right"], "a.jpg"));
+    // None may leave the folder.
+    let csv = "file_name,mask_file_name\na.jpg,sub/b.jpg\na.jpg,../m.csv\n";
+    let listing = listed("m.csv", csv.as_bytes(), &images()).unwrap();
+    assert_eq!(reasons(&listing), [("a.jpg", Some(3), Reason::BadPath)]);
+}
+
+#[test]
+fn folders_are_splits_when_told_and_said_when_not() {
+    let dir = folder(&[
+        ("metadata.csv", "file_name\ntrain/a.jpg\ntest/a.jpg\nb.jpg\n"),
+        ("train/a.jpg", "12345"),
+        ("test/a.jpg", "12345"),
+        ("b.jpg", "12345"),
+    ]);
+    let splits = |listing: &Listed| listing.entries.iter().map(|e| e.split.clone()).collect::<Vec<_>>();
+    let auto = list(dir.path(), &images()).unwrap();
+    assert_eq!(splits(&auto), ["train"; 3]);
+    assert!(auto.notes.iter().any(|n| n.contains("2 rows") && n.contains("--split-dirs yes")), "{:?}", auto.notes);
+    let told = list(dir.path(), &SourceOptions { split_dirs: SplitDirs::Yes, ..images() }).unwrap();
+    assert_eq!(splits(&told), ["test", "train", "train"]);
+    assert!(told.notes.is_empty(), "{:?}", told.notes);
+}
