@@ -237,6 +237,10 @@ fn made(end: &str) -> Vec<Vec<u8>> {
     for (path, bytes) in [("pos/a.txt", b"one\ntwo\n".as_slice()), ("neg/b.txt", b"three\nnot \xff UTF-8\n")] {
         std::fs::create_dir_all(source.join(path).parent().expect("a folder")).expect("a folder");
         std::fs::write(source.join(path), bytes).expect("a file in memory");
+        // What changed just now leaves no record.
+        let file = std::fs::File::options().append(true).open(source.join(path)).expect("a file in memory");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000))
+            .expect("a time");
     }
     let options = IngestOptions { max_errors: MaxErrors::ALL, ..IngestOptions::default() };
     // Killed before it commits, it leaves its journal.
@@ -260,6 +264,8 @@ fn made(end: &str) -> Vec<Vec<u8>> {
     std::fs::write(&told, "id,label\npos/a.txt#1,neg\n").expect("a file in memory");
     relabel(&Store::open(&root), &told, RelabelOptions::default(), &mut |_| Ok(())).expect("another label");
     all.extend(files(&root, 1 << 20));
+    // The ingest that went on remembers nothing of what was looked at before.
+    all.extend(files(&folder.path().join("whole"), 1 << 20));
     all.iter_mut().for_each(|(path, _)| {
         if path.parent().is_some_and(|folder| folder.ends_with(".dsctl/quarantine")) {
             let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
