@@ -8,6 +8,7 @@ pub mod collate;
 pub mod data;
 pub mod dataset;
 pub mod error;
+pub mod fingerprint;
 pub mod ingest;
 pub mod loader;
 pub mod parallel;

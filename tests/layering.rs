@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "data",
     "store",
     "codec",
+    "fingerprint",
     "tokenizer",
     "shard",
     "plan",
@@ -38,6 +39,7 @@ const ROOMS: &[&str] = &[
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("plan", &["clock", "parallel", "store", "codec", "shard"], "the plan is arithmetic: no I/O, clock or thread"),
     ("codec", &["store", "parallel", "clock"], "a codec sees bytes, not where they come from"),
+    ("fingerprint", &["store", "spool", "parallel", "clock"], "a fingerprint is of one payload"),
     ("data", &["clock", "parallel", "registry"], "nouns do nothing"),
     ("store", &["clock"], "nothing of time is written"),
     ("shard", &["clock"], "nothing of time is written"),
