@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "data",
     "store",
     "codec",
+    "fingerprint",
     "tokenizer",
     "shard",
     "plan",
@@ -26,6 +27,7 @@ const ROOMS: &[&str] = &[
     "backend",
     "verify",
     "validate",
+    "duplicates",
     "quarantine",
     "ingest",
     "versions",
@@ -50,6 +52,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     ("ingest", &["plan", "augment", "collate"], "the write door knows no batches"),
     ("revise", &["codec", "augment", "prepare", "collate", "clock"], "rows are moved as they are stored"),
+    ("fingerprint", &["store", "parallel", "clock"], "a sketch is made of what a codec decoded"),
+    ("duplicates", &["source", "store", "shard", "clock"], "they are found in any dataset, and nothing is changed"),
     ("source", &["plan", "augment", "prepare", "collate"], "sources list, they do not load"),
 ];
 
