@@ -7,6 +7,7 @@ pub mod codec;
 pub mod collate;
 pub mod data;
 pub mod dataset;
+pub mod duplicates;
 pub mod error;
 pub mod fingerprint;
 pub mod ingest;

@@ -1,4 +1,5 @@
-//! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`]), fewer rows ([`remove()`]), fewer and fuller
+//! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`]), fewer rows ([`remove()`],
+//! [`drop_duplicates()`]), fewer and fuller
 //! files ([`compact()`]), and the rows of other datasets ([`merge()`]).
 //!
 //! Each of them looks at the newest version, makes whatever files the next one needs (shards, lists of changes, segments; all named by their content, so that a run
@@ -22,6 +23,7 @@ use crate::store::commit::{self, Root};
 use crate::versions;
 
 mod compact;
+mod deduplicate;
 mod files;
 mod merge;
 mod overlay;
@@ -31,10 +33,11 @@ mod split;
 mod told;
 
 pub use compact::{CompactOptions, Compacted, compact};
+pub use deduplicate::{Deduplicated, drop_duplicates};
 pub use merge::{MergeOptions, Merged, merge};
 pub use relabel::{Relabel, RelabelOptions, relabel};
 pub use remove::{Proof, RemoveOptions, Removed, remove};
-pub use split::{SplitBy, SplitOptions, SplitSummary, split, split_as_told};
+pub use split::{SplitBy, SplitOptions, SplitSummary, split, split_as_told, split_together};
 pub use told::Problem;
 
 /// How often a new version is tried against other writers.

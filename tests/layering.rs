@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "backend",
     "verify",
     "validate",
+    "duplicates",
     "quarantine",
     "ingest",
     "versions",
@@ -52,6 +53,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     ("ingest", &["plan", "augment", "collate"], "the write door knows no batches"),
     ("revise", &["codec", "augment", "prepare", "collate", "clock"], "rows are moved as they are stored"),
+    ("duplicates", &["source", "store", "shard", "clock"], "they are found in any dataset, and nothing is changed"),
     ("source", &["plan", "augment", "prepare", "collate"], "sources list, they do not load"),
 ];
 
