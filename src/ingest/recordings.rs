@@ -18,7 +18,7 @@ use crate::data::record::payload_hash;
 use crate::data::storage::Original;
 use crate::error::{Fault, Origin, Reason, Result};
 use crate::prepare;
-use crate::source::{self, Entry, EntryCell, Part, Print};
+use crate::source::{Entry, EntryCell, Part, Print};
 
 /// The recordings that the entries under way are parts of.
 #[derive(Debug, Default)]
@@ -176,7 +176,7 @@ fn read(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Result<Recording, Fault> 
     // The file, and what a reader keeps of it; the samples are held, and counted, by who holds the recording.
     let reader = if wanted.is_new { file_bytes.saturating_mul(2).saturating_add(1 << 20) } else { 0 };
     let mut loan = checker.scratches.lend(file_bytes.saturating_add(reader));
-    let bytes = source::read_range(path, 0, file_bytes, file_bytes)?;
+    let bytes = checker.tree.read_range(path, 0, file_bytes, file_bytes)?;
     let sound = wanted.is_new.then(|| decode(checker, path, &bytes, &mut loan.scratch));
     Ok(Recording { hash: payload_hash(&bytes), sound })
 }
