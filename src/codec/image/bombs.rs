@@ -212,7 +212,9 @@ mod tests {
         assert_eq!(exr(&file(0, &[window(9, 40), vec![0], room(40)].concat())), Ok(()));
         assert!(exr(&file(0, &[window(9, 400), vec![0], room(40)].concat())).unwrap_err().contains("400 blocks"));
         assert_eq!(exr(&file(0, &[window(9, 400), zip.clone(), vec![0], room(25)].concat())), Ok(()));
-        assert!(exr(&file(2, &[window(80, 80), tiles, vec![0], room(40)].concat())).unwrap_err().contains("100 blocks"));
+        assert!(
+            exr(&file(2, &[window(80, 80), tiles, vec![0], room(40)].concat())).unwrap_err().contains("100 blocks")
+        );
         assert!(exr(&file(0, &[window(9, i32::MAX), zip, vec![0]].concat())).is_err());
         let two = [window(1, 9), vec![0], window(1, 90), vec![0, 0], room(60)].concat();
         assert!(exr(&file(0x10, &two)).unwrap_err().contains("99 blocks"));
