@@ -131,17 +131,15 @@ fn differ(asked: &Asked<'_>, of: impl Fn(&crate::data::index::Row<'_>) -> Option
 }
 
 /// Boxes as corner and size in pixels. Those that are so already keep their numbers.
-pub(super) fn xywh(objects: &Objects, format: BoxFormat, width: u32, height: u32) -> Vec<Json> {
-    let raw = |v: f32| number(v).parse::<serde_json::Number>().map_or(Json::Null, Json::Number);
+pub(super) fn xywh(objects: &Objects, format: BoxFormat, width: u32, height: u32) -> Vec<[f32; 4]> {
     let of = |corners: [f32; 4]| {
         let [x0, y0, x1, y1] = corners.map(f64::from);
         [x0 as f32, y0 as f32, (x1 - x0) as f32, (y1 - y0) as f32]
     };
-    let boxes: Vec<[f32; 4]> = match format {
+    match format {
         BoxFormat::Xywh => objects.boxes.clone(),
         _ => objects.xyxy(format, width, height).map(of).collect(),
-    };
-    boxes.into_iter().map(|numbers| Json::Array(numbers.map(raw).into())).collect()
+    }
 }
 
 /// Appends an entry to a list.
@@ -195,7 +193,8 @@ impl Writer for Coco {
                 said.insert("image_id".into(), image.into());
                 let class = usize::try_from(*class).ok().and_then(|class| self.categories.get(class));
                 said.insert("category_id".into(), class.map_or(Json::Null, |class| class["id"].clone()));
-                said.insert("bbox".into(), bbox);
+                let raw = |v: f32| number(v).parse::<serde_json::Number>().map_or(Json::Null, Json::Number);
+                said.insert("bbox".into(), bbox.map(raw).to_vec().into());
                 for (attribute, values) in of.attributes.iter().zip(&objects.attributes) {
                     let null = values.get(at).is_none_or(Value::is_null);
                     if attribute.name != "id" && !null {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Asked, ExportFormat, Folder, Outgoing, Writer, extension, json as value};
+use super::{Asked, ExportFormat, Folder, Outgoing, Writer, extension, json as value, number};
 use crate::data::feature::{Column, Feature};
+use crate::data::label::Value;
 use crate::data::objects::ObjectsType;
 use crate::error::{Error, Result};
 use crate::spool::{Spill, Spool};
@@ -19,6 +20,8 @@ pub(super) const FORMAT: ExportFormat = ExportFormat {
 struct Lines {
     media: usize,
     objects: Option<(usize, ObjectsType)>,
+    /// Of the attributes of objects those that some object has: of lists of nothing but nulls pyarrow 26.0.1 cannot read a column.
+    told: Vec<bool>,
     columns: Vec<Column>,
     files: BTreeMap<String, Spool>,
     spill: Spill,
@@ -34,7 +37,24 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
     if !tensors.is_empty() {
         notes.push(format!("left out, as the format has no place for it: {}", tensors.join(", ")));
     }
+    let mut told = Vec::new();
+    if let Some((column, of)) = asked.objects {
+        told.resize(of.attributes.len(), false);
+        let rows = asked.splits.iter().flat_map(|split| asked.dataset.index().ranges(Some(split))).flatten();
+        for number in rows {
+            let Ok(Some(objects)) = asked.dataset.index().row(number).objects(column, of) else { continue };
+            for (told, values) in told.iter_mut().zip(&objects.attributes) {
+                *told |= !values.iter().all(Value::is_null);
+            }
+        }
+        let null: Vec<&str> =
+            of.attributes.iter().zip(&told).filter(|(_, told)| !**told).map(|(a, _)| a.name.as_str()).collect();
+        if !null.is_empty() {
+            notes.push(format!("left out, as no object has it: {}", null.join(", ")));
+        }
+    }
     Ok(Box::new(Lines {
+        told,
         media: asked.media,
         objects: asked.objects.map(|(at, of)| (at, of.clone())),
         is_text: columns[asked.media].feature == Feature::Text,
@@ -45,18 +65,26 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
     }))
 }
 
+/// A coordinate as a float of 64 bits that is written in as few digits as give it back.
+fn exact(value: f32) -> f64 {
+    number(value).parse().unwrap_or_else(|_| f64::from(value))
+}
+
 /// The boxes of a row in the numbers of COCO, which is what this form is read with.
-fn told(row: &Outgoing<'_>, of: &ObjectsType) -> Json {
+fn told(row: &Outgoing<'_>, of: &ObjectsType, which: &[bool]) -> Json {
     let Some(objects) = &row.objects else { return Json::Null };
     let [width, height] = row.size;
-    let boxes: Vec<Json> = super::coco::xywh(objects, of.boxes, width, height);
+    // `datasets` asks that whole numbers and fractions are not one list's and another's.
+    let boxes: Vec<[f64; 4]> =
+        super::coco::xywh(objects, of.boxes, width, height).into_iter().map(|b| b.map(exact)).collect();
     let class = |class: &i64| {
         usize::try_from(*class).ok().and_then(|class| of.names.get(class)).map_or(json!(class), |n| json!(n))
     };
     let mut said = Map::new();
     said.insert("bbox".into(), boxes.into());
     said.insert("categories".into(), objects.classes.iter().map(class).collect::<Vec<_>>().into());
-    for (attribute, values) in of.attributes.iter().zip(&objects.attributes) {
+    let attributes = of.attributes.iter().zip(&objects.attributes).zip(which);
+    for ((attribute, values), _) in attributes.filter(|(_, told)| **told) {
         said.insert(attribute.name.clone(), values.iter().map(value).collect::<Vec<_>>().into());
     }
     said.into()
@@ -97,7 +125,7 @@ impl Writer for Lines {
                 }
                 Feature::Text => row.text(at)?.map_or(Json::Null, Json::from),
                 Feature::Objects(_) => match &self.objects {
-                    Some((column, of)) if *column == at => told(row, of),
+                    Some((column, of)) if *column == at => told(row, of, &self.told),
                     _ => row.entry.told(at, &column.feature),
                 },
                 Feature::Tensor(_) => continue,
