@@ -1,7 +1,7 @@
 //! Sketches of decoded media by which what is nearly alike is found. (A stub: the branch `near` has the methods.)
 
 use crate::codec::Decoded;
-use crate::data::info::Kind;
+use crate::data::info::{Info, Kind};
 use crate::error::Fault;
 
 /// One way to sketch media of one kind.
@@ -31,4 +31,10 @@ pub static METHODS: &[Method] = &[];
 /// The method for a kind of media, if there is one.
 pub fn of_kind(kind: Kind) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.kind == kind)
+}
+
+/// The times, in microseconds, of the frames that the sketch of a clip is made of.
+pub fn clip_times(info: &Info) -> Vec<i64> {
+    let duration = i64::try_from(info.duration_us).unwrap_or(i64::MAX) / 10;
+    (0..5).map(|n| (2 * n + 1) * duration).collect()
 }

@@ -40,6 +40,7 @@ const ROOMS: &[&str] = &[
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("plan", &["clock", "parallel", "store", "codec", "shard"], "the plan is arithmetic: no I/O, clock or thread"),
     ("codec", &["store", "parallel", "clock"], "a codec sees bytes, not where they come from"),
+    ("fingerprint", &["store", "spool", "parallel", "clock"], "a fingerprint is of one payload"),
     ("data", &["clock", "parallel", "registry"], "nouns do nothing"),
     ("store", &["clock"], "nothing of time is written"),
     ("shard", &["clock"], "nothing of time is written"),
@@ -52,7 +53,6 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     ("ingest", &["plan", "augment", "collate"], "the write door knows no batches"),
     ("revise", &["codec", "augment", "prepare", "collate", "clock"], "rows are moved as they are stored"),
-    ("fingerprint", &["store", "parallel", "clock"], "a sketch is made of what a codec decoded"),
     ("duplicates", &["source", "store", "shard", "clock"], "they are found in any dataset, and nothing is changed"),
     ("source", &["plan", "augment", "prepare", "collate"], "sources list, they do not load"),
 ];

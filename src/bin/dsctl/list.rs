@@ -7,13 +7,14 @@ use feedstock::augment::OPS;
 use feedstock::backend::BACKENDS;
 use feedstock::codec::CODECS;
 use feedstock::codec::codings::CODINGS;
+use feedstock::fingerprint::METHODS;
 use feedstock::source::SOURCES;
 use feedstock::validate::LINTS;
 use serde_json::{Map, Value, json};
 
 use crate::{Done, Global, output};
 
-/// List what this build can do: sources, codecs, operations with their parameters, backends, lints.
+/// List what this build can do: sources, codecs, operations with their parameters, backends, lints, fingerprints.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// One table only.
@@ -33,6 +34,8 @@ enum Table {
     Backends,
     /// What `validate` looks for.
     Lints,
+    /// How `dedup --near` finds what is nearly alike.
+    Fingerprints,
 }
 
 impl Table {
@@ -43,6 +46,7 @@ impl Table {
             Table::Operations => "operations",
             Table::Backends => "backends",
             Table::Lints => "lints",
+            Table::Fingerprints => "fingerprints",
         }
     }
 
@@ -81,6 +85,13 @@ impl Table {
                         row.insert("of".into(), json!(threshold.meaning));
                     }
                     row
+                })
+                .collect(),
+            Table::Fingerprints => METHODS
+                .iter()
+                .map(|m| {
+                    let (version, similarity) = (m.version, m.threshold);
+                    json!({"name": m.name, "kind": m.kind, "version": version, "summary": m.summary, "similarity": similarity})
                 })
                 .collect(),
         }
