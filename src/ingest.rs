@@ -20,6 +20,9 @@ use std::sync::Arc;
 
 mod base;
 mod check;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod doors;
 mod freeze;
 mod isolated;
 mod journal;
