@@ -93,6 +93,11 @@ impl Seen {
         }
     }
 
+    /// Whether an ingest of the source left something.
+    pub(super) fn is_there(&self) -> bool {
+        self.there.is_some() || self.unreadable.is_some()
+    }
+
     fn records(&self) -> &[u8] {
         self.there.as_ref().map_or(&[], |bytes| &bytes[HEAD..])
     }
