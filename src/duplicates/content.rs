@@ -6,16 +6,13 @@ use crate::codec::{Codec, Decoded, Limits, Scratch, Want, decode_shown};
 use crate::data::index::Payload;
 use crate::data::info::{Info, Kind};
 use crate::error::{Fault, Result};
-use crate::fingerprint::Method;
+use crate::fingerprint::{Method, clip_times};
 
 /// Frames of a clip whose pixels are more than this are not all compared.
 const FRAMES_BYTES: u64 = 512 << 20;
 
 /// How many of such a clip are, the first and the last among them.
 const FRAMES: u64 = 64;
-
-/// Frames of a clip that a sketch is made of: the first, the last, and those at equal distances between them.
-const SKETCHED: u64 = 8;
 
 /// What is wanted of a payload.
 #[derive(Debug, Clone, Copy)]
@@ -66,9 +63,11 @@ pub(super) fn beside(info: &Info, wanted: Wanted) -> u64 {
     match info.format.kind() {
         Kind::Image if turned == 2 => frame_bytes(info),
         Kind::Video => {
-            let sketched = if wanted.sketch.is_some() { SKETCHED } else { 0 };
+            let sketched = if wanted.sketch.is_some() { clip_times(info).len() as u64 } else { 0 };
             let compared = if is_whole(info) { info.count } else { FRAMES };
-            frame_bytes(info).saturating_mul(if wanted.digest { compared } else { sketched }).saturating_mul(turned)
+            frame_bytes(info)
+                .saturating_mul(if wanted.digest { compared.max(sketched) } else { sketched })
+                .saturating_mul(turned)
         }
         _ => 0,
     }
@@ -99,7 +98,7 @@ pub(super) fn content(
             content.digest = Some(digest(info, &decode_shown(codec, bytes, want, info, limits, scratch)?));
         }
         if let Some(method) = wanted.sketch {
-            let times = times(info, SKETCHED);
+            let times = clip_times(info);
             let frames = decode_shown(codec, bytes, Want::Video { times_us: &times }, info, limits, scratch)?;
             content.sketch = (method.sketch)(&frames)?;
         }

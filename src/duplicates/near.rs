@@ -18,7 +18,7 @@ pub(super) const CROWD: usize = 1_000;
 pub(super) const REPRESENTATIVES: usize = 100;
 
 /// Pairs that are compared between two looks at the watch.
-const PAIRS: usize = 1 << 20;
+const PAIRS: usize = 1 << 17;
 
 /// Sketches of a crowd that are compared with its representatives at once.
 const CHUNK: usize = 4_096;

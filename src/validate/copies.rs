@@ -14,12 +14,15 @@ fn hash(seen: &Seen<'_>, column: usize) -> Option<u64> {
     seen.payload(column).filter(|payload| payload.length > 0).map(|payload| payload.hash)
 }
 
+/// Rows that have one payload, by split.
+type Rows<'a> = BTreeMap<&'a str, Vec<u64>>;
+
 /// Hands over each payload that several rows have, with its rows by split.
-fn several(values: &Values<'_>, take: &mut dyn FnMut(&BTreeMap<&str, Vec<u64>>)) {
+fn several(values: &Values<'_>, take: &mut dyn FnMut(&Rows<'_>)) {
     let mut at = 0;
     for (_, _, rows) in values.runs() {
         if rows > 1 {
-            let mut splits: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+            let mut splits = Rows::new();
             for (_, row) in (at..at + rows).map(|at| values.get(at)) {
                 splits.entry(values.split(row)).or_default().push(row);
             }

@@ -263,3 +263,29 @@ fn shares_of_each_value_are_exact_to_the_largest_set() {
     }
     assert_eq!((done.groups, done.groups_apart, done.alone), (Some(50), Some(0), Some(0)));
 }
+
+#[test]
+fn where_a_set_goes_does_not_depend_on_where_its_rows_were() {
+    // In one file, whose rows the Index has in the order of their splits.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    let mut writer = DatasetWriter::create(&path, schema(), &IngestOptions::default()).unwrap();
+    for n in 0..60 {
+        let cells = vec![Cell::Media(plain(n % 20).text.into_bytes()), Cell::NULL, Cell::NULL, Cell::NULL];
+        writer.append(Record { id: id(n), split: "train".into(), cells }).unwrap();
+    }
+    writer.commit().unwrap();
+    let store = Store::open(&path);
+    let splits = |rows: Rows| rows.into_iter().map(|(id, row)| (id, row.split)).collect::<BTreeMap<_, _>>();
+    together(&path, &options(SplitBy::Row));
+    let want = splits(rows_of(&path));
+    for seed in 10..20 {
+        let parts = [("test", 0.3), ("train", 0.3), ("a", 0.4)].map(|(split, share)| (split.to_owned(), share));
+        let fractions = Fractions::new(parts.to_vec()).unwrap();
+        split(&store, &SplitOptions { fractions, seed, ..options(SplitBy::Row) }).unwrap();
+        assert_ne!(splits(rows_of(&path)), want);
+        assert!(together(&path, &options(SplitBy::Row)).committed);
+        assert_eq!(splits(rows_of(&path)), want, "{seed}");
+        assert!(!together(&path, &options(SplitBy::Row)).committed);
+    }
+}

@@ -11,6 +11,7 @@ use feedstock::revise::{Deduplicated, drop_duplicates};
 use feedstock::store::Store;
 use serde_json::json;
 
+use crate::remove::proof;
 use crate::{Done, Global, ls, output};
 
 /// Find rows that are there twice: the same bytes, the same pixels, samples or frames, with --near also what is nearly alike; and say which of them are in several splits.
@@ -153,12 +154,7 @@ impl Dedup {
                 found.conflicting
             ));
         }
-        if let Some(proof) = &removed.proof {
-            output::line(format_args!(
-                "  proof: the ids of all {} shards of version {} were read: none of their {} rows is one of those",
-                proof.shards, removed.version, proof.rows
-            ));
-        }
+        proof(&self.dataset.display(), removed);
     }
 }
 

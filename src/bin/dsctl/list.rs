@@ -8,13 +8,14 @@ use feedstock::backend::BACKENDS;
 use feedstock::codec::CODECS;
 use feedstock::codec::codings::CODINGS;
 use feedstock::export::FORMATS;
+use feedstock::fingerprint::METHODS;
 use feedstock::source::SOURCES;
 use feedstock::validate::LINTS;
 use serde_json::{Map, Value, json};
 
 use crate::{Done, Global, output};
 
-/// List what this build can do: sources, codecs, operations with their parameters, backends, lints.
+/// List what this build can do: sources, codecs, operations with their parameters, backends, lints, fingerprints.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// One table only.
@@ -36,6 +37,8 @@ enum Table {
     Lints,
     /// Formats that `export` writes.
     Exports,
+    /// How `dedup --near` finds what is nearly alike.
+    Fingerprints,
 }
 
 impl Table {
@@ -47,6 +50,7 @@ impl Table {
             Table::Backends => "backends",
             Table::Lints => "lints",
             Table::Exports => "exports",
+            Table::Fingerprints => "fingerprints",
         }
     }
 
@@ -86,6 +90,13 @@ impl Table {
                         row.insert("of".into(), json!(threshold.meaning));
                     }
                     row
+                })
+                .collect(),
+            Table::Fingerprints => METHODS
+                .iter()
+                .map(|m| {
+                    let (version, similarity) = (m.version, m.threshold);
+                    json!({"name": m.name, "kind": m.kind, "version": version, "summary": m.summary, "similarity": similarity})
                 })
                 .collect(),
         }

@@ -85,18 +85,23 @@ impl Rm {
             done.kept,
             if done.unknown > 0 { format!("; {} ids are not there", done.unknown) } else { String::new() }
         ));
-        let Some(proof) = &done.proof else { return };
+        proof(&dataset, done);
+    }
+}
+
+/// What shows that rows are out, and where they still are.
+pub(crate) fn proof(dataset: &dyn std::fmt::Display, done: &Removed) {
+    let Some(proof) = &done.proof else { return };
+    output::line(format_args!(
+        "  proof: the ids of all {} shards of version {} were read: none of their {} rows is one of those",
+        proof.shards, done.version, proof.rows
+    ));
+    if !proof.older.is_empty() {
+        let older: Vec<String> = proof.older.iter().map(u64::to_string).collect();
+        let (versions, have) = if older.len() == 1 { ("version", "has") } else { ("versions", "have") };
         output::line(format_args!(
-            "  proof: the ids of all {} shards of version {} were read: none of their {} rows is one of those",
-            proof.shards, done.version, proof.rows
+            "  {versions} {} still {have} them: `dsctl gc {dataset} --keep 1 --min-age 0s --yes` takes old versions and their files away (no ingest may be at work)",
+            older.join(", ")
         ));
-        if !proof.older.is_empty() {
-            let older: Vec<String> = proof.older.iter().map(u64::to_string).collect();
-            let (versions, have) = if older.len() == 1 { ("version", "has") } else { ("versions", "have") };
-            output::line(format_args!(
-                "  {versions} {} still {have} them: `dsctl gc {dataset} --keep 1 --min-age 0s --yes` takes old versions and their files away (no ingest may be at work)",
-                older.join(", ")
-            ));
-        }
     }
 }
