@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use feedstock::data::feature::{Feature, Schema};
+use feedstock::data::feature::Feature;
 use feedstock::data::label::Value;
 use feedstock::data::partition::Fractions;
 use feedstock::data::record::{Cell, Record};
@@ -498,7 +498,11 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
         put(&source.join("a/both.jpg"), &all[0], 0);
         put(&source.join("b/both.jpg"), &all[1], 0);
         put(&source.join(format!("a/{}.jpg", source.file_name().unwrap().to_str().unwrap())), &all[2], 0);
-        follow(source, &dataset);
+        // The second lists rows that are there: whose these are it has to say.
+        let own = if source.ends_with("t") { Own::Listed } else { Own::Recorded };
+        let refused = follow_as(source, &dataset, &options(), &any()).0.is_err();
+        assert_eq!(refused, own == Own::Listed);
+        follow_as(source, &dataset, &options(), &SyncOptions { own, ..any() }).0.unwrap();
     }
     fs::remove_file(sources[0].join("a/both.jpg")).unwrap();
     let done = follow(&sources[0], &dataset).0;
@@ -516,6 +520,34 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
     fs::remove_file(sources[0].join("a/s.jpg")).unwrap();
     assert!(follow(&sources[0], &dataset).0.is_nothing());
     assert!(contents(&dataset).contains_key("a/s.jpg"));
+}
+
+/// Where a source was before is said once.
+#[test]
+fn a_source_that_was_moved_is_followed_when_it_says_so() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset, moved) = (dir.path().join("s"), dir.path().join("d"), dir.path().join("deep/m"));
+    ["a/0.jpg", "a/1.jpg", "b/2.jpg"].iter().enumerate().for_each(|(n, name)| put(&source.join(name), &all[n], 0));
+    follow(&source, &dataset);
+    told(&dataset, "id,label\nb/2.jpg,owl\n");
+    fs::create_dir_all(moved.parent().unwrap()).unwrap();
+    fs::rename(&source, &moved).unwrap();
+    fs::remove_file(moved.join("a/1.jpg")).unwrap();
+    let again = |moved_from: Option<&Path>| {
+        let how = SyncOptions { moved_from: moved_from.map(Path::to_owned), ..any() };
+        follow_as(&moved, &dataset, &options(), &how).0.map(|done| counts(&done.sync.unwrap()))
+    };
+    assert_eq!(again(None).unwrap_err().exit_code(), 2);
+    assert_eq!(again(Some(&dir.path().join("never"))).unwrap_err().exit_code(), 2);
+    assert_eq!(again(Some(&source)).unwrap(), [0, 0, 1, 0, 0]);
+    assert_eq!(brief(&dataset)["b/2.jpg"].1, "owl");
+    let records = || fs::read_dir(dataset.join(".dsctl/sources")).unwrap().count();
+    assert_eq!(records(), 1, "what was known under the old name is not there twice");
+    fs::remove_file(moved.join("a/0.jpg")).unwrap();
+    put(&moved.join("a/4.jpg"), &all[4], 0);
+    assert_eq!(again(None).unwrap(), [1, 0, 1, 0, 0]);
+    assert_eq!((again(Some(&source)).unwrap(), records()), ([0; 5], 1), "said again it is no matter");
 }
 
 /// Text by lines, where every line behind a new one is another row; and text by files.
@@ -558,7 +590,7 @@ fn killed_anywhere_it_is_run_again() {
             let label = ["cat", "dog", "owl"][(n + usize::from(second && n % 4 == 1)) % 3];
             (
                 format!("{n}.jpg"),
-                all[n + usize::from(changed) * 30].clone(),
+                all[n + usize::from(changed) * 12].clone(),
                 u64::from(changed),
                 label,
                 ["train", "test"][n % 2],

@@ -8,6 +8,8 @@
 //! - What the source has no more is taken out, unless a file that it may be in could not be read, or another source has the row, too; and not at all if it is
 //!   more than [`SyncOptions::max_removed`].
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, There, made_of};
@@ -49,6 +51,8 @@ pub struct SyncOptions {
     pub max_removed: MaxErrors,
     /// Which rows are the source's.
     pub own: Own,
+    /// Where the source was when its ingests wrote down what they brought, if it was elsewhere.
+    pub moved_from: Option<PathBuf>,
     /// Nothing is written, and nothing decoded: what is told as added or replaced may be refused yet.
     pub dry_run: bool,
 }
@@ -56,7 +60,12 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     /// Half of the rows may go.
     fn default() -> Self {
-        SyncOptions { max_removed: MaxErrors { count: 0, percent: 50.0 }, own: Own::Recorded, dry_run: false }
+        SyncOptions {
+            max_removed: MaxErrors { count: 0, percent: 50.0 },
+            own: Own::Recorded,
+            moved_from: None,
+            dry_run: false,
+        }
     }
 }
 
@@ -286,7 +295,7 @@ impl Found<'_> {
     ///
     /// # Errors
     /// [`Error::MassRemoval`].
-    pub(super) fn gone(&self, sync: &SyncOptions, prefix: &str, dataset: &std::path::Path) -> Result<Gone> {
+    pub(super) fn gone(&self, sync: &SyncOptions, prefix: &str, dataset: &Path) -> Result<Gone> {
         let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
         let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
         let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
@@ -535,18 +544,31 @@ pub(super) fn look(checker: &Checker<'_>, listing: &Listing, most: u64, spill: &
     Ok((Fresh(fresh.finish()?), refused.finish()?))
 }
 
-/// Refuses to follow a source of which nobody knows what it brought.
-pub(super) fn check_known(claims: &Claims, own: Own, base: u64, source: &std::path::Path) -> Result<()> {
-    if base == 0 || own == Own::All || own == Own::Listed && !claims.damaged || claims.is_complete() == Some(true) {
-        return Ok(());
+impl Found<'_> {
+    /// Refuses to follow a source of which nobody knows what it brought. One that brought nothing yet, and of whose rows none is there, is a new one.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub(super) fn check_known(&self, sync: &SyncOptions, was_seen: bool, source: &Path) -> Result<()> {
+        let claims = self.claims;
+        let is_told = match sync.own {
+            Own::All => true,
+            Own::Listed => !claims.damaged,
+            Own::Recorded => false,
+        };
+        let is_new = || !was_seen && self.base.keys().all(|key| !self.keys.contains(key));
+        if self.base.version() == 0 || is_told || claims.is_complete().map_or_else(is_new, |complete| complete) {
+            return Ok(());
+        }
+        let why = match (claims.is_complete(), &sync.moved_from) {
+            _ if claims.damaged => "the record of that is damaged".to_owned(),
+            (Some(_), _) => "some may be from before that was written down".to_owned(),
+            (None, Some(before)) => format!("no ingest of {} with this --id-prefix wrote it down", before.display()),
+            (None, None) => "no ingest of this folder with this --id-prefix wrote it down".to_owned(),
+        };
+        Err(Error::config(
+            format!("nobody knows which rows of the dataset {} brought: {why}", source.display()),
+            "if the source was elsewhere then, say --moved-from PATH; if the dataset has no other source, --all-rows; if it brought the rows that it lists now, --listed-rows (those that it lost before stay then)",
+        ))
     }
-    let why = match claims.is_complete() {
-        _ if claims.damaged => "the record of it is damaged",
-        Some(_) => "some of them may be from before that was written down",
-        None => "no ingest of this folder with this --id-prefix wrote it down (a source that was moved is another one)",
-    };
-    Err(Error::config(
-        format!("nobody knows which rows of the dataset {} brought: {why}", source.display()),
-        "say --all-rows if the dataset has no other source, or --listed-rows if it brought those that it lists now (rows that it lost before stay then)",
-    ))
 }
