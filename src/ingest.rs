@@ -21,6 +21,9 @@ use std::sync::Arc;
 mod base;
 mod check;
 mod claims;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod doors;
 mod freeze;
 mod isolated;
 mod journal;
@@ -124,7 +127,6 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         return Err(Error::config("nothing says how processes for payloads are begun", help));
     }
     target::check(source, dataset)?;
-    let choice = source::choose(&control.sources, source, options.format.as_deref())?;
     let store = Store::with_disk(dataset, control.disk.clone().unwrap_or_else(|| Arc::new(LocalDisk)));
     // The dataset's own disk has room; the system's folder for temporary files may be memory.
     let mut spill = Spill::to(store.root().join(".dsctl"));
@@ -132,12 +134,19 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         spill = spill.beyond(bytes);
     }
     let watch = |entries| control.listed(entries);
-    let root = keeping::root(source)?;
+    let choice = source::choose_into(&control.sources, source, options.format.as_deref(), &spill, &watch)?;
+    let root = keeping::root(&choice.tree, &choice.root)?;
     let head = Head::of(source, options.recorded(choice.entry.name))?;
     let only = again.map(|again| |asked: &source::Asked<'_>| again.wants(&root, asked));
     let only = only.as_ref().map(|only| only as source::Only<'_>);
-    let listing =
-        Listing::of_only(choice.source.as_ref(), source, (&options.source, &options.id_prefix), &spill, &watch, only)?;
+    let listing = Listing::of_only(
+        choice.source.as_ref(),
+        (&choice.tree, &choice.root),
+        (&options.source, &options.id_prefix),
+        &spill,
+        &watch,
+        only,
+    )?;
     let mut base = Base::open(&store, &spill)?;
     let chunks = chunks(options, &base, &listing);
     let watchdog = Watchdog::of(options, control)?;
@@ -189,6 +198,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         let scratches = Scratches::new(options.decode_memory);
         let checker = Checker {
             schema: &schema,
+            tree: &listing.tree,
             base: &base,
             seen: Some(&seen),
             claims: follows,
@@ -220,7 +230,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
     }
 
     let mut sink = Sink::new(&store, &schema, options.shards(), &spill);
-    let keeping = Keeping::new(&root, options);
+    let keeping = Keeping::new(&listing.tree, &root, options);
     let mut refused = Report::new(&spill);
     for refusal in listing.refused.iter() {
         let mut refusal = Refused::from(refusal?);

@@ -23,7 +23,7 @@ use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::prepare::{self, Prepare};
 use crate::shard::{ShardCell, ShardRow, base_name};
-use crate::source::{self, Entry, EntryCell, Print};
+use crate::source::{Entry, EntryCell, Print, Tree};
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(super) enum Cell {
 
 /// Checks entries; shared by all threads.
 pub(super) struct Checker<'a> {
+    /// What the paths of entries lead to.
+    pub tree: &'a Tree,
     pub schema: &'a Schema,
     pub base: &'a Base,
     /// What earlier ingests of the source saw.
@@ -178,10 +180,10 @@ impl Checker<'_> {
                 return Ok(Cell::Known);
             }
             let bytes = match cell {
-                EntryCell::File { path, bytes } => source::read_range(path, 0, *bytes, *bytes)?,
+                EntryCell::File { path, bytes } => self.tree.read_range(path, 0, *bytes, *bytes)?,
                 EntryCell::Slice { path, range, file_bytes } => {
                     let length = range.end.checked_sub(range.start).ok_or_else(wrong)?;
-                    source::read_range(path, range.start, length, *file_bytes)?
+                    self.tree.read_range(path, range.start, length, *file_bytes)?
                 }
                 EntryCell::Inline(bytes) => bytes.clone(),
                 EntryCell::Value(Value::Text(text)) => text.clone().into_bytes(),

@@ -9,20 +9,21 @@ use super::options::IngestOptions;
 use crate::data::label::Value;
 use crate::error::{Error, Result};
 use crate::quarantine::{Original, Refused};
-use crate::source::{self, Entry, EntryCell};
+use crate::source::{self, Entry, EntryCell, Tree};
 
 /// Where the source is, and how many bytes are kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keeping<'a> {
+    tree: &'a Tree,
     root: &'a Path,
     row: u64,
     total: u64,
 }
 
 /// The folder that what a source says of its files is relative to.
-pub(super) fn root(source: &Path) -> Result<PathBuf> {
-    let real = source.canonicalize().map_err(|e| Error::io(source, "open", e))?;
-    Ok(if real.is_file() { real.parent().map(Path::to_owned).unwrap_or_default() } else { real })
+pub(super) fn root(tree: &Tree, source: &Path) -> Result<PathBuf> {
+    let real = tree.canonicalize(source).map_err(|e| Error::io(source, "open", e))?;
+    Ok(if tree.is_file(&real) { real.parent().map(Path::to_owned).unwrap_or_default() } else { real })
 }
 
 /// The bytes of a payload before they are read.
@@ -56,10 +57,10 @@ impl<'e> Bytes<'e> {
     }
 
     /// The first so many. What cannot be read, or is another file by now, is not kept: often that is why it was refused.
-    fn first(&self, most: u64) -> Option<Vec<u8>> {
+    fn first(&self, tree: &Tree, most: u64) -> Option<Vec<u8>> {
         match self {
             Bytes::File(path, start, length, file_bytes) => {
-                source::read_range(path, *start, most.min(*length), *file_bytes).ok()
+                tree.read_range(path, *start, most.min(*length), *file_bytes).ok()
             }
             Bytes::Here(bytes) => Some(bytes[..usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len())].to_vec()),
         }
@@ -67,8 +68,8 @@ impl<'e> Bytes<'e> {
 }
 
 impl<'a> Keeping<'a> {
-    pub(super) fn new(root: &'a Path, options: &IngestOptions) -> Self {
-        Keeping { root, row: options.quarantine_bytes, total: options.quarantine_total_bytes }
+    pub(super) fn new(tree: &'a Tree, root: &'a Path, options: &IngestOptions) -> Self {
+        Keeping { tree, root, row: options.quarantine_bytes, total: options.quarantine_total_bytes }
     }
 
     /// Adds to a refusal what is kept of its entry: of the column, or of the first payload. `kept` bytes are kept already.
@@ -91,7 +92,7 @@ impl<'a> Keeping<'a> {
         if refused.line.is_some() || id != refused.origin {
             return;
         }
-        if let Some(found) = source::file_within(self.root, id) {
+        if let Some(found) = source::file_within(self.tree, self.root, id) {
             self.keep(refused, &Bytes::File(&found.0, 0, found.1, found.1), kept);
         }
     }
@@ -99,7 +100,7 @@ impl<'a> Keeping<'a> {
     fn keep(&self, refused: &mut Refused, bytes: &Bytes<'_>, kept: u64) {
         refused.bytes = Some(bytes.len());
         let most = self.row.min(self.total.saturating_sub(kept));
-        let first = if most > 0 { bytes.first(most) } else { None };
+        let first = if most > 0 { bytes.first(self.tree, most) } else { None };
         if let Some(first) = first.filter(|first| !first.is_empty()) {
             refused.kept = Some(first.len() as u64);
             refused.original = Some(Original(first));

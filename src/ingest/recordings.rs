@@ -18,7 +18,7 @@ use crate::data::record::payload_hash;
 use crate::data::storage::Original;
 use crate::error::{Fault, Origin, Reason, Result};
 use crate::prepare;
-use crate::source::{self, Entry, EntryCell, Part, Print};
+use crate::source::{Entry, EntryCell, Part, Print};
 
 /// The recordings that the entries under way are parts of.
 #[derive(Debug, Default)]
@@ -221,7 +221,7 @@ fn read(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Result<Recording, Fault> 
         0
     };
     let mut loan = checker.scratches.lend(file_bytes.saturating_add(reader));
-    let bytes = source::read_range(path, 0, file_bytes, file_bytes)?;
+    let bytes = checker.tree.read_range(path, 0, file_bytes, file_bytes)?;
     let hash = payload_hash(&bytes);
     let sound = wanted.is_decoded(checker, hash).then(|| decode(checker, path, &bytes, &mut loan.scratch));
     Ok(Recording { hash, sound })

@@ -157,6 +157,7 @@ impl<'a> Run<'a> {
         let isolation = Isolation::of(work.setup, work.control, work.watchdog)?;
         let tell = work.control.stuck.as_ref().filter(|_| isolation.is_none());
         let checker = Checker {
+            tree: &work.listing.tree,
             schema: work.schema,
             base: work.base,
             seen: Some(work.seen),

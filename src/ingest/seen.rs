@@ -262,7 +262,7 @@ fn version(bytes: &[u8]) -> Option<u64> {
 }
 
 /// Whether a file is one of ours and not damaged.
-fn is_whole(bytes: &[u8]) -> bool {
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
     let Some((head, records)) = bytes.split_first_chunk::<HEAD>() else { return false };
     let mut hash = Xxh3Default::new();
     hash.update(&head[8..24]);

@@ -18,7 +18,7 @@ use crate::data::feature::Schema;
 use crate::data::record::{Cell, Record, row_key};
 use crate::error::{Error, Origin, Result};
 use crate::prepare::{self, Prepare};
-use crate::source::{Entry, EntryCell, Print};
+use crate::source::{Entry, EntryCell, Print, Tree};
 use crate::spool::{Spill, make_folder};
 use crate::store::Store;
 
@@ -153,7 +153,9 @@ impl DatasetWriter {
     }
 
     fn write(&mut self, entry: &Entry) -> Result<()> {
+        let tree = Tree::default();
         let checker = Checker {
+            tree: &tree,
             schema: &self.schema,
             base: &self.base,
             seen: None,

@@ -84,12 +84,33 @@ pub struct Proof {
 /// [`Error::Conflict`] if others were faster all the time; [`Error::Damaged`] for a shard that cannot be read.
 pub fn remove(store: &Store, options: &RemoveOptions, tell: &mut dyn FnMut(Problem) -> Result<()>) -> Result<Removed> {
     let named = named(options)?;
-    let mut out = Sorted::default();
     let mut silent = false;
-    let Revised { mut done, version, committed, notes } = revise(store, |old| {
-        let (attempt, doomed) =
-            attempt(old, options, &named, &mut |problem| if silent { Ok(()) } else { tell(problem) })?;
+    remove_by(store, &mut |old| {
+        let attempt = attempt(old, options, &named, &mut |problem| if silent { Ok(()) } else { tell(problem) });
         silent = true;
+        attempt
+    })
+}
+
+/// Takes out the rows that `choose` names, by key, of each version that is looked at: a rule, which is asked again where another writer was faster.
+pub(super) fn remove_chosen(
+    store: &Store,
+    dry_run: bool,
+    choose: &mut dyn FnMut(&Old) -> Result<Sorted>,
+) -> Result<Removed> {
+    let options = RemoveOptions { dry_run, ..RemoveOptions::default() };
+    remove_by(store, &mut |old| {
+        let (attempt, out) = attempt(old, &options, &choose(old)?, &mut |_| Ok(()))?;
+        Ok((Attempt { touched: None, ..attempt }, out))
+    })
+}
+
+type Doing<'d> = &'d mut dyn FnMut(&Old) -> Result<(Attempt<Removed>, Sorted)>;
+
+fn remove_by(store: &Store, attempt: Doing<'_>) -> Result<Removed> {
+    let mut out = Sorted::default();
+    let Revised { mut done, version, committed, notes } = revise(store, |old| {
+        let (attempt, doomed) = attempt(old)?;
         out = doomed;
         Ok(attempt)
     })?;

@@ -49,8 +49,8 @@ impl Assign {
     /// A listing with these splits. Ids are hashed with what will stand before them.
     pub(super) fn assign(&self, listing: Listing, id_prefix: &str, spill: &Spill, watch: Watch<'_>) -> Result<Listing> {
         let (fractions, group) = self.read()?;
-        let Listing { schema, entries, refused, notes, excerpts: _ } = listing;
-        let mut lister = Lister::new(spill, watch);
+        let Listing { schema, entries, refused, notes, excerpts: _, tree } = listing;
+        let mut lister = Lister::new(spill, watch).within(&tree);
         notes.into_iter().for_each(|note| lister.note(note));
         for refusal in refused.iter() {
             lister.refuse(refusal?)?;

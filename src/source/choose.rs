@@ -1,10 +1,13 @@
 //! Which source reads a root: the one that is asked for, else the one with the best evidence.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Content, Evidence, Look, Source, SourceEntry};
+use super::listing::Watch;
+use super::tree::{self, Opened};
+use super::{Content, Evidence, Look, Source, SourceEntry, Tree};
 use crate::error::{Error, Result};
 use crate::registry::Table;
+use crate::spool::Spill;
 
 /// A source and what speaks for it.
 #[derive(Debug, Clone)]
@@ -21,8 +24,12 @@ pub struct Choice {
     pub entry: SourceEntry,
     /// The source itself.
     pub source: Box<dyn Source>,
-    /// Why it was taken, for a person; empty when it was asked for.
+    /// Why it was taken, and what of an archive is not read, for a person.
     pub notes: Vec<String>,
+    /// What the source reads: files of the system, or those of an archive.
+    pub tree: Tree,
+    /// Where it begins there: what was given, or a folder in it where that is an archive.
+    pub root: PathBuf,
 }
 
 impl std::fmt::Debug for Choice {
@@ -33,7 +40,8 @@ impl std::fmt::Debug for Choice {
 
 /// The sources that could read a root, best first, then in table order.
 pub fn candidates(table: &Table<SourceEntry>, root: &Path) -> Result<Vec<Candidate>> {
-    Ok(seen(table, root, &Look::at(root)?))
+    let Opened { tree, root, .. } = tree::open(root, &Spill::temporary(), &|_| Ok(()))?;
+    Ok(seen(table, &root, &Look::within(&tree, &root)?))
 }
 
 fn seen(table: &Table<SourceEntry>, root: &Path, look: &Look) -> Vec<Candidate> {
@@ -45,17 +53,66 @@ fn seen(table: &Table<SourceEntry>, root: &Path, look: &Look) -> Vec<Candidate> 
 }
 
 /// Chooses the source of a root: `format` by name, else the best evidence. Two equally good ones are refused by name.
+///
+/// An archive is opened: sources see it as the folder that it would be unpacked.
 pub fn choose(table: &Table<SourceEntry>, root: &Path, format: Option<&str>) -> Result<Choice> {
-    if let Some(name) = format {
-        let entry = *table.get(name)?;
-        std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?;
-        return Ok(Choice { entry, source: (entry.build)(), notes: Vec::new() });
+    choose_into(table, root, format, &Spill::temporary(), &|_| Ok(()))
+}
+
+/// As [`choose`]: what is known of an archive may go into temporary files, and an error of `watch` ends it.
+pub(crate) fn choose_into(
+    table: &Table<SourceEntry>,
+    source: &Path,
+    format: Option<&str>,
+    spill: &Spill,
+    watch: Watch<'_>,
+) -> Result<Choice> {
+    let asked = format.map(|name| table.get(name).copied()).transpose()?;
+    let opened = tree::open(source, spill, watch)?;
+    let look = asked.is_none().then(|| Look::within(&opened.tree, &opened.root)).transpose()?;
+    let found = look.as_ref().map_or_else(Vec::new, |look| seen(table, &opened.root, look));
+    chosen(table, asked, opened, look.as_ref(), &found)
+}
+
+/// What was seen of a source, and what would read it.
+#[derive(Debug)]
+pub struct Survey {
+    /// The files of the first look.
+    pub look: Look,
+    /// The sources that could read it, best first.
+    pub candidates: Vec<Candidate>,
+    /// The one that will, or why none.
+    pub choice: Result<Choice>,
+}
+
+/// Looks at a source once, for all that there is to say of it. The errors of [`choose`] that are no matter of opening it are in the answer.
+///
+/// # Errors
+///
+/// [`Error::Io`], and [`Error::Config`] of an archive that cannot be opened.
+pub fn survey(table: &Table<SourceEntry>, source: &Path, format: Option<&str>) -> Result<Survey> {
+    let asked = format.map(|name| table.get(name).copied()).transpose();
+    let opened = tree::open(source, &Spill::temporary(), &|_| Ok(()))?;
+    let look = Look::within(&opened.tree, &opened.root)?;
+    let candidates = seen(table, &opened.root, &look);
+    let choice = asked.and_then(|asked| chosen(table, asked, opened, Some(&look), &candidates));
+    Ok(Survey { look, candidates, choice })
+}
+
+fn chosen(
+    table: &Table<SourceEntry>,
+    asked: Option<SourceEntry>,
+    opened: Opened,
+    look: Option<&Look>,
+    found: &[Candidate],
+) -> Result<Choice> {
+    let Opened { tree, root, mut notes } = opened;
+    if let Some(entry) = asked {
+        return Ok(Choice { entry, source: (entry.build)(), notes, tree, root });
     }
-    let look = Look::at(root)?;
-    let found = seen(table, root, &look);
     let told = |c: &Candidate| format!("{} ({})", c.entry.name, c.evidence.why);
-    match found.as_slice() {
-        [] => Err(unknown(table, root, &look)),
+    match found {
+        [] => Err(unknown(table, &root, look)),
         [a, b, ..] if a.evidence.score == b.evidence.score => {
             let best = found.iter().take_while(|c| c.evidence.score == a.evidence.score);
             let names: Vec<String> = best.map(told).collect();
@@ -65,14 +122,16 @@ pub fn choose(table: &Table<SourceEntry>, root: &Path, format: Option<&str>) -> 
             ))
         }
         [a, rest @ ..] => {
-            let mut notes = vec![format!("read as {}", told(a))];
+            notes.push(format!("read as {}", told(a)));
             notes.extend(rest.iter().map(|c| format!("not read as {}", told(c))));
-            Ok(Choice { entry: a.entry, source: (a.entry.build)(), notes })
+            Ok(Choice { entry: a.entry, source: (a.entry.build)(), notes, tree, root })
         }
     }
 }
 
-fn unknown(table: &Table<SourceEntry>, root: &Path, look: &Look) -> Error {
+fn unknown(table: &Table<SourceEntry>, root: &Path, look: Option<&Look>) -> Error {
+    let nothing = Look::default();
+    let look = look.unwrap_or(&nothing);
     if look.files.is_empty() {
         return super::folder::empty(root);
     }

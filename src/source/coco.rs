@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::labels::{self, Names};
 use super::walk::{self, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, pictures};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, Tree, pictures};
 use crate::data::feature::{Feature, Schema};
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{Attribute, AttributeKind, BoxFormat, ObjectsType};
@@ -45,10 +45,10 @@ impl Source for Coco {
 
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence> {
         if look.is_file {
-            return is_coco(root).then(|| Evidence::new(95, "it is JSON with images and annotations"));
+            return is_coco(look.tree(), root).then(|| Evidence::new(95, "it is JSON with images and annotations"));
         }
         let names = look.files.iter().map(|f| f.relative.as_str()).filter(|f| f.ends_with(".json"));
-        let found: Vec<&str> = names.filter(|name| is_coco(&root.join(name))).collect();
+        let found: Vec<&str> = names.filter(|name| is_coco(look.tree(), &root.join(name))).collect();
         let first = found.first()?;
         Some(Evidence::new(88, format!("{} files like {first} are JSON with images and annotations", found.len())))
     }
@@ -56,6 +56,7 @@ impl Source for Coco {
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         labels::unused("COCO", &[("--label-regex", &options.label_regex)])?;
         labels::unused("COCO", &labels::of_manifests(options))?;
+        let tree = lister.tree().clone();
         let (base, files) = files(root, lister)?;
         let mut read = Vec::with_capacity(files.len());
         let mut has = Has::default();
@@ -76,7 +77,7 @@ impl Source for Coco {
         }
         let mut taken = HashSet::new();
         for (relative, file) in &read {
-            OneFile { relative, base: &base, file, has, options }.list(&mut taken, lister)?;
+            OneFile { tree: &tree, relative, base: &base, file, has, options }.list(&mut taken, lister)?;
         }
         let mut columns = vec![("image", Feature::Image), ("image_id", Feature::Int)];
         columns.extend(has.boxes.then_some(("objects", Feature::Objects(objects))));
@@ -97,8 +98,8 @@ fn attributes() -> Vec<Attribute> {
 
 /// Whether the beginning of a file is that of COCO's JSON: an object with lists that it has. Their order is anybody's, and the first may be longer
 /// than what is looked at.
-fn is_coco(path: &Path) -> bool {
-    let Ok(head) = walk::head(path) else { return false };
+fn is_coco(tree: &Tree, path: &Path) -> bool {
+    let Ok(head) = tree.head(path) else { return false };
     let head = String::from_utf8_lossy(&head);
     let head = head.trim_start_matches('\u{feff}').trim_start();
     let key = |name: &str| head.contains(&format!("\"{name}\""));
@@ -110,8 +111,9 @@ fn is_coco(path: &Path) -> bool {
 /// The folder that all pictures are in, and the annotation files of a root, relative to it.
 fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)> {
     let name = |path: &Path| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
-    if root.is_file() {
-        let real = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
+    let tree = lister.tree().clone();
+    if tree.is_file(root) {
+        let real = tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?;
         let parent = real.parent().unwrap_or(Path::new("/"));
         // annotations/instances_val.json beside val/.
         let base = match name(parent).as_deref() {
@@ -126,7 +128,7 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
     let walk = walk::walk(root, lister)?;
     walk.notes().into_iter().for_each(|note| lister.note(note));
     let json = walk.files.iter().filter(|found| found.relative.ends_with(".json"));
-    let (found, other): (Vec<Found>, Vec<Found>) = json.partition(|found| is_coco(&found.path));
+    let (found, other): (Vec<Found>, Vec<Found>) = json.partition(|found| is_coco(&tree, &found.path));
     if let Some(first) = other.first() {
         let (n, first) = (other.len(), &first.relative);
         lister.note(format!(
@@ -149,11 +151,12 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
         let what = format!("{} has no annotation file of COCO", root.display());
         return Err(Error::config(what, "give the .json file itself"));
     }
-    Ok((root.canonicalize().map_err(|e| Error::io(root, "open", e))?, found))
+    Ok((tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?, found))
 }
 
 /// One annotation file.
 struct OneFile<'a> {
+    tree: &'a Tree,
     relative: &'a str,
     base: &'a Path,
     file: &'a Read,
@@ -279,7 +282,7 @@ impl OneFile<'_> {
 
     fn found(&self, folder: &str, file_name: &str) -> Result<Found, Fault> {
         let name = walk::within(file_name)?;
-        walk::named(self.base, &pictures::join(folder, &name))
+        walk::named(self.tree, self.base, &pictures::join(folder, &name))
     }
 
     /// The cells behind the picture, of its annotations.

@@ -12,7 +12,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::listing::{Lister, Watch};
-use super::{Entry, EntryCell, Listing, Part, Refusal, read_range};
+use super::{Entry, EntryCell, Listing, Part, Refusal, Tree};
 use crate::codec::{self, Limits};
 use crate::data::excerpt::{AudioChunks, Excerpts, between};
 use crate::data::feature::{Feature, Schema};
@@ -67,7 +67,8 @@ impl Listing {
         }
         let chunked = chunks.map(|chunks| Ok((recordings(&self.schema)?, chunks))).transpose()?;
         let pool = parallel::pool(threads)?;
-        let mut lister = Lister::new(spill, watch);
+        let tree = self.tree.clone();
+        let mut lister = Lister::new(spill, watch).within(&tree);
         self.notes.iter().for_each(|note| lister.note(note));
         for refusal in self.refused.iter() {
             lister.refuse(refusal?)?;
@@ -77,7 +78,7 @@ impl Listing {
             watch(from as u64)?;
             let to = self.entries.len().min(from + AT_ONCE);
             let entries: Vec<Entry> = (from..to).map(|at| self.entries.get(at)).collect::<Result<_>>()?;
-            facts = pool.install(|| look(&entries, chunked.map(|(column, _)| column), facts, limits, facts_of));
+            facts = pool.install(|| look(&tree, &entries, chunked.map(|(column, _)| column), facts, limits, facts_of));
             for entry in entries {
                 let Entry { id, origin, line, .. } = &entry;
                 let refusal = |fault| Refusal { id: id.clone(), origin: origin.clone(), line: *line, fault };
@@ -141,7 +142,14 @@ fn recording(cell: &EntryCell, is_cut: bool) -> Option<(&Path, u64)> {
 }
 
 /// Looks at the recordings of some entries, but for those known from the entries before.
-fn look(entries: &[Entry], cut: Option<usize>, mut known: Facts, limits: &Limits, facts_of: FactsOf<'_>) -> Facts {
+fn look(
+    tree: &Tree,
+    entries: &[Entry],
+    cut: Option<usize>,
+    mut known: Facts,
+    limits: &Limits,
+    facts_of: FactsOf<'_>,
+) -> Facts {
     let cells = entries.iter().flat_map(|entry| entry.cells.iter().enumerate());
     let mut wanted: Vec<(&Path, u64)> = cells.filter_map(|(i, cell)| recording(cell, Some(i) == cut)).collect();
     wanted.sort();
@@ -151,7 +159,9 @@ fn look(entries: &[Entry], cut: Option<usize>, mut known: Facts, limits: &Limits
     let mut rest = wanted.as_slice();
     while !rest.is_empty() {
         let (now, later) = rest.split_at(together(rest.iter().map(|(_, bytes)| *bytes), BYTES_AT_ONCE));
-        known.par_extend(now.par_iter().map(|(path, bytes)| ((*path).into(), probe(path, *bytes, limits, facts_of))));
+        known.par_extend(
+            now.par_iter().map(|(path, bytes)| ((*path).into(), probe(tree, path, *bytes, limits, facts_of))),
+        );
         rest = later;
     }
     known
@@ -167,9 +177,9 @@ fn together(sizes: impl Iterator<Item = u64>, most: u64) -> usize {
     fits.count().max(1)
 }
 
-fn probe(path: &Path, bytes: u64, limits: &Limits, facts_of: FactsOf<'_>) -> Result<Info, Fault> {
+fn probe(tree: &Tree, path: &Path, bytes: u64, limits: &Limits, facts_of: FactsOf<'_>) -> Result<Info, Fault> {
     Limits::check("payload bytes", bytes, limits.payload_bytes)?;
-    facts_of(path, &read_range(path, 0, bytes, bytes)?)
+    facts_of(path, &tree.read_range(path, 0, bytes, bytes)?)
 }
 
 /// Says what the header of a recording does.

@@ -46,7 +46,7 @@ impl Source for Folder {
     }
 
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
-        if root.is_file() {
+        if lister.tree().is_file(root) {
             return Err(Error::config(
                 format!("{} is a file, not a folder of media", root.display()),
                 "give the folder above it, or say --format manifest or --format text",
@@ -60,7 +60,8 @@ impl Source for Folder {
         for note in walk.notes() {
             lister.note(note);
         }
-        let media = |found: &Found| matches!(Content::of_file(&found.path), Content::Media(_));
+        let tree = lister.tree().clone();
+        let media = |found: &Found| matches!(Content::within(&tree, &found.path), Content::Media(_));
         let layout = Layout::of(&walk.files, options, media)?;
         let kind = match options.kind {
             Some(kind) => kind,
@@ -114,7 +115,7 @@ pub(super) fn empty(root: &Path) -> Error {
 pub(super) fn majority(root: &Path, sampled: &[PathBuf], lister: &mut Lister<'_>) -> Result<Kind> {
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
     for path in sampled {
-        if let Content::Media(kind) = Content::of_file(path) {
+        if let Content::Media(kind) = Content::within(lister.tree(), path) {
             *counts.entry(kind).or_default() += 1;
         }
     }

@@ -4,12 +4,11 @@
 //! when it is asked for, so a listing of a billion lines takes no more memory than one of a thousand.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, EntryCell, Refusal, Source, SourceOptions, labels};
+use super::{Choice, Entry, EntryCell, Refusal, Source, SourceOptions, Tree, labels};
 use crate::data::excerpt::Excerpts;
 use crate::data::feature::Schema;
 use crate::error::{Error, Fault, Reason, Result};
@@ -56,6 +55,7 @@ pub(crate) type Only<'a> = &'a dyn Fn(&Asked<'_>) -> bool;
 /// Takes what a source finds.
 pub struct Lister<'a> {
     spill: Spill,
+    tree: Tree,
     watch: Watch<'a>,
     only: Option<Only<'a>>,
     sorter: Sorter,
@@ -84,6 +84,7 @@ impl<'a> Lister<'a> {
     pub fn new(spill: &Spill, watch: Watch<'a>) -> Self {
         Lister {
             spill: spill.clone(),
+            tree: Tree::default(),
             watch,
             only: None,
             sorter: Sorter::new(spill),
@@ -97,6 +98,17 @@ impl<'a> Lister<'a> {
             changed: None,
             key: Vec::new(),
         }
+    }
+
+    /// With the tree that the paths of entries lead into.
+    #[must_use]
+    pub(crate) fn within(self, tree: &Tree) -> Self {
+        Lister { tree: tree.clone(), ..self }
+    }
+
+    /// What paths lead to: files of the system, and members of archives.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// Where a source's own sorters and spools may go.
@@ -141,6 +153,9 @@ impl<'a> Lister<'a> {
             changed = changed.max(Some(if at == UNKNOWN { i128::MAX } else { at }));
             print.update(&cell.bytes().to_le_bytes());
             print.update(&at.to_le_bytes());
+            if let Some(identity) = self.tree.identity(path) {
+                print.update(identity.map(u64::to_le_bytes).as_flattened());
+            }
         }
         for (column, cell) in entry.cells.iter().enumerate() {
             let names = match cell {
@@ -176,8 +191,7 @@ impl<'a> Lister<'a> {
         if let Some((_, at)) = self.changed.as_ref().filter(|(known, _)| known == path) {
             return *at;
         }
-        let at = |meta: std::fs::Metadata| i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        let at = std::fs::metadata(path).map_or(UNKNOWN, at);
+        let at = self.tree.stamp(path).map_or(UNKNOWN, |(_, at)| at);
         self.changed = Some((path.to_owned(), at));
         at
     }
@@ -231,7 +245,7 @@ impl<'a> Lister<'a> {
         let entries = Entries { sorted: self.sorter.finish()?, places: None, prefix: String::new(), bytes: self.bytes };
         let refused = Refusals { sorted: self.refused.finish()?, prefix: String::new() };
         let excerpts = self.excerpts.then_some(Excerpts::Rows);
-        Ok(Listing { schema, entries, refused, notes: self.notes, excerpts })
+        Ok(Listing { schema, entries, refused, notes: self.notes, excerpts, tree: self.tree })
     }
 }
 
@@ -248,6 +262,8 @@ pub struct Listing {
     pub notes: Vec<String>,
     /// Which parts of recordings the entries are, if they are parts.
     pub excerpts: Option<Excerpts>,
+    /// What the paths of entries lead to.
+    pub tree: Tree,
 }
 
 impl Listing {
@@ -263,21 +279,36 @@ impl Listing {
         spill: &Spill,
         watch: Watch<'_>,
     ) -> Result<Listing> {
-        Listing::of_only(source, root, (options, ""), spill, watch, None)
+        Listing::of_only(source, (&Tree::default(), root), (options, ""), spill, watch, None)
     }
 
-    /// Lists what of a root is wanted; the classes are those of what is. Beside the options is what will stand before ids.
+    /// Lists what a choice is of.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listing::of`].
+    pub fn of_choice(choice: &Choice, options: &SourceOptions, spill: &Spill, watch: Watch<'_>) -> Result<Listing> {
+        let at = (&choice.tree, choice.root.as_path());
+        Listing::of_only(choice.source.as_ref(), at, (options, ""), spill, watch, None)
+    }
+
+    /// Lists what of a root is wanted; the classes are those of what is. Beside the root is the tree that it is in, beside the options what will stand
+    /// before ids.
     pub(crate) fn of_only(
         source: &dyn Source,
-        root: &Path,
+        (tree, root): (&Tree, &Path),
         (options, id_prefix): (&SourceOptions, &str),
         spill: &Spill,
         watch: Watch<'_>,
         only: Option<Only<'_>>,
     ) -> Result<Listing> {
-        let mut lister = Lister { only, ..Lister::new(spill, watch) };
+        let mut lister = Lister { only, ..Lister::new(spill, watch).within(tree) };
         watch(0)?;
         let schema = source.list(root, options, &mut lister)?;
+        for (path, fault) in tree.lost() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            lister.refuse(Refusal::file(name, fault.clone()))?;
+        }
         let mut listing = lister.finish(schema)?;
         if let Some(provenance) = &options.provenance {
             listing = provenance.stamp(listing, root, source.name(), spill, watch)?;

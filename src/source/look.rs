@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::walk;
+use super::{Tree, walk};
 use crate::codec::CODECS;
 use crate::data::info::Kind;
 use crate::error::{Error, Result};
@@ -41,7 +41,12 @@ impl Content {
 
     /// The content of a file; what cannot be read is [`Content::Other`].
     pub fn of_file(path: &Path) -> Self {
-        walk::head(path).map_or(Content::Other, |head| Content::of(&head))
+        Content::within(&Tree::default(), path)
+    }
+
+    /// The same of a file of a source.
+    pub(super) fn within(tree: &Tree, path: &Path) -> Self {
+        tree.head(path).map_or(Content::Other, |head| Content::of(&head))
     }
 }
 
@@ -87,30 +92,42 @@ pub struct Look {
     pub is_file: bool,
     /// Files in byte order of their paths, those of the upper folders first to be opened.
     pub files: Vec<Seen>,
+    /// What it looked into.
+    tree: Tree,
 }
 
 impl Look {
-    /// Looks at a root.
+    /// Looks at a root: a file, or a folder.
     pub fn at(root: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?;
-        if meta.is_file() {
+        Look::within(&Tree::default(), root)
+    }
+
+    /// Looks at a root in the tree of a source.
+    pub(super) fn within(tree: &Tree, root: &Path) -> Result<Self> {
+        tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?;
+        if tree.is_file(root) {
             let name = root.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-            let content = walk::head(root).map_err(|e| Error::io(root, "read", e))?;
+            let content = tree.head(root).map_err(|e| Error::io(root, "read", e))?;
             let file = Seen { relative: name, content: Some(Content::of(&content)) };
-            return Ok(Look { is_file: true, files: vec![file] });
+            return Ok(Look { is_file: true, files: vec![file], tree: tree.clone() });
         }
-        if !meta.is_dir() {
+        if !tree.is_dir(root) {
             return Err(Error::config(
                 format!("{} is neither a file nor a folder", root.display()),
-                "give a folder of media, a manifest, or a text file",
+                "give a folder of media, an archive, a manifest, or a text file",
             ));
         }
-        let found = walk::glance(root, LISTED)?.files;
+        let found = walk::glance(tree, root, LISTED)?.files;
         let mut files: Vec<Seen> = found.iter().map(|f| Seen { relative: f.relative, content: None }).collect();
         for i in sample(files.len()) {
-            files[i].content = Some(Content::of_file(&found.get(i).path));
+            files[i].content = Some(Content::within(tree, &found.get(i).path));
         }
-        Ok(Look { is_file: false, files })
+        Ok(Look { is_file: false, files, tree: tree.clone() })
+    }
+
+    /// What it looked into.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// The files directly in the root.

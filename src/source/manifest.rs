@@ -10,8 +10,8 @@ use super::look::{Content, SAMPLE};
 use super::typing::{Cell, Typing};
 use super::walk::{self, Found};
 use super::{
-    Entry, EntryCell, Evidence, Lister, Look, Part, Refusal, Source, SourceEntry, SourceOptions, SplitDirs, boxes,
-    labels, pictures,
+    Entry, EntryCell, Evidence, Lister, Look, Part, Refusal, Source, SourceEntry, SourceOptions, SplitDirs, Tree,
+    boxes, labels, pictures,
 };
 use crate::data::feature::{Feature, RESERVED, Schema};
 use crate::data::info::Kind;
@@ -58,7 +58,7 @@ impl Source for Manifest {
             }
             _ => return None,
         };
-        let columns = read::columns(&path).ok()?;
+        let columns = read::columns(look.tree(), &path).ok()?;
         let named = |names: &[&str]| columns.iter().find(|c| names.contains(&c.to_ascii_lowercase().as_str()));
         let column = named(PATHS).or_else(|| named(&[TEXT]))?;
         let score = if look.is_file { 90 } else { 80 };
@@ -67,7 +67,8 @@ impl Source for Manifest {
 
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         labels::unused("a manifest", &[("--label-regex", &options.label_regex)])?;
-        let (base, sheets) = sheets(root, options)?;
+        let tree = lister.tree().clone();
+        let (base, sheets) = sheets(&tree, root, options)?;
         let columns = Table::columns(sheets.iter().map(|sheet| &sheet.table), &mut || lister.step())?;
         let called = match sheets.as_slice() {
             [one] => one.name.clone(),
@@ -80,6 +81,7 @@ impl Source for Manifest {
         }
         let mut reading = Reading {
             roles: Roles::of(&called, &columns, options)?,
+            tree: &tree,
             sheets,
             columns,
             base: &base,
@@ -123,21 +125,21 @@ struct Sheet {
 }
 
 /// The folder that ids are relative to, canonical, and the tables of a root.
-fn sheets(root: &Path, options: &SourceOptions) -> Result<(PathBuf, Vec<Sheet>)> {
-    let path = match root.is_file() {
+fn sheets(tree: &Tree, root: &Path, options: &SourceOptions) -> Result<(PathBuf, Vec<Sheet>)> {
+    let path = match tree.is_file(root) {
         true => root.to_owned(),
-        false => match only(root)? {
+        false => match only(tree, root)? {
             Some(path) => path,
-            None => return metadata::sheets(root, options),
+            None => return metadata::sheets(tree, root, options),
         },
     };
     let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let base = base.canonicalize().map_err(|e| Error::io(base, "open", e))?;
+    let base = tree.canonicalize(base).map_err(|e| Error::io(base, "open", e))?;
     let name = path
         .file_name()
         .and_then(|n| n.to_str())
         .ok_or_else(|| Error::config(format!("the name of {} is not UTF-8", path.display()), "rename the manifest"))?;
-    let (table, split) = (Table::open(&path, name)?, labels::default_split(options)?);
+    let (table, split) = (Table::open(tree, &path, name)?, labels::default_split(options)?);
     Ok((base, vec![Sheet { table, name: name.to_owned(), dir: String::new(), split }]))
 }
 
@@ -151,8 +153,8 @@ fn manifests(look: &Look) -> Vec<&str> {
 }
 
 /// The one manifest of a folder; `None`: its subfolders have tables.
-fn only(root: &Path) -> Result<Option<PathBuf>> {
-    let look = Look::at(root)?;
+fn only(tree: &Tree, root: &Path) -> Result<Option<PathBuf>> {
+    let look = Look::within(tree, root)?;
     match manifests(&look).as_slice() {
         [one] => Ok(Some(root.join(one))),
         [] if metadata::first(&look).is_some() => Ok(None),
@@ -169,6 +171,7 @@ fn only(root: &Path) -> Result<Option<PathBuf>> {
 
 /// Tables that are read as one, with what their columns are. They are read twice: what a column holds follows from all of its cells.
 struct Reading<'a> {
+    tree: &'a Tree,
     roles: Roles,
     sheets: Vec<Sheet>,
     columns: Columns,
@@ -240,7 +243,7 @@ impl Reading<'_> {
     /// The file and the split of a row.
     fn place(&self, sheet: &Sheet, row: &Row) -> Result<(Option<Found>, String), Fault> {
         let roles = &self.roles;
-        let found = roles.path.map(|i| file(self.base, sheet, row, i)).transpose()?;
+        let found = roles.path.map(|i| file(self.tree, self.base, sheet, row, i)).transpose()?;
         let split = match roles.split.and_then(|i| row.cells[i].text()) {
             Some(split) => labels::split_name(&split)?,
             None => match found.as_ref().and_then(|found| self.top(sheet, found)) {
@@ -289,7 +292,7 @@ impl Reading<'_> {
                     }
                     for (sample, (i, _)) in survey.further.iter_mut().zip(&self.roles.further) {
                         if row.cells[*i] != Cell::Null
-                            && let Ok(found) = file(self.base, sheet, &row, *i)
+                            && let Ok(found) = file(self.tree, self.base, sheet, &row, *i)
                         {
                             survey.named.entry(row_key(&found.relative)).or_default();
                             sample.see(found.path);
@@ -401,7 +404,7 @@ impl Reading<'_> {
             };
             let further = self.roles.further.iter().map(|(i, _)| match row.cells[*i] {
                 Cell::Null => Ok(EntryCell::NULL),
-                _ => match file(self.base, sheet, &row, *i) {
+                _ => match file(self.tree, self.base, sheet, &row, *i) {
                     Ok(Found { path, bytes, .. }) => Ok(EntryCell::File { path, bytes }),
                     Err(fault) => {
                         let what = format!("column {:?}: {}", self.columns.names[*i], fault.message);
@@ -487,9 +490,9 @@ fn seconds(time: f64) -> String {
 }
 
 /// The file that a row names, if it is one within the manifest's folder.
-fn file(base: &Path, sheet: &Sheet, row: &Row, column: usize) -> Result<Found, Fault> {
+fn file(tree: &Tree, base: &Path, sheet: &Sheet, row: &Row, column: usize) -> Result<Found, Fault> {
     let text = row.cells[column].text().ok_or_else(|| Fault::new(Reason::BadPath, "the path is empty"))?;
-    walk::named(base, &pictures::join(&sheet.dir, &walk::within(&text)?))
+    walk::named(tree, base, &pictures::join(&sheet.dir, &walk::within(&text)?))
 }
 
 /// The error for a manifest without one good row, with the reasons.

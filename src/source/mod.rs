@@ -34,6 +34,7 @@ mod provenance;
 mod raw;
 pub mod table;
 pub mod text;
+mod tree;
 mod typing;
 #[cfg(feature = "annotations")]
 pub mod voc;
@@ -44,7 +45,8 @@ pub mod yolo;
 
 pub use crate::data::excerpt::{AudioChunks, ChunkTail, Excerpts};
 pub use assign::Assign;
-pub use choose::{Candidate, Choice, candidates, choose};
+pub(crate) use choose::choose_into;
+pub use choose::{Candidate, Choice, Survey, candidates, choose, survey};
 pub(crate) use excerpts::facts;
 pub use labels::split_name;
 pub(crate) use listing::{Asked, Only, Print, order};
@@ -52,7 +54,8 @@ pub use listing::{Entries, Lister, Listing, Refusals, Watch};
 pub use look::{Content, Look, Seen};
 pub use provenance::Provenance;
 pub use raw::{is_stored, open_any, raw_dataset};
-pub(crate) use walk::{file_within, read_range};
+pub use tree::Tree;
+pub(crate) use walk::file_within;
 pub use windows::{Count, Cut, TextWindow};
 
 /// The split of entries when the source says nothing else.

@@ -48,7 +48,7 @@ impl Provenance {
         watch: Watch<'_>,
     ) -> Result<Listing> {
         let [by_source, by_license, by_tool] = PROVENANCE;
-        let Listing { mut schema, entries, refused, notes, excerpts: _ } = listing;
+        let Listing { mut schema, entries, refused, notes, excerpts: _, tree } = listing;
         let own =
             schema.columns.iter().position(|c| ["license", "licence"].iter().any(|n| c.name.eq_ignore_ascii_case(n)));
         if let Some(taken) = [by_source, by_tool].iter().find(|name| self.columns && schema.position(name).is_some()) {
@@ -67,10 +67,10 @@ impl Provenance {
                 [Some(by_source), license, Some(by_tool)].into_iter().flatten().map(|n| Column::new(n, class())),
             );
         }
-        let name = || root.canonicalize().ok()?.file_name()?.to_str().map(str::to_owned);
+        let name = || tree.name(root);
         let source = self.source.clone().or_else(name).unwrap_or_else(|| format.to_owned());
         let tool = format!("feedstock {} ({format})", env!("CARGO_PKG_VERSION"));
-        let mut lister = Lister::new(spill, watch);
+        let mut lister = Lister::new(spill, watch).within(&tree);
         notes.into_iter().for_each(|note| lister.note(note));
         for refusal in refused.iter() {
             lister.refuse(refusal?)?;

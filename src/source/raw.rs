@@ -1,11 +1,11 @@
 //! A raw folder as a read-only dataset, without an ingest: headers are probed, payloads stay where they are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Entry, EntryCell, Listing, SourceOptions, choose, sources};
+use super::{Entry, EntryCell, Listing, SourceOptions, Tree, choose, sources};
 use crate::codec::{self, Limits};
 use crate::data::feature::{Column, Feature, Schema};
 use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
@@ -56,8 +56,8 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     let choice = choose(&sources(), root, None)?;
     let spill = Spill::temporary();
     let options = SourceOptions::default();
-    let listing = Listing::of(choice.source.as_ref(), root, &options, &spill, &|_| Ok(()))?;
-    let Listing { schema, entries, refused, notes, excerpts } = listing;
+    let listing = Listing::of_choice(&choice, &options, &spill, &|_| Ok(()))?;
+    let Listing { schema, entries, refused, notes, excerpts, tree } = listing;
     if excerpts.is_some() {
         return Err(Error::config(
             format!("{}: its rows are parts of recordings, which lie in no file of their own", root.display()),
@@ -88,8 +88,8 @@ pub fn raw_dataset(root: &Path) -> Result<Dataset> {
     for from in (0..entries.len()).step_by(PROBED) {
         let chunk: Vec<Entry> =
             (from..entries.len().min(from + PROBED)).map(|at| entries.get(at)).collect::<Result<_>>()?;
-        let probed: Vec<Result<(&Path, Payload), Fault>> =
-            pool.install(|| chunk.par_iter().map(|entry| probe(&entry.cells[column], &feature)).collect());
+        let probed: Vec<Result<(PathBuf, Payload), Fault>> =
+            pool.install(|| chunk.par_iter().map(|entry| probe(&tree, &entry.cells[column], &feature)).collect());
         for (entry, probed) in chunk.iter().zip(probed) {
             let (path, payload) = match probed {
                 Ok(probed) => probed,
@@ -160,8 +160,8 @@ fn objects(cell: &EntryCell, column: &Column) -> Option<Vec<u8>> {
     Some(Objects { classes: objects.classes.iter().map(class).collect(), ..(**objects).clone() }.pack())
 }
 
-/// The header and hash of one payload on disk.
-fn probe<'e>(cell: &'e EntryCell, feature: &Feature) -> Result<(&'e Path, Payload), Fault> {
+/// The header and hash of one payload on disk, with the file of the system that it is in.
+fn probe(tree: &Tree, cell: &EntryCell, feature: &Feature) -> Result<(PathBuf, Payload), Fault> {
     let (path, range, file_bytes) = match cell {
         EntryCell::File { path, bytes } => (path.as_path(), 0..*bytes, *bytes),
         EntryCell::Slice { path, range, file_bytes } => (path.as_ref(), range.clone(), *file_bytes),
@@ -175,10 +175,11 @@ fn probe<'e>(cell: &'e EntryCell, feature: &Feature) -> Result<(&'e Path, Payloa
     let limits = Limits::default();
     let length = range.end.saturating_sub(range.start);
     Limits::check("payload bytes", length, limits.payload_bytes)?;
-    let bytes = super::read_range(path, range.start, length, file_bytes)?;
+    let (file, before) = tree.stands(path)?;
+    let bytes = tree.read_range(path, range.start, length, file_bytes)?;
     let codec = codec::sniff(&bytes, feature.kind().ok_or_else(|| Fault::new(Reason::BadLabel, "no media"))?)?;
     let info = codec::guarded(codec.name(), || codec.probe(&bytes, &limits))?;
-    Ok((path, Payload { offset: range.start, length, hash: payload_hash(&bytes), info }))
+    Ok((file, Payload { offset: before + range.start, length, hash: payload_hash(&bytes), info }))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::typing::Cell;
 use crate::data::feature::Feature;
 use crate::data::label::Value;
 use crate::error::{Error, Fault, Reason, Result};
-use crate::source::EntryCell;
+use crate::source::{EntryCell, Tree};
 
 /// One file of such rows, to be read once.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl TextTable {
     /// [`Error::Io`]; [`Error::Config`] for a name or a header from which nothing can be read.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let table = Table::open(path, &name)?;
+        let table = Table::open(&Tree::default(), path, &name)?;
         let columns = Table::columns([&table], &mut || Ok(()))?;
         let mut names = columns.names.clone();
         names.sort_unstable();

@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::look::{self, Content};
 use super::walk::{self, Found};
 use super::windows::{Window, windows};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit};
+use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit, Tree};
 use super::{folder, labels};
 use crate::data::feature::{Feature, Schema};
 use crate::error::{Error, Fault, Reason, Result};
@@ -44,9 +44,10 @@ impl Source for Text {
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         let mut labelled = false;
         labels::unused("text", &labels::of_manifests(options))?;
-        if root.is_file() {
+        let tree = lister.tree().clone();
+        if tree.is_file(root) {
             labels::unused("a text file", &[("--label-regex", &options.label_regex)])?;
-            let bytes = std::fs::metadata(root).map_err(|e| Error::io(root, "open", e))?.len();
+            let bytes = tree.stamp(root).map_err(|e| Error::io(root, "open", e))?.0;
             let name = root.file_name().and_then(|n| n.to_str()).ok_or_else(|| {
                 Error::config(format!("the name of {} is not UTF-8", root.display()), "rename the file")
             })?;
@@ -60,7 +61,7 @@ impl Source for Text {
             for note in walk.notes() {
                 lister.note(note);
             }
-            let text = |found: &Found| Content::of_file(&found.path) == Content::Text;
+            let text = |found: &Found| Content::within(&tree, &found.path) == Content::Text;
             let layout = Layout::of(&walk.files, options, text)?;
             labelled = layout.labelled;
             layout.each(&walk.files, lister, text, |lister, found, split, label| {
@@ -87,7 +88,8 @@ fn file(
     let Found { relative, path, bytes } = found;
     let path: Arc<Path> = path.into();
     let whole = options.text_unit == TextUnit::File;
-    let read = units(&path, bytes, options, |Unit { number, line, start, end }| {
+    let tree = lister.tree().clone();
+    let read = units(&tree, &path, bytes, options, |Unit { number, line, start, end }| {
         let slice = EntryCell::Slice { path: Arc::clone(&path), range: start..end, file_bytes: bytes };
         lister.entry(Entry {
             id: if whole { relative.clone() } else { format!("{relative}#{number}") },
@@ -115,13 +117,14 @@ struct Unit {
 
 /// Finds the units of a file in one pass, in the memory of a buffer or of one window. The outer error is `take`'s.
 fn units(
+    tree: &Tree,
     path: &Path,
     bytes: u64,
     options: &SourceOptions,
     mut take: impl FnMut(Unit) -> Result<()>,
 ) -> Result<Result<(), Fault>> {
     let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
-    let mut reader = match std::fs::File::open(path) {
+    let mut reader = match tree.open(path) {
         Ok(file) => BufReader::with_capacity(1 << 16, file),
         Err(e) => return Ok(Err(unreadable(e))),
     };

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::walk::{self, Files, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels, pictures};
+use super::{
+    Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, Tree, labels, pictures,
+};
 use crate::data::feature::{Feature, Schema};
 use crate::data::objects::{BoxFormat, ObjectsType};
 use crate::error::{Error, Fault, Reason, Result};
@@ -46,7 +48,7 @@ impl Source for Voc {
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence> {
         let mut files = look.files.iter().map(|f| f.relative.as_str()).filter(|f| is_xml(f));
         let first = files.next().filter(|_| !look.is_file)?;
-        let head = walk::head(&root.join(first)).ok()?;
+        let head = look.tree().head(&root.join(first)).ok()?;
         let said = String::from_utf8_lossy(&head);
         if !said.trim_start_matches('\u{feff}').contains("<annotation") {
             return None;
@@ -65,6 +67,7 @@ impl Source for Voc {
         let origin = options.box_origin.unwrap_or(1);
         let default = labels::default_split(options)?;
         let mut listing = Listing {
+            tree: lister.tree().clone(),
             files: &walk.files,
             options,
             origin,
@@ -129,6 +132,7 @@ impl Seen {
 type Lists = HashMap<String, Option<String>>;
 
 struct Listing<'a> {
+    tree: Tree,
     files: &'a Files,
     options: &'a SourceOptions,
     origin: u8,
@@ -260,7 +264,7 @@ impl Listing<'_> {
         if xml.bytes > LARGEST {
             return Err(Fault::new(Reason::OverLimit, format!("an annotation of {} bytes", xml.bytes)));
         }
-        xml::read(&super::read_range(&xml.path, 0, xml.bytes, xml.bytes)?, self.origin)
+        xml::read(&self.tree.read_range(&xml.path, 0, xml.bytes, xml.bytes)?, self.origin)
     }
 
     fn enter(&mut self, picture: Found, base: &str, xml: Option<&Found>, lister: &mut Lister<'_>) -> Result<()> {
@@ -344,7 +348,7 @@ impl Listing<'_> {
                     format!("{}: a list of {} bytes", file.relative, file.bytes),
                 ));
             }
-            let bytes = super::read_range(&file.path, 0, file.bytes, file.bytes)?;
+            let bytes = self.tree.read_range(&file.path, 0, file.bytes, file.bytes)?;
             let split = labels::split_of(list).unwrap_or("train");
             for line in String::from_utf8_lossy(&bytes).lines() {
                 let whole = line.trim_start_matches('\u{feff}').trim();

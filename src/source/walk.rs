@@ -6,12 +6,18 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Lister, Refusal};
+use super::tree::Node;
+use super::{Lister, Refusal, Tree};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Sorted, Sorter, Spill};
 
 /// Files that systems leave behind and nobody means.
 const JUNK: &[&str] = &["Thumbs.db", "desktop.ini", "__MACOSX"];
+
+/// Whether nobody looks at what is called so.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || JUNK.contains(&name)
+}
 
 /// Of the folders that are left out so many are named in a note.
 const NAMED: usize = 10;
@@ -130,19 +136,22 @@ impl Walk {
 /// Lists the files below `root`. Hidden files and folders are not looked at; links to files within the root are read, all
 /// other links, devices, pipes and sockets are refused.
 pub(super) fn walk(root: &Path, lister: &mut Lister<'_>) -> Result<Walk> {
-    let spill = lister.spill().clone();
-    descend_all(root, usize::MAX, &spill, Some(lister))
+    let (spill, tree) = (lister.spill().clone(), lister.tree().clone());
+    descend_all(&tree, root, usize::MAX, &spill, Some(lister))
 }
 
 /// As [`walk`], and goes into no further folder once `limit` files are there.
-pub(super) fn glance(root: &Path, limit: usize) -> Result<Walk> {
-    descend_all(root, limit, &Spill::temporary(), None)
+pub(super) fn glance(tree: &Tree, root: &Path, limit: usize) -> Result<Walk> {
+    descend_all(tree, root, limit, &Spill::temporary(), None)
 }
 
-fn descend_all(root: &Path, limit: usize, spill: &Spill, lister: Option<&mut Lister<'_>>) -> Result<Walk> {
-    let real = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
+fn descend_all(tree: &Tree, root: &Path, limit: usize, spill: &Spill, lister: Option<&mut Lister<'_>>) -> Result<Walk> {
+    let real = tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?;
     let mut descent =
-        Descent { root: &real, limit, lister, found: 0, files: Sorter::new(spill), walk: Walk::default() };
+        Descent { tree, root: &real, limit, lister, found: 0, files: Sorter::new(spill), walk: Walk::default() };
+    for (shown, fault) in tree.nameless(&real) {
+        descent.refuse(shown.to_owned(), None, fault)?;
+    }
     descent.folder(&real, "", 0)?;
     let Descent { files, walk, .. } = descent;
     let files = Files { sorted: files.finish()?, root: real };
@@ -151,6 +160,7 @@ fn descend_all(root: &Path, limit: usize, spill: &Spill, lister: Option<&mut Lis
 
 /// A walk under way.
 struct Descent<'a, 'l> {
+    tree: &'a Tree,
     root: &'a Path,
     limit: usize,
     lister: Option<&'a mut Lister<'l>>,
@@ -160,10 +170,10 @@ struct Descent<'a, 'l> {
 }
 
 impl Descent<'_, '_> {
-    fn refuse(&mut self, relative: String, path: &Path, fault: Fault) -> Result<()> {
+    fn refuse(&mut self, relative: String, path: Option<&Path>, fault: Fault) -> Result<()> {
         let walk = &mut self.walk;
         walk.refused += 1;
-        if fs::metadata(path).is_ok_and(|m| m.is_dir()) {
+        if path.is_some_and(|path| self.tree.is_dir(path)) {
             walk.folders += 1;
             walk.named.insert(relative.clone(), fault.message.clone());
             if walk.named.len() > NAMED {
@@ -174,11 +184,15 @@ impl Descent<'_, '_> {
     }
 
     fn folder(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<()> {
+        if let Some(children) = self.tree.children(dir) {
+            return self.members(children, prefix, depth);
+        }
         let listing = match fs::read_dir(dir) {
             Ok(listing) => listing,
             Err(e) if depth == 0 => return Err(Error::io(dir, "list", e)),
             Err(e) => {
-                return self.refuse(prefix.trim_end_matches('/').to_owned(), dir, Fault::new(Reason::Unreadable, e));
+                let fault = Fault::new(Reason::Unreadable, e);
+                return self.refuse(prefix.trim_end_matches('/').to_owned(), Some(dir), fault);
             }
         };
         let mut folders = Vec::new();
@@ -190,10 +204,10 @@ impl Descent<'_, '_> {
             let os_name = child.file_name();
             let Some(name) = os_name.to_str() else {
                 let id = format!("{prefix}{}", os_name.to_string_lossy());
-                self.refuse(id, &child.path(), Fault::new(Reason::BadPath, "the name is not UTF-8"))?;
+                self.refuse(id, Some(&child.path()), Fault::new(Reason::BadPath, "the name is not UTF-8"))?;
                 continue;
             };
-            if name.starts_with('.') || JUNK.contains(&name) {
+            if is_hidden(name) {
                 self.walk.hidden += 1;
                 continue;
             }
@@ -204,9 +218,43 @@ impl Descent<'_, '_> {
                     self.files.push(relative.as_bytes(), &bytes.to_le_bytes())?;
                 }
                 Ok(Thing::Folder) => folders.push(relative),
-                Err(fault) => self.refuse(relative, &child.path(), fault)?,
+                Err(fault) => self.refuse(relative, Some(&child.path()), fault)?,
             }
         }
+        self.below(folders, depth)
+    }
+
+    /// The same of a folder in an archive.
+    fn members<'t>(
+        &mut self,
+        children: impl Iterator<Item = (&'t str, Node)>,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<()> {
+        let mut folders = Vec::new();
+        for (name, node) in children {
+            if let Some(lister) = &mut self.lister {
+                lister.step()?;
+            }
+            if is_hidden(name) {
+                self.walk.hidden += 1;
+                continue;
+            }
+            let relative = format!("{prefix}{name}");
+            match node {
+                Node::File(place) => {
+                    self.found += 1;
+                    self.files.push(relative.as_bytes(), &place.bytes().to_le_bytes())?;
+                }
+                Node::Refused(fault) => self.refuse(relative, None, fault)?,
+                Node::Folder => folders.push(relative),
+            }
+        }
+        self.below(folders, depth)
+    }
+
+    /// Goes into folders.
+    fn below(&mut self, mut folders: Vec<String>, depth: usize) -> Result<()> {
         // In order, so that a walk that ends early ends at the same place on every file system.
         folders.sort();
         for relative in folders {
@@ -216,7 +264,13 @@ impl Descent<'_, '_> {
             let path = self.root.join(&relative);
             if depth + 1 >= DEPTH {
                 let fault = Fault::new(Reason::BadPath, format!("more than {DEPTH} folders deep"));
-                self.refuse(relative, &path, fault)?;
+                self.refuse(relative, Some(&path), fault)?;
+                continue;
+            }
+            // Files below it could not be unpacked beside the file.
+            if let Some(Some(Node::File(_) | Node::Refused(_))) = self.tree.node(&path) {
+                let fault = Fault::new(Reason::BadPath, "a member is called as the folder of others");
+                self.refuse(format!("{relative}/"), None, fault)?;
                 continue;
             }
             self.folder(&path, &format!("{relative}/"), depth + 1)?;
@@ -283,8 +337,19 @@ pub(super) fn within(text: &str) -> Result<String, Fault> {
 }
 
 /// The size of a file that a manifest names, after the same checks as in a walk. `root` must be canonical.
-pub(super) fn named(root: &Path, relative: &str) -> Result<Found, Fault> {
+pub(super) fn named(tree: &Tree, root: &Path, relative: &str) -> Result<Found, Fault> {
     let path = root.join(relative);
+    match tree.node(&path) {
+        Some(Some(Node::File(place))) => {
+            return Ok(Found { relative: relative.to_owned(), path, bytes: place.bytes() });
+        }
+        Some(Some(Node::Folder)) => return Err(Fault::new(Reason::BadPath, format!("{relative} is a folder"))),
+        Some(Some(Node::Refused(fault))) => return Err(fault),
+        Some(None) => {
+            return Err(Fault::new(Reason::Unreadable, format!("{relative}: there is no such file")));
+        }
+        None => {}
+    }
     let meta = fs::symlink_metadata(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Fault::new(Reason::Unreadable, format!("{relative}: there is no such file")),
         _ => Fault::new(Reason::Unreadable, format!("{relative}: {e}")),
@@ -298,19 +363,12 @@ pub(super) fn named(root: &Path, relative: &str) -> Result<Found, Fault> {
 }
 
 /// Path and size of a regular file within a root, after the same checks; `None` for all else. `root` must be canonical.
-pub(crate) fn file_within(root: &Path, relative: &str) -> Option<(PathBuf, u64)> {
-    named(root, relative).ok().map(|found| (found.path, found.bytes))
+pub(crate) fn file_within(tree: &Tree, root: &Path, relative: &str) -> Option<(PathBuf, u64)> {
+    named(tree, root, relative).ok().map(|found| (found.path, found.bytes))
 }
 
-/// The first bytes of a file, for sniffing.
-pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(4096);
-    fs::File::open(path)?.take(4096).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Reads a range of a file that had `file_bytes` when it was listed.
-pub(crate) fn read_range(path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
+/// Reads a range of a file of the system that had `file_bytes` when it was listed.
+pub(super) fn read_range(path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
     let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
     let changed = |now: u64| {
         Fault::new(Reason::Changed, format!("the file had {file_bytes} bytes when it was listed and has {now} now"))
@@ -401,7 +459,7 @@ mod tests {
         for n in 10..22 {
             symlink(outside.path(), root.join(format!("a{n}"))).unwrap();
         }
-        let walk = glance(&root, usize::MAX).unwrap();
+        let walk = glance(&Tree::default(), &root, usize::MAX).unwrap();
         let notes = walk.notes();
         assert_eq!((walk.refused, walk.folders), (19, 15));
         assert!(notes[0].contains("\"a10\", \"a11\"") && notes[0].contains("\"a19\" and 5 more"), "{notes:?}");

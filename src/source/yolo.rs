@@ -14,7 +14,9 @@ use std::path::Path;
 use settings::Settings;
 
 use super::walk::{self, Files, Found};
-use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, labels, pictures};
+use super::{
+    Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, Tree, labels, pictures,
+};
 use crate::data::feature::{Feature, Schema};
 use crate::data::objects::{BoxFormat, ObjectsType};
 use crate::data::record::row_key;
@@ -52,7 +54,8 @@ impl Source for Yolo {
 
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence> {
         let whole = |path: &Path| {
-            std::fs::metadata(path).ok().filter(|m| m.len() <= LARGEST).and_then(|_| std::fs::read(path).ok())
+            let (bytes, _) = look.tree().stamp(path).ok()?;
+            (bytes <= LARGEST).then(|| look.tree().read(path, LARGEST).ok()).flatten()
         };
         let settings =
             |path: &Path| whole(path).and_then(|bytes| Settings::yaml(&bytes).ok()).is_some_and(|s| s.has_splits());
@@ -79,15 +82,17 @@ impl Source for Yolo {
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema> {
         labels::unused("YOLO", &[("--label-regex", &options.label_regex)])?;
         labels::unused("YOLO", &labels::of_manifests(options))?;
-        let folder = if root.is_file() {
+        let tree = lister.tree().clone();
+        let folder = if tree.is_file(root) {
             root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
         } else {
             root
         };
         let walk = walk::walk(folder, lister)?;
         walk.notes().into_iter().for_each(|note| lister.note(note));
-        let settings = Settings::find(root, &walk.files)?;
+        let settings = Settings::find(&tree, root, &walk.files)?;
         let mut listing = Listing {
+            tree,
             files: &walk.files,
             settings,
             taken: vec![0; walk.files.len().div_ceil(64)],
@@ -121,6 +126,7 @@ fn is_yaml(name: &str) -> bool {
 }
 
 struct Listing<'a> {
+    tree: Tree,
     files: &'a Files,
     settings: Settings,
     taken: Vec<u64>,
@@ -252,7 +258,7 @@ impl Listing<'_> {
                 "is it a list of paths? a split is a folder of pictures, or a list of them",
             ));
         }
-        let bytes = super::read_range(&list.path, 0, list.bytes, list.bytes);
+        let bytes = self.tree.read_range(&list.path, 0, list.bytes, list.bytes);
         let bytes = bytes.map_err(|fault| {
             Error::config(format!("{}: {fault}", list.relative), "it names pictures, a path a line")
         })?;
@@ -316,7 +322,9 @@ impl Listing<'_> {
                 continue;
             }
             lister.step()?;
-            let labels = self.labels_of(&found.relative).and_then(|labels| read(&labels, rows::Form::default()).ok());
+            let labels = self
+                .labels_of(&found.relative)
+                .and_then(|labels| read(&self.tree, &labels, rows::Form::default()).ok());
             if labels.is_some_and(|labels| !labels.polygons.is_empty()) {
                 return Ok(true);
             }
@@ -370,7 +378,7 @@ impl Listing<'_> {
                     listing.bare += 1;
                     Ok(rows::Labels::default())
                 }
-                Some(labels) => read(&labels, form).map_err(|fault| Refusal {
+                Some(labels) => read(&listing.tree, &labels, form).map_err(|fault| Refusal {
                     id: relative.clone(),
                     origin: labels.relative,
                     line: None,
@@ -400,11 +408,11 @@ fn line_id(list: &str, line: Option<u64>) -> String {
     format!("{list}#{}", line.unwrap_or_default())
 }
 
-fn read(labels: &Found, form: rows::Form) -> Result<rows::Labels, Fault> {
+fn read(tree: &Tree, labels: &Found, form: rows::Form) -> Result<rows::Labels, Fault> {
     if labels.bytes > LARGEST {
         return Err(Fault::new(Reason::OverLimit, format!("labels of {} bytes", labels.bytes)));
     }
-    rows::read(&super::read_range(&labels.path, 0, labels.bytes, labels.bytes)?, form)
+    rows::read(&tree.read_range(&labels.path, 0, labels.bytes, labels.bytes)?, form)
 }
 
 /// Classes of a file by the place that they have among those of its own.

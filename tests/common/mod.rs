@@ -1,6 +1,8 @@
 //! What several test files need.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod pack;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

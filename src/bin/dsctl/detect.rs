@@ -8,7 +8,7 @@ use clap::Args;
 use feedstock::Error;
 use feedstock::data::info::Kind;
 use feedstock::ingest::IngestOptions;
-use feedstock::source::{Content, EntryCell, Listing, Look, candidates, choose, is_stored, sources};
+use feedstock::source::{Choice, Content, EntryCell, Listing, Look, Survey, is_stored, sources, survey};
 use feedstock::spool::Spill;
 use serde_json::{Value, json};
 
@@ -36,12 +36,10 @@ impl Detect {
             return self.stored(global);
         }
         let table = sources();
-        let look = Look::at(&self.source)?;
+        let Survey { look, candidates: found, choice } = survey(&table, &self.source, self.flags.format.as_deref())?;
         let seen = contents(&look);
-        let found = candidates(&table, &self.source)?;
-        let choice = choose(&table, &self.source, self.flags.format.as_deref());
         let listed = match &choice {
-            Ok(choice) if self.list => Some(self.listed(global, choice.source.as_ref())?),
+            Ok(choice) if self.list => Some(self.listed(global, choice)?),
             _ => None,
         };
         let taken = choice.as_ref().ok().map(|c| c.entry.name);
@@ -125,7 +123,7 @@ impl Detect {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn listed(&self, global: &Global, source: &dyn feedstock::source::Source) -> Result<Value, Error> {
+    fn listed(&self, global: &Global, choice: &Choice) -> Result<Value, Error> {
         let mut options = IngestOptions::default();
         self.flags.apply(&mut options);
         let cancel = output::interrupt()?;
@@ -136,7 +134,7 @@ impl Detect {
         };
         options.source.validate()?;
         let (spill, threads) = (Spill::temporary(), global.threads.unwrap_or(0));
-        let listing = Listing::of(source, &self.source, &options.source, &spill, &watch).and_then(|listing| {
+        let listing = Listing::of_choice(choice, &options.source, &spill, &watch).and_then(|listing| {
             listing.cut(options.source.audio_chunks.as_ref(), &options.limits, threads, &spill, &watch)
         });
         meter.finish();

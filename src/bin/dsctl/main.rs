@@ -10,6 +10,7 @@ use feedstock::Error;
 
 mod chosen;
 mod compact;
+mod dedup;
 mod detect;
 mod doctor;
 mod head;
@@ -85,6 +86,7 @@ enum Verb {
     Stats(stats::StatsVerb),
     Verify(verify::Verify),
     Validate(Box<validate::Validate>),
+    Dedup(dedup::Dedup),
     Log(versions::Log),
     Diff(versions::Diff),
     Gc(versions::Gc),
@@ -119,6 +121,7 @@ fn main() -> ExitCode {
         Verb::Stats(verb) => verb.run(global),
         Verb::Verify(verb) => verb.run(global),
         Verb::Validate(verb) => verb.run(global),
+        Verb::Dedup(verb) => verb.run(global),
         Verb::Log(verb) => verb.run(global),
         Verb::Diff(verb) => verb.run(global),
         Verb::Gc(verb) => verb.run(global),

@@ -3,7 +3,6 @@
 //! Follows the format of the COCO challenges (cocodataset.org, "Data format") as pycocotools 2.0.11 reads it.
 
 use std::fmt;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -156,7 +155,7 @@ impl Has {
 
 /// Reads a file, which is called `name` in the source. What names no picture is refused.
 pub(super) fn read(path: &Path, name: &str, lister: &mut Lister<'_>) -> Result<Read> {
-    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let file = lister.tree().open(path).map_err(|e| Error::io(path, "open", e))?;
     let spill = lister.spill().clone();
     let mut top = Top::new(lister, name, &spill);
     let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 18, file));

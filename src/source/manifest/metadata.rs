@@ -10,7 +10,7 @@ use super::read::{self, Table};
 use super::{Named, PATHS, Sheet};
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
-use crate::source::{Evidence, Lister, Look, SourceOptions, SplitDirs, labels, pictures, walk};
+use crate::source::{Evidence, Lister, Look, SourceOptions, SplitDirs, Tree, labels, pictures, walk};
 
 /// What such a table is called, but for the ending.
 const CALLED: &str = "metadata";
@@ -34,16 +34,16 @@ pub(super) fn first(look: &Look) -> Option<&str> {
 /// What speaks for a root being such a folder.
 pub(super) fn detect(root: &Path, look: &Look) -> Option<Evidence> {
     let name = first(look)?;
-    let columns = read::columns(&root.join(name)).ok()?;
+    let columns = read::columns(look.tree(), &root.join(name)).ok()?;
     let column =
         columns.iter().find(|c| PATHS.contains(&c.trim().to_ascii_lowercase().as_str()) || further(c).is_some())?;
     Some(Evidence::new(82, format!("{name} has a column {column:?}")))
 }
 
 /// The tables below a root, as one.
-pub(super) fn sheets(root: &Path, options: &SourceOptions) -> Result<(PathBuf, Vec<Sheet>)> {
-    let base = root.canonicalize().map_err(|e| Error::io(root, "open", e))?;
-    let files = walk::glance(&base, usize::MAX)?.files;
+pub(super) fn sheets(tree: &Tree, root: &Path, options: &SourceOptions) -> Result<(PathBuf, Vec<Sheet>)> {
+    let base = tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?;
+    let files = walk::glance(tree, &base, usize::MAX)?.files;
     let mut sheets = Vec::new();
     for found in files.iter().filter(|found| is(&found.relative)) {
         let dir = pictures::parts(&found.relative).0.to_owned();
@@ -56,7 +56,12 @@ pub(super) fn sheets(root: &Path, options: &SourceOptions) -> Result<(PathBuf, V
             })?),
         };
         let split = split.map_or_else(|| labels::default_split(options), Ok)?;
-        sheets.push(Sheet { table: Table::open(&found.path, &found.relative)?, name: found.relative, dir, split });
+        sheets.push(Sheet {
+            table: Table::open(tree, &found.path, &found.relative)?,
+            name: found.relative,
+            dir,
+            split,
+        });
     }
     Ok((base, sheets))
 }
@@ -64,7 +69,7 @@ pub(super) fn sheets(root: &Path, options: &SourceOptions) -> Result<(PathBuf, V
 /// Says how many files no row names: `datasets` leaves them out in silence.
 pub(super) fn tell_others(base: &Path, named: &Named, sheets: &[Sheet], lister: &mut Lister<'_>) -> Result<()> {
     let (mut count, mut first) = (0u64, None);
-    for found in walk::glance(base, usize::MAX)?.files.iter() {
+    for found in walk::glance(lister.tree(), base, usize::MAX)?.files.iter() {
         lister.step()?;
         let is_table = sheets.iter().any(|sheet| sheet.name == found.relative);
         if !is_table && !named.contains_key(&row_key(&found.relative)) {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Fault, Reason, Result};
-use crate::source::Refusal;
 use crate::source::typing::Cell;
+use crate::source::{Refusal, Tree};
 
 /// Bytes of one row at the most.
 const ROW_BYTES: u64 = 64 << 20;
@@ -64,16 +63,19 @@ fn reader<R: std::io::Read>(from: R, delimiter: u8) -> csv::Reader<R> {
     csv::ReaderBuilder::new().delimiter(delimiter).quoting(delimiter == b',').flexible(true).from_reader(from)
 }
 
-fn open(path: &Path) -> Result<std::fs::File> {
-    std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))
+/// A file under way.
+type Opened = Box<dyn Read + Send>;
+
+fn open(tree: &Tree, path: &Path) -> Result<Opened> {
+    tree.open(path).map_err(|e| Error::io(path, "open", e))
 }
 
 /// The column names only: the header, or the keys of the first object.
-pub(super) fn columns(path: &Path) -> Result<Vec<String>> {
+pub(super) fn columns(tree: &Tree, path: &Path) -> Result<Vec<String>> {
     match known(path)? {
-        Syntax::Delimited(delimiter) => headers(&mut reader(open(path)?, delimiter), path),
+        Syntax::Delimited(delimiter) => headers(&mut reader(open(tree, path)?, delimiter), path),
         Syntax::JsonLines => {
-            let file = open(path)?;
+            let file = open(tree, path)?;
             let mut line = Vec::new();
             // A manifest's row is short: a longer first line is none.
             let mut head = std::io::Read::take(BufReader::new(file), 1 << 20);
@@ -118,17 +120,20 @@ pub(in crate::source) type Take<'a> = &'a mut dyn FnMut(Result<Row, Refusal>) ->
 /// A manifest that is read several times, a row at a time: what its columns hold is known only at its end.
 #[derive(Debug)]
 pub(in crate::source) struct Table {
+    tree: Tree,
     path: PathBuf,
     name: String,
     syntax: Syntax,
     /// Size and time of change when it was opened.
-    seen: (u64, Option<SystemTime>),
+    seen: (u64, i128),
 }
 
 impl Table {
     /// Opens a manifest. `name` is what its rows are called after.
-    pub(in crate::source) fn open(path: &Path, name: &str) -> Result<Self> {
-        Ok(Table { path: path.to_owned(), name: name.to_owned(), syntax: known(path)?, seen: seen(path)? })
+    pub(in crate::source) fn open(tree: &Tree, path: &Path, name: &str) -> Result<Self> {
+        let tree = tree.clone();
+        let seen = seen(&tree, path)?;
+        Ok(Table { tree, path: path.to_owned(), name: name.to_owned(), syntax: known(path)?, seen })
     }
 
     /// The columns of tables that are read as one: of CSV the header, which all have alike; of JSONL the keys of all objects, so that all is
@@ -202,7 +207,7 @@ impl Table {
 
     /// Refuses a manifest that somebody wrote to since it was opened: its rows may be of two tables.
     pub(in crate::source) fn check_unchanged(&self) -> Result<()> {
-        if seen(&self.path)? == self.seen { Ok(()) } else { Err(self.changed()) }
+        if seen(&self.tree, &self.path)? == self.seen { Ok(()) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> Error {
@@ -215,8 +220,8 @@ impl Table {
     }
 
     /// A reader behind the header, and the names in it.
-    fn header(&self, delimiter: u8) -> Result<(csv::Reader<Kept<std::fs::File>>, Vec<String>)> {
-        let mut reader = reader(Kept::new(open(&self.path)?), delimiter);
+    fn header(&self, delimiter: u8) -> Result<(csv::Reader<Kept<Opened>>, Vec<String>)> {
+        let mut reader = reader(Kept::new(open(&self.tree, &self.path)?), delimiter);
         let names = headers(&mut reader, &self.path)?;
         let end = reader.position().byte();
         check_quotes(&self.path, reader.get_ref().between(0, end), delimiter, 1, true)?;
@@ -257,7 +262,7 @@ impl Table {
 
     /// Hands over every line that is not blank, as an object or with the reason why it is none.
     fn objects<T: DeserializeOwned>(&self, take: &mut dyn FnMut(u64, Result<T, Fault>) -> Result<()>) -> Result<()> {
-        let mut reader = BufReader::new(open(&self.path)?);
+        let mut reader = BufReader::new(open(&self.tree, &self.path)?);
         let (mut line, mut number) = (Vec::new(), 0);
         loop {
             let length = next_line(&mut reader, &mut line).map_err(|e| Error::io(&self.path, "read", e))?;
@@ -275,9 +280,8 @@ impl Table {
     }
 }
 
-fn seen(path: &Path) -> Result<(u64, Option<SystemTime>)> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
-    Ok((meta.len(), meta.modified().ok()))
+fn seen(tree: &Tree, path: &Path) -> Result<(u64, i128)> {
+    tree.stamp(path).map_err(|e| Error::io(path, "open", e))
 }
 
 /// Reads a line into `line`, no more than [`ROW_BYTES`] of it, and returns its whole length; 0 at the end.

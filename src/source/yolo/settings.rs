@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::rows::Pose;
 use super::{LARGEST, is_yaml};
 use crate::error::{Error, Result};
-use crate::source::labels;
 use crate::source::walk::Files;
+use crate::source::{Tree, labels};
 
 /// What names classes and splits.
 #[derive(Debug, Default)]
@@ -153,16 +153,16 @@ impl Settings {
     }
 
     /// The settings of a root.
-    pub(super) fn find(root: &Path, files: &Files) -> Result<Self> {
+    pub(super) fn find(tree: &Tree, root: &Path, files: &Files) -> Result<Self> {
         let wrong = |name: &str, what: String| {
             Error::config(
                 format!("{name}: {what}"),
                 "it says train, val and names, as for Ultralytics: names is a list or a map of all classes",
             )
         };
-        if root.is_file() {
+        if tree.is_file(root) {
             let name = root.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-            let bytes = std::fs::read(root).map_err(|e| Error::io(root, "read", e))?;
+            let bytes = tree.read(root, LARGEST).map_err(|e| Error::io(root, "read", e))?;
             return Ok(Settings { name: name.clone(), ..Self::yaml(&bytes).map_err(|what| wrong(&name, what))? });
         }
         let text = |at: usize| -> Result<(String, String)> {
@@ -170,7 +170,7 @@ impl Settings {
             if found.bytes > LARGEST {
                 return Err(wrong(&found.relative, format!("{} bytes are too many", found.bytes)));
             }
-            let bytes = std::fs::read(&found.path).map_err(|e| Error::io(&found.path, "read", e))?;
+            let bytes = tree.read(&found.path, LARGEST).map_err(|e| Error::io(&found.path, "read", e))?;
             Ok((found.relative, String::from_utf8_lossy(&bytes).into_owned()))
         };
         let mut bad = None;
