@@ -83,7 +83,14 @@ fn every_kind_of_source_is_followed() {
         ("mels", "digits", &["--label-regex", r"^(?P<label>\d)_", "--audio-rate", "16000"], |root| {
             edit_files(root, ".wav")
         }),
-        ("drawn", "images", &["--split-dirs", "no", "--splits", "train=0.7,test=0.3"], |root| edit_files(root, ".jpg")),
+        (
+            "drawn",
+            "digits",
+            &["--label-regex", r"^(?P<label>\d)_", "--split-fractions", "train=0.7,test=0.3"],
+            |root| {
+                edit_files(root, ".wav");
+            },
+        ),
         ("objects", "objects/coco", &[], edit_coco),
     ];
     for (name, from, more, edit) in all {
