@@ -25,6 +25,7 @@ mod claims;
 #[doc(hidden)]
 pub mod doors;
 mod freeze;
+mod gone;
 mod isolated;
 mod journal;
 mod keeping;

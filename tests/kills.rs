@@ -29,7 +29,7 @@ const BOUND: u64 = SHARD + 2 * 256;
 
 fn text(file: usize, second: bool) -> String {
     let line = |line: usize| {
-        let more = if second && file % 3 == 1 && line % 2 == 0 { ", other" } else { "" };
+        let more = if second && file % 3 == 1 && line.is_multiple_of(2) { ", other" } else { "" };
         format!("line {line} of file {file}{more} ----\n")
     };
     (0..if second && file % 4 == 3 { LINES / 2 } else { LINES }).map(line).collect()
@@ -116,8 +116,8 @@ struct Kills<'a> {
     verb: Verb<'a>,
     old: Rows,
     new: Rows,
+    /// Entries that an undisturbed run decodes.
     decodes: u64,
-    /// Entries that are decoded by each run, because they are refused.
     dir: &'a Path,
 }
 

@@ -205,6 +205,10 @@ fn folders_that_are_edited_at_random_are_followed() {
     assert!(kinds[..3].iter().all(|n| *n > 0), "{kinds:?}");
 }
 
+/// A picture, when it changed, its label and its split.
+type Line = (usize, u64, &'static str, &'static str);
+type Differ<'a> = &'a dyn Fn(&Line, &Line) -> bool;
+
 /// A manifest: labels and splits change without the files.
 #[test]
 fn manifests_that_are_edited_at_random_are_followed() {
@@ -214,12 +218,12 @@ fn manifests_that_are_edited_at_random_are_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
         let mut draw = Draw(case + 90);
-        let mut now: BTreeMap<String, (usize, u64, &str, &str)> = BTreeMap::new();
+        let mut now: BTreeMap<String, Line> = BTreeMap::new();
         let (labels, splits) = (["cat", "dog", "owl", "fox"], ["train", "test"]);
         for n in 0..8 {
             now.insert(format!("{n}.jpg"), (draw.below(all.len()), 0, labels[n % 2], splits[n % 2]));
         }
-        let mut before: BTreeMap<String, (usize, u64, &str, &str)> = BTreeMap::new();
+        let mut before: BTreeMap<String, Line> = BTreeMap::new();
         for step in 0..8u64 {
             for edit in 0..if step == 0 { 0 } else { 1 + draw.below(8) as u64 } {
                 let names: Vec<String> = now.keys().cloned().collect();
@@ -246,9 +250,7 @@ fn manifests_that_are_edited_at_random_are_followed() {
             put(&source.join("metadata.csv"), csv.as_bytes(), 0);
             let (done, decodes) = follow(&source, &dataset);
             let both = now.iter().filter_map(|(name, row)| Some((row, before.get(name)?)));
-            let count = |differ: &dyn Fn(&(usize, u64, &str, &str), &(usize, u64, &str, &str)) -> bool| {
-                both.clone().filter(|(a, b)| differ(a, b)).count() as u64
-            };
+            let count = |differ: Differ<'_>| both.clone().filter(|(a, b)| differ(a, b)).count() as u64;
             let replaced = count(&|a, b| a.0 != b.0);
             let added = now.keys().filter(|name| !before.contains_key(*name)).count() as u64;
             let want = [
@@ -592,7 +594,7 @@ fn killed_anywhere_it_is_run_again() {
     let (source, base) = (dir.path().join("s"), dir.path().join("base"));
     let rows = |second: bool| -> Vec<(String, Vec<u8>, u64, &'static str, &'static str)> {
         let row = |n: usize| {
-            let changed = second && n % 3 == 0;
+            let changed = second && n.is_multiple_of(3);
             let label = ["cat", "dog", "owl"][(n + usize::from(second && n % 4 == 1)) % 3];
             (
                 format!("{n}.jpg"),

@@ -291,7 +291,7 @@ impl Claims {
                 Some(now)
                     if self.table.as_ref().map_or(0, Table::version) < now.version() && now.version() < version =>
                 {
-                    let mut both = Next::new(spill, next.columns, next.complete && now.is_complete());
+                    let mut both = Collected::new(spill, next.columns, next.complete && now.is_complete());
                     for (key, value) in next.records.iter() {
                         both.sorter.push(key, value)?;
                     }
@@ -377,7 +377,7 @@ fn newest(store: &Store, rel: &str) -> Result<(Option<Table>, bool)> {
 pub(crate) fn forget(store: &Store, out: &Sorted, spill: &Spill) -> Result<()> {
     for rel in named(store)? {
         let Some(table) = newest(store, &rel)?.0 else { continue };
-        let mut next = Next::new(spill, (table.record - FIXED) / 8, table.is_complete());
+        let mut next = Collected::new(spill, (table.record - FIXED) / 8, table.is_complete());
         let mut forgotten = false;
         for at in 0..table.len() {
             let claim = table.get(at);
@@ -411,16 +411,17 @@ pub(super) struct Next {
 }
 
 impl Next {
-    pub(super) fn new(spill: &Spill, columns: usize, complete: bool) -> Collected {
-        Collected { sorter: Sorter::new(spill), columns, complete }
-    }
-
     pub(super) fn has(&self, key: u64) -> bool {
         self.records.position(&key.to_be_bytes()).is_some()
     }
 }
 
 impl Collected {
+    /// None yet, of rows with so many small columns.
+    pub(super) fn new(spill: &Spill, columns: usize, complete: bool) -> Self {
+        Collected { sorter: Sorter::new(spill), columns, complete }
+    }
+
     /// Adds a row. Each is added once.
     pub(super) fn push(&mut self, key: u64, made_of: u64, split: u64, values: &[u64]) -> Result<()> {
         let mut value = Vec::with_capacity(16 + self.columns * 8);

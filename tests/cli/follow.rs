@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use crate::common::fixture;
 use crate::run::{copies, folder, run, version};
 
-/// Rows by id: split, small values and objects as they are told, and the bytes of payloads.
-pub(crate) fn contents(dataset: &Path) -> BTreeMap<String, (String, Vec<Value>, Vec<Vec<u8>>)> {
+/// Split, small values and objects as they are told, and the bytes of payloads.
+pub(crate) type Row = (String, Vec<Value>, Vec<Vec<u8>>);
+
+/// Rows by id.
+pub(crate) fn contents(dataset: &Path) -> BTreeMap<String, Row> {
     let opened = Dataset::open(dataset).unwrap();
     let columns = &opened.schema().columns;
     let rows = (0..opened.rows()).map(|at| {

@@ -163,6 +163,7 @@ impl Writer {
 /// Processes that ingest, relabel, split, take out and follow their sources, all in one dataset at once: each commit is there, none is lost, and what all left is what each of them did.
 /// `FEEDSTOCK_WRITERS=PROCESSESxCOMMITS` for more of them; docs/torture.md has the table.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "each thread waits for processes")]
 fn writers_of_all_verbs_lose_nothing() {
     let told = std::env::var("FEEDSTOCK_WRITERS").unwrap_or_else(|_| "3x10".into());
     let (writers, commits) = told.split_once('x').unwrap();
