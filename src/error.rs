@@ -21,6 +21,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A version, or another file that is written once, is there and readers see it; but the system did not say that its name outlasts a power cut.
+    #[error("{}: it is committed, and readers see it, but the disk did not confirm that it outlasts a power cut: {source}\n  help: nothing has to be done anew; keep the source, look at the disk, and run the same command again: it finds its work done (a version that a power cut took is made again)", path.display())]
+    Undurable {
+        /// The file.
+        path: PathBuf,
+        /// What syncing its folder gave.
+        #[source]
+        source: std::io::Error,
+    },
     /// The caller asked for something that cannot be: a wrong flag, a recipe that does not fit the dataset.
     #[error("{what}\n  help: {help}")]
     Config {

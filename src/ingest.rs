@@ -25,6 +25,7 @@ mod claims;
 #[doc(hidden)]
 pub mod doors;
 mod freeze;
+mod gone;
 mod isolated;
 mod journal;
 mod keeping;
@@ -177,26 +178,23 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
     arrange(&mut listing, &places, options, source)?;
     let mut frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = Keys::listed(&listing.entries, &spill)?;
-    let claims = Claims::open(&store, source, options)?;
-    // A first version has nothing that could follow.
-    let follow = match mode {
-        Mode::Follow(sync, commit) => Some((*sync, *commit)),
-        _ => None,
-    };
+    let follow = if let Mode::Follow(sync, commit) = mode { Some((*sync, *commit)) } else { None };
     let own = follow.map_or(Own::Recorded, |(sync, _)| sync.own);
-    if follow.is_some() {
-        sync::check_known(&claims, own, base.version(), source)?;
-    }
+    let moved_from = follow.and_then(|(sync, _)| sync.moved_from.as_deref());
+    let claims = Claims::open(&store, source, moved_from, options)?;
     base.find(|key| own == Own::All || keys.contains(key) || claims.find(key).is_some())?;
     base.name_classes(&schema);
     control.check_cancel()?;
     let found = Found { listing: &listing, schema: &schema, base: &base, claims: &claims, keys: &keys, spill: &spill };
+    let seen = Seen::open(&store, source, &root, options, settled);
+    if let Some((sync, _)) = follow {
+        found.check_known(sync, seen.is_there(), source)?;
+    }
     let gone = follow.map(|(sync, _)| found.gone(sync, &options.id_prefix, dataset)).transpose()?;
     if let (Some(_), Some(root)) = (follow, &base.root) {
         frozen = frozen.following(root, own);
     }
     let follows = follow.map(|_| (&claims, own));
-    let seen = Seen::open(&store, source, &root, options, settled);
     if let (Some((sync, _)), Some(gone)) = (follow.filter(|(sync, _)| sync.dry_run), &gone) {
         let scratches = Scratches::new(options.decode_memory);
         let checker = Checker {

@@ -23,6 +23,7 @@ use crate::versions;
 
 mod compact;
 mod deduplicate;
+mod even;
 mod files;
 mod merge;
 mod overlay;

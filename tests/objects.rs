@@ -411,6 +411,45 @@ fn lines_of_json_have_objects_too() {
     std::fs::remove_dir_all(&target).unwrap();
 }
 
+/// A column of floats takes whole numbers that a float holds; one of whole numbers takes no floats, as its files have whole numbers.
+#[test]
+fn a_column_of_floats_takes_whole_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = |name: &str, scores: &[&str]| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let line = |(n, score): (usize, &&str)| {
+            std::fs::write(folder.join(format!("{name}{n}.png")), common::gray_png(30, 20 + n as u32)).unwrap();
+            format!(
+                "{{\"file_name\": \"{name}{n}.png\", \"objects\": [{{\"bbox\": [1, 2, 3, 4], \"category\": \"a\", \"score\": {score}}}]}}\n"
+            )
+        };
+        std::fs::write(folder.join("metadata.jsonl"), scores.iter().enumerate().map(line).collect::<String>()).unwrap();
+        folder
+    };
+    let take = |source: &Path, target: &str| {
+        let options = IngestOptions { max_errors: feedstock::ingest::MaxErrors::ALL, ..IngestOptions::default() };
+        ingest(source, &dir.path().join(target), &options, &Control::default())
+    };
+    let scores = |target: &str| -> Vec<Value> {
+        let dataset = Dataset::open(dir.path().join(target)).unwrap();
+        let column = dataset.schema().position("objects").unwrap();
+        let row = |at| {
+            dataset.index().row(at).objects(column, of(&dataset, column)).unwrap().unwrap().attributes[0][0].clone()
+        };
+        (0..dataset.rows()).map(row).collect()
+    };
+    take(&source("floats", &["0.5", "1"]), "d").unwrap();
+    let summary = take(&source("whole", &["3", "9007199254740992", "9007199254740993", "-7"]), "d").unwrap();
+    assert_eq!((summary.rows, summary.quarantined), (3, 1), "2^53 + 1 is no float");
+    assert_eq!(scores("d"), [0.5, 1.0, 3.0, 9_007_199_254_740_992.0, -7.0].map(Value::Float));
+    let again = take(&source("whole", &["3", "9007199254740992", "9007199254740993", "-7"]), "d").unwrap();
+    assert_eq!((again.rows, again.skipped, again.quarantined), (0, 3, 1));
+    assert!(verify(dir.path().join("d"), true).unwrap().findings.is_empty());
+    take(&source("more", &["3"]), "whole.d").unwrap();
+    assert_eq!(take(&source("late", &["0.5"]), "whole.d").unwrap_err().exit_code(), 2);
+}
+
 /// Every cell of a folder with metadata is what `datasets` reads (`fixtures/make/make_imagefolder.py`); pictures are known by their size.
 #[test]
 fn imagefolders_are_what_datasets_reads() {

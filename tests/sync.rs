@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use feedstock::data::feature::{Feature, Schema};
+use feedstock::data::feature::Feature;
 use feedstock::data::label::Value;
 use feedstock::data::partition::Fractions;
 use feedstock::data::record::{Cell, Record};
@@ -205,6 +205,10 @@ fn folders_that_are_edited_at_random_are_followed() {
     assert!(kinds[..3].iter().all(|n| *n > 0), "{kinds:?}");
 }
 
+/// A picture, when it changed, its label and its split.
+type Line = (usize, u64, &'static str, &'static str);
+type Differ<'a> = &'a dyn Fn(&Line, &Line) -> bool;
+
 /// A manifest: labels and splits change without the files.
 #[test]
 fn manifests_that_are_edited_at_random_are_followed() {
@@ -214,12 +218,12 @@ fn manifests_that_are_edited_at_random_are_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
         let mut draw = Draw(case + 90);
-        let mut now: BTreeMap<String, (usize, u64, &str, &str)> = BTreeMap::new();
+        let mut now: BTreeMap<String, Line> = BTreeMap::new();
         let (labels, splits) = (["cat", "dog", "owl", "fox"], ["train", "test"]);
         for n in 0..8 {
             now.insert(format!("{n}.jpg"), (draw.below(all.len()), 0, labels[n % 2], splits[n % 2]));
         }
-        let mut before: BTreeMap<String, (usize, u64, &str, &str)> = BTreeMap::new();
+        let mut before: BTreeMap<String, Line> = BTreeMap::new();
         for step in 0..8u64 {
             for edit in 0..if step == 0 { 0 } else { 1 + draw.below(8) as u64 } {
                 let names: Vec<String> = now.keys().cloned().collect();
@@ -246,9 +250,7 @@ fn manifests_that_are_edited_at_random_are_followed() {
             put(&source.join("metadata.csv"), csv.as_bytes(), 0);
             let (done, decodes) = follow(&source, &dataset);
             let both = now.iter().filter_map(|(name, row)| Some((row, before.get(name)?)));
-            let count = |differ: &dyn Fn(&(usize, u64, &str, &str), &(usize, u64, &str, &str)) -> bool| {
-                both.clone().filter(|(a, b)| differ(a, b)).count() as u64
-            };
+            let count = |differ: Differ<'_>| both.clone().filter(|(a, b)| differ(a, b)).count() as u64;
             let replaced = count(&|a, b| a.0 != b.0);
             let added = now.keys().filter(|name| !before.contains_key(*name)).count() as u64;
             let want = [
@@ -498,7 +500,11 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
         put(&source.join("a/both.jpg"), &all[0], 0);
         put(&source.join("b/both.jpg"), &all[1], 0);
         put(&source.join(format!("a/{}.jpg", source.file_name().unwrap().to_str().unwrap())), &all[2], 0);
-        follow(source, &dataset);
+        // The second lists rows that are there: whose these are it has to say.
+        let own = if source.ends_with("t") { Own::Listed } else { Own::Recorded };
+        let refused = follow_as(source, &dataset, &options(), &any()).0.is_err();
+        assert_eq!(refused, own == Own::Listed);
+        follow_as(source, &dataset, &options(), &SyncOptions { own, ..any() }).0.unwrap();
     }
     fs::remove_file(sources[0].join("a/both.jpg")).unwrap();
     let done = follow(&sources[0], &dataset).0;
@@ -516,6 +522,40 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
     fs::remove_file(sources[0].join("a/s.jpg")).unwrap();
     assert!(follow(&sources[0], &dataset).0.is_nothing());
     assert!(contents(&dataset).contains_key("a/s.jpg"));
+}
+
+/// Where a source was before is said once.
+#[test]
+fn a_source_that_was_moved_is_followed_when_it_says_so() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset, moved) = (dir.path().join("s"), dir.path().join("d"), dir.path().join("deep/m"));
+    ["a/0.jpg", "a/1.jpg", "b/2.jpg"].iter().enumerate().for_each(|(n, name)| put(&source.join(name), &all[n], 0));
+    follow(&source, &dataset);
+    told(&dataset, "id,label\nb/2.jpg,owl\n");
+    fs::create_dir_all(moved.parent().unwrap()).unwrap();
+    fs::rename(&source, &moved).unwrap();
+    let again = |moved_from: Option<&Path>| {
+        let how = SyncOptions { moved_from: moved_from.map(Path::to_owned), ..any() };
+        follow_as(&moved, &dataset, &options(), &how).0.map(|done| counts(&done.sync.unwrap()))
+    };
+    assert_eq!(again(None).unwrap_err().exit_code(), 2);
+    assert_eq!(again(Some(&dir.path().join("never"))).unwrap_err().exit_code(), 2);
+    let records = || fs::read_dir(dataset.join(".dsctl/sources")).unwrap().count();
+    // Where nothing else changed, too; and back again with a change.
+    assert_eq!((again(Some(&source)).unwrap(), records()), ([0; 5], 1), "it is not there twice, nor lost");
+    fs::remove_file(moved.join("a/1.jpg")).unwrap();
+    fs::rename(&moved, &source).unwrap();
+    let back = SyncOptions { moved_from: Some(moved.clone()), ..any() };
+    let done = follow_as(&source, &dataset, &options(), &back).0.unwrap().sync.unwrap();
+    assert_eq!((counts(&done), records()), ([0, 0, 1, 0, 0], 1));
+    fs::rename(&source, &moved).unwrap();
+    assert_eq!(again(Some(&source)).unwrap(), [0; 5]);
+    assert_eq!(brief(&dataset)["b/2.jpg"].1, "owl");
+    fs::remove_file(moved.join("a/0.jpg")).unwrap();
+    put(&moved.join("a/4.jpg"), &all[4], 0);
+    assert_eq!(again(None).unwrap(), [1, 0, 1, 0, 0]);
+    assert_eq!((again(Some(&source)).unwrap(), records()), ([0; 5], 1), "said again it is no matter");
 }
 
 /// Text by lines, where every line behind a new one is another row; and text by files.
@@ -554,11 +594,11 @@ fn killed_anywhere_it_is_run_again() {
     let (source, base) = (dir.path().join("s"), dir.path().join("base"));
     let rows = |second: bool| -> Vec<(String, Vec<u8>, u64, &'static str, &'static str)> {
         let row = |n: usize| {
-            let changed = second && n % 3 == 0;
+            let changed = second && n.is_multiple_of(3);
             let label = ["cat", "dog", "owl"][(n + usize::from(second && n % 4 == 1)) % 3];
             (
                 format!("{n}.jpg"),
-                all[n + usize::from(changed) * 30].clone(),
+                all[n + usize::from(changed) * 12].clone(),
                 u64::from(changed),
                 label,
                 ["train", "test"][n % 2],
@@ -598,7 +638,11 @@ fn killed_anywhere_it_is_run_again() {
     let (mut olds, mut news, mut spared) = (0, 0, 0);
     let mut classes = std::collections::BTreeSet::new();
     for (op, seen) in never.seen().iter().enumerate() {
-        for (phase, power) in [(Phase::Before, false), (Phase::Inside, op % 2 == 0), (Phase::After, true)] {
+        let text = seen.path.to_string_lossy();
+        let around = [".dsctl/versions", ".dsctl/sources", ".dsctl/changes"].iter().any(|part| text.contains(part));
+        let phases = [(Phase::Before, false), (Phase::Inside, op % 2 == 0), (Phase::After, true)];
+        // Around the commit all of them, else one after the other (`tests/kills.rs` draws more).
+        for (phase, power) in phases.into_iter().enumerate().filter(|(n, _)| around || *n == op % 3).map(|(_, of)| of) {
             let target = dir.path().join("killed");
             let _ = fs::remove_dir_all(&target);
             copy(&base, &target);
@@ -622,7 +666,8 @@ fn killed_anywhere_it_is_run_again() {
                 spared += decodes - more;
             }
             // Nobody's rows are lost: what was brought is known, also by who was killed.
-            assert!(run(&target, None).0.unwrap().sync.unwrap().is_nothing(), "{point}");
+            let once_more = run(&target, None).0.unwrap().sync.unwrap();
+            assert!(once_more.is_nothing() && once_more.others == 0, "{point}: {once_more:?}");
             let known = fs::read_dir(target.join(".dsctl/sources"))
                 .unwrap()
                 .map(|e| e.unwrap().file_name().into_string().unwrap());

@@ -181,6 +181,7 @@ fn every_operation(disk_of: impl Fn(Kill) -> FaultDisk) {
         Class::Root,
         Class::Card,
         Class::Seen,
+        Class::Claims,
     ];
     for class in classes {
         for phase in [Phase::Before, Phase::Inside, Phase::After] {
@@ -300,7 +301,9 @@ fn a_full_disk_is_an_error_and_not_a_damage() {
             }
             // Only the card, or what was seen of the files, had no place, and the version does not hang on it.
             Ok(summary) => {
-                let told = |n: &String| n.contains("README card") || n.contains("what was seen");
+                let told = |n: &String| {
+                    ["README card", "what was seen", "this source brought"].iter().any(|what| n.contains(what))
+                };
                 assert!(summary.notes.iter().any(told), "{summary:?}");
                 assert_eq!(journals(&dataset), 0, "the work is done");
                 true

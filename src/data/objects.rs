@@ -126,6 +126,18 @@ impl ObjectsType {
         (self.boxes, &self.attributes) == (other.boxes, &other.attributes)
     }
 
+    /// Whether rows of another can be taken into this: as [`ObjectsType::is_like`], and whole numbers where this has floats ([`Objects::widen`]). The other way round a column cannot
+    /// be widened: its files and its Index have the whole numbers.
+    pub fn takes(&self, other: &ObjectsType) -> bool {
+        let fits = |(a, b): (&Attribute, &Attribute)| {
+            let widens = a.kind == AttributeKind::Float && b.kind == AttributeKind::Int;
+            a.name == b.name && (a.kind == b.kind || widens)
+        };
+        self.boxes == other.boxes
+            && self.attributes.len() == other.attributes.len()
+            && self.attributes.iter().zip(&other.attributes).all(fits)
+    }
+
     /// Checks the names of a column called `column`.
     ///
     /// # Errors
@@ -213,6 +225,25 @@ impl Objects {
     /// The boxes as corners in pixels of a picture of this size.
     pub fn xyxy(&self, format: BoxFormat, width: u32, height: u32) -> impl Iterator<Item = [f32; 4]> + '_ {
         self.boxes.iter().map(move |b| format.xyxy(*b, width, height))
+    }
+
+    /// Makes floats of whole numbers where the column has floats.
+    ///
+    /// # Errors
+    /// A number beyond 2^53, which a float may not hold exactly, for a person.
+    pub fn widen(&mut self, of: &ObjectsType) -> Result<(), String> {
+        let floats = self.attributes.iter_mut().zip(&of.attributes).filter(|(_, a)| a.kind == AttributeKind::Float);
+        for (values, attribute) in floats {
+            for value in values {
+                if let Value::Int(v) = *value {
+                    if v.unsigned_abs() > 1 << 53 {
+                        return Err(format!("attribute {:?} is {v}: a float does not hold it exactly", attribute.name));
+                    }
+                    *value = Value::Float(v as f64);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether these can be of a column of this type: as many of each, of its kinds, all numbers finite.

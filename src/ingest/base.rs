@@ -271,7 +271,7 @@ fn merge(old: &Schema, new: &Schema) -> Result<(Schema, Vec<usize>)> {
                 names.extend(more.iter().filter(|n| !known.contains(*n)).cloned());
             }
             (Feature::Objects(old), Feature::Objects(new)) => {
-                if !old.is_like(new) {
+                if !old.takes(new) {
                     return Err(differ());
                 }
                 old.append(new);

@@ -205,6 +205,7 @@ impl Checker<'_> {
             };
             let mut objects = objects.clone();
             objects.classes = objects.classes.iter().map(class).collect::<Result<_, _>>()?;
+            objects.widen(of).map_err(|why| Fault::new(Reason::BadLabel, why))?;
             objects.fit(of).map_err(|why| Fault::new(Reason::BadLabel, why))?;
             let packed = objects.pack();
             return Ok(Cell::Objects(objects, packed));

@@ -25,7 +25,7 @@
 
 use std::io::{BufWriter, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -183,6 +183,8 @@ pub(super) struct Claims {
     store: Store,
     /// Its files, without their endings.
     rel: String,
+    /// Those of the place where it was before, if they are what is known of it.
+    moved: Option<String>,
     table: Option<Table>,
     /// A file is there that is not whole.
     pub damaged: bool,
@@ -191,21 +193,26 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Reads what there is of a source.
-    pub(super) fn open(store: &Store, source: &Path, options: &IngestOptions) -> Result<Self> {
-        let mut name = Xxh3Default::new();
-        let real = source.canonicalize().unwrap_or_else(|_| source.to_owned());
-        for part in [real.as_os_str().as_bytes(), options.id_prefix.as_bytes()] {
-            name.update(&(part.len() as u64).to_le_bytes());
-            name.update(part);
+    /// Reads what there is of a source, which may have been at another place before.
+    pub(super) fn open(
+        store: &Store,
+        source: &Path,
+        moved_from: Option<&Path>,
+        options: &IngestOptions,
+    ) -> Result<Self> {
+        let rel = name_of(source, options);
+        let (mut table, damaged) = newest(store, &rel)?;
+        let before = moved_from.map(|path| name_of(path, options)).filter(|before| *before != rel);
+        let mut moved = None;
+        if let (Some(before), None) = (before, &table) {
+            table = newest(store, &before)?.0;
+            moved = table.is_some().then_some(before);
         }
-        let rel = format!("{SOURCES}/{:016x}", name.digest());
-        let (table, damaged) = newest(store, &rel)?;
         let mut others = Vec::new();
-        for other in named(store)?.into_iter().filter(|other| *other != rel) {
+        for other in named(store)?.into_iter().filter(|other| *other != rel && Some(other) != moved.as_ref()) {
             others.extend(newest(store, &other)?.0);
         }
-        Ok(Claims { store: store.clone(), rel, table, damaged, others })
+        Ok(Claims { store: store.clone(), rel, moved, table, damaged, others })
     }
 
     /// Whether it has all rows that the source ever brought; `None` if there is nothing.
@@ -251,7 +258,9 @@ impl Claims {
         head.extend(numbers.map(u64::to_le_bytes).as_flattened());
         let parts = next.records.iter().flat_map(|(key, value)| [key, value]);
         head.extend(digest(&head, parts).to_le_bytes());
-        if self.table.as_ref().is_some_and(|there| to == "rows" && there.bytes.starts_with(&head)) {
+        // The file itself is asked: what was read may have been a `.next`, or another place's.
+        let there = if to == "rows" { self.store.map_if_there(&rel)?.and_then(Table::of) } else { None };
+        if there.is_some_and(|there| there.bytes.starts_with(&head)) {
             return Ok(());
         }
         let mut staged = BufWriter::with_capacity(1 << 20, self.store.stage(SOURCES)?);
@@ -275,14 +284,14 @@ impl Claims {
 
     /// It is so: the version is committed, or nothing was to be. What goes wrong is a note.
     pub(super) fn keep(&self, next: &Next, version: u64, segments: &[SegmentRef], spill: &Spill) -> Option<String> {
-        let put = || {
+        let put = || -> Result<()> {
             let segments = segments_digest(segments)?;
             match newest(&self.store, &self.rel)?.0 {
                 // Another ingest of this source came to its end meanwhile: what it brought is not forgotten.
                 Some(now)
                     if self.table.as_ref().map_or(0, Table::version) < now.version() && now.version() < version =>
                 {
-                    let mut both = Next::new(spill, next.columns, next.complete && now.is_complete());
+                    let mut both = Collected::new(spill, next.columns, next.complete && now.is_complete());
                     for (key, value) in next.records.iter() {
                         both.sorter.push(key, value)?;
                     }
@@ -293,12 +302,40 @@ impl Claims {
                 }
                 _ => self.put("rows", next, version, segments)?,
             }
-            let intended = format!("{}.next", self.rel);
-            if self.store.exists(&intended)? { self.store.remove(&intended) } else { Ok(()) }
+            let moved = self.moved.iter().flat_map(|moved| ["rows", "next"].map(|to| format!("{moved}.{to}")));
+            for done in moved.chain([format!("{}.next", self.rel)]) {
+                if self.store.exists(&done)? {
+                    self.store.remove(&done)?;
+                }
+            }
+            Ok(())
         };
         put().err().map(|why| {
             format!("which rows this source brought was not written down for good (the next ingest does it): {why}")
         })
+    }
+}
+
+/// The files of a source, without their endings.
+fn name_of(source: &Path, options: &IngestOptions) -> String {
+    let mut name = Xxh3Default::new();
+    for part in [real(source).as_os_str().as_bytes(), options.id_prefix.as_bytes()] {
+        name.update(&(part.len() as u64).to_le_bytes());
+        name.update(part);
+    }
+    format!("{SOURCES}/{:016x}", name.digest())
+}
+
+/// A path without links, also of what is not there any more.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match there {
+        Some((above, real)) => match path.strip_prefix(above) {
+            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+            _ => real,
+        },
+        None => path,
     }
 }
 
@@ -340,7 +377,7 @@ fn newest(store: &Store, rel: &str) -> Result<(Option<Table>, bool)> {
 pub(crate) fn forget(store: &Store, out: &Sorted, spill: &Spill) -> Result<()> {
     for rel in named(store)? {
         let Some(table) = newest(store, &rel)?.0 else { continue };
-        let mut next = Next::new(spill, (table.record - FIXED) / 8, table.is_complete());
+        let mut next = Collected::new(spill, (table.record - FIXED) / 8, table.is_complete());
         let mut forgotten = false;
         for at in 0..table.len() {
             let claim = table.get(at);
@@ -351,7 +388,7 @@ pub(crate) fn forget(store: &Store, out: &Sorted, spill: &Spill) -> Result<()> {
         }
         if forgotten {
             let (version, segments) = (table.version(), word(&table.bytes, 16));
-            let of = Claims { store: store.clone(), rel, table: None, damaged: false, others: Vec::new() };
+            let of = Claims { store: store.clone(), rel, moved: None, table: None, damaged: false, others: Vec::new() };
             of.put("rows", &next.finish()?, version, segments)?;
             store.remove(&format!("{}.next", of.rel))?;
         }
@@ -374,16 +411,17 @@ pub(super) struct Next {
 }
 
 impl Next {
-    pub(super) fn new(spill: &Spill, columns: usize, complete: bool) -> Collected {
-        Collected { sorter: Sorter::new(spill), columns, complete }
-    }
-
     pub(super) fn has(&self, key: u64) -> bool {
         self.records.position(&key.to_be_bytes()).is_some()
     }
 }
 
 impl Collected {
+    /// None yet, of rows with so many small columns.
+    pub(super) fn new(spill: &Spill, columns: usize, complete: bool) -> Self {
+        Collected { sorter: Sorter::new(spill), columns, complete }
+    }
+
     /// Adds a row. Each is added once.
     pub(super) fn push(&mut self, key: u64, made_of: u64, split: u64, values: &[u64]) -> Result<()> {
         let mut value = Vec::with_capacity(16 + self.columns * 8);

@@ -8,12 +8,15 @@
 //! - What the source has no more is taken out, unless a file that it may be in could not be read, or another source has the row, too; and not at all if it is
 //!   more than [`SyncOptions::max_removed`].
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, There, made_of};
 use super::check::{Checker, Outcome, small as value_of};
-use super::claims::{self, Claim, Claims, Next, UNKNOWN, said_split, said_value};
+use super::claims::{self, Claim, Claims, Collected, Next, UNKNOWN, said_split, said_value};
 use super::freeze::Frozen;
+use super::gone::Gone;
 use super::keys::Keys;
 use super::options::MaxErrors;
 use super::recordings::Recordings;
@@ -49,6 +52,8 @@ pub struct SyncOptions {
     pub max_removed: MaxErrors,
     /// Which rows are the source's.
     pub own: Own,
+    /// Where the source was when its ingests wrote down what they brought, if it was elsewhere.
+    pub moved_from: Option<PathBuf>,
     /// Nothing is written, and nothing decoded: what is told as added or replaced may be refused yet.
     pub dry_run: bool,
 }
@@ -56,7 +61,12 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     /// Half of the rows may go.
     fn default() -> Self {
-        SyncOptions { max_removed: MaxErrors { count: 0, percent: 50.0 }, own: Own::Recorded, dry_run: false }
+        SyncOptions {
+            max_removed: MaxErrors { count: 0, percent: 50.0 },
+            own: Own::Recorded,
+            moved_from: None,
+            dry_run: false,
+        }
     }
 }
 
@@ -194,82 +204,13 @@ pub(super) struct Decided {
     pub counts: Synced,
 }
 
-/// Rows that the source lists no more.
-pub(super) struct Gone {
-    /// Those that are taken out.
-    out: Sorted,
-    /// Those that stay and stay the source's.
-    kept: Sorted,
-    shared: u64,
-    /// The rows of the source.
-    owned: u64,
-    pub notes: Vec<String>,
-}
-
-/// The names that the listing refused: a row that they may be of is not gone.
-struct RefusedNames {
-    names: Sorted,
-    /// Lines of which nobody can tell which rows they were.
-    unnamed: u64,
-}
-
-fn name(kind: u8, text: &str) -> Vec<u8> {
-    [&[kind][..], text.as_bytes()].concat()
-}
-
-/// A file name without its folders and ending.
-fn stem(path: &str) -> &str {
-    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
-    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
-}
-
-impl RefusedNames {
-    fn of(listing: &Listing, prefix: &str, spill: &Spill) -> Result<Self> {
-        let mut names = Sorter::new(spill);
-        let (mut unnamed, mut any) = (0, false);
-        for refusal in listing.refused.iter() {
-            let refusal = refusal?;
-            any = true;
-            let id = refusal.id.strip_prefix(prefix).unwrap_or(&refusal.id);
-            names.push(&name(b'i', id), &[])?;
-            match refusal.line {
-                Some(line) => unnamed += u64::from(id == format!("{}#{line}", refusal.origin)),
-                // What is said of a picture may be in another file of its name.
-                None => names.push(&name(b's', stem(id)), &[])?,
-            }
-        }
-        // Where rows are called by their lines, these lines name them.
-        let mut by_line = false;
-        for entry in listing.entries.iter().take(if any { listing.entries.len() } else { 0 }) {
-            let entry = entry?;
-            let id = entry.id.strip_prefix(prefix).unwrap_or(&entry.id);
-            by_line |= entry.line.is_some_and(|line| id == format!("{}#{line}", entry.origin));
-            if by_line {
-                break;
-            }
-        }
-        Ok(RefusedNames { names: names.finish()?, unnamed: if by_line { 0 } else { unnamed } })
-    }
-
-    /// Whether a row may be of something that was refused: itself, its file, or a folder above.
-    fn may_be(&self, id: &str) -> bool {
-        if self.names.is_empty() {
-            return false;
-        }
-        let above = id.match_indices(['/', '#']).map(|(at, _)| &id[..at]);
-        let file = id.split_once('#').map_or(id, |(file, _)| file);
-        above.chain([id]).any(|id| self.names.position(&name(b'i', id)).is_some())
-            || self.names.position(&name(b's', stem(file))).is_some()
-    }
-}
-
 impl Found<'_> {
     fn small(&self) -> Vec<usize> {
         claims::small(self.schema)
     }
 
     /// Whether a row of the dataset, of this key, is the source's as far as is known without the listing.
-    fn owns(&self, own: Own, there: &There<'_>) -> bool {
+    pub(super) fn owns(&self, own: Own, there: &There<'_>) -> bool {
         let key = there.row.key();
         match own {
             Own::All => true,
@@ -278,52 +219,8 @@ impl Found<'_> {
         }
     }
 
-    fn base_columns(&self) -> usize {
+    pub(super) fn base_columns(&self) -> usize {
         self.base.schema().map_or(0, |schema| schema.columns.len())
-    }
-
-    /// What the source has no more.
-    ///
-    /// # Errors
-    /// [`Error::MassRemoval`].
-    pub(super) fn gone(&self, sync: &SyncOptions, prefix: &str, dataset: &std::path::Path) -> Result<Gone> {
-        let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
-        let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
-        let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
-        for key in self.base.keys() {
-            let Some(there) = self.base.at(key) else { continue };
-            if !self.owns(sync.own, &there) {
-                continue;
-            }
-            owned += 1;
-            if self.keys.contains(key) {
-                continue;
-            }
-            let id = there.row.id();
-            if refused.may_be(id.strip_prefix(prefix).unwrap_or(id)) {
-                kept.push(&key.to_be_bytes(), &[])?;
-            } else if sync.own != Own::All && self.claims.of_another(key, made_of(&there.row, self.base_columns())) {
-                shared += 1;
-            } else if refused.unnamed > 0 {
-                unclear += 1;
-                kept.push(&key.to_be_bytes(), &[])?;
-            } else {
-                removed += 1;
-                out.push(&key.to_be_bytes(), &[])?;
-            }
-        }
-        if sync.max_removed.is_exceeded(removed, removed, owned) {
-            let limit = sync.max_removed.to_string();
-            return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed, rows: owned, limit });
-        }
-        let mut notes = Vec::new();
-        if unclear > 0 {
-            notes.push(format!(
-                "{unclear} rows stay that the source does not list any more: {} of its lines cannot be read, and may be theirs (mend or remove these lines)",
-                refused.unnamed
-            ));
-        }
-        Ok(Gone { out: out.finish()?, kept: kept.finish()?, shared, owned, notes })
     }
 
     /// What the source says of an entry: of each small column the value, if it is one, and its hash.
@@ -365,7 +262,7 @@ impl Found<'_> {
     pub(super) fn decide(&self, sync: &SyncOptions, gone: &Gone, fresh: &Fresh, refused: &Sorted) -> Result<Decided> {
         let small = self.small();
         let (mut out, mut changes) = (Sorter::new(self.spill), Sorter::new(self.spill));
-        let mut next = Next::new(self.spill, small.len(), true);
+        let mut next = Collected::new(self.spill, small.len(), true);
         let mut counts = Synced { dry_run: sync.dry_run, ..Synced::default() };
         for (key, value) in gone.out.iter() {
             counts.removed += 1;
@@ -429,7 +326,7 @@ impl Found<'_> {
         }
         let small = self.small();
         let known = self.claims.is_complete();
-        let mut next = Next::new(self.spill, small.len(), known.unwrap_or(!was_seen));
+        let mut next = Collected::new(self.spill, small.len(), known.unwrap_or(!was_seen));
         for claim in self.claims.iter() {
             let stands = |there: There<'_>| made_of(&there.row, self.base_columns()) == claim.made_of();
             if fresh.made_of(claim.key()).is_none() && self.base.at(claim.key()).is_some_and(stands) {
@@ -451,7 +348,7 @@ impl Found<'_> {
     }
 
     /// Claims a row that another source brought, and that this one has, too.
-    fn share(&self, next: &mut claims::Collected, there: &There<'_>, entry: &Entry, small: &[usize]) -> Result<bool> {
+    fn share(&self, next: &mut Collected, there: &There<'_>, entry: &Entry, small: &[usize]) -> Result<bool> {
         let (key, made) = (there.row.key(), made_of(&there.row, self.base_columns()));
         let shared = self.claims.of_another(key, made);
         if shared {
@@ -460,14 +357,7 @@ impl Found<'_> {
         Ok(shared)
     }
 
-    fn claim(
-        &self,
-        next: &mut claims::Collected,
-        key: u64,
-        made: Option<u64>,
-        entry: &Entry,
-        small: &[usize],
-    ) -> Result<()> {
+    fn claim(&self, next: &mut Collected, key: u64, made: Option<u64>, entry: &Entry, small: &[usize]) -> Result<()> {
         let before = self.claims.find(key);
         let said = self.said(entry, small).into_iter().enumerate();
         let said: Vec<u64> = said
@@ -480,7 +370,7 @@ impl Found<'_> {
     }
 
     /// Claims a row as before.
-    fn again(&self, next: &mut claims::Collected, key: u64) -> Result<()> {
+    fn again(&self, next: &mut Collected, key: u64) -> Result<()> {
         let claim: Option<Claim<'_>> = self.claims.find(key);
         let Some(there) = self.base.at(key) else { return Ok(()) };
         match claim {
@@ -533,20 +423,4 @@ pub(super) fn look(checker: &Checker<'_>, listing: &Listing, most: u64, spill: &
         }
     }
     Ok((Fresh(fresh.finish()?), refused.finish()?))
-}
-
-/// Refuses to follow a source of which nobody knows what it brought.
-pub(super) fn check_known(claims: &Claims, own: Own, base: u64, source: &std::path::Path) -> Result<()> {
-    if base == 0 || own == Own::All || own == Own::Listed && !claims.damaged || claims.is_complete() == Some(true) {
-        return Ok(());
-    }
-    let why = match claims.is_complete() {
-        _ if claims.damaged => "the record of it is damaged",
-        Some(_) => "some of them may be from before that was written down",
-        None => "no ingest of this folder with this --id-prefix wrote it down (a source that was moved is another one)",
-    };
-    Err(Error::config(
-        format!("nobody knows which rows of the dataset {} brought: {why}", source.display()),
-        "say --all-rows if the dataset has no other source, or --listed-rows if it brought those that it lists now (rows that it lost before stay then)",
-    ))
 }

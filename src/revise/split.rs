@@ -6,6 +6,7 @@ use std::path::Path;
 use regex::Regex;
 use serde::Serialize;
 
+use super::even::{Group, even};
 use super::overlay::Overlay;
 use super::told::{Problem, Problems, Told};
 use super::{Attempt, Old, Revised, revise};
@@ -17,7 +18,7 @@ use crate::data::partition::{Fractions, Member, place};
 use crate::duplicates::{DuplicateOptions, Sets, Watch, find};
 use crate::error::{Error, Result};
 use crate::source::split_name;
-use crate::spool::{Sorter, Spill};
+use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::Store;
 
 /// By what rows are assigned.
@@ -32,6 +33,14 @@ pub enum SplitBy {
     GroupId(String),
     /// Of each value of a column the same shares, exactly.
     Stratum(String),
+    /// Groups as [`SplitBy::Group`] or [`SplitBy::GroupId`] have them, with shares of each value of a column as even as whole groups make them: largest first, each to where its
+    /// rows are wanted most. Some 50 bytes a group in memory.
+    Even {
+        /// What the groups are.
+        group: Box<SplitBy>,
+        /// The column.
+        stratum: String,
+    },
 }
 
 /// What [`split`](fn@split) is told.
@@ -126,9 +135,11 @@ fn split_rows(
             let (asked, got) = (options.fractions.share(split), done.assigned.get(split).copied().unwrap_or(0));
             let got = got as f64 / done.rows.max(1) as f64;
             if (got - asked).abs() > 0.05 {
-                notes.push(format!(
-                    "{split} has {got:.2} of the rows, not {asked:.2}: {groups} groups fall as their hashes do (another --seed is another assignment)"
-                ));
+                let why = match options.by {
+                    SplitBy::Even { .. } => "groups are whole",
+                    _ => "groups fall as their hashes do (another --seed is another assignment)",
+                };
+                notes.push(format!("{split} has {got:.2} of the rows, not {asked:.2}: {groups} {why}"));
             }
         }
     }
@@ -147,6 +158,7 @@ impl By {
     fn of(by: &SplitBy, schema: &Schema) -> Result<Self> {
         Ok(match by {
             SplitBy::Row => By::Row,
+            SplitBy::Even { group, .. } => By::of(group, schema)?,
             SplitBy::Group(column) | SplitBy::Stratum(column) => {
                 let at = schema.position(column).ok_or_else(|| {
                     let names: Vec<&str> = schema.columns.iter().map(|c| c.name.as_str()).collect();
@@ -264,11 +276,23 @@ fn assign(old: &Old, options: &SplitOptions, sets: Option<Sets>) -> Result<Attem
     let mut work = Work { overlay: Overlay::new(old, schema), done: SplitSummary::default() };
     work.done.before.clone_from(splits);
     work.done.after.clone_from(splits);
-    let by_group = matches!(options.by, SplitBy::Group(_) | SplitBy::GroupId(_));
+    let by_group = matches!(options.by, SplitBy::Group(_) | SplitBy::GroupId(_) | SplitBy::Even { .. });
     let grouped = by_group || sets.is_some();
     let together = sets.map(|sets| Together::new(sets, old, &by, by_group, options.seed)).transpose()?;
     let first = |row: u64| together.as_ref()?.first(row);
     let (mut groups, mut strata) = (Sorter::new(&old.spill), Sorter::new(&old.spill));
+    let even_by = match &options.by {
+        SplitBy::Even { group, stratum } if matches!(&**group, SplitBy::Group(column) if column == stratum) => {
+            let help = "leave --stratify out: the rows of a value are in one split then";
+            return Err(Error::config(format!("{stratum:?} is to be in one split, and in all of them"), help));
+        }
+        SplitBy::Even { stratum, .. } => match By::of(&SplitBy::Stratum(stratum.clone()), schema)? {
+            By::Column(at) => Some(at),
+            _ => None,
+        },
+        _ => None,
+    };
+    let mut evenly = Sorter::new(&old.spill);
     let mut alone = 0;
     let mut number = 0u64;
     for (segment, of) in index.segments().iter().enumerate() {
@@ -292,6 +316,12 @@ fn assign(old: &Old, options: &SplitOptions, sets: Option<Sets>) -> Result<Attem
                     let at = place(options.seed, Member::Row(unit.key())).to_be_bytes();
                     let key = [&stratum[..], &at, &unit.key().to_be_bytes()].concat();
                     strata.push(&key, &number.to_le_bytes())?;
+                } else if let (Some(column), true) = (even_by, chosen) {
+                    // Which group, and of it which stratum: its own, not that of the first of its set.
+                    let stratum = value(&row, column, &schema.columns[column].feature);
+                    let stratum = stratum.map_or_else(|| vec![0; 9], |v| [&[1], &v.to_be_bytes()[..]].concat());
+                    let key = [&place(options.seed, member).to_be_bytes(), &stratum[..]].concat();
+                    evenly.push(&key, &number.to_le_bytes())?;
                 } else if chosen {
                     now = options.fractions.at(place(options.seed, member));
                     work.put(segment, &row, &shard.split, now)?;
@@ -309,6 +339,8 @@ fn assign(old: &Old, options: &SplitOptions, sets: Option<Sets>) -> Result<Attem
                         }
                         _ if by_stratum => alone += 1,
                         Member::Row(_) if !several => alone += 1,
+                        // When their split is known.
+                        _ if even_by.is_some() && chosen => {}
                         // The place stands for the group: two with one are as unlikely as two ids with one key.
                         member => groups.push(&place(options.seed, member).to_be_bytes(), now.as_bytes())?,
                     }
@@ -344,6 +376,31 @@ fn assign(old: &Old, options: &SplitOptions, sets: Option<Sets>) -> Result<Attem
         }
         from = to;
     }
+    if even_by.is_some() {
+        let evenly = evenly.finish()?;
+        let shares: Vec<(&str, f64)> =
+            options.fractions.splits().map(|split| (split, options.fractions.share(split))).collect();
+        let (all, strata) = groups_of(&evenly);
+        let chosen = even(&all, strata, &shares.iter().map(|(_, share)| *share).collect::<Vec<_>>());
+        let mut at = 0;
+        for (group, split) in all.iter().zip(chosen) {
+            let now = shares[split].0;
+            let rows = group.rows.iter().map(|(_, rows)| rows).sum::<u64>();
+            for _ in 0..rows {
+                let (key, number) = evenly.get(at);
+                let number = number.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+                let (segment, row) = index.locate(number);
+                let first = first(number).map(|first| index.row(first));
+                let is_alone = first.is_none() && matches!(by.member(&row, schema), Member::Row(_));
+                let was = old.split_of(segment, &row);
+                work.put(segment, &row, &was, now)?;
+                at += 1;
+                if !is_alone {
+                    groups.push(&key[..8], now.as_bytes())?;
+                }
+            }
+        }
+    }
     let Work { overlay, mut done } = work;
     if grouped {
         let groups = groups.finish()?;
@@ -362,6 +419,26 @@ fn assign(old: &Old, options: &SplitOptions, sets: Option<Sets>) -> Result<Attem
     done.after.retain(|_, rows| *rows > 0);
     let edit = if options.dry_run || done.moved == 0 { None } else { overlay.finish()? };
     Ok(Attempt { edit, touched: None, done })
+}
+
+/// The groups in records of group and stratum, in their order, and how many strata there are.
+fn groups_of(evenly: &Sorted) -> (Vec<Group>, usize) {
+    let mut strata: BTreeMap<&[u8], usize> = BTreeMap::new();
+    strata.extend(evenly.iter().map(|(key, _)| (&key[8..], 0)));
+    strata.values_mut().enumerate().for_each(|(number, of)| *of = number);
+    let mut groups: Vec<Group> = Vec::new();
+    for (key, _) in evenly.iter() {
+        let place = key[..8].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let stratum = strata[&key[8..]];
+        match groups.last_mut().filter(|group| group.place == place) {
+            Some(group) => match group.rows.last_mut() {
+                Some((last, rows)) if *last == stratum => *rows += 1,
+                _ => group.rows.push((stratum, 1)),
+            },
+            None => groups.push(Group { place, rows: vec![(stratum, 1)] }),
+        }
+    }
+    (groups, strata.len())
 }
 
 /// What is being made.

@@ -201,6 +201,9 @@ pub fn all_changes(store: &Store, root: &Root) -> Result<Vec<Option<Changes>>> {
 /// `build` makes the manifest from the newest version; its `format_version`, `version` and `parent` are set here. If
 /// another writer commits in between, `build` is called again with what that writer left, at most `tries` times in all.
 /// Everything the manifest names must be durable before.
+///
+/// # Errors
+/// [`Error::Undurable`]: it is committed, and readers see it, but nobody knows whether it outlasts a power cut. [`Error::Conflict`], and those of `build`.
 pub fn commit(store: &Store, tries: u32, mut build: impl FnMut(Option<&Root>) -> Result<Manifest>) -> Result<Root> {
     let mut version = 1;
     for _ in 0..tries.max(1) {

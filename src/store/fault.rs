@@ -53,6 +53,8 @@ pub enum Kill {
     AtByte(u64),
     /// Do not die: writes fail with "no space left" once this many bytes are written, all else works.
     FullAfter(u64),
+    /// Do not die: the n-th operation (from 0) fails with an error of the device, all else works.
+    Refuse(usize),
 }
 
 /// What kind of point of a commit an operation is. One operation can be of several kinds.
@@ -200,6 +202,7 @@ impl FaultDisk {
         state.written += bytes as u64;
         let phase = match self.kill {
             Kill::AtOp { op, phase, .. } if op == number => phase,
+            Kill::Refuse(op) if op == number => return Err(io::Error::from_raw_os_error(libc::EIO)),
             Kill::AtByte(at) if op == Op::Write && (first..state.written).contains(&at) => Phase::Inside,
             Kill::FullAfter(limit) if op == Op::Write && state.written > limit => {
                 part(usize::try_from(limit.saturating_sub(first)).unwrap_or(bytes).min(bytes));

@@ -140,6 +140,9 @@ impl Store {
     }
 
     /// Writes a whole file unless there is one: `false` if there was. Of several contenders exactly one gets `true`.
+    ///
+    /// # Errors
+    /// [`Error::Undurable`]: the file has its name, which readers see, and the folder could not be synced; any other error: it has not.
     pub fn create_new(&self, rel: &str, bytes: &[u8]) -> Result<bool> {
         let path = self.path(rel)?;
         let mut staged = self.stage_named(parent(rel), base(rel))?;
@@ -150,7 +153,9 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             Err(e) => return Err(Error::io(path, "create", e)),
         }
-        self.sync_dir(parent(rel))?;
+        // Readers see it: an error now does not take it back.
+        let dir = self.dir(parent(rel))?;
+        self.disk.sync_dir(&dir).map_err(|source| Error::Undurable { path, source })?;
         // The version stands; a temporary that cannot be removed is harmless (dropping `staged` tries).
         Ok(true)
     }

@@ -322,6 +322,36 @@ fn a_lost_race_is_told_after_the_last_try() {
     assert_eq!(calls, 3);
 }
 
+/// Whatever one operation of a commit fails: the caller is told whether the version is there.
+#[test]
+fn an_error_says_whether_the_version_is_committed() {
+    let whole = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultDisk::new(Kill::Never));
+    append_rows(&Store::with_disk(whole.path(), disk.clone()), 0).unwrap();
+    let (mut undurable, mut failed) = (0, 0);
+    // Behind the root comes its folder, and then the card.
+    let root = disk.seen().iter().position(|seen| seen.op == Op::Link).unwrap();
+    for op in 0..disk.seen().len() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusing = Arc::new(FaultDisk::new(Kill::Refuse(op)));
+        let done = append_rows(&Store::with_disk(dir.path(), refusing), 0);
+        let committed = commit::versions(&Store::open(dir.path())).unwrap();
+        match done {
+            Err(Error::Undurable { path, source }) => {
+                assert_eq!((committed, source.raw_os_error(), op), (vec![1], Some(libc::EIO), root + 1));
+                assert!(path.ends_with(commit::version_path(1)), "{path:?}");
+                undurable += 1;
+            }
+            Err(error) => {
+                assert_eq!(committed.is_empty(), op <= root, "operation {op}: {error}");
+                failed += 1;
+            }
+            Ok(_) => assert_eq!(committed, [1], "operation {op}"),
+        }
+    }
+    assert!(undurable == 1 && failed > 5, "{undurable} {failed}");
+}
+
 #[test]
 fn a_full_disk_is_named_and_leaves_no_temporary() {
     let whole = tempfile::tempdir().unwrap();

@@ -7,17 +7,24 @@ use crate::data::feature::Feature;
 use crate::data::label::Value;
 use crate::source::DEFAULT_SPLIT;
 
-/// How many rows each class of a column has.
+/// How many rows each class of a column has; of a column of objects, how many objects.
 #[derive(Debug)]
 pub struct Classes<'a> {
     /// The names, in index order.
     pub names: &'a [String],
-    /// Rows of each class in each split that was looked at. Rows without a known class are in none.
+    /// Rows (objects) of each class in each split that was looked at. Those without a known class are in none.
     pub splits: &'a BTreeMap<String, Vec<u64>>,
+    /// Whether objects are counted.
+    pub objects: bool,
 }
 
 impl Classes<'_> {
-    /// Rows of a class in all splits.
+    /// What is counted.
+    fn unit(&self) -> &'static str {
+        if self.objects { "object" } else { "row" }
+    }
+
+    /// Rows (objects) of a class in all splits.
     pub fn rows(&self, class: usize) -> u64 {
         self.splits.values().map(|counts| counts[class]).sum()
     }
@@ -25,6 +32,11 @@ impl Classes<'_> {
 
 fn is_class(feature: &Feature) -> bool {
     matches!(feature, Feature::ClassLabel { .. })
+}
+
+/// Rows have classes, or objects in them have.
+fn has_classes(feature: &Feature) -> bool {
+    is_class(feature) || matches!(feature, Feature::Objects(of) if !of.names.is_empty())
 }
 
 fn of_column(measured: f64, message: String) -> Judged {
@@ -72,33 +84,33 @@ pub(super) const UNKNOWN: Lint = Lint {
 
 pub(super) const EMPTY: Lint = Lint {
     code: "class-empty",
-    summary: "a class that no row has",
+    summary: "a class that no row has, or no object",
     help: "was it renamed, or were its rows refused? see the quarantine of the ingest",
     severity: Severity::Warning,
     threshold: None,
-    of: is_class,
+    of: has_classes,
     decodes: false,
     rule: Rule::Classes(|classes, _, tell| {
         for (number, name) in classes.names.iter().enumerate().filter(|(number, _)| classes.rows(*number) == 0) {
-            tell(of_column(0.0, format!("no row has class {name:?} ({number})")));
+            tell(of_column(0.0, format!("no {} has class {name:?} ({number})", classes.unit())));
         }
     }),
 };
 
 pub(super) const RARE: Lint = Lint {
     code: "class-rare",
-    summary: "a class that hardly any row has, which cannot be learned and tested",
+    summary: "a class that hardly any row or object has, which cannot be learned and tested",
     help: "add rows, join the class with another, or leave it out",
     severity: Severity::Warning,
-    threshold: Some(Threshold { default: 2.0, meaning: "rows of the class, below" }),
-    of: is_class,
+    threshold: Some(Threshold { default: 2.0, meaning: "rows (objects) of the class, below" }),
+    of: has_classes,
     decodes: false,
     rule: Rule::Classes(|classes, threshold, tell| {
         for (number, name) in classes.names.iter().enumerate() {
             let rows = classes.rows(number);
             if rows > 0 && (rows as f64) < threshold {
-                let plural = if rows == 1 { "row has" } else { "rows have" };
-                tell(of_column(rows as f64, format!("{rows} {plural} class {name:?}")));
+                let (unit, plural) = (classes.unit(), if rows == 1 { " has" } else { "s have" });
+                tell(of_column(rows as f64, format!("{rows} {unit}{plural} class {name:?}")));
             }
         }
     }),
@@ -112,9 +124,9 @@ pub(super) const MISSING: Lint = Lint {
     severity: Severity::Warning,
     threshold: Some(Threshold {
         default: 3.0,
-        meaning: "rows of the class that the split would have by its share of all rows, at least",
+        meaning: "rows (objects) of the class that the split would have by its share of all, at least",
     }),
-    of: is_class,
+    of: has_classes,
     decodes: false,
     rule: Rule::Classes(|classes, threshold, tell| {
         let total: u64 = classes.splits.values().flatten().sum();
@@ -125,7 +137,8 @@ pub(super) const MISSING: Lint = Lint {
                 let rows = classes.rows(number);
                 let expected = rows as f64 * part as f64 / total as f64;
                 if rows > 0 && (expected >= threshold || split == DEFAULT_SPLIT) {
-                    let message = format!("split {split:?} has no row of class {name:?}, others have {rows}");
+                    let message =
+                        format!("split {split:?} has no {} of class {name:?}, others have {rows}", classes.unit());
                     tell(Judged { row: None, split: Some(split.clone()), told: Told::new(expected, message) });
                 }
             }
@@ -135,14 +148,14 @@ pub(super) const MISSING: Lint = Lint {
 
 pub(super) const IMBALANCE: Lint = Lint {
     code: "class-imbalance",
-    summary: "the largest class has many times the rows of the smallest",
+    summary: "the largest class has many times the rows, or objects, of the smallest",
     help: "add rows, or let the loader balance: `balance` in a recipe, `dsctl load --balance COLUMN`",
     severity: Severity::Warning,
     threshold: Some(Threshold {
         default: 20.0,
-        meaning: "rows of the largest class over those of the smallest, above",
+        meaning: "rows (objects) of the largest class over those of the smallest, above",
     }),
-    of: is_class,
+    of: has_classes,
     decodes: false,
     rule: Rule::Classes(|classes, threshold, tell| {
         let counts = (0..classes.names.len()).map(|class| (classes.rows(class), class)).filter(|(rows, _)| *rows > 0);
@@ -150,7 +163,11 @@ pub(super) const IMBALANCE: Lint = Lint {
         let ratio = most as f64 / least as f64;
         if ratio > threshold {
             let (large, small) = (&classes.names[large], &classes.names[small]);
-            tell(of_column(ratio, format!("{large:?} has {most} rows, {small:?} {least}: {ratio:.0} times as many")));
+            let unit = classes.unit();
+            tell(of_column(
+                ratio,
+                format!("{large:?} has {most} {unit}s, {small:?} {least}: {ratio:.0} times as many"),
+            ));
         }
     }),
 };

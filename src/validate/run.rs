@@ -13,6 +13,7 @@ use super::values::Gathered;
 use crate::codec::Scratches;
 use crate::data::feature::{Column, Feature};
 use crate::data::label::Value;
+use crate::data::objects::ObjectsType;
 use crate::dataset::{Dataset, Decoding};
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -246,9 +247,15 @@ impl<'a> Active<'a> {
             }
             Rule::Classes(judge) => {
                 for column in self.columns.clone() {
-                    let Feature::ClassLabel { names } = &dataset.schema().columns[column].feature else { continue };
+                    let (names, objects) = match &dataset.schema().columns[column].feature {
+                        Feature::ClassLabel { names } => (names, false),
+                        Feature::Objects(of) => (&of.names, true),
+                        _ => continue,
+                    };
                     let Some(splits) = counted.0.get(&column) else { continue };
-                    judge(&Classes { names, splits }, threshold, &mut |judged| self.find(dataset, column, judged));
+                    judge(&Classes { names, splits, objects }, threshold, &mut |judged| {
+                        self.find(dataset, column, judged)
+                    });
                 }
             }
         }
@@ -259,13 +266,13 @@ impl<'a> Active<'a> {
     }
 }
 
-/// Rows of each class, by column and split.
+/// Rows or objects of each class, by column and split.
 struct Counted(BTreeMap<usize, BTreeMap<String, Vec<u64>>>);
 
 impl Counted {
     fn new(columns: &[Column], splits: &[&str]) -> Self {
         let of = |(i, column): (usize, &Column)| match &column.feature {
-            Feature::ClassLabel { names } => {
+            Feature::ClassLabel { names } | Feature::Objects(ObjectsType { names, .. }) => {
                 Some((i, splits.iter().map(|split| ((*split).to_owned(), vec![0; names.len()])).collect()))
             }
             _ => None,
@@ -274,11 +281,22 @@ impl Counted {
     }
 
     fn add(&mut self, dataset: &Dataset, row: u64, split: &str) {
+        let entry = dataset.index().row(row);
         for (column, splits) in &mut self.0 {
-            let Value::Int(class) = dataset.index().row(row).value(*column) else { continue };
-            let counts = splits.get_mut(split);
-            let count = counts.and_then(|counts| counts.get_mut(usize::try_from(class).ok()?));
-            count.into_iter().for_each(|count| *count += 1);
+            let Some(counts) = splits.get_mut(split) else { continue };
+            let mut one = |class: i64| {
+                let count = usize::try_from(class).ok().and_then(|class| counts.get_mut(class));
+                count.into_iter().for_each(|count| *count += 1);
+            };
+            match (&dataset.schema().columns[*column].feature, entry.value(*column)) {
+                // Packed objects that are damaged are another lint's.
+                (Feature::Objects(of), _) => {
+                    let objects = entry.objects(*column, of).ok().flatten();
+                    objects.iter().flat_map(|objects| &objects.classes).for_each(|class| one(*class));
+                }
+                (_, Value::Int(class)) => one(class),
+                _ => {}
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::shard::Fetch;
 mod goldens;
 mod made;
 
-use made::{clips, copies, located, photos, recordings, texts};
+use made::{clips, copies, located, photos, recordings, texts, uneven};
 
 /// A cell of a dataset in memory.
 #[derive(Debug, Clone)]
@@ -151,6 +151,16 @@ fn cases() -> Vec<(&'static str, Dataset, Expected)> {
                 ("object-unknown", &["7"]),
             ],
         ),
+        (
+            "uneven",
+            uneven(true),
+            &[
+                ("class-empty", &["objects"]),
+                ("class-rare", &["objects"]),
+                ("class-missing", &["objects test"]),
+                ("class-imbalance", &["objects"]),
+            ],
+        ),
         ("texts", texts(true), &[("text-empty", &["5"]), ("text-long", &["6"]), ("text-duplicate", &["7"])]),
         (
             "copies",
@@ -186,7 +196,9 @@ fn every_lint_finds_its_dirt_and_nothing_else() {
 
 #[test]
 fn clean_data_is_clean() {
-    for dataset in [photos(false), located(false), recordings(false), texts(false), copies(false), clips(false)] {
+    for dataset in
+        [photos(false), located(false), uneven(false), recordings(false), texts(false), copies(false), clips(false)]
+    {
         assert_eq!(named(&look(&dataset, &ValidateOptions::default())), BTreeMap::new());
     }
 }

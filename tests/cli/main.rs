@@ -9,6 +9,7 @@ mod run;
 mod append;
 mod dedup;
 mod excerpts;
+mod follow;
 mod ingest;
 mod interrupt;
 mod isolated;

@@ -70,3 +70,140 @@ fn writers_at_once_lose_no_commit_and_say_when_they_conflict() {
     let log = dsctl!["log", dataset, "--json"].ok().json();
     assert!(log.as_array().unwrap().iter().all(|v| v["added"] == ROWS && v["removed"] == 0), "{log}");
 }
+
+/// What one writer of many knows of its rows.
+struct Writer {
+    source: std::path::PathBuf,
+    name: String,
+    /// Label, split and bytes of each row by id.
+    rows: std::collections::BTreeMap<String, (String, String, u64)>,
+    next: usize,
+    commits: u64,
+    again: u64,
+}
+
+impl Writer {
+    fn file(&self, id: &str) -> std::path::PathBuf {
+        self.source.join(id.strip_prefix(&format!("{}/", self.name)).unwrap())
+    }
+
+    /// A new file, or other content of one.
+    fn write(&mut self, id: Option<String>, round: usize) {
+        let id = id.unwrap_or_else(|| {
+            self.next += 1;
+            format!("{}/{}/{}.txt", self.name, ["cat", "dog"][self.next % 2], self.next)
+        });
+        let text = format!("{id} of round {round} {}", "and on ".repeat(round % 9));
+        std::fs::create_dir_all(self.file(&id).parent().unwrap()).unwrap();
+        std::fs::write(self.file(&id), &text).unwrap();
+        let class = id.split('/').nth(1).unwrap().to_owned();
+        let row = self.rows.entry(id).or_insert((class, "train".into(), 0));
+        row.2 = text.len() as u64;
+    }
+
+    /// One commit: of five verbs in turn, on rows of its own.
+    fn round(&mut self, dataset: &std::path::Path, round: usize) {
+        let told = self.source.with_extension("csv");
+        let ids: Vec<String> = self.rows.keys().cloned().collect();
+        let pick = |n: usize| ids[(round * 7 + n * 3) % ids.len()].clone();
+        let mut ingest = vec!["ingest".into(), self.source.clone().into_os_string(), dataset.into()];
+        ingest.extend(["--text-unit", "file", "--id-prefix"].map(std::ffi::OsString::from));
+        ingest.push(format!("{}/", self.name).into());
+        let args: Vec<std::ffi::OsString> = match round % 5 {
+            0 => {
+                (0..3).for_each(|_| self.write(None, round));
+                ingest
+            }
+            1 => {
+                let label = format!("told in {}", round / 5 % 3);
+                std::fs::write(&told, format!("id,label\n{},{label}\n", pick(0))).unwrap();
+                self.rows.get_mut(&pick(0)).unwrap().0 = label;
+                vec!["relabel".into(), dataset.into(), told.into(), "--new-classes".into()]
+            }
+            2 => {
+                let split = ["val", "test"][round / 5 % 2];
+                std::fs::write(&told, format!("id,split\n{},{split}\n", pick(1))).unwrap();
+                self.rows.get_mut(&pick(1)).unwrap().1 = split.into();
+                vec!["split".into(), dataset.into(), "--from-csv".into(), told.into()]
+            }
+            3 => {
+                // From the source, too: it would come back.
+                std::fs::remove_file(self.file(&pick(2))).unwrap();
+                self.rows.remove(&pick(2));
+                vec!["rm".into(), dataset.into(), "--id".into(), pick(2).into()]
+            }
+            _ => {
+                std::fs::remove_file(self.file(&pick(3))).unwrap();
+                self.rows.remove(&pick(3));
+                let changed = ids.iter().find(|id| **id != pick(3)).cloned();
+                self.write(changed, round);
+                self.write(None, round);
+                ingest.extend(["--sync", "--max-removed", "100%"].map(std::ffi::OsString::from));
+                ingest
+            }
+        };
+        let mut tries = 0;
+        loop {
+            let done = command().args(&args).arg("--quiet").output().unwrap();
+            let said = String::from_utf8(done.stderr).unwrap();
+            match done.status.code() {
+                Some(0) => break,
+                Some(4) => {
+                    self.again += 1;
+                    tries += 1;
+                    assert!(tries < 200, "{args:?} never comes to its end");
+                }
+                code => panic!("{args:?}: {code:?}: {said}"),
+            }
+        }
+        self.commits += 1;
+    }
+}
+
+/// Processes that ingest, relabel, split, take out and follow their sources, all in one dataset at once: each commit is there, none is lost, and what all left is what each of them did.
+/// `FEEDSTOCK_WRITERS=PROCESSESxCOMMITS` for more of them; docs/torture.md has the table.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "each thread waits for processes")]
+fn writers_of_all_verbs_lose_nothing() {
+    let told = std::env::var("FEEDSTOCK_WRITERS").unwrap_or_else(|_| "3x10".into());
+    let (writers, commits) = told.split_once('x').unwrap();
+    let (writers, commits): (usize, usize) = (writers.parse().unwrap(), commits.parse().unwrap());
+    let dir = folder();
+    let dataset = dir.path().join("d");
+    let all: Vec<Writer> = std::thread::scope(|scope| {
+        let work = |n: usize| {
+            let (source, dataset) = (dir.path().join(format!("w{n}")), dataset.clone());
+            scope.spawn(move || {
+                let rows = std::collections::BTreeMap::new();
+                let mut writer = Writer { source, name: format!("w{n}"), rows, next: 0, commits: 0, again: 0 };
+                (0..4).for_each(|_| writer.write(None, 0));
+                (0..commits).for_each(|round| writer.round(&dataset, round));
+                writer
+            })
+        };
+        let running: Vec<_> = (0..writers).map(work).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (made, again) = (all.iter().map(|w| w.commits).sum::<u64>(), all.iter().map(|w| w.again).sum::<u64>());
+    let versions = version(&dataset).1;
+    let now = crate::follow::contents(&dataset);
+    let mut lost = 0;
+    let mut there = 0;
+    for writer in &all {
+        for (id, (label, split, bytes)) in &writer.rows {
+            there += 1;
+            let row = now.get(id);
+            let is = row.is_some_and(|(is_in, values, payloads)| {
+                (is_in, values, payloads[0].len() as u64) == (split, &vec![serde_json::json!(label)], *bytes)
+            });
+            if !is {
+                println!("lost: {id} {label} {split} {bytes}: {row:?}");
+                lost += 1;
+            }
+        }
+    }
+    println!("| {writers} | {commits} | {made} | {versions} | {again} | {there} | {lost} |");
+    assert_eq!((lost, now.len()), (0, there), "what each did is there, and nothing else");
+    assert_eq!(versions, made, "a version for each commit");
+    dsctl!["verify", dataset].ok();
+}

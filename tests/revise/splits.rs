@@ -73,6 +73,44 @@ fn groups_are_on_one_side() {
     assert!(alone.notes[0].contains("does not match 30 ids"), "{alone:?}");
 }
 
+/// Whole groups, and each label in each split about as often as asked: to the rows of the two largest groups, as one is what a split may have too much and another what it lacks for it.
+#[test]
+fn groups_are_whole_and_strata_even() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    append(&path, 0..180).unwrap();
+    let store = Store::open(&path);
+    // Rows of a text are a group: 5 texts of each number are of one, so name groups by the tens of the id.
+    let group = |id: &str| id.split('/').nth(1).unwrap()[..3].to_owned();
+    let by =
+        || SplitBy::Even { group: Box::new(SplitBy::GroupId(r"/(\d\d\d)\d\.txt$".into())), stratum: "label".into() };
+    let done = split(&store, &options(by())).unwrap();
+    assert_eq!((done.rows, done.groups, done.groups_apart, done.alone), (180, Some(18), Some(0), Some(0)), "{done:?}");
+    let rows = contents(&Dataset::open(&path).unwrap()).0;
+    let mut sides: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut counts: BTreeMap<Option<String>, BTreeMap<String, f64>> = BTreeMap::new();
+    for (id, row) in &rows {
+        sides.entry(group(id)).or_default().insert(row.split.clone());
+        for of in [row.label.clone(), Some("all".into())] {
+            *counts.entry(of).or_default().entry(row.split.clone()).or_default() += 1.0;
+        }
+    }
+    assert!(sides.len() == 18 && sides.values().all(|splits| splits.len() == 1), "{sides:?}");
+    let fractions = options(SplitBy::Row).fractions;
+    for (label, splits) in &counts {
+        let all: f64 = splits.values().sum();
+        for split in fractions.splits() {
+            let apart = (splits.get(split).copied().unwrap_or(0.0) - fractions.share(split) * all).abs();
+            // Groups have 10 rows.
+            assert!(apart <= 20.0, "{label:?} in {split}: {apart} rows from its share of {all}");
+        }
+    }
+    assert!(!split(&store, &options(by())).unwrap().committed, "the same again is nothing to do");
+    crate::hold(&path, &rows);
+    let wrong = SplitBy::Even { group: Box::new(SplitBy::Row), stratum: "nothing".into() };
+    assert_eq!(split(&store, &options(wrong)).unwrap_err().exit_code(), 2);
+}
+
 #[test]
 fn strata_have_the_same_shares_exactly() {
     let (_dir, path, _) = made();

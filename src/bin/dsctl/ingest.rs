@@ -39,6 +39,9 @@ pub(crate) struct Ingest {
     /// The rows that the source lists now are its own: where no ingest wrote down which are.
     #[arg(long, requires = "sync")]
     listed_rows: bool,
+    /// Where the source was when it was taken in, if it was moved since.
+    #[arg(long, value_name = "PATH", requires = "sync")]
+    moved_from: Option<PathBuf>,
     /// Only say what would be added, replaced, removed and relabelled. Nothing is decoded: what is told as new may be refused yet.
     #[arg(long, short = 'n', requires = "sync")]
     dry_run: bool,
@@ -243,7 +246,12 @@ impl Ingest {
             _ => Own::Recorded,
         };
         let max_removed = self.max_removed.unwrap_or(SyncOptions::default().max_removed);
-        self.sync.then_some(SyncOptions { max_removed, own, dry_run: self.dry_run })
+        self.sync.then_some(SyncOptions {
+            max_removed,
+            own,
+            moved_from: self.moved_from.clone(),
+            dry_run: self.dry_run,
+        })
     }
 
     /// What became of rows that follow their source.

@@ -20,7 +20,8 @@ use crate::{Done, Global, dedup, output};
     group(ArgGroup::new("how").required(true).args(["fractions", "from_csv"])),
     after_help = "\
 A row's split is a hash of the seed and its id, or of its group: rows that are added later change it for none, and the same command puts the new ones where they belong. \
-With --stratify the shares are exact within each value, and rows that are added may move a few of the others.\n\
+With --stratify the shares are exact within each value, and rows that are added may move a few of the others; with --stratify and groups, groups are assigned by their counts, \
+the largest first, and what is added may move any of them.\n\
 The splits stand over the files: feedstock sees them, other readers of the Parquet files see the old ones until `dsctl compact --materialise`."
 )]
 pub(crate) struct Split {
@@ -32,8 +33,8 @@ pub(crate) struct Split {
     /// A table (.csv, .tsv, .jsonl) with the columns `id` and `split`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stratify", "group", "group_id", "group_duplicates", "seed", "only"])]
     from_csv: Option<PathBuf>,
-    /// The same shares of each value of this column, exactly.
-    #[arg(long, value_name = "COLUMN", conflicts_with_all = ["group", "group_id"])]
+    /// The same shares of each value of this column: exactly, or with --group or --group-id as even as whole groups make them.
+    #[arg(long, value_name = "COLUMN")]
     stratify: Option<String>,
     /// All rows with the same value in this column (a label, a number, a text; of media the same bytes) in one split: no speaker on both sides.
     #[arg(long, value_name = "COLUMN", conflicts_with = "group_id")]
@@ -115,9 +116,14 @@ impl Split {
 
     fn options(&self, fractions: &Fractions) -> SplitOptions {
         let by = match (&self.stratify, &self.group, &self.group_id) {
-            (Some(column), ..) => SplitBy::Stratum(column.clone()),
-            (_, Some(column), _) => SplitBy::Group(column.clone()),
-            (_, _, Some(expression)) => SplitBy::GroupId(expression.clone()),
+            (None, Some(column), _) => SplitBy::Group(column.clone()),
+            (None, _, Some(expression)) => SplitBy::GroupId(expression.clone()),
+            (Some(column), None, None) => SplitBy::Stratum(column.clone()),
+            (Some(column), group, expression) => {
+                let by_column = group.clone().map(SplitBy::Group);
+                let group = by_column.or_else(|| expression.clone().map(SplitBy::GroupId)).unwrap_or_default();
+                SplitBy::Even { group: Box::new(group), stratum: column.clone() }
+            }
             _ => SplitBy::Row,
         };
         let (fractions, only) = (fractions.clone(), self.only.clone());

@@ -116,6 +116,28 @@ pub(super) fn located(dirty: bool) -> Dataset {
     dataset(schema, &[("train", (0..20).map(row).collect())])
 }
 
+/// Pictures whose objects are of one class too few: one class has one object, one none, and one is in no picture of `test`.
+pub(super) fn uneven(dirty: bool) -> Dataset {
+    let names =
+        ["many", "some", "once", "never"][..if dirty { 4 } else { 2 }].iter().map(|n| (*n).to_owned()).collect();
+    let of = ObjectsType { names, ..ObjectsType::new(BoxFormat::Xywh) };
+    let schema = Schema::new([("image", Feature::Image), ("objects", Feature::Objects(of))]);
+    let row = |number: u32, split: &str| {
+        let mut classes = vec![0, 0, 0, 0];
+        if !dirty || split == "train" {
+            classes.extend([1, 1]);
+        }
+        if dirty && number == 3 {
+            classes.push(2);
+        }
+        let boxes = (0..classes.len()).map(|n| [number as f32 + n as f32 * 5.0, 10.0, 20.0, 15.0]).collect();
+        let objects = Cell::Objects(Objects { boxes, classes, attributes: Vec::new() });
+        vec![Cell::Media(picture(|x, y| noise(x, y, number))), objects]
+    };
+    let rows = |numbers: std::ops::Range<u32>, split: &str| numbers.map(|number| row(number, split)).collect();
+    dataset(schema, &[("train", rows(0..10, "train")), ("test", rows(10..20, "test"))])
+}
+
 /// 16-bit mono WAVE.
 fn wave(rate: u32, samples: impl Iterator<Item = f64>) -> Vec<u8> {
     let data: Vec<u8> =

@@ -1,0 +1,151 @@
+//! What a source has no more, and whether that can be told.
+
+use std::path::Path;
+
+use super::base::made_of;
+use super::sync::{Found, Own, SyncOptions};
+use crate::error::{Error, Result};
+use crate::source::Listing;
+use crate::spool::{Sorted, Sorter, Spill};
+
+/// Rows that the source lists no more.
+pub(super) struct Gone {
+    /// Those that are taken out.
+    pub out: Sorted,
+    /// Those that stay and stay the source's.
+    pub kept: Sorted,
+    pub shared: u64,
+    /// The rows of the source.
+    pub owned: u64,
+    pub notes: Vec<String>,
+}
+
+/// The names that the listing refused: a row that they may be of is not gone.
+struct RefusedNames {
+    names: Sorted,
+    /// Lines of which nobody can tell which rows they were.
+    unnamed: u64,
+}
+
+fn name(kind: u8, text: &str) -> Vec<u8> {
+    [&[kind][..], text.as_bytes()].concat()
+}
+
+/// A file name without its folders and ending.
+fn stem(path: &str) -> &str {
+    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
+impl RefusedNames {
+    fn of(listing: &Listing, prefix: &str, spill: &Spill) -> Result<Self> {
+        let mut names = Sorter::new(spill);
+        let (mut unnamed, mut any) = (0, false);
+        for refusal in listing.refused.iter() {
+            let refusal = refusal?;
+            any = true;
+            let id = refusal.id.strip_prefix(prefix).unwrap_or(&refusal.id);
+            names.push(&name(b'i', id), &[])?;
+            match refusal.line {
+                Some(line) => unnamed += u64::from(id == format!("{}#{line}", refusal.origin)),
+                // What is said of a picture may be in another file of its name.
+                None => names.push(&name(b's', stem(id)), &[])?,
+            }
+        }
+        // Where rows are called by their lines, these lines name them.
+        let mut by_line = false;
+        for entry in listing.entries.iter().take(if any { listing.entries.len() } else { 0 }) {
+            let entry = entry?;
+            let id = entry.id.strip_prefix(prefix).unwrap_or(&entry.id);
+            by_line |= entry.line.is_some_and(|line| id == format!("{}#{line}", entry.origin));
+            if by_line {
+                break;
+            }
+        }
+        Ok(RefusedNames { names: names.finish()?, unnamed: if by_line { 0 } else { unnamed } })
+    }
+
+    /// Whether a row may be of something that was refused: itself, its file, or a folder above.
+    fn may_be(&self, id: &str) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let above = id.match_indices(['/', '#']).map(|(at, _)| &id[..at]);
+        let file = id.split_once('#').map_or(id, |(file, _)| file);
+        above.chain([id]).any(|id| self.names.position(&name(b'i', id)).is_some())
+            || self.names.position(&name(b's', stem(file))).is_some()
+    }
+}
+
+impl Found<'_> {
+    /// What the source has no more.
+    ///
+    /// # Errors
+    /// [`Error::MassRemoval`].
+    pub(super) fn gone(&self, sync: &SyncOptions, prefix: &str, dataset: &Path) -> Result<Gone> {
+        let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
+        let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
+        let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
+        for key in self.base.keys() {
+            let Some(there) = self.base.at(key) else { continue };
+            if !self.owns(sync.own, &there) {
+                continue;
+            }
+            owned += 1;
+            if self.keys.contains(key) {
+                continue;
+            }
+            let id = there.row.id();
+            if refused.may_be(id.strip_prefix(prefix).unwrap_or(id)) {
+                kept.push(&key.to_be_bytes(), &[])?;
+            } else if sync.own != Own::All && self.claims.of_another(key, made_of(&there.row, self.base_columns())) {
+                shared += 1;
+            } else if refused.unnamed > 0 {
+                unclear += 1;
+                kept.push(&key.to_be_bytes(), &[])?;
+            } else {
+                removed += 1;
+                out.push(&key.to_be_bytes(), &[])?;
+            }
+        }
+        if sync.max_removed.is_exceeded(removed, removed, owned) {
+            let limit = sync.max_removed.to_string();
+            return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed, rows: owned, limit });
+        }
+        let mut notes = Vec::new();
+        if unclear > 0 {
+            notes.push(format!(
+                "{unclear} rows stay that the source does not list any more: {} of its lines cannot be read, and may be theirs (mend or remove these lines)",
+                refused.unnamed
+            ));
+        }
+        Ok(Gone { out: out.finish()?, kept: kept.finish()?, shared, owned, notes })
+    }
+
+    /// Refuses to follow a source of which nobody knows what it brought. One that brought nothing yet, and of whose rows none is there, is a new one.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub(super) fn check_known(&self, sync: &SyncOptions, was_seen: bool, source: &Path) -> Result<()> {
+        let claims = self.claims;
+        let is_told = match sync.own {
+            Own::All => true,
+            Own::Listed => !claims.damaged,
+            Own::Recorded => false,
+        };
+        let is_new = || !was_seen && self.base.keys().all(|key| !self.keys.contains(key));
+        if self.base.version() == 0 || is_told || claims.is_complete().unwrap_or_else(is_new) {
+            return Ok(());
+        }
+        let why = match (claims.is_complete(), &sync.moved_from) {
+            _ if claims.damaged => "the record of that is damaged".to_owned(),
+            (Some(_), _) => "some may be from before that was written down".to_owned(),
+            (None, Some(before)) => format!("no ingest of {} with this --id-prefix wrote it down", before.display()),
+            (None, None) => "no ingest of this folder with this --id-prefix wrote it down".to_owned(),
+        };
+        Err(Error::config(
+            format!("nobody knows which rows of the dataset {} brought: {why}", source.display()),
+            "if the source was elsewhere then, say --moved-from PATH; if the dataset has no other source, --all-rows; if it brought the rows that it lists now, --listed-rows (those that it lost before stay then)",
+        ))
+    }
+}
