@@ -25,6 +25,14 @@ impl Bytes {
         }
     }
 
+    /// What they are called to a person.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Bytes::File { path, .. } => path.display().to_string(),
+            Bytes::Spooled(_) => "what was decompressed".to_owned(),
+        }
+    }
+
     /// Fills a buffer from a place on; `false` if there are not as many.
     pub(super) fn read_at(&self, at: u64, into: &mut [u8]) -> Result<bool> {
         match (self.fill(at, into), self) {

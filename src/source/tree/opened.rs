@@ -30,7 +30,7 @@ enum Format {
 
 impl Format {
     /// What a file is, if it is an archive: by its content, as names say little.
-    fn of(file: &File) -> std::io::Result<Option<Self>> {
+    fn of(file: &File, path: &Path) -> std::io::Result<Option<Self>> {
         use std::os::unix::fs::FileExt as _;
         let mut head = [0; 512];
         let mut read = 0;
@@ -42,7 +42,14 @@ impl Format {
         }
         let head = &head[..read];
         Ok(match Compression::of(head) {
-            Some(how) => how.holds_tar(file).then_some(Format::Compressed(how)),
+            Some(how) => {
+                // One that is damaged where it begins is said to be so.
+                let is_called_so = || {
+                    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                    stem(name).is_some_and(|_| !name.to_ascii_lowercase().ends_with(".zip"))
+                };
+                (how.holds_tar(file) || is_called_so()).then_some(Format::Compressed(how))
+            }
             None if zip::is(head) => Some(Format::Zip),
             None => tar::is(head).then_some(Format::Tar),
         })
@@ -160,7 +167,7 @@ fn archive(
     notes: &mut Vec<String>,
 ) -> Result<Option<Archive>> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    let Some(format) = Format::of(&file).map_err(|e| Error::io(path, "read", e))? else { return Ok(None) };
+    let Some(format) = Format::of(&file, path).map_err(|e| Error::io(path, "read", e))? else { return Ok(None) };
     let seen = stamp(&file.metadata().map_err(|e| Error::io(path, "open", e))?);
     let shown = path.display();
     let mut lost = None;
@@ -212,6 +219,12 @@ fn archive(
     lost = lost.or(scanned);
     if !folders.is_empty() && lost.is_none() {
         lost = Some(Fault::new(Reason::BadPath, format!("{} members have no name", folders.len())));
+    }
+    if let Some(fault) = lost.as_ref().filter(|_| count == 0) {
+        return Err(Error::config(
+            format!("{shown}: nothing of it can be read: {fault}"),
+            "it may have been cut in a download: fetch it again",
+        ));
     }
     let is_tar = format != Format::Zip;
     Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))
