@@ -39,6 +39,7 @@ mod typing;
 #[cfg(feature = "annotations")]
 pub mod voc;
 mod walk;
+pub mod webdataset;
 mod windows;
 #[cfg(feature = "annotations")]
 pub mod yolo;
@@ -385,6 +386,7 @@ pub const SOURCES: &[SourceEntry] = &[
     folder::ENTRY,
     manifest::ENTRY,
     text::ENTRY,
+    webdataset::ENTRY,
     #[cfg(feature = "annotations")]
     coco::ENTRY,
     #[cfg(feature = "annotations")]

@@ -176,6 +176,32 @@ fn an_archive_is_the_dataset_of_its_files_unpacked() {
     assert!(seen > 80, "{seen} archives");
 }
 
+/// The same few files as the programs pack them that people use (`fixtures/make/make_archives.py`).
+#[test]
+fn what_programs_pack_is_what_they_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = fixture("archives/files");
+    let (plain, pants) = (dir.path().join("plain"), dir.path().join("pants"));
+    take(&folder, &plain, &lenient());
+    let only = dir.path().join("only");
+    for (name, bytes) in files(&folder).into_iter().filter(|(name, _)| name.starts_with("pants")) {
+        fs::create_dir_all(only.join(&name).parent().unwrap()).unwrap();
+        fs::write(only.join(&name), bytes).unwrap();
+    }
+    take(&only, &pants, &lenient());
+    let mut seen = 0;
+    for (name, _) in files(&fixture("archives")).into_iter().filter(|(name, _)| !name.starts_with("files/")) {
+        let target = dir.path().join(&name);
+        let summary = take(&fixture("archives").join(&name), &target, &lenient());
+        // The oldest form has no long names.
+        let expected = if name == "tar_v7.tar" { &pants } else { &plain };
+        assert_eq!(summary.quarantined, 0, "{name}");
+        assert!(version(&target) == version(expected), "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 14);
+}
+
 /// An archive that lies where it lay: nothing of it is read but its table, and what it grew by is taken in.
 #[test]
 fn an_archive_that_was_seen_is_not_read_again() {

@@ -36,7 +36,9 @@ impl Detect {
             return self.stored(global);
         }
         let table = sources();
-        let Survey { look, candidates: found, choice } = survey(&table, &self.source, self.flags.format.as_deref())?;
+        let Survey { look, candidates: found, choice, notes } =
+            survey(&table, &self.source, self.flags.format.as_deref())?;
+        notes.into_iter().for_each(|note| output::note(global, format!("note: {note}")));
         let seen = contents(&look);
         let listed = match &choice {
             Ok(choice) if self.list => Some(self.listed(global, choice)?),

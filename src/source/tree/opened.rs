@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Files};
 use super::names::{Name, name};
 use super::spooled::{Compression, decompress};
 use super::{Archive, Archives, Maker, Member, Taken, Tree, What, stamp, tar, zip};
@@ -64,6 +64,13 @@ pub(in crate::source) fn stem(name: &str) -> Option<&str> {
     name.get(..name.len() - ending.len())
 }
 
+/// Whether a file is a tar, or a compressed one.
+pub(in crate::source) fn is_tar(path: &Path) -> Result<bool> {
+    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let format = Format::of(&file, path).map_err(|e| Error::io(path, "read", e))?;
+    Ok(matches!(format, Some(Format::Tar | Format::Compressed(_))))
+}
+
 /// A source as it is opened.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Opened {
@@ -81,7 +88,7 @@ pub(in crate::source) fn open(source: &Path, spill: &Spill, watch: Watch<'_>) ->
         return Ok(plain());
     }
     let path = source.canonicalize().map_err(|e| Error::io(source, "open", e))?;
-    let Some((tree, mut notes)) = mount(&[path.clone()], Taken::Last, spill, watch)? else { return Ok(plain()) };
+    let Some((tree, mut notes)) = mount(std::slice::from_ref(&path), spill, watch)? else { return Ok(plain()) };
     let root = match top(&tree, &path) {
         Some(top) => {
             let why = "as all of the archive is in it: ids are relative to it";
@@ -116,27 +123,27 @@ fn top(tree: &Tree, archive: &Path) -> Option<String> {
 /// Opens archives, whose paths are canonical, in one tree; `None` if one of them is none.
 pub(in crate::source) fn mount(
     paths: &[PathBuf],
-    taken: Taken,
     spill: &Spill,
     watch: Watch<'_>,
 ) -> Result<Option<(Tree, Vec<String>)>> {
     let mut maker = Maker::new(spill);
     let (mut archives, mut places, mut notes) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let files = Arc::new(Files::default());
     for (number, path) in (0u32..).zip(paths) {
-        let Some(archive) = archive(path, number, spill, &mut maker, watch, &mut notes)? else { return Ok(None) };
+        let Some(archive) = archive((path, number), &files, spill, &mut maker, watch, &mut notes)? else {
+            return Ok(None);
+        };
         archives.push(archive);
         places.insert(path.clone(), number);
     }
-    let members = maker.finish(taken)?;
-    for (number, path) in (0u32..).zip(paths).filter(|_| taken == Taken::Last) {
-        tell(path, members.files(number), &mut notes);
-    }
+    let members = maker.finish()?;
     let inflated = Mutex::new(VecDeque::new());
-    Ok(Some((Tree(Some(Arc::new(Archives { archives, places, members, spill: spill.clone(), inflated }))), notes)))
+    let archives = Archives { archives, places, members, spill: spill.clone(), inflated };
+    Ok(Some((Tree { archives: Some(Arc::new(archives)), taken: Taken::Last }, notes)))
 }
 
 /// Says what of the members of an archive is not read.
-fn tell<'m>(path: &Path, files: impl Iterator<Item = (&'m str, bool)>, notes: &mut Vec<String>) {
+pub(super) fn tell<'m>(path: &Path, files: impl Iterator<Item = (&'m str, bool)>, notes: &mut Vec<String>) {
     let (mut twice, mut nested) = ((0u64, None), (0u64, None));
     for (name, counts) in files {
         let seen = match counts {
@@ -159,8 +166,8 @@ fn tell<'m>(path: &Path, files: impl Iterator<Item = (&'m str, bool)>, notes: &m
 }
 
 fn archive(
-    path: &Path,
-    number: u32,
+    (path, number): (&Path, u32),
+    files: &Arc<Files>,
     spill: &Spill,
     maker: &mut Maker,
     watch: Watch<'_>,
@@ -173,14 +180,14 @@ fn archive(
     let mut lost = None;
     let bytes = match format {
         Format::Compressed(how) => {
-            let (spooled, damage) = decompress(&file, seen.0, how, spill, &mut || watch(0))?;
+            let (spooled, damage) = decompress((&file, path), seen.0, how, spill, &mut || watch(0))?;
             let what =
                 "decompressed once, into a temporary file beside the dataset where it is larger than memory may be";
             notes.push(format!("{shown} ({}): {} bytes were {what}", how.name(), spooled.len()));
             lost = damage;
             Bytes::Spooled(spooled)
         }
-        _ => Bytes::File { file, path: path.to_owned(), length: seen.0 },
+        _ => Bytes::File { files: Arc::clone(files), number, path: path.to_owned(), length: seen.0 },
     };
     let (mut count, mut ordinal) = (0u64, 0u64);
     let mut folders = BTreeSet::new();
