@@ -1,5 +1,7 @@
 //! Sources: label conventions of raw data on disk, one file each.
 //!
+//! What is on disk may be in an archive: sources look at it through a [`Tree`], and know nothing of that.
+//!
 //! A source lists entries and their labels; it reads no payload (text files are scanned for the ends of their units).
 //! Nothing here decodes, writes or knows of shards. The order of a listing is that of (split, id), so that the
 //! same files give the same dataset on every file system.

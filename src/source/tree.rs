@@ -343,6 +343,11 @@ impl Tree {
         .map(drop)
     }
 
+    /// Whether its archives have no members.
+    fn is_empty(&self) -> bool {
+        self.archives.as_ref().is_none_or(|archives| archives.members.is_empty())
+    }
+
     /// What a person should know of archives that are read as folders: one line each.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();

@@ -295,7 +295,7 @@ fn a_tar_that_is_cut_or_damaged_gives_what_stands_before() {
 fn a_compressed_tar_that_is_cut_gives_what_stands_before() {
     // More than one block of what compresses badly.
     let mut noise = vec![1u8; 400_000];
-    (1..noise.len()).for_each(|at| noise[at] = noise[at - 1].wrapping_mul(77).wrapping_add((at * at >> 7) as u8));
+    (1..noise.len()).for_each(|at| noise[at] = noise[at - 1].wrapping_mul(77).wrapping_add(((at * at) >> 7) as u8));
     let whole = with_good(&[member(b"c/second.png", b'0', &png()), member(b".noise", b'0', &noise)]);
     for (name, compressed) in [("x.tar.gz", gzip(&whole)), ("x.tar.zst", zstandard(&whole))] {
         assert_eq!(became(name, &compressed).taken.len(), 2, "{name}");

@@ -311,8 +311,8 @@ fn the_folder_on_top_is_the_source_or_a_class() {
         fs::write(&archive, tar(paths.iter().map(|path| (*path, png.as_slice())))).unwrap();
         let choice = feedstock::source::choose(&feedstock::source::sources(), &archive, Some("folder")).unwrap();
         let spill = feedstock::spool::Spill::temporary();
-        let mut options = feedstock::source::SourceOptions::default();
-        options.label_regex = Some("(?P<label>.)".into());
+        let label_regex = Some("(?P<label>.)".into());
+        let options = feedstock::source::SourceOptions { label_regex, ..Default::default() };
         let listing = feedstock::source::Listing::of_choice(&choice, &options, &spill, &|_| Ok(())).unwrap();
         let mut ids: Vec<String> = listing.entries.iter().map(|entry| entry.unwrap().id).collect();
         ids.extend(listing.refused.iter().map(|refusal| refusal.unwrap().id));

@@ -206,7 +206,7 @@ fn a_bad_sample_is_refused_with_its_reason() {
     fs::write(source.join("train-0.tar"), &bytes).unwrap();
     fs::write(source.join("train-1.tar"), tar([("good.jpg", jpg), ("good.cls", b"0")])).unwrap();
     fs::write(source.join("none.tar"), b"no tar at all").unwrap();
-    fs::write(source.join("sub/x.tar.gz"), &gzip(&tar([("a.jpg", jpg), ("a.cls", b"0")]))).unwrap();
+    fs::write(source.join("sub/x.tar.gz"), gzip(&tar([("a.jpg", jpg), ("a.cls", b"0")]))).unwrap();
     fs::write(source.join("classes.txt"), "no\nyes\n").unwrap();
     let target = dir.path().join("target");
     let summary = take(&source, &target);

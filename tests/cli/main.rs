@@ -7,6 +7,7 @@ mod common;
 mod run;
 
 mod append;
+mod archives;
 mod excerpts;
 mod ingest;
 mod interrupt;

@@ -89,6 +89,12 @@ pub(in crate::source) fn open(source: &Path, spill: &Spill, watch: Watch<'_>) ->
     }
     let path = source.canonicalize().map_err(|e| Error::io(source, "open", e))?;
     let Some((tree, mut notes)) = mount(std::slice::from_ref(&path), spill, watch)? else { return Ok(plain()) };
+    if let Some((_, fault)) = tree.lost().next().filter(|_| tree.is_empty()) {
+        return Err(Error::config(
+            format!("{}: nothing of it can be read: {fault}", source.display()),
+            "it may have been cut in a download: fetch it again",
+        ));
+    }
     let root = match top(&tree, &path) {
         Some(top) => {
             let why = "as all of the archive is in it: ids are relative to it";
@@ -226,12 +232,6 @@ fn archive(
     lost = lost.or(scanned);
     if !folders.is_empty() && lost.is_none() {
         lost = Some(Fault::new(Reason::BadPath, format!("{} members have no name", folders.len())));
-    }
-    if let Some(fault) = lost.as_ref().filter(|_| count == 0) {
-        return Err(Error::config(
-            format!("{shown}: nothing of it can be read: {fault}"),
-            "it may have been cut in a download: fetch it again",
-        ));
     }
     let is_tar = format != Format::Zip;
     Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))

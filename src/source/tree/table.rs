@@ -93,6 +93,10 @@ impl Members {
         (end, if taken == Taken::Last { end - 1 } else { from })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
     /// What stands under a path.
     pub(super) fn find(&self, archive: u32, path: &str, taken: Taken) -> Option<Node> {
         let begin = [&space(archive, false)[..], path.as_bytes(), &[0]].concat();
