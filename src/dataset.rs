@@ -21,6 +21,10 @@ use crate::shard::{ShardFile, check_split, foreign, reader};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
+mod decoding;
+
+pub(crate) use decoding::Decoding;
+
 /// Where payloads are fetched from.
 #[non_exhaustive]
 #[derive(Debug)]
@@ -306,6 +310,12 @@ impl Dataset {
     /// Rows of each split.
     pub fn splits(&self) -> &BTreeMap<String, u64> {
         &self.splits
+    }
+
+    /// The split of a row. Panics beyond the last, as a slice does.
+    pub fn split_of(&self, row: u64) -> &str {
+        let (segment, entry) = self.index.locate(row);
+        self.shards.get(self.bases[segment] + entry.shard()).map_or("", |shard| &shard.split)
     }
 
     /// The shards, oldest first. Of a dataset that is not ours the paths and digests mean nothing.

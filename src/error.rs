@@ -89,6 +89,18 @@ pub enum Error {
         /// The file that lists them.
         report: PathBuf,
     },
+    /// A source lost more of its rows than `--max-removed` allows. Nothing was committed.
+    #[error("{}: {removed} of the {rows} rows that this source brought are not in it any more, more than {limit} allow: nothing was committed\n  help: is the source whole, and its disk mounted? If so, say --max-removed 100%", dataset.display())]
+    MassRemoval {
+        /// The dataset's folder.
+        dataset: PathBuf,
+        /// Rows that would be taken out.
+        removed: u64,
+        /// Rows that the source brought.
+        rows: u64,
+        /// The limit, as the user wrote it.
+        limit: String,
+    },
     /// A saved loader state does not belong to this dataset version or recipe.
     #[error("the state does not fit: {what}\n  help: {help}")]
     State {
@@ -163,7 +175,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Config { .. } | Error::State { .. } => 2,
-            Error::Damaged { .. } | Error::Sample { .. } => 3,
+            Error::Damaged { .. } | Error::Sample { .. } | Error::MassRemoval { .. } => 3,
             Error::Conflict { .. } | Error::Overtaken { .. } => 4,
             Error::QuarantineLimit { .. } => 5,
             Error::Interrupted => 130,

@@ -20,6 +20,10 @@ use std::sync::Arc;
 
 mod base;
 mod check;
+mod claims;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod doors;
 mod freeze;
 mod isolated;
 mod journal;
@@ -33,30 +37,39 @@ mod retry;
 mod run;
 mod seen;
 mod sink;
+mod sync;
 mod target;
 mod watchdog;
 mod writer;
 
 pub use crate::quarantine::{QUARANTINE, Refused};
+pub(crate) use claims::forget;
 pub use isolated::{Isolate, serve};
 pub use journal::{JOURNALS, is_unfinished, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, Tell};
+pub(crate) use publish::rebased;
 pub use retry::{Retried, recorded, retry};
 pub(crate) use seen::remembered;
+pub(crate) use sync::{Commit, Pending, told};
+pub use sync::{Own, SyncOptions, Synced};
 pub use writer::DatasetWriter;
 
 use crate::clock::{self, Mark};
+use crate::codec::Scratches;
 use crate::data::excerpt::{AudioChunks, Excerpts};
 use crate::data::feature::Feature;
+use crate::data::manifest::SegmentRef;
 use crate::error::{Error, Origin, Result};
 use crate::parallel;
 use crate::prepare::{self, Prepare};
 use crate::quarantine::{self, Head};
 use crate::shard::read_finished;
 use crate::source::{self, Listing};
-use crate::spool::Spill;
+use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::{LocalDisk, Store};
 use base::Base;
+use check::Checker;
+use claims::Claims;
 use freeze::Files;
 use isolated::{Isolation, Setup};
 use journal::{Journal, Report, Stretch};
@@ -66,6 +79,7 @@ use retry::Again;
 use run::{Done, Run, Work};
 use seen::Seen;
 use sink::Sink;
+use sync::{Found, Fresh};
 use watchdog::{Then, Watchdog};
 
 /// Takes a source into a dataset and commits one version of it.
@@ -76,17 +90,34 @@ use watchdog::{Then, Watchdog};
 /// columns); [`Error::QuarantineLimit`] and [`Error::Interrupted`] commit nothing and keep the journal;
 /// [`Error::Conflict`] if another writer appended other classes meanwhile; [`Error::Io`] otherwise.
 pub fn ingest(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control) -> Result<Summary> {
-    take(source, dataset, options, control, None)
+    take(source, dataset, options, control, &Mode::Plain)
 }
 
-/// The work of [`ingest`], and of [`retry`] where only what was refused before is taken.
-fn take(
+/// The same, with the rows of the source following it: who calls this says how that is committed ([`crate::revise::sync()`]).
+pub(crate) fn follow(
     source: &Path,
     dataset: &Path,
     options: &IngestOptions,
+    sync: &SyncOptions,
     control: &Control,
-    again: Option<&Again<'_>>,
+    commit: Commit<'_>,
 ) -> Result<Summary> {
+    take(source, dataset, options, control, &Mode::Follow(sync, commit))
+}
+
+/// What is taken.
+enum Mode<'a> {
+    /// What is new.
+    Plain,
+    /// What was refused before.
+    Again(&'a Again<'a>),
+    /// What is new, and what became of the rest.
+    Follow(&'a SyncOptions, Commit<'a>),
+}
+
+/// The work of [`ingest`], of [`retry`], and of [`follow`].
+fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Control, mode: &Mode<'_>) -> Result<Summary> {
+    let again = if let Mode::Again(again) = mode { Some(*again) } else { None };
     let began = Mark::now();
     // Before anything of the source is looked at.
     let settled = clock::before(seen::MARGIN);
@@ -144,12 +175,62 @@ fn take(
     });
     let places = prepare.arrange(&places)?;
     arrange(&mut listing, &places, options, source)?;
-    let frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
+    let mut frozen = freeze::freeze(&listing, &choice.entry, options, &schema)?;
     let keys = Keys::listed(&listing.entries, &spill)?;
-    base.find(|key| keys.contains(key))?;
-    drop(keys);
+    let claims = Claims::open(&store, source, options)?;
+    // A first version has nothing that could follow.
+    let follow = match mode {
+        Mode::Follow(sync, commit) => Some((*sync, *commit)),
+        _ => None,
+    };
+    let own = follow.map_or(Own::Recorded, |(sync, _)| sync.own);
+    if follow.is_some() {
+        sync::check_known(&claims, own, base.version(), source)?;
+    }
+    base.find(|key| own == Own::All || keys.contains(key) || claims.find(key).is_some())?;
     base.name_classes(&schema);
     control.check_cancel()?;
+    let found = Found { listing: &listing, schema: &schema, base: &base, claims: &claims, keys: &keys, spill: &spill };
+    let gone = follow.map(|(sync, _)| found.gone(sync, &options.id_prefix, dataset)).transpose()?;
+    if let (Some(_), Some(root)) = (follow, &base.root) {
+        frozen = frozen.following(root, own);
+    }
+    let follows = follow.map(|_| (&claims, own));
+    let seen = Seen::open(&store, source, &root, options, settled);
+    if let (Some((sync, _)), Some(gone)) = (follow.filter(|(sync, _)| sync.dry_run), &gone) {
+        let scratches = Scratches::new(options.decode_memory);
+        let checker = Checker {
+            schema: &schema,
+            tree: &listing.tree,
+            base: &base,
+            seen: Some(&seen),
+            claims: follows,
+            dry: true,
+            prepare: &prepare,
+            check: options.check,
+            invalid_utf8: options.invalid_utf8,
+            limits: &options.limits,
+            decodes: &control.decodes,
+            scratches: &scratches,
+            isolation: None,
+            watch: None,
+        };
+        let (fresh, refused) =
+            parallel::pool(options.threads)?.install(|| sync::look(&checker, &listing, run::CHUNK_BYTES, &spill))?;
+        let counts = found.decide(sync, gone, &fresh, &refused)?.counts;
+        let mut notes = choice.notes;
+        notes.extend(listing.notes.iter().chain(&gone.notes).cloned());
+        let quarantined = refused.len() as u64 + listing.refused.len() as u64;
+        let seconds = began.elapsed().as_secs_f64();
+        return Ok(Summary {
+            version: base.version(),
+            quarantined,
+            seconds,
+            notes,
+            sync: Some(counts),
+            ..Summary::default()
+        });
+    }
 
     let mut sink = Sink::new(&store, &schema, options.shards(), &spill);
     let keeping = Keeping::new(&listing.tree, &root, options);
@@ -160,7 +241,7 @@ fn take(
         refused.push(&refusal)?;
     }
     let (journal, done) = Journal::open(&store, &frozen, |stretch, lines| {
-        let stands = stands(&base, &listing, stretch, lines)?
+        let stands = stands(&base, &listing, stretch, lines, follows.is_some())?
             && match &stretch.shard {
                 None => true,
                 Some(shard) => match read_finished(&store.path(&shard.path)?, &schema) {
@@ -175,7 +256,6 @@ fn take(
         Ok(stands)
     })?;
     store.clean_temporaries()?;
-    let seen = Seen::open(&store, source, &root, options, settled);
     let key = again.map_or(frozen.key.as_str(), |again| &again.run.key);
     let report = dataset.join(PathBuf::from(format!("{QUARANTINE}/{key}.jsonl")));
     let work = Work {
@@ -183,6 +263,7 @@ fn take(
         schema: &schema,
         base: &base,
         seen: &seen,
+        claims: follows,
         prepare: &prepare,
         options,
         control,
@@ -201,10 +282,15 @@ fn take(
     let mut summary = Summary { skipped, unread, quarantined: refused.count(), ..Summary::default() };
     (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
     // A retry takes out of the quarantine what is good now, and not before that is committed.
+    let mut ids = Sorted::default();
     let still = match again {
         Some(again) => Some((again, refused)),
         None => {
-            summary.quarantine = quarantine::write(&store, key, &head, &refused.finish()?, &spill)?;
+            let lines = refused.finish()?;
+            if follow.is_some() {
+                ids = refused_ids(&lines, &spill)?;
+            }
+            summary.quarantine = quarantine::write(&store, key, &head, &lines, &spill)?;
             None
         }
     };
@@ -212,8 +298,43 @@ fn take(
 
     summary.notes = choice.notes;
     summary.notes.append(&mut listing.notes.clone());
-    if sink.tally.rows > 0 {
-        publish::publish(&store, &base, &schema, sink, &mut summary)?;
+    let put = if sink.tally.rows > 0 { Some(publish::put(&store, sink)?) } else { None };
+    let fresh = Fresh::of(&store, put.as_ref().map(|(segment, _)| segment), schema.columns.len(), &spill)?;
+    let decided = match (follow, &gone) {
+        (Some((sync, _)), Some(gone)) => Some(found.decide(sync, gone, &fresh, &ids)?),
+        _ => None,
+    };
+    let brought = if decided.is_some() { None } else { found.brought(&fresh, seen.is_there())? };
+    let mut newest = None;
+    if let (Some(decided), Some((_, commit)), Some(root)) = (&decided, follow, &base.root) {
+        summary.version = base.version();
+        let mut counts = decided.counts;
+        if counts.is_nothing() {
+            summary.notes.push(format!("nothing new: version {} is as the source", base.version()));
+            publish::write_card(&store, &mut summary);
+        } else {
+            let intend = |version: u64, segments: &[SegmentRef]| claims.intend(&decided.claims, version, segments);
+            let segment = put.as_ref().map(|(segment, _)| segment);
+            let (out, changes) = (&decided.out, &decided.changes);
+            let pending =
+                Pending { base: root, schema: &schema, segment, out, changes, intend: &intend, spill: &spill };
+            let (root, mut notes) = commit(&store, &pending)?;
+            summary.version = root.manifest.version;
+            summary.notes.append(&mut notes);
+            counts.committed = true;
+            if let Some((_, tally)) = put {
+                publish::summarise(&mut summary, &root.manifest.schema, tally);
+            }
+            newest = Some(root);
+        }
+        summary.notes.extend(gone.iter().flat_map(|gone| gone.notes.iter().cloned()));
+        summary.sync = Some(counts);
+    } else if let Some(put) = put {
+        let next = decided.as_ref().map(|decided| &decided.claims).or(brought.as_ref());
+        let mut intend =
+            |version: u64, segments: &[SegmentRef]| next.map_or(Ok(()), |next| claims.intend(next, version, segments));
+        newest = Some(publish::publish(&store, &base, &schema, put, &mut summary, &mut intend)?);
+        summary.sync = decided.as_ref().map(|decided| Synced { committed: true, ..decided.counts });
     } else if skipped > 0 || again.is_some() {
         summary.version = base.version();
         if skipped > 0 {
@@ -228,6 +349,13 @@ fn take(
             class: None,
             report,
         });
+    }
+    match decided.as_ref().map(|decided| &decided.claims).or(brought.as_ref()) {
+        Some(next) => {
+            let segments = newest.as_ref().or(base.root.as_ref()).map_or(&[][..], |root| &root.manifest.segments);
+            summary.notes.extend(claims.keep(next, summary.version, segments, &spill));
+        }
+        None => summary.notes.push(claims.damaged_note()),
     }
     summary.notes.extend(seen.keep(sightings, summary.version, again.is_some(), &spill));
     journal.remove()?;
@@ -293,7 +421,7 @@ fn arrange(listing: &mut Listing, places: &[usize], options: &IngestOptions, sou
 
 /// Whether a journaled stretch, with its refused lines, is still work to be committed: not if a file of it changed, or if
 /// the dataset has rows of it by now.
-fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8]) -> Result<bool> {
+fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8], follows: bool) -> Result<bool> {
     let range = usize::try_from(stretch.from).ok().zip(usize::try_from(stretch.to).ok());
     let Some(range) = range.filter(|(_, to)| *to <= listing.entries.len()) else { return Ok(false) };
     let (mut files, mut had) = (Files::default(), 0);
@@ -307,7 +435,17 @@ fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8]) -> Re
     for line in quarantine::read_lines(lines) {
         refused += u64::from(base.has(&line?.id));
     }
-    Ok(had == stretch.skipped + refused && files.digest() == stretch.files)
+    // Where rows follow their source, the journal is that of one version only, and some of what it has is made anew.
+    Ok((follows || had == stretch.skipped + refused) && files.digest() == stretch.files)
+}
+
+/// The ids in the lines of a report.
+fn refused_ids(lines: &[u8], spill: &Spill) -> Result<Sorted> {
+    let mut ids = Sorter::new(spill);
+    for line in quarantine::read_lines(lines) {
+        ids.push(line?.id.as_bytes(), &[])?;
+    }
+    ids.finish()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`]), fewer rows ([`remove()`]), fewer and fuller
-//! files ([`compact()`]), and the rows of other datasets ([`merge()`]).
+//! New versions out of old ones: other labels ([`relabel()`]), other splits ([`split()`], [`split_as_told`], [`split_together`]), fewer rows ([`remove()`],
+//! [`drop_duplicates()`]), fewer and fuller files ([`compact()`]), the rows of other datasets ([`merge()`]), and those of a source as it is now ([`sync()`]).
 //!
 //! Each of them looks at the newest version, makes whatever files the next one needs (shards, lists of changes, segments; all named by their content, so that a run
 //! that was killed is simply run again), and commits the next one if the version it looked at is still the newest. If another writer was
@@ -22,19 +22,23 @@ use crate::store::commit::{self, Root};
 use crate::versions;
 
 mod compact;
+mod deduplicate;
 mod files;
 mod merge;
 mod overlay;
 mod relabel;
 mod remove;
 mod split;
+mod sync;
 mod told;
 
 pub use compact::{CompactOptions, Compacted, compact};
+pub use deduplicate::{Deduplicated, drop_duplicates};
 pub use merge::{MergeOptions, Merged, merge};
 pub use relabel::{Relabel, RelabelOptions, relabel};
 pub use remove::{Proof, RemoveOptions, Removed, remove};
-pub use split::{SplitBy, SplitOptions, SplitSummary, split, split_as_told};
+pub use split::{SplitBy, SplitOptions, SplitSummary, split, split_as_told, split_together};
+pub use sync::sync;
 pub use told::Problem;
 
 /// How often a new version is tried against other writers.

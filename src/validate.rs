@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 mod boxes;
 mod classes;
 mod clips;
+mod copies;
 #[cfg(feature = "image")]
 mod eye;
 #[cfg(feature = "image")]
@@ -56,6 +57,8 @@ use crate::registry::Table;
 pub const LINTS: &[Lint] = &[
     payloads::LEFT_OUT,
     payloads::UNDECODABLE,
+    copies::DUPLICATE,
+    copies::LEAK,
     classes::OUT_OF_RANGE,
     classes::UNKNOWN,
     classes::EMPTY,
@@ -195,4 +198,4 @@ impl ValidateOptions {
 }
 
 #[cfg(all(test, feature = "image"))]
-mod tests;
+pub(crate) mod tests;

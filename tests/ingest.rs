@@ -148,7 +148,9 @@ fn hostile_files_end_in_the_quarantine_with_their_reasons() {
 
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     // What the ingest saw of the source is no part of the dataset, and hangs on when files changed.
-    let walk = walkdir::WalkDir::new(root).into_iter().filter_entry(|e| !e.path().ends_with(".dsctl/seen"));
+    let walk = walkdir::WalkDir::new(root)
+        .into_iter()
+        .filter_entry(|e| ![".dsctl/seen", ".dsctl/sources"].iter().any(|of| e.path().ends_with(of)));
     let walk = walk.map(Result::unwrap).filter(|e| e.file_type().is_file());
     walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
 }

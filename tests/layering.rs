@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "data",
     "store",
     "codec",
+    "fingerprint",
     "tokenizer",
     "shard",
     "plan",
@@ -26,10 +27,12 @@ const ROOMS: &[&str] = &[
     "backend",
     "verify",
     "validate",
+    "duplicates",
     "quarantine",
     "ingest",
     "versions",
     "revise",
+    "export",
     "loader",
     "recipe",
 ];
@@ -38,6 +41,7 @@ const ROOMS: &[&str] = &[
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("plan", &["clock", "parallel", "store", "codec", "shard"], "the plan is arithmetic: no I/O, clock or thread"),
     ("codec", &["store", "parallel", "clock"], "a codec sees bytes, not where they come from"),
+    ("fingerprint", &["store", "spool", "parallel", "clock"], "a fingerprint is of one payload"),
     ("data", &["clock", "parallel", "registry"], "nouns do nothing"),
     ("store", &["clock"], "nothing of time is written"),
     ("shard", &["clock"], "nothing of time is written"),
@@ -50,6 +54,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     ("ingest", &["plan", "augment", "collate"], "the write door knows no batches"),
     ("revise", &["codec", "augment", "prepare", "collate", "clock"], "rows are moved as they are stored"),
+    ("duplicates", &["source", "store", "shard", "clock"], "they are found in any dataset, and nothing is changed"),
+    ("export", &["source", "codec", "augment", "plan", "ingest", "revise"], "payloads go out as they are stored"),
     ("source", &["plan", "augment", "prepare", "collate"], "sources list, they do not load"),
 ];
 

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::check::Cell;
 use super::seen::MadeOf;
-use crate::data::changes::Changes;
+use crate::data::changes::{Change, Changes};
 use crate::data::feature::{Column, Feature, Schema};
 use crate::data::index::Row;
 use crate::data::label::Value;
@@ -121,7 +121,35 @@ impl Base {
     }
 
     fn row(&self, id: &str) -> Option<u64> {
-        self.rows.find(&row_key(id).to_be_bytes()).and_then(|row| row.try_into().ok()).map(u64::from_le_bytes)
+        self.row_of(row_key(id))
+    }
+
+    fn row_of(&self, key: u64) -> Option<u64> {
+        self.rows.find(&key.to_be_bytes()).and_then(|row| row.try_into().ok()).map(u64::from_le_bytes)
+    }
+
+    /// A row by its key, if it is among those found.
+    pub(super) fn at(&self, key: u64) -> Option<There<'_>> {
+        let (dataset, row) = (self.dataset.as_ref()?, self.row_of(key)?);
+        let (segment, row) = dataset.index().locate(row);
+        let split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
+        let change = self.changes[segment].as_ref().and_then(|changes| changes.find(key));
+        Some(There { row, split, change })
+    }
+
+    /// What the source's payload was of a prepared cell.
+    pub(super) fn original(&self, id: &str, column: usize) -> Option<Original> {
+        self.at(row_key(id)).filter(|there| there.row.id() == id)?.row.original(column)
+    }
+
+    /// The rows that were found.
+    pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
+        self.rows.iter().map(|(key, _)| key.try_into().map(u64::from_be_bytes).unwrap_or_default())
+    }
+
+    /// The rows of the version.
+    pub(super) fn rows(&self) -> u64 {
+        self.dataset.as_ref().map_or(0, Dataset::rows)
     }
 
     /// Whether an id is among the rows found.
@@ -133,17 +161,11 @@ impl Base {
     pub(super) fn made_of(&self, id: &str) -> Option<u64> {
         let (dataset, row) = (self.dataset.as_ref()?, self.row(id)?);
         let row = dataset.index().locate(row).1;
-        let mut of = MadeOf::default();
-        for column in 0..dataset.schema().columns.len() {
-            if let Some(payload) = source_payload(&row, column) {
-                of.add(column, payload);
-            }
-        }
-        (row.id() == id).then(|| of.digest())
+        (row.id() == id).then(|| made_of(&row, dataset.schema().columns.len()))
     }
 
-    /// What the dataset holds under the id of a row. An error is for two ids with one key.
-    pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell]) -> Result<Held> {
+    /// What the dataset holds under the id of a row; where only `content` counts, split and small values may be any. An error is for two ids with one key.
+    pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell], content: bool) -> Result<Held> {
         let (Some(dataset), Some(row)) = (&self.dataset, self.row(id)) else { return Ok(Held::Not) };
         let (segment, row) = dataset.index().locate(row);
         let taken = |what: String| {
@@ -155,12 +177,17 @@ impl Base {
         }
         let change = self.changes[segment].as_ref().and_then(|changes| changes.find(row.key()));
         let its_split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
-        if its_split != split && change.and_then(|change| change.split()).is_none() {
+        if !content && its_split != split && change.and_then(|change| change.split()).is_none() {
             return Ok(taken(format!("the split {its_split:?} instead of {split:?}")));
         }
         let changed: Vec<usize> = change.into_iter().flat_map(|change| change.cells()).map(|(at, _)| at).collect();
         for (i, (cell, column)) in cells.iter().zip(&dataset.schema().columns).enumerate() {
-            if changed.contains(&i) {
+            if changed.contains(&i)
+                || content
+                    && matches!(cell, Cell::Value(_))
+                    && !column.feature.is_payload()
+                    && !column.feature.has_table()
+            {
                 continue;
             }
             let same = match cell {
@@ -183,6 +210,25 @@ impl Base {
         }
         Ok(Held::Same)
     }
+}
+
+/// A row of the dataset as it is now.
+pub(super) struct There<'a> {
+    pub row: Row<'a>,
+    pub split: String,
+    /// What stands over it.
+    pub change: Option<Change<'a>>,
+}
+
+/// What a row is made of.
+pub(super) fn made_of(row: &Row<'_>, columns: usize) -> u64 {
+    let mut of = MadeOf::default();
+    for column in 0..columns {
+        if let Some(payload) = source_payload(row, column) {
+            of.add(column, payload);
+        }
+    }
+    of.digest()
 }
 
 /// The source's payload of a cell. What was stored of it may be something else: its own hash is beside.

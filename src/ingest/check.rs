@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::base::{Base, Held};
+use super::claims::Claims;
 use super::isolated::Isolation;
 use super::look::{Lend, Looked, Looker};
 use super::options::{InvalidUtf8, Tell};
 use super::recordings::Recordings;
 use super::seen::Seen;
+use super::sync::Own;
 use super::watchdog::{Then, Watchdog};
 use crate::codec::{self, Check, Limits, Scratches};
 use crate::data::feature::{Feature, Schema};
 use crate::data::info::{Format, Kind};
 use crate::data::label::{Objects, Value};
-use crate::data::record::payload_hash;
+use crate::data::record::{payload_hash, row_key};
 use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
 use crate::prepare::{self, Prepare};
@@ -30,6 +32,8 @@ pub(super) enum Outcome {
     Row(ShardRow, u64),
     /// It is in the dataset already, byte for byte: by what was read now, or unread, by what an earlier ingest saw.
     Skipped { unread: bool },
+    /// It would be made into a row, if that were asked ([`Checker::dry`]).
+    Other,
     /// It was refused, at a column if that is known.
     Refused(Fault, Option<usize>),
     /// The same, for a fault of the recording that it is a part of: all parts of that are refused.
@@ -58,6 +62,10 @@ pub(super) struct Checker<'a> {
     pub base: &'a Base,
     /// What earlier ingests of the source saw.
     pub seen: Option<&'a Seen>,
+    /// If rows follow their source: which are its own.
+    pub claims: Option<(&'a Claims, Own)>,
+    /// Only whether rows differ is asked: none is made.
+    pub dry: bool,
     pub prepare: &'a Prepare,
     pub check: Check,
     pub invalid_utf8: InvalidUtf8,
@@ -81,6 +89,19 @@ impl Checker<'_> {
             ));
         }
         let known = self.seen.is_some_and(|seen| seen.knows(entry, print, self.base));
+        self.compared(entry, known, recordings)
+    }
+
+    /// Whether the row under an id follows the source: what it is may change with that.
+    pub(super) fn follows(&self, id: &str) -> bool {
+        let owns = |(claims, own): (&Claims, Own)| {
+            let made_of = self.base.made_of(id);
+            made_of.is_some_and(|made_of| own != Own::Recorded || claims.owns(row_key(id), made_of))
+        };
+        self.claims.is_some_and(owns)
+    }
+
+    fn compared(&self, entry: &Entry, known: bool, recordings: &Recordings) -> Result<Outcome> {
         let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
         for (i, cell) in entry.cells.iter().enumerate() {
             match self.read(cell, i, known, recordings, &mut replaced) {
@@ -88,9 +109,13 @@ impl Checker<'_> {
                 Err(fault) => return Ok(refused(fault, cell, i, recordings)),
             }
         }
-        let taken = match self.base.holds(&entry.id, &entry.split, &cells)? {
+        let follows = self.follows(&entry.id);
+        let taken = match self.base.holds(&entry.id, &entry.split, &cells, follows)? {
             Held::Same => return Ok(Outcome::Skipped { unread: known }),
             Held::Not => None,
+            // Objects of known pictures: the row is made anew, of what is read now.
+            Held::Other(_) if follows && known => return self.compared(entry, false, recordings),
+            Held::Other(_) if follows => None,
             // Recordings are not decoded for rows that are there under this id, and a payload that is theirs is not read.
             Held::Other(fault) if known || cells.iter().any(|cell| matches!(cell, Cell::Excerpt(_))) => {
                 return Ok(Outcome::Refused(fault, None));
@@ -98,6 +123,9 @@ impl Checker<'_> {
             // What is wrong with the payload itself is said first.
             Held::Other(fault) => Some(fault),
         };
+        if self.dry && taken.is_none() {
+            return Ok(Outcome::Other);
+        }
         let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
         for (i, cell) in cells.into_iter().enumerate() {
             let cell = match cell {
@@ -139,7 +167,7 @@ impl Checker<'_> {
         replaced: &mut u64,
     ) -> Result<Cell, Fault> {
         let feature = &self.schema.columns[column].feature;
-        let wrong = || Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()));
+        let wrong = || unfit(feature);
         if let EntryCell::Value(Value::Null) = cell {
             return Ok(Cell::Value(Value::Null));
         }
@@ -181,24 +209,7 @@ impl Checker<'_> {
             let packed = objects.pack();
             return Ok(Cell::Objects(objects, packed));
         }
-        let value = match (feature, cell) {
-            (Feature::ClassLabel { names }, EntryCell::Class(name)) => {
-                let index = self.base.class(column, names, name);
-                Value::Int(index.ok_or_else(|| Fault::new(Reason::BadLabel, format!("there is no class {name:?}")))?)
-            }
-            (Feature::ClassLabel { names }, EntryCell::Value(Value::Int(v))) => {
-                if *v != -1 && usize::try_from(*v).map_or(true, |v| v >= names.len()) {
-                    return Err(Fault::new(Reason::BadLabel, format!("class {v} of {}", names.len())));
-                }
-                Value::Int(*v)
-            }
-            (Feature::Int, EntryCell::Value(Value::Int(v))) => Value::Int(*v),
-            (Feature::Float, EntryCell::Value(Value::Float(v))) => Value::Float(*v),
-            (Feature::Float, EntryCell::Value(Value::Int(v))) => Value::Float(*v as f64),
-            (Feature::Bool, EntryCell::Value(Value::Bool(v))) => Value::Bool(*v),
-            _ => return Err(wrong()),
-        };
-        Ok(Cell::Value(value))
+        small(self.base, feature, column, cell).map(Cell::Value)
     }
 
     /// Cuts a part out of its recording, and makes what is stored of it.
@@ -270,6 +281,32 @@ impl Checker<'_> {
             None => self.scratches.lend(needs),
         })
     }
+}
+
+/// The value of a cell of a small column, in the type of that.
+pub(super) fn small(base: &Base, feature: &Feature, column: usize, cell: &EntryCell) -> Result<Value, Fault> {
+    Ok(match (feature, cell) {
+        (_, EntryCell::Value(Value::Null)) => Value::Null,
+        (Feature::ClassLabel { names }, EntryCell::Class(name)) => {
+            let index = base.class(column, names, name);
+            Value::Int(index.ok_or_else(|| Fault::new(Reason::BadLabel, format!("there is no class {name:?}")))?)
+        }
+        (Feature::ClassLabel { names }, EntryCell::Value(Value::Int(v))) => {
+            if *v != -1 && usize::try_from(*v).map_or(true, |v| v >= names.len()) {
+                return Err(Fault::new(Reason::BadLabel, format!("class {v} of {}", names.len())));
+            }
+            Value::Int(*v)
+        }
+        (Feature::Int, EntryCell::Value(Value::Int(v))) => Value::Int(*v),
+        (Feature::Float, EntryCell::Value(Value::Float(v))) => Value::Float(*v),
+        (Feature::Float, EntryCell::Value(Value::Int(v))) => Value::Float(*v as f64),
+        (Feature::Bool, EntryCell::Value(Value::Bool(v))) => Value::Bool(*v),
+        _ => return Err(unfit(feature)),
+    })
+}
+
+fn unfit(feature: &Feature) -> Fault {
+    Fault::new(Reason::BadLabel, format!("the cell does not fit a column of {}", feature.name()))
 }
 
 /// Where an entry is from.

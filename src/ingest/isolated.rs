@@ -329,3 +329,40 @@ fn looked(heard: Heard) -> Result<Looked, Fault> {
 fn beside_the_point() -> Fault {
     Fault::new(Reason::Crashed, "the process that decoded it answered something else")
 }
+/// An answer of each kind, as it comes over the pipe.
+#[cfg(feature = "fuzzing")]
+pub(super) fn some_answers() -> Vec<Vec<u8>> {
+    let info = wire::Facts::from(&crate::data::info::Info::of(crate::data::info::Format::Png));
+    let answers = [
+        (Answer::Ready, b"".as_slice()),
+        (Answer::Needs(4096), b""),
+        (Answer::Looked { info, made: Some((info, 2)), seek: Some(1) }, b"abc"),
+        (Answer::Counted(-1), b""),
+        (Answer::Sound { channels: 1, rate: 8000 }, &[0; 8]),
+        (Answer::Refused { reason: "corrupt".into(), message: "why".into() }, b""),
+    ];
+    let sent = |(answer, body): &(Answer, &[u8])| {
+        let mut pipe = Vec::new();
+        wire::send(&mut pipe, answer, &[body]).is_ok().then_some(pipe)
+    };
+    answers.iter().filter_map(sent).collect()
+}
+
+/// Reads answers to the end, whatever they are.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_answers(mut from: &[u8]) {
+    while let Ok(Some((answer, length))) = wire::receive::<Answer>(&mut from, 1 << 20) {
+        let read = match answer {
+            Answer::Sound { .. } => wire::floats(&mut from, length).map(drop),
+            Answer::Looked { info, made, .. } => {
+                let made = made.map(|(facts, _)| facts.info());
+                wire::body(&mut from, length).and_then(|_| info.info()).and_then(|_| made.transpose()).map(drop)
+            }
+            Answer::Refused { reason, message } => wire::fault(&reason, message).map(drop),
+            _ => wire::body(&mut from, length).map(drop),
+        };
+        if read.is_err() {
+            return;
+        }
+    }
+}

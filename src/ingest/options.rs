@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::isolated::Isolate;
+use super::sync::Synced;
 use crate::codec::{Check, Limits};
 use crate::data::info::Kind;
 use crate::error::{Error, Result};
@@ -433,6 +434,9 @@ pub struct Summary {
     pub version: u64,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// What became of the rows that were there, if they follow their source ([`crate::revise::sync()`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<Synced>,
 }
 
 #[cfg(test)]

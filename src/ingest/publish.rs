@@ -16,11 +16,26 @@ use crate::store::commit::{self, Root};
 /// How often a commit is tried against other writers.
 const TRIES: u32 = 16;
 
-/// Commits what a sink wrote as the version behind the newest one.
-pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, summary: &mut Summary) -> Result<()> {
+/// Stores the segment of what a sink wrote.
+pub(super) fn put(store: &Store, sink: Sink) -> Result<(SegmentRef, Tally)> {
     let (segment, tally) = sink.into_segment()?;
     let segment = commit::put_segment(store, &segment.parts(), tally.rows)?;
     shards_are_there(store, &segment)?;
+    Ok((segment, tally))
+}
+
+/// Told of the number and the segments of a version before it is committed.
+pub(super) type Intend<'a> = &'a mut dyn FnMut(u64, &[SegmentRef]) -> Result<()>;
+
+/// Commits what a sink wrote as the version behind the newest one.
+pub(super) fn publish(
+    store: &Store,
+    base: &Base,
+    schema: &Schema,
+    (segment, tally): (SegmentRef, Tally),
+    summary: &mut Summary,
+    intend: Intend<'_>,
+) -> Result<Root> {
     let mut keys = None;
     let root = commit::commit(store, TRIES, |latest| {
         let merged = match latest {
@@ -32,12 +47,14 @@ pub(super) fn publish(store: &Store, base: &Base, schema: &Schema, sink: Sink, s
             }
             _ => schema.clone(),
         };
-        Ok(manifest(latest.map(|l| &l.manifest), merged, &segment, &tally))
+        let next = manifest(latest.map(|l| &l.manifest), merged, &segment, &tally);
+        intend(latest.map_or(1, |latest| latest.manifest.version + 1), &next.segments)?;
+        Ok(next)
     })?;
     summary.version = root.manifest.version;
     summarise(summary, &root.manifest.schema, tally);
     write_card(store, summary);
-    Ok(())
+    Ok(root)
 }
 
 /// Refuses to name shards that something took away before they were named.
@@ -79,34 +96,7 @@ fn manifest(latest: Option<&Manifest>, schema: Schema, segment: &SegmentRef, tal
 fn rebase(store: &Store, latest: &Root, ours: &Schema, is_ours: impl Fn(u64) -> bool) -> Result<Schema> {
     let conflict =
         || Error::Conflict { dataset: store.root().to_owned(), version: latest.manifest.version + 1, tries: 1 };
-    let mut merged = latest.manifest.schema.clone();
-    if merged.columns.len() != ours.columns.len() {
-        return Err(conflict());
-    }
-    for (theirs, ours) in merged.columns.iter_mut().zip(&ours.columns) {
-        match (&mut theirs.feature, &ours.feature) {
-            _ if theirs.name != ours.name || theirs.stored != ours.stored => return Err(conflict()),
-            (Feature::Objects(theirs), Feature::Objects(ours)) if !theirs.is_like(ours) => {
-                return Err(conflict());
-            }
-            (Feature::Objects(theirs), Feature::Objects(ours)) => {
-                let common = theirs.names.len().min(ours.names.len());
-                if theirs.names[..common] != ours.names[..common] {
-                    return Err(conflict());
-                }
-                theirs.append(ours);
-            }
-            (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
-                let common = names.len().min(more.len());
-                if names[..common] != more[..common] {
-                    return Err(conflict());
-                }
-                names.extend(more[common..].iter().cloned());
-            }
-            (a, b) if *a == *b => {}
-            _ => return Err(conflict()),
-        }
-    }
+    let merged = rebased(&latest.manifest.schema, ours).ok_or_else(conflict)?;
     let dataset = Dataset::own(store, latest)?;
     for segment in dataset.index().segments() {
         if (0..segment.header().rows).any(|row| is_ours(segment.row(row).key())) {
@@ -116,8 +106,39 @@ fn rebase(store: &Store, latest: &Root, ours: &Schema, is_ours: impl Fn(u64) -> 
     Ok(merged)
 }
 
+/// The schema of another writer's version with the classes that our shards number as they do; `None` if their numbers are others.
+pub(crate) fn rebased(theirs: &Schema, ours: &Schema) -> Option<Schema> {
+    let mut merged = theirs.clone();
+    if merged.columns.len() != ours.columns.len() {
+        return None;
+    }
+    for (theirs, ours) in merged.columns.iter_mut().zip(&ours.columns) {
+        match (&mut theirs.feature, &ours.feature) {
+            _ if theirs.name != ours.name || theirs.stored != ours.stored => return None,
+            (Feature::Objects(theirs), Feature::Objects(ours)) if !theirs.is_like(ours) => return None,
+            (Feature::Objects(theirs), Feature::Objects(ours)) => {
+                let common = theirs.names.len().min(ours.names.len());
+                if theirs.names[..common] != ours.names[..common] {
+                    return None;
+                }
+                theirs.append(ours);
+            }
+            (Feature::ClassLabel { names }, Feature::ClassLabel { names: more }) => {
+                let common = names.len().min(more.len());
+                if names[..common] != more[..common] {
+                    return None;
+                }
+                names.extend(more[common..].iter().cloned());
+            }
+            (a, b) if *a == *b => {}
+            _ => return None,
+        }
+    }
+    Some(merged)
+}
+
 /// Fills in what the shards of a run say.
-fn summarise(summary: &mut Summary, schema: &Schema, tally: Tally) {
+pub(super) fn summarise(summary: &mut Summary, schema: &Schema, tally: Tally) {
     summary.rows = tally.rows;
     summary.shards = tally.shards;
     summary.bytes = tally.bytes;

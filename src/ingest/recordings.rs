@@ -43,6 +43,30 @@ struct Wanted<'e> {
     decoded: u64,
     /// Whether a part of it is new.
     is_new: bool,
+    /// Parts that are there, and are cut anew if they are others now.
+    follow: Vec<&'e Entry>,
+}
+
+impl Wanted<'_> {
+    /// Whether samples of it are wanted, now that its hash is known.
+    fn is_decoded(&self, checker: &Checker<'_>, hash: u64) -> bool {
+        let is_other = |entry: &&Entry| {
+            entry.cells.iter().enumerate().any(|(column, cell)| match cell {
+                EntryCell::Excerpt { file_bytes, part, path } if **path == **self.path => {
+                    part_of(hash, *file_bytes, part).ok() != checker.base.original(&entry.id, column)
+                }
+                _ => false,
+            })
+        };
+        !checker.dry && (self.is_new || self.follow.iter().any(is_other))
+    }
+}
+
+/// By what a part is known again: the length of its file, and a hash of the file's hash and the part's samples.
+fn part_of(hash: u64, file_bytes: u64, part: &Part) -> Result<Original, Fault> {
+    let Part::Samples { range, .. } = part else { return Err(no_samples()) };
+    let hash = payload_hash([hash, range.start, range.end].map(u64::to_le_bytes).as_flattened());
+    Ok(Original { bytes: file_bytes, hash })
 }
 
 /// The parts of recordings among an entry's cells, each with what its recording decodes to.
@@ -79,15 +103,31 @@ impl Recordings {
         for (entry, _) in entries {
             for (path, file_bytes, decoded) in parts(entry) {
                 let is_new = !checker.base.has(&entry.id);
+                // Whether a row that follows its source is another one now is known when its recording is read.
+                let follows = (!is_new && checker.follows(&entry.id)).then_some(entry);
                 match wanted.iter_mut().rev().find(|w| *w.path == *path) {
-                    Some(known) => known.is_new |= is_new,
-                    None => wanted.push(Wanted { path, file_bytes, decoded, is_new }),
+                    Some(known) => {
+                        known.is_new |= is_new;
+                        known.follow.extend(follows);
+                    }
+                    None => {
+                        wanted.push(Wanted {
+                            path,
+                            file_bytes,
+                            decoded,
+                            is_new,
+                            follow: follows.into_iter().collect(),
+                        });
+                    }
                 }
             }
         }
         self.held.retain(|path, recording| {
             let wanted = wanted.iter().find(|w| **w.path == **path);
-            wanted.is_some_and(|w| !w.is_new || !matches!(recording, Ok(Recording { sound: None, .. })))
+            wanted.is_some_and(|w| match recording {
+                Ok(Recording { sound: None, hash }) => !w.is_decoded(checker, *hash),
+                _ => true,
+            })
         });
         checker.scratches.hold(self.decoded(&wanted));
         wanted.retain(|w| !self.held.contains_key(w.path));
@@ -98,7 +138,11 @@ impl Recordings {
     /// rows before, though the rows now may be known.
     fn decoded(&self, wanted: &[Wanted<'_>]) -> u64 {
         let is_held = |w: &Wanted<'_>| matches!(self.held.get(&**w.path), Some(Ok(Recording { sound: Some(_), .. })));
-        wanted.iter().filter(|w| w.is_new || is_held(w)).map(|w| w.decoded).fold(0, u64::saturating_add)
+        wanted
+            .iter()
+            .filter(|w| w.is_new || !w.follow.is_empty() || is_held(w))
+            .map(|w| w.decoded)
+            .fold(0, u64::saturating_add)
     }
 
     fn get(&self, path: &Path) -> Result<&Recording, Fault> {
@@ -106,12 +150,9 @@ impl Recordings {
         self.held.get(path).map_or_else(unread, |held| held.as_ref().map_err(Clone::clone))
     }
 
-    /// By what a part is known again: the length of its file, and a hash of the file's hash and the part's samples.
+    /// By what a part is known again.
     pub(super) fn original(&self, path: &Path, file_bytes: u64, part: &Part) -> Result<Original, Fault> {
-        let Part::Samples { range, .. } = part else { return Err(no_samples()) };
-        let hash = self.get(path)?.hash;
-        let hash = payload_hash([hash, range.start, range.end].map(u64::to_le_bytes).as_flattened());
-        Ok(Original { bytes: file_bytes, hash })
+        part_of(self.get(path)?.hash, file_bytes, part)
     }
 
     /// What the recording of a part was decoded to. A fault is the recording's own, and so every part's.
@@ -174,11 +215,16 @@ fn read(checker: &Checker<'_>, wanted: &Wanted<'_>) -> Result<Recording, Fault> 
     let Wanted { path, file_bytes, .. } = *wanted;
     Limits::check("payload bytes", file_bytes, checker.limits.payload_bytes)?;
     // The file, and what a reader keeps of it; the samples are held, and counted, by who holds the recording.
-    let reader = if wanted.is_new { file_bytes.saturating_mul(2).saturating_add(1 << 20) } else { 0 };
+    let reader = if wanted.is_new || !wanted.follow.is_empty() {
+        file_bytes.saturating_mul(2).saturating_add(1 << 20)
+    } else {
+        0
+    };
     let mut loan = checker.scratches.lend(file_bytes.saturating_add(reader));
     let bytes = checker.tree.read_range(path, 0, file_bytes, file_bytes)?;
-    let sound = wanted.is_new.then(|| decode(checker, path, &bytes, &mut loan.scratch));
-    Ok(Recording { hash: payload_hash(&bytes), sound })
+    let hash = payload_hash(&bytes);
+    let sound = wanted.is_decoded(checker, hash).then(|| decode(checker, path, &bytes, &mut loan.scratch));
+    Ok(Recording { hash, sound })
 }
 
 fn decode(checker: &Checker<'_>, path: &Path, bytes: &[u8], scratch: &mut Scratch) -> Result<Sound, Fault> {
@@ -222,7 +268,8 @@ mod tests {
         for (path, sound) in [(&paths[0], sound()), (&paths[1], None), (&paths[3], sound())] {
             recordings.held.insert(Arc::clone(path), Ok(Recording { hash: 0, sound }));
         }
-        let wanted = |at: usize, is_new| Wanted { path: &paths[at], file_bytes: 1, decoded: 40, is_new };
+        let wanted =
+            |at: usize, is_new| Wanted { path: &paths[at], file_bytes: 1, decoded: 40, is_new, follow: Vec::new() };
         assert_eq!(recordings.decoded(&[wanted(0, false), wanted(1, false)]), 40);
         assert_eq!(recordings.decoded(&[wanted(0, true), wanted(1, true), wanted(2, true)]), 120);
         assert_eq!(recordings.decoded(&[wanted(1, false), wanted(2, false)]), 0);

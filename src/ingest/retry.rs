@@ -85,7 +85,7 @@ pub fn retry(
     }
     let prefix = recorded(run).map_or_else(|_| options.id_prefix.clone(), |recorded| recorded.id_prefix);
     let again = Again::of(run, &prefix, &spill)?;
-    let summary = super::take(&source, dataset, options, control, Some(&again))?;
+    let summary = super::take(&source, dataset, options, control, &super::Mode::Again(&again))?;
     let missing = again.missing();
     Ok(Retried { run: key.clone(), before: again.count, after: missing + summary.quarantined, missing, summary })
 }

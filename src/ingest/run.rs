@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::base::Base;
 use super::check::{Checker, Outcome};
+use super::claims::Claims;
 use super::freeze::Files;
 use super::isolated::{Isolation, Setup};
 use super::journal::{Journal, Mended, Report, Stretch};
@@ -15,6 +16,7 @@ use super::recordings::Recordings;
 use super::retry::OF_ALL_PARTS;
 use super::seen::{MadeOf, Seen, Sightings};
 use super::sink::Sink;
+use super::sync::Own;
 use super::watchdog::Watchdog;
 use crate::codec::Scratches;
 use crate::data::feature::{Feature, Schema};
@@ -28,7 +30,7 @@ use crate::spool::Spill;
 /// Entries of a chunk at the most.
 const CHUNK_ENTRIES: usize = 256;
 /// Payload bytes of a chunk, as listed; a larger entry is a chunk of its own. Two chunks are in memory at a time.
-const CHUNK_BYTES: u64 = 32 << 20;
+pub(super) const CHUNK_BYTES: u64 = 32 << 20;
 /// The same where what is stored of them is larger: ten times for a photo that is decoded.
 const GROWING_BYTES: u64 = CHUNK_BYTES / 4;
 
@@ -40,6 +42,8 @@ pub(super) struct Work<'a> {
     pub base: &'a Base,
     /// What earlier ingests of the source saw.
     pub seen: &'a Seen,
+    /// If rows follow their source: which are its own.
+    pub claims: Option<(&'a Claims, Own)>,
     pub prepare: &'a Prepare,
     pub options: &'a IngestOptions,
     pub control: &'a Control,
@@ -157,6 +161,8 @@ impl<'a> Run<'a> {
             schema: work.schema,
             base: work.base,
             seen: Some(work.seen),
+            claims: work.claims,
+            dry: false,
             prepare: work.prepare,
             check: work.options.check,
             invalid_utf8: work.options.invalid_utf8,
@@ -251,10 +257,11 @@ impl<'a> Run<'a> {
             let mut made_of = match &outcome {
                 Outcome::Row(row, _) => Some(MadeOf::row(row)),
                 Outcome::Skipped { .. } => self.work.base.made_of(&entry.id),
-                Outcome::Refused(..) | Outcome::RecordingRefused(..) => None,
+                Outcome::Refused(..) | Outcome::RecordingRefused(..) | Outcome::Other => None,
             };
             match outcome {
                 Outcome::RecordingRefused(fault, column) => self.refuse_recording(entry, &fault, column)?,
+                Outcome::Other => {}
                 Outcome::Skipped { unread } => {
                     self.stretch.skipped += 1;
                     self.stretch.unread += u64::from(unread);
@@ -382,20 +389,20 @@ pub(super) fn recording(entry: &Entry) -> Option<&Arc<Path>> {
 }
 
 /// Entries that follow one another, each with its print.
-struct Chunk {
+pub(super) struct Chunk {
     from: usize,
-    entries: Vec<(Entry, Print)>,
+    pub entries: Vec<(Entry, Print)>,
 }
 
 impl Chunk {
     /// The place behind the last.
-    fn to(&self) -> usize {
+    pub(super) fn to(&self) -> usize {
         self.from + self.entries.len()
     }
 }
 
 /// The chunk that begins at an entry, of so many bytes unless one entry has more; empty at the end.
-fn chunk(all: &Entries, from: usize, most: u64) -> Result<Chunk> {
+pub(super) fn chunk(all: &Entries, from: usize, most: u64) -> Result<Chunk> {
     let mut chunk = Chunk { from, entries: Vec::new() };
     let mut bytes = 0u64;
     while chunk.to() < all.len() && chunk.entries.len() < CHUNK_ENTRIES {

@@ -93,6 +93,11 @@ impl Seen {
         }
     }
 
+    /// Whether an ingest of the source left something.
+    pub(super) fn is_there(&self) -> bool {
+        self.there.is_some() || self.unreadable.is_some()
+    }
+
     fn records(&self) -> &[u8] {
         self.there.as_ref().map_or(&[], |bytes| &bytes[HEAD..])
     }
@@ -257,7 +262,7 @@ fn version(bytes: &[u8]) -> Option<u64> {
 }
 
 /// Whether a file is one of ours and not damaged.
-fn is_whole(bytes: &[u8]) -> bool {
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
     let Some((head, records)) = bytes.split_first_chunk::<HEAD>() else { return false };
     let mut hash = Xxh3Default::new();
     hash.update(&head[8..24]);

@@ -159,6 +159,8 @@ impl DatasetWriter {
             schema: &self.schema,
             base: &self.base,
             seen: None,
+            claims: None,
+            dry: false,
             prepare: &self.prepare,
             check: self.options.check,
             invalid_utf8: self.options.invalid_utf8,
@@ -169,7 +171,7 @@ impl DatasetWriter {
             watch: None,
         };
         match checker.entry(entry, Print::default(), &Recordings::default())? {
-            Outcome::Skipped { .. } => self.skipped += 1,
+            Outcome::Skipped { .. } | Outcome::Other => self.skipped += 1,
             Outcome::Refused(fault, column) | Outcome::RecordingRefused(fault, column) => {
                 let column = column.map(|c| self.schema.columns[c].name.clone());
                 return Err(fault.at(Origin { id: Some(entry.id.clone()), column, ..Origin::default() }));
@@ -222,7 +224,8 @@ impl DatasetWriter {
             ..Summary::default()
         };
         if self.sink.tally.rows > 0 {
-            publish::publish(&self.store, &self.base, &self.schema, self.sink, &mut summary)?;
+            let put = publish::put(&self.store, self.sink)?;
+            publish::publish(&self.store, &self.base, &self.schema, put, &mut summary, &mut |_, _| Ok(()))?;
         } else if self.base.version() == 0 {
             return Err(Error::config("no record was appended", "a dataset's first version has at least one row"));
         } else {

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray as _, BinaryBuilder, Int64Builder, RecordBa
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -16,6 +16,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::{FORMAT, Head, Refused, damaged};
 use crate::error::{Error, Result};
+use crate::shard::{Batches, guarded};
 use crate::store::{Staged, Store};
 
 /// The writer's name in every file: a constant of the format.
@@ -153,20 +154,13 @@ fn fill(staged: &mut Staged, properties: WriterProperties, rows: &mut dyn FnMut(
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    guarded(path, || {
-        let opened = ParquetRecordBatchReaderBuilder::try_new(file);
-        opened.map_err(|e| damaged(path, format!("it is no readable Parquet file: {e}")))
-    })
-}
-
-/// Runs what reads a file that a stranger may have written: `parquet` panics on some damages.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    crate::codec::guarded("Parquet", || Ok(read())).unwrap_or_else(|fault| Err(damaged(path, fault.message)))
+    let opened = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file));
+    opened.map_err(|e| damaged(path, format!("it is no readable Parquet file: {e}")))
 }
 
 /// The next rows of a reader.
-fn next(reader: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
-    guarded(path, || reader.next().transpose().map_err(|e| damaged(path, e)))
+fn next(reader: &mut Batches, path: &Path) -> Result<Option<RecordBatch>> {
+    reader.next().transpose().map_err(|e| damaged(path, e))
 }
 
 /// What the file says of its run.
@@ -184,12 +178,7 @@ pub(super) fn head(path: &Path) -> Result<Head> {
 }
 
 /// A reader of some columns, in the order of the table.
-fn reader(
-    path: &Path,
-    wanted: impl Fn(&str) -> bool,
-    rows: usize,
-    part: Option<(usize, usize)>,
-) -> Result<ParquetRecordBatchReader> {
+fn reader(path: &Path, wanted: impl Fn(&str) -> bool, rows: usize, part: Option<(usize, usize)>) -> Result<Batches> {
     let opened = open(path)?;
     let names: Vec<String> = schema().fields().iter().map(|f| f.name().clone()).filter(|name| wanted(name)).collect();
     let mask = ProjectionMask::columns(opened.parquet_schema(), names.iter().map(String::as_str));
@@ -197,7 +186,7 @@ fn reader(
     if let Some((from, count)) = part {
         opened = opened.with_offset(from).with_limit(count);
     }
-    guarded(path, || opened.build().map_err(|e| damaged(path, e)))
+    Batches::of(opened).map_err(|e| damaged(path, e))
 }
 
 /// Hands over the rows.

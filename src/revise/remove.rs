@@ -15,6 +15,7 @@ use crate::data::index::{Row, Segment, SegmentBuilder, TableFile, take_over};
 use crate::data::manifest::SegmentRef;
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
+use crate::ingest::forget;
 use crate::plan::Filter;
 use crate::shard::{ShardOptions, ShardWriter, read_ids, read_rows};
 use crate::spool::{Sorted, Sorter, Spill};
@@ -83,16 +84,41 @@ pub struct Proof {
 /// [`Error::Conflict`] if others were faster all the time; [`Error::Damaged`] for a shard that cannot be read.
 pub fn remove(store: &Store, options: &RemoveOptions, tell: &mut dyn FnMut(Problem) -> Result<()>) -> Result<Removed> {
     let named = named(options)?;
-    let mut out = Sorted::default();
     let mut silent = false;
-    let Revised { mut done, version, committed, notes } = revise(store, |old| {
-        let (attempt, doomed) =
-            attempt(old, options, &named, &mut |problem| if silent { Ok(()) } else { tell(problem) })?;
+    remove_by(store, &mut |old| {
+        let attempt = attempt(old, options, &named, &mut |problem| if silent { Ok(()) } else { tell(problem) });
         silent = true;
+        attempt
+    })
+}
+
+/// Takes out the rows that `choose` names, by key, of each version that is looked at: a rule, which is asked again where another writer was faster.
+pub(super) fn remove_chosen(
+    store: &Store,
+    dry_run: bool,
+    choose: &mut dyn FnMut(&Old) -> Result<Sorted>,
+) -> Result<Removed> {
+    let options = RemoveOptions { dry_run, ..RemoveOptions::default() };
+    remove_by(store, &mut |old| {
+        let (attempt, out) = attempt(old, &options, &choose(old)?, &mut |_| Ok(()))?;
+        Ok((Attempt { touched: None, ..attempt }, out))
+    })
+}
+
+type Doing<'d> = &'d mut dyn FnMut(&Old) -> Result<(Attempt<Removed>, Sorted)>;
+
+fn remove_by(store: &Store, attempt: Doing<'_>) -> Result<Removed> {
+    let mut out = Sorted::default();
+    let Revised { mut done, version, committed, notes } = revise(store, |old| {
+        let (attempt, doomed) = attempt(old)?;
         out = doomed;
         Ok(attempt)
     })?;
     (done.version, done.committed, done.notes) = (version, committed, notes);
+    if committed && let Err(error) = forget(store, &out, &Spill::to(store.root().join(".dsctl"))) {
+        let what = "that the rows are out was not written down for the sources that brought them";
+        done.notes.push(format!("{what} (`dsctl ingest` of these does it): {error}"));
+    }
     if let (Some(proof), true) = (&mut done.proof, committed) {
         // The version is committed: what cannot be looked into now is a note.
         older(store, version, &out, proof, &mut done.notes);
@@ -170,10 +196,27 @@ fn attempt(old: &Old, options: &RemoveOptions, named: &Sorted, tell: Tell<'_>) -
         last = Some(key);
     }
     let writes = !options.dry_run && done.rows > 0 && (done.unknown == 0 || options.skip_unknown);
+    let kept = without(old, &out, &counts, writes, &mut done)?;
+    let edit = writes.then(|| Edit { schema: schema.clone(), segments: kept });
+    done.proof = edit.as_ref().map(|edit| prove(&old.store, edit, &out, done.left)).transpose()?;
+    let touched = (!named.is_empty()).then_some(touched);
+    Ok((Attempt { edit, touched, done }, out))
+}
+
+/// The segments of a version without the rows that are out, of which each segment has so many; the shards of those that have some of both are written anew if that is
+/// asked.
+pub(super) fn without(
+    old: &Old,
+    out: &Sorted,
+    counts: &[u64],
+    writes: bool,
+    done: &mut Removed,
+) -> Result<Vec<SegmentRef>> {
+    let segments = old.dataset.index().segments();
     let mut kept = Vec::new();
     for (number, entry) in old.segments().iter().enumerate() {
         let rows = segments[number].header().rows;
-        let mut work = Without { old, out: &out, writes, done: &mut done };
+        let mut work = Without { old, out, writes, done };
         match counts[number] {
             0 => {
                 work.done.kept += segments[number].files().len() as u64;
@@ -183,10 +226,7 @@ fn attempt(old: &Old, options: &RemoveOptions, named: &Sorted, tell: Tell<'_>) -
             _ => kept.extend(work.segment(number)?),
         }
     }
-    let edit = writes.then(|| Edit { schema: schema.clone(), segments: kept });
-    done.proof = edit.as_ref().map(|edit| prove(&old.store, edit, &out, done.left)).transpose()?;
-    let touched = (!named.is_empty()).then_some(touched);
-    Ok((Attempt { edit, touched, done }, out))
+    Ok(kept)
 }
 
 /// Writes what is left.

@@ -1,6 +1,6 @@
 //! Other splits: by fractions, or as a file tells them. No media is read or written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use regex::Regex;
@@ -14,6 +14,7 @@ use crate::data::feature::{Feature, Schema};
 use crate::data::index::Row;
 use crate::data::label::Value;
 use crate::data::partition::{Fractions, Member, place};
+use crate::duplicates::{DuplicateOptions, Sets, Watch, find};
 use crate::error::{Error, Result};
 use crate::source::split_name;
 use crate::spool::{Sorter, Spill};
@@ -87,7 +88,32 @@ pub struct SplitSummary {
 /// # Errors
 /// [`Error::Config`] for a column, split or expression that is none; [`Error::Conflict`] if other writers were faster all the time.
 pub fn split(store: &Store, options: &SplitOptions) -> Result<SplitSummary> {
-    let Revised { mut done, version, committed, mut notes } = revise(store, |old| assign(old, options))?;
+    split_rows(store, options, None)
+}
+
+/// As [`split`](fn@split), with duplicates in one split: all rows that are the same or of one group, or connected by such, go where the first of them goes. With a stratum each
+/// such set counts there with all its rows, so that shares are exact to the largest of them.
+///
+/// # Errors
+/// Those of [`split`](fn@split) and [`find`].
+pub fn split_together(
+    store: &Store,
+    options: &SplitOptions,
+    duplicates: &DuplicateOptions,
+    watch: Watch<'_>,
+) -> Result<SplitSummary> {
+    split_rows(store, options, Some((duplicates, watch)))
+}
+
+fn split_rows(
+    store: &Store,
+    options: &SplitOptions,
+    duplicates: Option<(&DuplicateOptions, Watch<'_>)>,
+) -> Result<SplitSummary> {
+    let Revised { mut done, version, committed, mut notes } = revise(store, |old| {
+        let sets = duplicates.map(|(duplicates, watch)| Ok(find(&old.dataset, duplicates, watch)?.into_sets()));
+        assign(old, options, sets.transpose()?)
+    })?;
     if let Some(apart) = done.groups_apart.filter(|apart| *apart > 0) {
         notes.push(format!("{apart} groups have rows in several splits, as rows of other splits than --only stay"));
     }
@@ -167,7 +193,66 @@ fn value(row: &Row<'_>, column: usize, feature: &Feature) -> Option<u64> {
     }
 }
 
-fn assign(old: &Old, options: &SplitOptions) -> Result<Attempt<SplitSummary>> {
+/// Rows that are to be in one split.
+struct Together {
+    sets: Sets,
+    /// Of sets with several rows, by the lowest: the one that was written first. The numbers of rows change with their splits, files and places in them do not.
+    firsts: HashMap<u32, u32>,
+}
+
+impl Together {
+    /// Joins rows that are of one group, too.
+    fn new(mut sets: Sets, old: &Old, by: &By, is_grouped: bool, seed: u64) -> Result<Self> {
+        if is_grouped {
+            let mut members = Sorter::new(&old.spill);
+            for row in 0..sets.len() {
+                // The place stands for the group, as below.
+                match by.member(&old.dataset.index().row(u64::from(row)), old.schema()) {
+                    Member::Row(_) => {}
+                    member => members.push(&place(seed, member).to_be_bytes(), &row.to_be_bytes())?,
+                }
+            }
+            let members = members.finish()?;
+            for at in 1..members.len() {
+                let ((before, a), (here, b)) = (members.get(at - 1), members.get(at));
+                if before == here {
+                    let row = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+                    sets.join(row(a), row(b));
+                }
+            }
+            sets.flatten();
+        }
+        let mut firsts: HashMap<u32, ((usize, usize, u64), u32)> = HashMap::new();
+        let mut has_others = vec![false; sets.len() as usize];
+        (0..sets.len())
+            .filter(|row| sets.root(*row) != *row)
+            .for_each(|row| has_others[sets.root(row) as usize] = true);
+        let mut number = 0u32;
+        for (segment, of) in old.dataset.index().segments().iter().enumerate() {
+            let files = of.files();
+            for row in 0..of.header().rows {
+                let root = sets.root(number);
+                if has_others[root as usize] {
+                    let file = files.partition_point(|file| file.rows.end <= row);
+                    let place = (segment, file, of.row(row).row_in_shard());
+                    let first = firsts.entry(root).or_insert((place, number));
+                    *first = (*first).min((place, number));
+                }
+                number += 1;
+            }
+        }
+        let firsts = firsts.into_iter().map(|(root, (_, row))| (root, row)).collect();
+        Ok(Together { sets, firsts })
+    }
+
+    /// The first row of a row's set, if the set has others.
+    fn first(&self, row: u64) -> Option<u64> {
+        let row = u32::try_from(row).ok().filter(|row| *row < self.sets.len())?;
+        self.firsts.get(&self.sets.root(row)).map(|first| u64::from(*first))
+    }
+}
+
+fn assign(old: &Old, options: &SplitOptions, sets: Option<Sets>) -> Result<Attempt<SplitSummary>> {
     let (schema, index) = (old.schema(), old.dataset.index());
     let by = By::of(&options.by, schema)?;
     let only: BTreeSet<&String> = options.only.iter().collect();
@@ -179,7 +264,10 @@ fn assign(old: &Old, options: &SplitOptions) -> Result<Attempt<SplitSummary>> {
     let mut work = Work { overlay: Overlay::new(old, schema), done: SplitSummary::default() };
     work.done.before.clone_from(splits);
     work.done.after.clone_from(splits);
-    let grouped = matches!(options.by, SplitBy::Group(_) | SplitBy::GroupId(_));
+    let by_group = matches!(options.by, SplitBy::Group(_) | SplitBy::GroupId(_));
+    let grouped = by_group || sets.is_some();
+    let together = sets.map(|sets| Together::new(sets, old, &by, by_group, options.seed)).transpose()?;
+    let first = |row: u64| together.as_ref()?.first(row);
     let (mut groups, mut strata) = (Sorter::new(&old.spill), Sorter::new(&old.spill));
     let mut alone = 0;
     let mut number = 0u64;
@@ -189,16 +277,20 @@ fn assign(old: &Old, options: &SplitOptions) -> Result<Attempt<SplitSummary>> {
             let chosen = only.is_empty() || only.contains(&shard.split);
             for row in rows {
                 let row = of.row(row);
-                let member = by.member(&row, schema);
+                // All of a set go where its first row goes.
+                let first = first(number).map(|first| index.row(first));
+                let (unit, several) = (first.unwrap_or(row), first.is_some());
+                let member = by.member(&unit, schema);
+                let by_stratum = matches!(options.by, SplitBy::Stratum(_));
                 let mut now = shard.split.as_str();
-                if let (SplitBy::Stratum(_), true) = (&options.by, chosen) {
+                if by_stratum && chosen {
                     // Those without a value are a stratum, too.
                     let stratum = match member {
                         Member::Group(value) => [&[1], &value.to_be_bytes()[..]].concat(),
                         _ => vec![0; 9],
                     };
-                    let at = place(options.seed, Member::Row(row.key())).to_be_bytes();
-                    let key = [&stratum[..], &at, &row.key().to_be_bytes()].concat();
+                    let at = place(options.seed, Member::Row(unit.key())).to_be_bytes();
+                    let key = [&stratum[..], &at, &unit.key().to_be_bytes()].concat();
                     strata.push(&key, &number.to_le_bytes())?;
                 } else if chosen {
                     now = options.fractions.at(place(options.seed, member));
@@ -206,7 +298,17 @@ fn assign(old: &Old, options: &SplitOptions) -> Result<Attempt<SplitSummary>> {
                 }
                 if grouped {
                     match member {
-                        Member::Row(_) => alone += 1,
+                        _ if by_stratum && several => {
+                            // Those that are chosen come below, when their split is known.
+                            if !chosen {
+                                groups.push(
+                                    &place(options.seed, Member::Row(unit.key())).to_be_bytes(),
+                                    now.as_bytes(),
+                                )?;
+                            }
+                        }
+                        _ if by_stratum => alone += 1,
+                        Member::Row(_) if !several => alone += 1,
                         // The place stands for the group: two with one are as unlikely as two ids with one key.
                         member => groups.push(&place(options.seed, member).to_be_bytes(), now.as_bytes())?,
                     }
@@ -225,11 +327,20 @@ fn assign(old: &Old, options: &SplitOptions) -> Result<Attempt<SplitSummary>> {
         }
         let counts = options.fractions.counts((to - from) as u64);
         let named = options.fractions.splits().zip(counts).flat_map(|(split, n)| (0..n).map(move |_| split));
+        let mut before: Option<(&[u8], &str)> = None;
         for (at, split) in (from..to).zip(named) {
+            // A set goes as a whole where its first place falls.
+            let (key, _) = strata.get(at);
+            let split = before.filter(|(other, _)| *other == key).map_or(split, |(_, split)| split);
+            before = Some((key, split));
             let row = strata.get(at).1.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+            if let Some(first) = first(row) {
+                let key = index.row(first).key();
+                groups.push(&place(options.seed, Member::Row(key)).to_be_bytes(), split.as_bytes())?;
+            }
             let (segment, row) = index.locate(row);
-            let before = old.split_of(segment, &row);
-            work.put(segment, &row, &before, split)?;
+            let was = old.split_of(segment, &row);
+            work.put(segment, &row, &was, split)?;
         }
         from = to;
     }

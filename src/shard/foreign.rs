@@ -18,7 +18,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use sha2::{Digest, Sha256};
 
-use super::{Fetch, located, reader};
+use super::{Batches, Fetch, located, reader};
 use crate::data::feature::{Column, FIELD_KEY, Feature, RESERVED, Schema, objects_fields};
 use crate::data::index::{Index, IndexCell, Payload, SegmentBuilder};
 use crate::data::info::{Format, Info, Kind};
@@ -431,7 +431,7 @@ impl ForeignFile {
 
     /// All rows of some columns.
     fn batches(&self, columns: &[Mapped]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-        let reader = self.builder(columns)?.build().map_err(|e| self.damaged(e))?;
+        let reader = Batches::of(self.builder(columns)?).map_err(|e| self.damaged(e))?;
         Ok(reader.map(|batch| batch.map_err(|e| self.damaged(e))))
     }
 
@@ -460,7 +460,7 @@ impl ForeignSet {
         let (file, mapped) = (&self.files[number], &self.columns[column]);
         let builder = file.builder(std::slice::from_ref(mapped))?.with_row_groups(vec![group]);
         let mut arrays = Vec::new();
-        for batch in builder.build().map_err(|e| file.damaged(e))? {
+        for batch in Batches::of(builder).map_err(|e| file.damaged(e))? {
             let batch = batch.map_err(|e| file.damaged(e))?;
             arrays.push(mapped.canonical(&batch).map_err(|e| file.damaged(e))?);
         }
@@ -486,7 +486,7 @@ impl Fetch for ForeignSet {
         let (arrays, batch, at) = if file.has_pages(group, mapped) {
             let select = RowSelection::from(vec![RowSelector::skip(within), RowSelector::select(1)]);
             let builder = file.builder(std::slice::from_ref(mapped))?.with_row_groups(vec![group]);
-            let mut reader = builder.with_row_selection(select).build().map_err(|e| file.damaged(e))?;
+            let mut reader = Batches::of(builder.with_row_selection(select)).map_err(|e| file.damaged(e))?;
             let batch = reader.next().ok_or_else(short)?.map_err(|e| file.damaged(e))?;
             (Arc::new(vec![mapped.canonical(&batch).map_err(|e| file.damaged(e))?]), 0, 0)
         } else {

@@ -5,6 +5,7 @@
 //! Parquet opens the same file, and `datasets` finds its own types in it. Nothing of time, host, chance or absolute path
 //! is inside, so equal rows make equal files and a file's name is its digest.
 
+mod batches;
 mod cells;
 pub mod foreign;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod rows;
 pub(crate) mod tests;
 pub mod writer;
 
+pub(crate) use batches::{Batches, guarded};
 pub use reader::{ShardFile, read_finished};
 pub use rows::{read_ids, read_rows};
 pub use writer::{FinishedShard, SHARD_ROWS, ShardCell, ShardOptions, ShardRow, ShardWriter, Tables};

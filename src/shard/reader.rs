@@ -13,6 +13,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use sha2::{Digest, Sha256};
 
+use super::batches::{Batches, guarded};
 use super::layout;
 use super::located::objects_at;
 use super::writer::{FinishedShard, Tables};
@@ -137,7 +138,7 @@ pub(super) fn arrow_metadata(file: &File) -> Result<ArrowReaderMetadata, String>
     let options = ArrowReaderOptions::new()
         .with_offset_index_policy(PageIndexPolicy::Optional)
         .with_column_index_policy(PageIndexPolicy::Skip);
-    ArrowReaderMetadata::load(file, options).map_err(|e| format!("it is not a readable Parquet file: {e}"))
+    guarded(|| ArrowReaderMetadata::load(file, options)).map_err(|e| format!("it is not a readable Parquet file: {e}"))
 }
 
 /// Derives everything a segment holds of a shard from the shard's file alone: digest, ids, labels, facts, offsets.
@@ -150,9 +151,8 @@ pub fn read_finished(path: &Path, schema: &Schema) -> Result<FinishedShard> {
     let metadata = arrow.metadata().clone();
     check_columns(&arrow, schema).map_err(wrong)?;
     let leaves = layout::payload_leaves(&metadata, schema).map_err(wrong)?;
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow)
-        .with_batch_size(layout::batch_rows(&metadata))
-        .build()
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow);
+    let reader = Batches::of(builder.with_batch_size(layout::batch_rows(&metadata)))
         .map_err(|e| wrong(format!("it is not a readable Parquet file: {e}")))?;
     let (mut rows, mut tables) = (Vec::new(), Tables::new());
     for batch in reader {

@@ -7,6 +7,7 @@ use arrow::array::{Array, AsArray};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::batches::{Batches, guarded};
 use super::layout;
 use super::located::objects_at;
 use super::reader::{CellReader, arrow_metadata, check_columns};
@@ -31,7 +32,7 @@ pub fn read_rows(path: &Path, schema: &Schema, take: &mut dyn FnMut(ShardRow) ->
     let unreadable = |e: &dyn std::fmt::Display| wrong(format!("it cannot be decoded: {e}"));
     let batch = layout::batch_rows(arrow.metadata());
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, arrow).with_batch_size(batch);
-    for batch in builder.build().map_err(|e| unreadable(&e))? {
+    for batch in Batches::of(builder).map_err(|e| unreadable(&e))? {
         let batch = batch.map_err(|e| unreadable(&e))?;
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| wrong(format!("it has no column {name:?}")));
         let ids = column("id")?.as_string::<i32>();
@@ -110,9 +111,9 @@ pub fn read_rows(path: &Path, schema: &Schema, take: &mut dyn FnMut(ShardRow) ->
 pub fn read_ids(path: &Path, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
     let unreadable = |e: &dyn std::fmt::Display| wrong(path, format!("it cannot be decoded: {e}"));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(&e))?;
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(|e| unreadable(&e))?;
     let only = ProjectionMask::columns(builder.parquet_schema(), ["id"]);
-    for batch in builder.with_projection(only).build().map_err(|e| unreadable(&e))? {
+    for batch in Batches::of(builder.with_projection(only)).map_err(|e| unreadable(&e))? {
         let batch = batch.map_err(|e| unreadable(&e))?;
         let ids = batch.column_by_name("id").and_then(|ids| ids.as_string_opt::<i32>());
         let ids = ids.ok_or_else(|| wrong(path, "it has no column of ids"))?;

@@ -68,6 +68,7 @@ pub enum Class {
     Root,
     Card,
     Seen,
+    Claims,
 }
 
 impl Class {
@@ -88,6 +89,7 @@ impl Class {
             (".dsctl/versions", Class::Root),
             ("README.md", Class::Card),
             (".dsctl/seen", Class::Seen),
+            (".dsctl/sources", Class::Claims),
         ];
         classes.extend(places.iter().filter(|(part, _)| text.contains(part)).map(|(_, class)| *class));
         classes

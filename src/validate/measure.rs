@@ -5,14 +5,11 @@ use super::clips::Clip;
 use super::eye::{Eye, Picture};
 use super::sounds::Sound;
 use super::texts::Writing;
-use crate::codec::{self, Check, Codec, Decoded, Limits, Scratch, Scratches, Want};
+use crate::codec::{Check, Codec, Decoded, Limits, Scratch, Want};
 use crate::data::index::Payload;
 use crate::data::info::Kind;
-use crate::dataset::Dataset;
-use crate::error::{Error, Fault, Reason, Result};
-
-/// A thread's buffer for payloads gives back what is more than this.
-const KEPT: usize = 32 << 20;
+use crate::dataset::Decoding;
+use crate::error::{Fault, Result};
 
 /// What was measured of a payload.
 #[derive(Debug)]
@@ -43,36 +40,20 @@ pub(super) struct Tools {
     eye: Eye,
 }
 
-/// Fetches and measures payloads; shared by all threads.
-pub(super) struct Measurer<'a> {
-    pub dataset: &'a Dataset,
-    pub limits: &'a Limits,
-    pub scratches: &'a Scratches,
-}
-
-impl Measurer<'_> {
-    /// Measures the payload of a cell. An error is for what is no fault of the payload.
-    pub(super) fn measure(&self, row: u64, column: usize, payload: &Payload, tools: &mut Tools) -> Result<Measured> {
-        let codec = match codec::by_format(payload.info.format) {
-            Ok(codec) => codec,
-            Err(fault) => return Ok(Measured::Refused(fault)),
-        };
-        // Without its bytes: it is not read before there is memory to decode it.
-        let needs = codec.memory(&[], &payload.info).saturating_add(payload.length).saturating_add(looked_at(payload));
-        let mut loan = self.scratches.lend(needs);
-        match self.dataset.fetch_checked(row, column, &mut tools.bytes) {
-            Ok(_) => {}
-            Err(Error::Sample { fault, .. }) => return Ok(Measured::Refused(fault)),
-            Err(error) => return Err(error),
-        }
-        let measured = codec::guarded(codec.name(), || look(codec, payload, self.limits, &mut loan.scratch, tools));
-        if matches!(&measured, Err(fault) if fault.reason == Reason::DecoderPanic) {
-            loan.scratch = Scratch::default();
-        }
-        tools.bytes.clear();
-        tools.bytes.shrink_to(KEPT);
-        Ok(measured.unwrap_or_else(Measured::Refused))
-    }
+/// Measures the payload of a cell. An error is for what is no fault of the payload.
+pub(super) fn measure(
+    decoding: &Decoding<'_>,
+    cell: (u64, usize),
+    payload: &Payload,
+    tools: &mut Tools,
+) -> Result<Measured> {
+    let mut bytes = std::mem::take(&mut tools.bytes);
+    let limits = decoding.limits;
+    let measured = decoding.look(cell, payload, looked_at(payload), &mut bytes, |codec, bytes, scratch| {
+        look(codec, payload, bytes, limits, scratch, tools)
+    });
+    tools.bytes = bytes;
+    Ok(measured?.unwrap_or_else(Measured::Refused))
 }
 
 /// Bytes that measuring holds beside the decoder: the frames of a clip, a reduced picture.
@@ -90,11 +71,12 @@ fn looked_at(payload: &Payload) -> u64 {
 fn look(
     codec: &dyn Codec,
     payload: &Payload,
+    bytes: &[u8],
     limits: &Limits,
     scratch: &mut Scratch,
+    #[cfg_attr(not(feature = "image"), expect(unused_variables, reason = "only pictures need tools"))]
     tools: &mut Tools,
 ) -> Result<Measured, Fault> {
-    let bytes = tools.bytes.as_slice();
     if codec.kind() == Kind::Video {
         // Every frame is decoded by the check; what is looked at are a few.
         codec.check(bytes, Check::Decode, limits, scratch)?;

@@ -7,13 +7,13 @@ use rayon::prelude::*;
 use super::ValidateOptions;
 use super::classes::Classes;
 use super::lint::{Judged, Lint, Rule, Seen, Severity, Told};
-use super::measure::{Measured, Measurer, Tools};
+use super::measure::{Measured, Tools, measure};
 use super::report::{Finding, Linted, Report};
 use super::values::Gathered;
 use crate::codec::Scratches;
 use crate::data::feature::{Column, Feature};
 use crate::data::label::Value;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Decoding};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::registry::Table;
@@ -41,7 +41,7 @@ pub fn validate(
     let is_decoded = |column: usize| active.iter().any(|a| a.lint.decodes && a.columns.contains(&column));
     let decoded: Vec<usize> = dataset.schema().payloads().map(|(i, _)| i).filter(|i| is_decoded(*i)).collect();
     let scratches = Scratches::new(options.decode_memory);
-    let measurer = Measurer { dataset, limits: &options.limits, scratches: &scratches };
+    let decoding = Decoding { dataset, limits: &options.limits, scratches: &scratches };
     let total: u64 = splits.iter().map(|split| dataset.splits()[*split]).sum();
     let mut counted = Counted::new(columns, &splits);
     let (mut done, mut payloads) = (0, 0);
@@ -62,7 +62,7 @@ pub fn validate(
             }
             watch(done, total)?;
             let look = |tools: &mut Tools, (row, sampled): &(u64, bool)| {
-                look(&measurer, &active, *row, if *sampled { &decoded } else { &[] }, tools)
+                look(&decoding, &active, *row, if *sampled { &decoded } else { &[] }, tools)
             };
             let looked: Vec<Result<Looked>> =
                 pool.install(|| chunk.par_iter().map_init(Tools::default, look).collect());
@@ -117,19 +117,19 @@ struct Looked {
 
 /// Measures a row's payloads in these columns and asks the lints.
 fn look(
-    measurer: &Measurer<'_>,
+    decoding: &Decoding<'_>,
     active: &[Active<'_>],
     row: u64,
     columns: &[usize],
     tools: &mut Tools,
 ) -> Result<Looked> {
-    let dataset = measurer.dataset;
+    let dataset = decoding.dataset;
     let entry = dataset.index().row(row);
     let mut measured: Vec<Measured> = dataset.schema().columns.iter().map(|_| Measured::Nothing).collect();
     let mut decoded = 0;
     for column in columns {
         if let Some(payload) = entry.payload(*column) {
-            measured[*column] = measurer.measure(row, *column, &payload, tools)?;
+            measured[*column] = measure(decoding, (row, *column), &payload, tools)?;
             decoded += 1;
         }
     }
@@ -197,7 +197,7 @@ impl<'a> Active<'a> {
         let finding = Finding {
             row,
             id: row.map(|row| dataset.index().row(row).id().to_owned()),
-            split: split.or_else(|| row.and_then(|row| split_of(dataset, row))),
+            split: split.or_else(|| row.map(|row| dataset.split_of(row).to_owned())),
             column: dataset.schema().columns[column].name.clone(),
             measured: told.measured.filter(|measured| measured.is_finite()),
             threshold: self.threshold,
@@ -219,7 +219,7 @@ impl<'a> Active<'a> {
             let finding = Finding {
                 row: origin.row,
                 id: origin.id.clone(),
-                split: origin.row.and_then(|row| split_of(dataset, row)),
+                split: origin.row.map(|row| dataset.split_of(row).to_owned()),
                 column: dataset.schema().columns[column].name.clone(),
                 measured: None,
                 threshold: None,
@@ -257,13 +257,6 @@ impl<'a> Active<'a> {
         let (severity, threshold, found) = (self.severity, self.threshold, self.found);
         Ok(Linted { code, summary, help, severity, threshold, found, findings })
     }
-}
-
-/// The split of a row.
-fn split_of(dataset: &Dataset, row: u64) -> Option<String> {
-    let (segment, entry) = dataset.index().locate(row);
-    let (_, shard) = dataset.index().segments().get(segment)?.shard(entry.shard())?;
-    Some(shard.split)
 }
 
 /// Rows of each class, by column and split.

@@ -17,11 +17,11 @@ use crate::shard::Fetch;
 mod goldens;
 mod made;
 
-use made::{clips, located, photos, recordings, texts};
+use made::{clips, copies, located, photos, recordings, texts};
 
 /// A cell of a dataset in memory.
 #[derive(Debug, Clone)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     Media(Vec<u8>),
     Int(i64),
     Float(f64),
@@ -46,7 +46,7 @@ impl Fetch for Memory {
 }
 
 /// A dataset of rows as they are, in the order of their splits: also of what no ingest lets in.
-pub(super) fn dataset(schema: Schema, splits: &[(&str, Vec<Vec<Cell>>)]) -> Dataset {
+pub(crate) fn dataset(schema: Schema, splits: &[(&str, Vec<Vec<Cell>>)]) -> Dataset {
     let mut builder = SegmentBuilder::new(&schema);
     let (mut payloads, mut row) = (BTreeMap::new(), 0);
     for (split, rows) in splits {
@@ -152,6 +152,11 @@ fn cases() -> Vec<(&'static str, Dataset, Expected)> {
             ],
         ),
         ("texts", texts(true), &[("text-empty", &["5"]), ("text-long", &["6"]), ("text-duplicate", &["7"])]),
+        (
+            "copies",
+            copies(true),
+            &[("duplicate", &["2", "12"]), ("leak", &["4", "5"]), ("text-duplicate", &["0", "1"])],
+        ),
         ("clips", clips(true), &[("clip-frozen", &["2", "3"]), ("clip-black", &["3"])]),
     ]
 }
@@ -181,7 +186,7 @@ fn every_lint_finds_its_dirt_and_nothing_else() {
 
 #[test]
 fn clean_data_is_clean() {
-    for dataset in [photos(false), located(false), recordings(false), texts(false), clips(false)] {
+    for dataset in [photos(false), located(false), recordings(false), texts(false), copies(false), clips(false)] {
         assert_eq!(named(&look(&dataset, &ValidateOptions::default())), BTreeMap::new());
     }
 }

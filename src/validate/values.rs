@@ -60,6 +60,11 @@ impl Values<'_> {
         self.dataset.index().row(row).id()
     }
 
+    /// The split of a row.
+    pub fn split(&self, row: u64) -> &str {
+        self.dataset.split_of(row)
+    }
+
     /// Runs of equal values: the value, the first row that has it, how many do.
     pub fn runs(&self) -> impl Iterator<Item = (u64, u64, usize)> {
         let mut at = 0;

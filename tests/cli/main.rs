@@ -8,6 +8,7 @@ mod run;
 
 mod append;
 mod archives;
+mod dedup;
 mod excerpts;
 mod ingest;
 mod interrupt;

@@ -83,7 +83,10 @@ pub(crate) fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
                 // What an ingest saw of its source is no part of the dataset, and hangs on when files changed.
-                open.extend(Some(entry.path()).filter(|path| !path.ends_with(".dsctl/seen")));
+                open.extend(
+                    Some(entry.path())
+                        .filter(|path| !path.ends_with(".dsctl/seen") && !path.ends_with(".dsctl/sources")),
+                );
             } else {
                 let relative = entry.path().strip_prefix(root).unwrap().to_owned();
                 all.insert(relative, std::fs::read(entry.path()).unwrap());

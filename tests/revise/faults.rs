@@ -70,6 +70,11 @@ fn rm_is_killed_anywhere_and_goes_on() {
 }
 
 #[test]
+fn dedup_is_killed_anywhere_and_goes_on() {
+    killed_anywhere("dedup", crate::duplicates::near_ones_dropped);
+}
+
+#[test]
 fn compact_is_killed_anywhere_and_goes_on() {
     killed_anywhere("compact", |store| compacted(store, false));
     killed_anywhere("materialise", |store| compacted(store, true));

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod damaged;
+mod duplicates;
 mod faults;
 mod laws;
 mod loaded;

@@ -66,7 +66,7 @@ impl<F: Fn(usize) + Send + Sync> Disk for Meanwhile<F> {
     }
 }
 
-fn meanwhile(path: &Path, times: usize, other: impl Fn(usize) + Send + Sync + 'static) -> Store {
+pub(crate) fn meanwhile(path: &Path, times: usize, other: impl Fn(usize) + Send + Sync + 'static) -> Store {
     Store::with_disk(path, Arc::new(Meanwhile { other, left: times.into() }))
 }
 

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use feedstock::Error;
 use feedstock::codec::Check;
-use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, Isolate, MaxErrors, Progress, Summary, ingest, serve};
+use feedstock::ingest::{
+    Control, IngestOptions, InvalidUtf8, Isolate, MaxErrors, Own, Progress, Summary, SyncOptions, Synced, ingest, serve,
+};
 use feedstock::prepare::ops;
+use feedstock::revise::sync;
 
 use crate::prepare::PrepareFlags;
 use crate::source::SourceFlags;
@@ -24,8 +27,29 @@ pub(crate) struct Ingest {
     source: PathBuf,
     /// The dataset: a new folder, or one that dsctl made.
     dataset: PathBuf,
+    /// Have the rows that this source brought follow it: files that changed replace their rows, rows whose file is gone are taken out, labels and splits
+    /// that it says otherwise are taken over, as one version. Rows of other sources stay.
+    #[arg(long)]
+    sync: bool,
+    /// Refuse to take out more of the source's rows than this: a count, a share, or the larger of both (25, 5%, 10|1%; 50% unless told).
+    #[arg(long, value_name = "N|P%", requires = "sync", value_parser = removed)]
+    max_removed: Option<MaxErrors>,
+    /// All rows of the dataset are this source's: where no ingest wrote down which are.
+    #[arg(long, requires = "sync", conflicts_with = "listed_rows")]
+    all_rows: bool,
+    /// The rows that the source lists now are its own: where no ingest wrote down which are.
+    #[arg(long, requires = "sync")]
+    listed_rows: bool,
+    /// Only say what would be added, replaced, removed and relabelled. Nothing is decoded: what is told as new may be refused yet.
+    #[arg(long, short = 'n', requires = "sync")]
+    dry_run: bool,
     #[command(flatten)]
     flags: IngestFlags,
+}
+
+fn removed(text: &str) -> Result<MaxErrors, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is neither a count nor a percentage: write 25, 5% or 10|1% (whichever is more)"))
 }
 
 /// How a source becomes a dataset: the flags of `ingest`, and of a retry.
@@ -197,7 +221,10 @@ pub(crate) fn watched<T>(global: &Global, work: impl FnOnce(&Control) -> Result<
 impl Ingest {
     pub(crate) fn run(self, global: &Global) -> Done {
         let options = self.flags.options(IngestOptions::default(), global)?;
-        let summary = watched(global, |control| ingest(&self.source, &self.dataset, &options, control))?;
+        let summary = watched(global, |control| match self.following() {
+            Some(following) => sync(&self.source, &self.dataset, &options, &following, control),
+            None => ingest(&self.source, &self.dataset, &options, control),
+        })?;
         for text in &summary.notes {
             output::note(global, format!("note: {text}"));
         }
@@ -209,7 +236,47 @@ impl Ingest {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// How rows follow the source, if they do.
+    fn following(&self) -> Option<SyncOptions> {
+        let own = match (self.all_rows, self.listed_rows) {
+            (true, _) => Own::All,
+            (_, true) => Own::Listed,
+            _ => Own::Recorded,
+        };
+        let max_removed = self.max_removed.unwrap_or(SyncOptions::default().max_removed);
+        self.sync.then_some(SyncOptions { max_removed, own, dry_run: self.dry_run })
+    }
+
+    /// What became of rows that follow their source.
+    fn tell_synced(&self, summary: &Summary, synced: &Synced) {
+        let target = self.dataset.display();
+        let version = match (synced.committed, synced.dry_run) {
+            (true, _) => format!("version {}", summary.version),
+            (_, true) => format!("version {} stays (dry run)", summary.version),
+            _ => format!("version {} stays", summary.version),
+        };
+        let Synced { added, replaced, removed, relabelled, moved, .. } = synced;
+        output::line(format_args!(
+            "{target}: {version}: {added} rows added, {replaced} replaced, {removed} removed, {relabelled} relabelled, {moved} moved"
+        ));
+        let notes = [
+            (synced.kept_refused, "rows are kept, although what the source has in their place is refused now"),
+            (synced.kept_shared, "rows that the source has no more are kept: another source has them"),
+            (synced.others, "rows are of other sources, and stay as they are"),
+        ];
+        for (rows, what) in notes.into_iter().filter(|(rows, _)| *rows > 0) {
+            output::line(format_args!("  {rows} {what}"));
+        }
+        if summary.skipped > 0 {
+            output::line(format_args!("  {} rows have the content of their files{}", summary.skipped, unread(summary)));
+        }
+        self.tell_refused(summary);
+    }
+
     fn tell(&self, summary: &Summary) {
+        if let Some(synced) = &summary.sync {
+            return self.tell_synced(summary, synced);
+        }
         let target = self.dataset.display();
         if summary.rows == 0 && summary.skipped > 0 {
             output::line(format_args!(

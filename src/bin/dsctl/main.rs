@@ -10,8 +10,10 @@ use feedstock::Error;
 
 mod chosen;
 mod compact;
+mod dedup;
 mod detect;
 mod doctor;
+mod export;
 mod head;
 mod ingest;
 mod inspect;
@@ -85,6 +87,7 @@ enum Verb {
     Stats(stats::StatsVerb),
     Verify(verify::Verify),
     Validate(Box<validate::Validate>),
+    Dedup(dedup::Dedup),
     Log(versions::Log),
     Diff(versions::Diff),
     Gc(versions::Gc),
@@ -93,6 +96,7 @@ enum Verb {
     Rm(remove::Rm),
     Compact(compact::Compact),
     Merge(merge::Merge),
+    Export(export::Export),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -119,6 +123,7 @@ fn main() -> ExitCode {
         Verb::Stats(verb) => verb.run(global),
         Verb::Verify(verb) => verb.run(global),
         Verb::Validate(verb) => verb.run(global),
+        Verb::Dedup(verb) => verb.run(global),
         Verb::Log(verb) => verb.run(global),
         Verb::Diff(verb) => verb.run(global),
         Verb::Gc(verb) => verb.run(global),
@@ -127,6 +132,7 @@ fn main() -> ExitCode {
         Verb::Rm(verb) => verb.run(global),
         Verb::Compact(verb) => verb.run(global),
         Verb::Merge(verb) => verb.run(global),
+        Verb::Export(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args};
 use feedstock::Error;
 use feedstock::data::partition::Fractions;
-use feedstock::revise::{SplitBy, SplitOptions, SplitSummary, split, split_as_told};
+use feedstock::duplicates::Level;
+use feedstock::revise::{SplitBy, SplitOptions, SplitSummary, split, split_as_told, split_together};
 use feedstock::store::Store;
 use serde_json::json;
 
 use crate::relabel::told;
-use crate::{Done, Global, output};
+use crate::{Done, Global, dedup, output};
 
 /// Put rows into other splits, as a new version: by fractions, or as a file tells. No media is read or written.
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(crate) struct Split {
     #[arg(long, value_name = "SPLIT=SHARE,..", value_parser = fractions)]
     fractions: Option<Fractions>,
     /// A table (.csv, .tsv, .jsonl) with the columns `id` and `split`.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["stratify", "group", "group_id", "seed", "only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stratify", "group", "group_id", "group_duplicates", "seed", "only"])]
     from_csv: Option<PathBuf>,
     /// The same shares of each value of this column, exactly.
     #[arg(long, value_name = "COLUMN", conflicts_with_all = ["group", "group_id"])]
@@ -40,6 +41,14 @@ pub(crate) struct Split {
     /// All rows for whose ids the first group of this expression is the same in one split: '/(speaker\d+)_'; '^(.*)#' for the parts of a file.
     #[arg(long, value_name = "REGEX")]
     group_id: Option<String>,
+    /// Rows that are there twice (`dsctl dedup`) in one split, also beside --group, --group-id or --stratify.
+    #[arg(long)]
+    group_duplicates: bool,
+    /// Those that are nearly alike, too.
+    #[arg(long, requires = "group_duplicates")]
+    near: bool,
+    #[command(flatten)]
+    how: dedup::How,
     /// Only rows that are in this split; may be given several times.
     #[arg(long, value_name = "SPLIT")]
     only: Vec<String>,
@@ -78,6 +87,16 @@ impl Split {
                     }
                     Ok(())
                 })?
+            }
+            (None, Some(fractions)) if self.group_duplicates => {
+                let level = if self.near { Level::Near } else { Level::Decoded };
+                let duplicates = self.how.options(level, global)?;
+                let options = self.options(fractions);
+                dedup::watched(global, |watch| split_together(&store, &options, &duplicates, watch))?
+            }
+            (None, Some(_)) if self.how.column.is_some() => {
+                let help = "say --group-duplicates, or leave --column out";
+                return Err(Error::config("a column to compare rows by, and duplicates are not looked for", help));
             }
             (None, Some(fractions)) => split(&store, &self.options(fractions))?,
             (None, None) => return Err(Error::config("no splits are given", "say --fractions or --from-csv")),

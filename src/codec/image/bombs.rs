@@ -82,6 +82,70 @@ pub(super) fn webp(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses an OpenEXR file (openexr.com, "OpenEXR File Layout") whose headers speak of more blocks than its offset tables have room for, which are 8 bytes
+/// each: the decoder makes lists of all blocks before it reads the tables.
+#[cfg(feature = "exr")]
+pub(super) fn exr(bytes: &[u8]) -> Result<(), String> {
+    let several_parts = bytes.get(5).is_some_and(|flags| flags & 0x10 != 0);
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    let text = |rest: &mut &[u8]| -> Option<Vec<u8>> {
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let text = rest[..end].to_vec();
+        *rest = &rest[end + 1..];
+        Some(text)
+    };
+    let mut blocks = 0u64;
+    // One header behind the other; an empty one ends the list where there may be several. What is cut off, the decoder says.
+    loop {
+        let (mut size, mut lines, mut tiles, mut attributes) = (None, 1, None, 0);
+        loop {
+            let Some(name) = text(&mut rest) else { return Ok(()) };
+            if name.is_empty() {
+                break;
+            }
+            let Some(length) = text(&mut rest).and_then(|_| rest.split_off(..4)) else { return Ok(()) };
+            let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
+            let Some(value) = usize::try_from(length).ok().and_then(|length| rest.split_off(..length)) else {
+                return Ok(());
+            };
+            attributes += 1;
+            let number = |at: usize| value.get(at..at + 4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            match (name.as_slice(), value) {
+                // xMin, yMin, xMax, yMax, the last pixels among them.
+                (b"dataWindow", _) => {
+                    let side = |min: usize, max: usize| {
+                        let long = i64::from(number(max)?) - i64::from(number(min)?) + 1;
+                        u64::try_from(long).ok()
+                    };
+                    size = side(0, 8).zip(side(4, 12));
+                }
+                // Uncompressed, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A, DWAA, DWAB.
+                (b"compression", [code, ..]) => {
+                    lines = [1, 1, 1, 16, 32, 16, 32, 32, 32, 256].get(usize::from(*code)).copied().unwrap_or(1);
+                }
+                (b"tiles", _) => {
+                    let side = |at| number(at).and_then(|side| u64::try_from(side).ok()).filter(|side| *side > 0);
+                    tiles = side(0).zip(side(4));
+                }
+                _ => {}
+            }
+        }
+        if let Some((width, height)) = size {
+            let here = match tiles {
+                Some((across, down)) => width.div_ceil(across).saturating_mul(height.div_ceil(down)),
+                None => height.div_ceil(lines),
+            };
+            blocks = blocks.saturating_add(here);
+        }
+        if blocks > bytes.len() as u64 / 8 {
+            return Err(format!("its headers speak of {blocks} blocks in {} bytes", bytes.len()));
+        }
+        if !several_parts || attributes == 0 {
+            return Ok(());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +191,35 @@ mod tests {
         for name in ["lossy.webp", "lossless.webp", "alpha.webp", "animated.webp"] {
             assert_eq!(webp(&fixture(&format!("images_formats/{name}"))), Ok(()), "{name}");
         }
+    }
+
+    /// Found by fuzzing: 857 bytes took 1.6 GB.
+    #[cfg(feature = "exr")]
+    #[test]
+    fn headers_may_not_speak_of_more_blocks_than_there_is_room_for() {
+        assert_eq!(exr(&fixture("images_formats/light.exr")), Ok(()));
+        let attribute = |name: &str, kind: &str, value: &[u8]| {
+            [name.as_bytes(), b"\0", kind.as_bytes(), b"\0", &(value.len() as u32).to_le_bytes(), value].concat()
+        };
+        let window = |x: i32, y: i32| {
+            let sides = [0, 0, x - 1, y - 1].map(i32::to_le_bytes);
+            attribute("dataWindow", "box2i", sides.as_flattened())
+        };
+        let file = |flags: u8, parts: &[u8]| [b"\x76\x2f\x31\x01\x02".as_slice(), &[flags, 0, 0], parts].concat();
+        let zip = attribute("compression", "compression", &[3]);
+        let tiles = attribute("tiles", "tiledesc", &[8, 0, 0, 0, 8, 0, 0, 0, 0]);
+        let room = |blocks: usize| vec![0; blocks * 8];
+        assert_eq!(exr(&file(0, &[window(9, 40), vec![0], room(40)].concat())), Ok(()));
+        assert!(exr(&file(0, &[window(9, 400), vec![0], room(40)].concat())).unwrap_err().contains("400 blocks"));
+        assert_eq!(exr(&file(0, &[window(9, 400), zip.clone(), vec![0], room(25)].concat())), Ok(()));
+        assert!(
+            exr(&file(2, &[window(80, 80), tiles, vec![0], room(40)].concat())).unwrap_err().contains("100 blocks")
+        );
+        assert!(exr(&file(0, &[window(9, i32::MAX), zip, vec![0]].concat())).is_err());
+        let two = [window(1, 9), vec![0], window(1, 90), vec![0, 0], room(60)].concat();
+        assert!(exr(&file(0x10, &two)).unwrap_err().contains("99 blocks"));
+        // The decoder says it better.
+        assert_eq!(exr(&file(0, &window(9, i32::MIN + 1))), Ok(()));
+        assert_eq!(exr(b"v/1\x01"), Ok(()));
     }
 }

@@ -106,7 +106,7 @@ pub const EXR: Raster = Raster {
     image: ImageFormat::OpenExr,
     sniff: |b| b.starts_with(b"v/1\x01"),
     dense: 0,
-    bomb: none,
+    bomb: bombs::exr,
 };
 
 /// DirectDraw surfaces: DXT1, DXT3 and DXT5.

@@ -66,7 +66,7 @@ pub(super) fn photos(dirty: bool) -> Dataset {
                 15 => label = Cell::Int(4),
                 40.. => label = Cell::Int(0),
                 // Few of class c, and none in the test split, where one is expected at the most.
-                _ if number != 16 => label = Cell::Int(i64::from(number % 2)),
+                _ if number != 16 => label = Cell::Int(i64::from(if dirty { number % 2 } else { number })),
                 _ => label = Cell::Int(2),
             }
             if number == 17 || number == 18 {
@@ -146,7 +146,7 @@ pub(super) fn recordings(dirty: bool) -> Dataset {
         let seconds = if dirty && number == 6 { 10.0 } else { 1.0 + (number % 7) as f64 * 0.1 };
         let rate = if dirty && number == 5 { 16_000 } else { 8_000 };
         let samples = (0..(seconds * f64::from(rate)) as usize).map(|i| {
-            let sine = libm::sin(i as f64 * 220.0 * std::f64::consts::TAU / f64::from(rate));
+            let sine = libm::sin(i as f64 * (220 + number) as f64 * std::f64::consts::TAU / f64::from(rate));
             match number {
                 2 if dirty => sine * 1e-4,
                 3 if dirty => sine * 3.0,
@@ -184,6 +184,25 @@ pub(super) fn texts(dirty: bool) -> Dataset {
         vec![Cell::Media(text.into_bytes())]
     };
     dataset(Schema::new([("text", Feature::Text)]), &[("train", (0..40).map(row).collect())])
+}
+
+/// 20 pictures in two splits with their captions, of which the dirty ones have two.
+pub(super) fn copies(dirty: bool) -> Dataset {
+    let schema = Schema::new([("image", Feature::Image), ("text", Feature::Text)]);
+    let row = |number: u32| {
+        let of = match number {
+            3 | 6 if dirty => 2,
+            13 if dirty => 12,
+            15 if dirty => 4,
+            16 if dirty => 5,
+            other => other,
+        };
+        vec![
+            Cell::Media(picture(|x, y| noise(x, y, of))),
+            Cell::Media(format!("this is a picture, {}", if dirty { number % 2 } else { number }).into_bytes()),
+        ]
+    };
+    dataset(schema, &[("train", (0..12).map(row).collect()), ("test", (12..20).map(row).collect())])
 }
 
 /// Six animations of ten frames.
