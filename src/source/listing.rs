@@ -317,7 +317,7 @@ impl Listing {
         let schema = source.list(root, options, &mut lister)?;
         // A source may have opened archives itself.
         let tree = lister.tree().clone();
-        tree.notes().into_iter().for_each(|note| lister.note(note));
+        tree.notes(root).into_iter().for_each(|note| lister.note(note));
         for (path, fault) in tree.lost() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             lister.refuse(Refusal::file(name, fault.clone()))?;

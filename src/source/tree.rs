@@ -242,7 +242,7 @@ impl Tree {
     }
 
     /// Whether a path leads to a file.
-    pub(crate) fn is_file(&self, path: &Path) -> bool {
+    pub fn is_file(&self, path: &Path) -> bool {
         match self.within(path) {
             Some(within) => matches!(within.node(), Some(Node::File(_))),
             None => path.is_file(),
@@ -250,7 +250,7 @@ impl Tree {
     }
 
     /// Whether a path leads to a folder.
-    pub(crate) fn is_dir(&self, path: &Path) -> bool {
+    pub fn is_dir(&self, path: &Path) -> bool {
         match self.within(path) {
             Some(within) => matches!(within.node(), Some(Node::Folder)),
             None => path.is_dir(),
@@ -348,9 +348,15 @@ impl Tree {
         self.archives.as_ref().is_none_or(|archives| archives.members.is_empty())
     }
 
-    /// What a person should know of archives that are read as folders: one line each.
-    pub(super) fn notes(&self) -> Vec<String> {
+    /// What a person should know of archives that are read as folders, from a root on: one line each.
+    pub(super) fn notes(&self, root: &Path) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(within) = self.within(root).filter(|within| self.taken == Taken::Last && !within.path.is_empty()) {
+            let (top, archive) = (within.path, within.archive.path.display());
+            notes.push(format!(
+                "the source is the folder {top:?} of {archive}, as all of it is there: ids are relative to it"
+            ));
+        }
         let archives = self.archives.iter().filter(|_| self.taken == Taken::Last);
         for (number, archive) in archives.flat_map(|all| (0u32..).zip(&all.archives).map(move |(n, a)| (n, (all, a)))) {
             let (all, archive) = archive;
@@ -360,13 +366,16 @@ impl Tree {
     }
 
     /// What was lost of archives, each with the path of one.
-    pub(super) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
+    pub(crate) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
         let archives = self.archives.iter().flat_map(|archives| &archives.archives);
         archives.filter_map(|archive| Some((archive.path.as_path(), archive.lost.as_ref()?)))
     }
 
     /// A file from its beginning. What a ZIP says of it is checked where it ends.
-    pub(super) fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    ///
+    /// # Errors
+    /// The system's; of kind `InvalidData` for a member that is not what its archive says.
+    pub fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         match self.within(path) {
             Some(within) => {
                 within.check_unchanged().map_err(system)?;
@@ -377,7 +386,10 @@ impl Tree {
     }
 
     /// All of a file that has `most` bytes at the most.
-    pub(super) fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`Tree::open`]; of kind `FileTooLarge` for a larger one.
+    pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use feedstock::dataset::Dataset;
-use feedstock::ingest::{Control, IngestOptions, MaxErrors, Summary, ingest, retry};
+use feedstock::ingest::{Control, IngestOptions, MaxErrors, Summary, SyncOptions, ingest, retry};
+use feedstock::revise::sync;
 use feedstock::source::{Provenance, TextUnit, TextWindow};
 use feedstock::store::fault::{FaultDisk, Kill};
 
@@ -267,6 +268,33 @@ fn members_are_taken_in_again() {
     let retried = retry(&target, &runs[0], None, &lenient(), &Control::default()).unwrap();
     assert_eq!((retried.before, retried.after, retried.summary.rows), (1, 0, 1));
     assert_eq!(Dataset::open(&target).unwrap().rows(), 32);
+}
+
+/// Rows follow an archive as they follow a folder; behind damage nothing is taken for gone.
+#[test]
+fn rows_follow_an_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = files(&fixture("images"));
+    let (archive, target) = (dir.path().join("x.tar"), dir.path().join("target"));
+    fs::write(&archive, as_tar(&whole)).unwrap();
+    assert_eq!(take(&archive, &target, &lenient()).rows, 32);
+    let follow = || {
+        let how = SyncOptions { max_removed: MaxErrors::ALL, ..SyncOptions::default() };
+        let summary = sync(&archive, &target, &lenient(), &how, &Control::default()).unwrap();
+        let synced = summary.sync.unwrap();
+        ([synced.added, synced.replaced, synced.removed], summary.notes.join("\n"))
+    };
+    let mut edited = whole.clone();
+    edited.truncate(30);
+    edited[0].1 = edited[1].1.clone();
+    fs::write(&archive, as_tar(&edited)).unwrap();
+    assert_eq!(follow().0, [0, 1, 2]);
+    let bytes = as_tar(&edited);
+    fs::write(&archive, &bytes[..bytes.len() / 2]).unwrap();
+    let (counts, notes) = follow();
+    assert_eq!(counts, [0, 0, 0]);
+    assert!(notes.contains("rows stay") && notes.contains("archive"), "{notes}");
+    assert_eq!(Dataset::open(&target).unwrap().rows(), 30);
 }
 
 /// Opened without an ingest: what stands in it as it is.

@@ -155,8 +155,18 @@ impl Has {
 }
 
 /// Keys of an annotation that are read, and the one that follows from another.
-const READ: [&str; 10] =
-    ["id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints", "caption", "num_keypoints"];
+const READ: [&str; 10] = [
+    "id",
+    "image_id",
+    "category_id",
+    "bbox",
+    "area",
+    "iscrowd",
+    "segmentation",
+    "keypoints",
+    "caption",
+    "num_keypoints",
+];
 /// Annotations of a file whose keys are looked at for others.
 const LOOKED_AT: u64 = 1000;
 

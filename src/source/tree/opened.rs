@@ -1,6 +1,6 @@
 //! Archives are opened: known by their first bytes, their members put into a table.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -88,21 +88,14 @@ pub(in crate::source) fn open(source: &Path, spill: &Spill, watch: Watch<'_>) ->
         return Ok(plain());
     }
     let path = source.canonicalize().map_err(|e| Error::io(source, "open", e))?;
-    let Some((tree, mut notes)) = mount(std::slice::from_ref(&path), spill, watch)? else { return Ok(plain()) };
+    let Some((tree, notes)) = mount(std::slice::from_ref(&path), spill, watch)? else { return Ok(plain()) };
     if let Some((_, fault)) = tree.lost().next().filter(|_| tree.is_empty()) {
         return Err(Error::config(
             format!("{}: nothing of it can be read: {fault}", source.display()),
             "it may have been cut in a download: fetch it again",
         ));
     }
-    let root = match top(&tree, &path) {
-        Some(top) => {
-            let why = "as all of the archive is in it: ids are relative to it";
-            notes.push(format!("the source is the folder {top:?} of {}, {why}", source.display()));
-            path.join(top)
-        }
-        None => path,
-    };
+    let root = top(&tree, &path).map_or_else(|| path.clone(), |top| path.join(top));
     Ok(Opened { tree, root, notes })
 }
 
@@ -196,7 +189,7 @@ fn archive(
         _ => Bytes::File { files: Arc::clone(files), number, path: path.to_owned(), length: seen.0 },
     };
     let (mut count, mut ordinal) = (0u64, 0u64);
-    let mut folders = BTreeSet::new();
+    let mut unnamed = 0u64;
     let mut take = |ordinal: u64, member: Member<'_>| {
         count += 1;
         if count.is_multiple_of(STEP) {
@@ -212,7 +205,7 @@ fn archive(
             Name::Bad(shown, fault) => maker.add_bad(number, &shown, ordinal, fault),
             // A file that is called like no file.
             Name::Top => {
-                folders.insert(ordinal);
+                unnamed += 1;
                 Ok(())
             }
         }
@@ -230,8 +223,8 @@ fn archive(
         }
     };
     lost = lost.or(scanned);
-    if !folders.is_empty() && lost.is_none() {
-        lost = Some(Fault::new(Reason::BadPath, format!("{} members have no name", folders.len())));
+    if unnamed > 0 && lost.is_none() {
+        lost = Some(Fault::new(Reason::BadPath, format!("{unnamed} members have no name")));
     }
     let is_tar = format != Format::Zip;
     Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))
