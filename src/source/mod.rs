@@ -69,12 +69,12 @@ pub trait Source: Send + Sync {
     /// The name for `--format`.
     fn name(&self) -> &'static str;
 
-    /// How well this source fits what a first look saw, or `None` if it cannot read it at all.
+    /// How well this source fits what a first look saw ([`Look::tree`] opens more of it), or `None` if it cannot read it at all.
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence>;
 
     /// Hands every entry to the lister, in any order, and returns the features. Class names need not be in them: those of
     /// the entries are added. Entries that cannot be are refused ([`Lister::refuse`]), never left out; an error is for what
-    /// makes the whole listing impossible.
+    /// makes the whole listing impossible. The root, and all below it, may be in an archive: [`Lister::tree`] opens what is there.
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema>;
 }
 

@@ -326,10 +326,11 @@ fn what_an_archive_stores_is_read_where_it_is() {
 fn the_folder_on_top_is_the_source_or_a_class() {
     let dir = tempfile::tempdir().unwrap();
     let png = fs::read(fixture("images/test/pants/003_gray.png")).unwrap();
-    let cases: [(&str, &[&str], &[&str]); 6] = [
+    let cases: [(&str, &[&str], &[&str]); 7] = [
         ("pets.tar", &["pets/a.png", "pets/b.png"], &["a.png", "b.png"]),
         ("x.tar", &["cat/a.png", "cat/b.png"], &["cat/a.png", "cat/b.png"]),
         ("x.tar", &["data/cat/a.png", "data/dog/b.png"], &["cat/a.png", "dog/b.png"]),
+        ("val.tar", &["val/cat/a.png", "val/dog/b.png"], &["val/cat/a.png", "val/dog/b.png"]),
         ("x.tar", &["train/cat/a.png", "train/dog/b.png"], &["train/cat/a.png", "train/dog/b.png"]),
         ("x.tar", &["x/cat/a.png", "__MACOSX/x/cat/._a.png", ".DS_Store"], &["cat/a.png"]),
         ("x.tar", &["x/a.png", "b.png"], &["b.png", "x/a.png"]),

@@ -110,13 +110,12 @@ fn top(tree: &Tree, archive: &Path) -> Option<String> {
     let called = archive.file_name().and_then(|name| name.to_str()).and_then(stem);
     let is_called_so = called.is_some_and(|called| called.eq_ignore_ascii_case(only));
     let is_source = || {
-        labels::split_of(only).is_none()
-            && tree.children(&archive.join(only)).into_iter().flatten().any(|(name, node)| {
-                let is_label = || name.rsplit_once('.').is_some_and(|(_, ending)| LABELS.contains(&ending));
-                !is_hidden(name) && (node == super::Node::Folder || is_label())
-            })
+        tree.children(&archive.join(only)).into_iter().flatten().any(|(name, node)| {
+            let is_label = || name.rsplit_once('.').is_some_and(|(_, ending)| LABELS.contains(&ending));
+            !is_hidden(name) && (node == super::Node::Folder || is_label())
+        })
     };
-    (is_called_so || is_source()).then(|| only.to_owned())
+    (labels::split_of(only).is_none() && (is_called_so || is_source())).then(|| only.to_owned())
 }
 
 /// Opens archives, whose paths are canonical, in one tree; `None` if one of them is none.
