@@ -92,7 +92,7 @@ def archives():
     one("tar, without an end", tar(("c/a.png", PNG)).rstrip(b"\0"))
     one("tar, a header damaged", tar(("c/a.png", PNG)).replace(b"c/a.png", b"c/b.png"))
     one("tar, a size of 8 EiB", tar(("c/a.png", PNG)).replace(b"c/a.png" + bytes(93) + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % len(PNG), b"c/a.png" + bytes(93) + b"0000644\0" + b"0000000\0" * 2 + b"77777777777\0"))
-    one("tar, 1,000,000 empty members", many())
+    one("tar, 200,000 empty members", many())
     one("tar, an archive within it", tar(("c/in.tar", tar())))
     one("tar.gz, a bomb of zeros", gzip.compress(tar() + bytes(300 << 20)), "x.tar.gz")
     one("tar.gz, cut", gzip.compress(tar(("c/a.png", PNG)), mtime=0)[:-20], "x.tar.gz")
@@ -122,7 +122,7 @@ def archives():
 def many():
     header = bytearray(tar()[:512])
     out = bytearray(tar()[: 512 * 4 + (len(PNG) - 1) // 512 * 512])
-    for n in range(1_000_000):
+    for n in range(200_000):
         header[:100] = b"c/%d.png" % n + bytes(100 - len(b"c/%d.png" % n))
         header[124:136] = b"00000000000\0"
         header[148:156] = b" " * 8
