@@ -17,7 +17,7 @@ use crate::common::pack::{Zipped, files, gzip, tar, zip_of, zstandard};
 
 /// What a version consists of; not what was seen of the source, nor where its refusals lie.
 pub(crate) fn version(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let skipped = [".dsctl/seen", ".dsctl/quarantine"];
+    let skipped = [".dsctl/seen", ".dsctl/quarantine", ".dsctl/sources"];
     let walk = walkdir::WalkDir::new(root).into_iter();
     let walk = walk.filter_entry(|e| !skipped.iter().any(|s| e.path().ends_with(s))).map(Result::unwrap);
     let files = walk.filter(|e| e.file_type().is_file());
