@@ -5,15 +5,21 @@ codes. A run that takes longer than 60 s, or 2 GiB of memory, ends the script: n
 
 Needs root for the device and the foreign owner; without it these rows say so.
 """
+import gzip
+import io
 import json
 import os
 import pathlib
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
+import warnings
+import zipfile
 
 DSCTL, FIXTURES = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
 PNG = (FIXTURES / "objects/coco/images/train/a.png").read_bytes()
@@ -30,6 +36,127 @@ def media():
         of = {"image": "png jpg", "audio": "wav flac", "video": "mp4 mkv", "text": "txt"}
         which = next(k for k, ends in of.items() if file.suffix[1:] in ends.split())
         kind(f"media: `{file.name}`", ["--kind", which] if which != "text" else ["--format", "text"], {file.name: file.read_bytes()})
+
+
+def tar(*members, cut=None):
+    """A tar of (name, bytes) or of what is done to a TarInfo."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data, *more in (("c/good.png", PNG), ("README", b"beside"), *members):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in (more[0] if more else {}).items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()[:cut]
+
+
+def zipped(*members, method=zipfile.ZIP_DEFLATED):
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(out, "w", method) as archive:
+            for name, data, *more in (("c/good.png", PNG), ("README", b"beside"), *members):
+                info = zipfile.ZipInfo(name)
+                info.compress_type = method
+                info.external_attr = 0o100644 << 16
+                for key, value in (more[0] if more else {}).items():
+                    setattr(info, key, value)
+                archive.writestr(info, data)
+    return out.getvalue()
+
+
+def archives():
+    """Each beside a picture in a class folder, and a file that is none."""
+
+    def one(name, bytes_, file="x.tar", flags=("--format", "folder", "--kind", "image")):
+        kind(f"archive: {name}", flags, {file: bytes_}, root=file)
+
+    def changed(bytes_, what, by):
+        """The last of some bytes, changed: in a ZIP that of the directory."""
+        at = bytes_.rindex(what)
+        return bytes_[:at] + by + bytes_[at + len(what):]
+
+    one("tar, `../` in a path", tar(("../../x.png", PNG)))
+    one("tar, an absolute path", tar(("/etc/x.png", PNG)))
+    one("tar, a link out of it", tar(("c/l.png", b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"})))
+    one("tar, a hard link", tar(("c/l.png", b"", {"type": tarfile.LNKTYPE, "linkname": "c/good.png"})))
+    one("tar, a device", tar(("c/d.png", b"", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3})))
+    one("tar, a FIFO", tar(("c/f.png", b"", {"type": tarfile.FIFOTYPE})))
+    one("tar, a sparse file", tar(("c/s.png", PNG, {"type": tarfile.GNUTYPE_SPARSE})))
+    one("tar, one name twice", tar(("c/a.png", b"old"), ("c/a.png", PNG)))
+    one("tar, a file that is a folder, too", tar(("c/a.png", PNG), ("c/a.png/b.png", PNG)))
+    one("tar, a name of 100,000 bytes", tar(("c/" + "x" * 100_000 + ".png", PNG)))
+    one("tar, a name that is not UTF-8", tar(("c/caf\udce9.png", PNG)))
+    one("tar, cut within a member", tar(("c/a.png", PNG))[: 512 * 5 + 600 + len(PNG) // 512 * 512])
+    one("tar, without an end", tar(("c/a.png", PNG)).rstrip(b"\0"))
+    one("tar, a header damaged", tar(("c/a.png", PNG)).replace(b"c/a.png", b"c/b.png"))
+    one("tar, a size of 8 EiB", tar(("c/a.png", PNG)).replace(b"c/a.png" + bytes(93) + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % len(PNG), b"c/a.png" + bytes(93) + b"0000644\0" + b"0000000\0" * 2 + b"77777777777\0"))
+    one("tar, 200,000 empty members", many())
+    one("tar, an archive within it", tar(("c/in.tar", tar())))
+    one("tar.gz, a bomb of zeros", gzip.compress(tar() + bytes(300 << 20)), "x.tar.gz")
+    one("tar.gz, cut", gzip.compress(tar(("c/a.png", PNG)), mtime=0)[:-20], "x.tar.gz")
+    one("tar.gz, no tar inside", gzip.compress(b"text\n" * 1000, mtime=0), "x.tar.gz")
+    one("ZIP, `../` in a path", zipped(("../../x.png", PNG)), "x.zip")
+    one("ZIP, `..\\` in a path", zipped(("..\\..\\x.png", PNG)), "x.zip")
+    one("ZIP, an absolute path", zipped(("/etc/x.png", PNG)), "x.zip")
+    one("ZIP, a drive letter", zipped(("C:\\x.png", PNG)), "x.zip")
+    one("ZIP, a name with NUL", zipped(("c/aXb.png", PNG)).replace(b"aXb", b"a\0b"), "x.zip")
+    one("ZIP, a link out of it", zipped(("c/l.png", b"/etc/passwd", {"external_attr": 0o120777 << 16})), "x.zip")
+    one("ZIP, encrypted", changed(zipped(("c/e.png", PNG)), b"\x14\0\0\0\x08\0", b"\x14\0\1\0\x08\0"), "x.zip")
+    one("ZIP, compressed by LZMA", zipped(("c/a.png", PNG), method=zipfile.ZIP_LZMA), "x.zip")
+    one("ZIP, one name twice", zipped(("c/a.png", b"old"), ("c/a.png", PNG)), "x.zip")
+    one("ZIP, another name in front of the member", changed(zipped(("c/a.png", PNG)), b"c/a.png", b"c/z.png"), "x.zip")
+    one("ZIP, a checksum that is wrong", damaged_zip(), "x.zip")
+    one("ZIP, members that share their bytes", overlapping(), "x.zip")
+    one("ZIP, 4 GiB of zeros in a picture", zipped_zeros(), "x.zip")
+    one("ZIP, without its directory", zipped(("c/a.png", PNG))[:-60], "x.zip")
+    one("ZIP, empty", b"PK\5\6" + bytes(18), "x.zip")
+    wds = ("--format", "webdataset")
+    one("WebDataset, one suffix twice", tar(("a.png", PNG), ("a.cls", b"1"), ("a.PNG", PNG)), flags=wds)
+    one("WebDataset, a key that comes again", tar(("a.png", PNG), ("b.png", PNG), ("a.cls", b"1")), flags=wds)
+    one("WebDataset, a pickle", tar(("a.png", PNG), ("a.pyd", b"cos\nsystem\n(S'true'\ntR.")), flags=wds)
+    one("WebDataset, JSON 100,000 deep", tar(("a.png", PNG), ("a.json", b"[" * 100_000)), flags=wds)
+
+
+def many():
+    header = bytearray(tar()[:512])
+    out = bytearray(tar()[: 512 * 4 + (len(PNG) - 1) // 512 * 512])
+    for n in range(200_000):
+        header[:100] = b"c/%d.png" % n + bytes(100 - len(b"c/%d.png" % n))
+        header[124:136] = b"00000000000\0"
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        out += header
+    return bytes(out) + bytes(1024)
+
+
+def damaged_zip():
+    whole = bytearray(zipped(("c/a.png", PNG), method=zipfile.ZIP_STORED))
+    whole[whole.rindex(PNG) + len(PNG) // 2] ^= 1
+    return bytes(whole)
+
+
+def overlapping():
+    whole = zipped(("c/k.png", bytes(1 << 20)))
+    at, end = whole.index(b"PK\1\2"), whole.rindex(b"PK\5\6")
+    entry = whole[whole.rindex(b"PK\1\2"):end]
+    more = b"".join(entry.replace(b"k.png", b"%05d" % n) for n in range(1000))
+    directory = whole[at:end] + more
+    count = struct.pack("<HH", 1003, 1003)
+    return whole[:at] + directory + b"PK\5\6" + bytes(4) + count + struct.pack("<IIH", len(directory), at, 0)
+
+
+def zipped_zeros():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("c/good.png", PNG)
+        archive.writestr("README", b"beside")
+        with archive.open("c/bomb.png", "w", force_zip64=True) as member:
+            member.write(PNG)
+            for _ in range(64):
+                member.write(bytes(64 << 20))
+    return out.getvalue()
 
 
 def names():
@@ -183,9 +310,9 @@ def run(name, flags, contents, then, root, base):
 
 
 def main():
-    for make in (media, names, files, manifests, labels):
+    for make in (media, names, files, manifests, labels, archives):
         make()
-    print(f"# Hostile input\n\n{len(KINDS)} kinds, each ingested with `--max-errors 100%` and, but for the media, with a good picture beside it, by `benches/hostile/table.py`: within 60 s and 2 GiB of memory each, no crash among them.")
+    print(f"# Hostile input\n\n{len(KINDS)} kinds, each ingested with `--max-errors 100%` and, but for the media, with a good picture beside it (in archives, within them), by `benches/hostile/table.py`: within 60 s and 2 GiB of memory each, no crash among them.")
     print("\n| kind | outcome | reasons |\n|---|---|---|")
     for name, flags, contents, then, root in KINDS:
         with tempfile.TemporaryDirectory() as base:

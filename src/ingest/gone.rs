@@ -85,6 +85,8 @@ impl Found<'_> {
     pub(super) fn gone(&self, sync: &SyncOptions, prefix: &str, dataset: &Path) -> Result<Gone> {
         let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
         let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
+        // What an archive has behind the place where it is damaged, nobody knows.
+        let is_cut = self.listing.tree.lost().next().is_some();
         let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
         for key in self.base.keys() {
             let Some(there) = self.base.at(key) else { continue };
@@ -100,7 +102,7 @@ impl Found<'_> {
                 kept.push(&key.to_be_bytes(), &[])?;
             } else if sync.own != Own::All && self.claims.of_another(key, made_of(&there.row, self.base_columns())) {
                 shared += 1;
-            } else if refused.unnamed > 0 {
+            } else if refused.unnamed > 0 || is_cut {
                 unclear += 1;
                 kept.push(&key.to_be_bytes(), &[])?;
             } else {
@@ -113,7 +115,11 @@ impl Found<'_> {
             return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed, rows: owned, limit });
         }
         let mut notes = Vec::new();
-        if unclear > 0 {
+        if unclear > 0 && is_cut {
+            notes.push(format!(
+                "{unclear} rows stay that the source does not list any more: a part of its archive cannot be read, and may have them"
+            ));
+        } else if unclear > 0 {
             notes.push(format!(
                 "{unclear} rows stay that the source does not list any more: {} of its lines cannot be read, and may be theirs (mend or remove these lines)",
                 refused.unnamed

@@ -83,6 +83,8 @@ pub struct Survey {
     pub candidates: Vec<Candidate>,
     /// The one that will, or why none.
     pub choice: Result<Choice>,
+    /// What a person should know of the archive that it is.
+    pub notes: Vec<String>,
 }
 
 /// Looks at a source once, for all that there is to say of it. The errors of [`choose`] that are no matter of opening it are in the answer.
@@ -95,8 +97,9 @@ pub fn survey(table: &Table<SourceEntry>, source: &Path, format: Option<&str>) -
     let opened = tree::open(source, &Spill::temporary(), &|_| Ok(()))?;
     let look = Look::within(&opened.tree, &opened.root)?;
     let candidates = seen(table, &opened.root, &look);
+    let notes = opened.notes.clone();
     let choice = asked.and_then(|asked| chosen(table, asked, opened, Some(&look), &candidates));
-    Ok(Survey { look, candidates, choice })
+    Ok(Survey { look, candidates, choice, notes })
 }
 
 fn chosen(

@@ -106,6 +106,16 @@ impl<'a> Lister<'a> {
         Lister { tree: tree.clone(), ..self }
     }
 
+    /// Who is asked whether to go on.
+    pub(super) fn watch(&self) -> Watch<'a> {
+        self.watch
+    }
+
+    /// The paths of entries lead into another tree from now on.
+    pub(super) fn enter(&mut self, tree: Tree) {
+        self.tree = tree;
+    }
+
     /// What paths lead to: files of the system, and members of archives.
     pub fn tree(&self) -> &Tree {
         &self.tree
@@ -305,6 +315,9 @@ impl Listing {
         let mut lister = Lister { only, ..Lister::new(spill, watch).within(tree) };
         watch(0)?;
         let schema = source.list(root, options, &mut lister)?;
+        // A source may have opened archives itself.
+        let tree = lister.tree().clone();
+        tree.notes(root).into_iter().for_each(|note| lister.note(note));
         for (path, fault) in tree.lost() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             lister.refuse(Refusal::file(name, fault.clone()))?;

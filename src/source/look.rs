@@ -125,8 +125,8 @@ impl Look {
         Ok(Look { is_file: false, files, tree: tree.clone() })
     }
 
-    /// What it looked into.
-    pub(super) fn tree(&self) -> &Tree {
+    /// What it looked into: files of the system, or those of an archive.
+    pub fn tree(&self) -> &Tree {
         &self.tree
     }
 

@@ -1,5 +1,7 @@
 //! Sources: label conventions of raw data on disk, one file each.
 //!
+//! What is on disk may be in an archive: sources look at it through a [`Tree`], and know nothing of that.
+//!
 //! A source lists entries and their labels; it reads no payload (text files are scanned for the ends of their units).
 //! Nothing here decodes, writes or knows of shards. The order of a listing is that of (split, id), so that the
 //! same files give the same dataset on every file system.
@@ -39,6 +41,7 @@ mod typing;
 #[cfg(feature = "annotations")]
 pub mod voc;
 mod walk;
+pub mod webdataset;
 mod windows;
 #[cfg(feature = "annotations")]
 pub mod yolo;
@@ -66,12 +69,12 @@ pub trait Source: Send + Sync {
     /// The name for `--format`.
     fn name(&self) -> &'static str;
 
-    /// How well this source fits what a first look saw, or `None` if it cannot read it at all.
+    /// How well this source fits what a first look saw ([`Look::tree`] opens more of it), or `None` if it cannot read it at all.
     fn detect(&self, root: &Path, look: &Look) -> Option<Evidence>;
 
     /// Hands every entry to the lister, in any order, and returns the features. Class names need not be in them: those of
     /// the entries are added. Entries that cannot be are refused ([`Lister::refuse`]), never left out; an error is for what
-    /// makes the whole listing impossible.
+    /// makes the whole listing impossible. The root, and all below it, may be in an archive: [`Lister::tree`] opens what is there.
     fn list(&self, root: &Path, options: &SourceOptions, lister: &mut Lister<'_>) -> Result<Schema>;
 }
 
@@ -385,6 +388,7 @@ pub const SOURCES: &[SourceEntry] = &[
     folder::ENTRY,
     manifest::ENTRY,
     text::ENTRY,
+    webdataset::ENTRY,
     #[cfg(feature = "annotations")]
     coco::ENTRY,
     #[cfg(feature = "annotations")]

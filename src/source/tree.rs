@@ -9,13 +9,12 @@
 //! memory.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::error::{Fault, Reason, Result};
+use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Spill, Spool, Spooled};
 
 mod bytes;
@@ -28,7 +27,7 @@ mod tar;
 mod zip;
 
 use bytes::Bytes;
-pub(super) use opened::{Opened, open};
+pub(super) use opened::{Opened, is_tar, mount, open, stem};
 pub(crate) use table::Node;
 use table::{Maker, Members};
 
@@ -95,9 +94,10 @@ impl Place {
 }
 
 /// Which of several members with one name counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// As where they are unpacked one after the other.
+    #[default]
     Last,
     /// As where each is a sample of its own and the first has the id.
     First,
@@ -126,6 +126,9 @@ struct Archive {
     is_tar: bool,
 }
 
+/// What is done with each file of a tar: its name, and its size or why it is not read.
+pub(super) type Visit<'v> = &'v mut dyn FnMut(&str, Result<u64, Fault>) -> Result<()>;
+
 #[derive(Debug)]
 struct Archives {
     archives: Vec<Archive>,
@@ -137,14 +140,18 @@ struct Archives {
 
 /// What paths lead to: files of the system, and members of archives.
 #[derive(Debug, Clone, Default)]
-pub struct Tree(Option<Arc<Archives>>);
+pub struct Tree {
+    archives: Option<Arc<Archives>>,
+    taken: Taken,
+}
 
 impl PartialEq for Tree {
     fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
+        let same = match (&self.archives, &other.archives) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
-        }
+        };
+        same && self.taken == other.taken
     }
 }
 
@@ -156,6 +163,7 @@ struct Within<'t, 'p> {
     archives: &'t Archives,
     archive: &'t Archive,
     number: u32,
+    taken: Taken,
     /// Relative to the archive; a name that is not UTF-8 leads nowhere.
     path: &'p str,
 }
@@ -164,7 +172,7 @@ impl Within<'_, '_> {
     fn node(&self) -> Option<Node> {
         match self.path {
             "" => Some(Node::Folder),
-            path => self.archives.members.find(self.number, path),
+            path => self.archives.members.find(self.number, path, self.taken),
         }
     }
 
@@ -181,9 +189,8 @@ impl Within<'_, '_> {
 
     /// Refuses an archive that somebody wrote to since it was opened.
     fn check_unchanged(&self) -> Result<(), Fault> {
-        let Bytes::File { file, .. } = &*self.archive.bytes else { return Ok(()) };
-        let now = file.metadata().map_err(|e| Fault::new(Reason::Unreadable, e))?;
-        match stamp(&now) == self.archive.seen {
+        let now = self.archive.bytes.stamp().map_err(|e| Fault::new(Reason::Unreadable, e))?;
+        match now.is_none_or(|now| now == self.archive.seen) {
             true => Ok(()),
             false => Err(Fault::new(Reason::Changed, "the archive was changed while it was read")),
         }
@@ -227,15 +234,15 @@ fn system(fault: Fault) -> io::Error {
 impl Tree {
     /// The archive that a path leads into, or that it is.
     fn within<'p>(&self, path: &'p Path) -> Option<Within<'_, 'p>> {
-        let archives = self.0.as_deref()?;
+        let archives = self.archives.as_deref()?;
         let (above, number) = path.ancestors().find_map(|above| Some((above, *archives.places.get(above)?)))?;
         let archive = &archives.archives[number as usize];
         let path = path.strip_prefix(above).ok().and_then(Path::to_str).unwrap_or("\0");
-        Some(Within { archives, archive, number, path })
+        Some(Within { archives, archive, number, taken: self.taken, path })
     }
 
     /// Whether a path leads to a file.
-    pub(crate) fn is_file(&self, path: &Path) -> bool {
+    pub fn is_file(&self, path: &Path) -> bool {
         match self.within(path) {
             Some(within) => matches!(within.node(), Some(Node::File(_))),
             None => path.is_file(),
@@ -243,7 +250,7 @@ impl Tree {
     }
 
     /// Whether a path leads to a folder.
-    pub(crate) fn is_dir(&self, path: &Path) -> bool {
+    pub fn is_dir(&self, path: &Path) -> bool {
         match self.within(path) {
             Some(within) => matches!(within.node(), Some(Node::Folder)),
             None => path.is_dir(),
@@ -282,7 +289,7 @@ impl Tree {
         let path = self.canonicalize(root).ok()?;
         let name = path.file_name()?.to_str()?;
         let is_archive = self.within(&path).is_some_and(|within| within.path.is_empty());
-        let stem = if is_archive { opened::stem(name) } else { None };
+        let stem = if is_archive { stem(name) } else { None };
         Some(stem.unwrap_or(name).to_owned())
     }
 
@@ -294,7 +301,7 @@ impl Tree {
     /// What is directly in a folder of an archive, in byte order; `None`: it is in none.
     pub(super) fn children<'t>(&'t self, path: &Path) -> Option<impl Iterator<Item = (&'t str, Node)> + use<'t>> {
         let within = self.within(path)?;
-        Some(within.archives.members.children(within.number, within.path))
+        Some(within.archives.members.children(within.number, within.path, self.taken))
     }
 
     /// What of the archive that a path leads into has a name that cannot be.
@@ -303,25 +310,86 @@ impl Tree {
         within.into_iter().flat_map(|(members, archive)| members.bad(archive))
     }
 
+    /// The same archives where the first of several members with one name counts.
+    pub(super) fn of_samples(&self) -> Tree {
+        Tree { archives: self.archives.clone(), taken: Taken::First }
+    }
+
+    /// The archive that a path leads into.
+    pub(super) fn archive(&self, path: &Path) -> Option<&Path> {
+        self.within(path).map(|within| within.archive.path.as_path())
+    }
+
+    /// Hands over every file of a tar in the order in which they stand there, those with names that cannot be, too.
+    pub(super) fn members(&self, archive: &Path, visit: Visit<'_>) -> Result<()> {
+        let Some(within) = self.within(archive).filter(|within| within.archive.is_tar) else {
+            return Err(Error::config(
+                format!("{} is no tar", archive.display()),
+                "the shards of WebDataset are tars, which may be compressed by gzip or Zstandard",
+            ));
+        };
+        tar::scan(&within.archive.bytes, &mut |member| {
+            let what = match member.what {
+                Ok(What::File(place)) => Ok(place.bytes),
+                Ok(What::Folder) => return Ok(()),
+                Err(fault) => Err(fault),
+            };
+            match names::name(member.name, false) {
+                names::Name::Path(path) => visit(&path, what),
+                names::Name::Bad(shown, fault) => visit(&shown, Err(fault)),
+                names::Name::Top => Ok(()),
+            }
+        })
+        .map(drop)
+    }
+
+    /// Whether its archives have no members.
+    fn is_empty(&self) -> bool {
+        self.archives.as_ref().is_none_or(|archives| archives.members.is_empty())
+    }
+
+    /// What a person should know of archives that are read as folders, from a root on: one line each.
+    pub(super) fn notes(&self, root: &Path) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(within) = self.within(root).filter(|within| self.taken == Taken::Last && !within.path.is_empty()) {
+            let (top, archive) = (within.path, within.archive.path.display());
+            notes.push(format!(
+                "the source is the folder {top:?} of {archive}, as all of it is there: ids are relative to it"
+            ));
+        }
+        let archives = self.archives.iter().filter(|_| self.taken == Taken::Last);
+        for (number, archive) in archives.flat_map(|all| (0u32..).zip(&all.archives).map(move |(n, a)| (n, (all, a)))) {
+            let (all, archive) = archive;
+            opened::tell(&archive.path, all.members.files(number), &mut notes);
+        }
+        notes
+    }
+
     /// What was lost of archives, each with the path of one.
-    pub(super) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
-        let archives = self.0.iter().flat_map(|archives| &archives.archives);
+    pub(crate) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
+        let archives = self.archives.iter().flat_map(|archives| &archives.archives);
         archives.filter_map(|archive| Some((archive.path.as_path(), archive.lost.as_ref()?)))
     }
 
     /// A file from its beginning. What a ZIP says of it is checked where it ends.
-    pub(super) fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    ///
+    /// # Errors
+    /// The system's; of kind `InvalidData` for a member that is not what its archive says.
+    pub fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         match self.within(path) {
             Some(within) => {
                 within.check_unchanged().map_err(system)?;
                 within.place().and_then(|place| within.reader(&place)).map_err(system)
             }
-            None => Ok(Box::new(File::open(path)?)),
+            None => Ok(Box::new(std::fs::File::open(path)?)),
         }
     }
 
     /// All of a file that has `most` bytes at the most.
-    pub(super) fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`Tree::open`]; of kind `FileTooLarge` for a larger one.
+    pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {

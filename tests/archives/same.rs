@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use feedstock::dataset::Dataset;
-use feedstock::ingest::{Control, IngestOptions, MaxErrors, Summary, ingest, retry};
+use feedstock::ingest::{Control, IngestOptions, MaxErrors, Summary, SyncOptions, ingest, retry};
+use feedstock::revise::sync;
 use feedstock::source::{Provenance, TextUnit, TextWindow};
 use feedstock::store::fault::{FaultDisk, Kill};
 
@@ -16,7 +17,7 @@ use crate::common::pack::{Zipped, files, gzip, tar, zip_of, zstandard};
 
 /// What a version consists of; not what was seen of the source, nor where its refusals lie.
 pub(crate) fn version(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let skipped = [".dsctl/seen", ".dsctl/quarantine"];
+    let skipped = [".dsctl/seen", ".dsctl/quarantine", ".dsctl/sources"];
     let walk = walkdir::WalkDir::new(root).into_iter();
     let walk = walk.filter_entry(|e| !skipped.iter().any(|s| e.path().ends_with(s))).map(Result::unwrap);
     let files = walk.filter(|e| e.file_type().is_file());
@@ -176,6 +177,32 @@ fn an_archive_is_the_dataset_of_its_files_unpacked() {
     assert!(seen > 80, "{seen} archives");
 }
 
+/// The same few files as the programs pack them that people use (`fixtures/make/make_archives.py`).
+#[test]
+fn what_programs_pack_is_what_they_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = fixture("archives/files");
+    let (plain, pants) = (dir.path().join("plain"), dir.path().join("pants"));
+    take(&folder, &plain, &lenient());
+    let only = dir.path().join("only");
+    for (name, bytes) in files(&folder).into_iter().filter(|(name, _)| name.starts_with("pants")) {
+        fs::create_dir_all(only.join(&name).parent().unwrap()).unwrap();
+        fs::write(only.join(&name), bytes).unwrap();
+    }
+    take(&only, &pants, &lenient());
+    let mut seen = 0;
+    for (name, _) in files(&fixture("archives")).into_iter().filter(|(name, _)| !name.starts_with("files/")) {
+        let target = dir.path().join(&name);
+        let summary = take(&fixture("archives").join(&name), &target, &lenient());
+        // The oldest form has no long names.
+        let expected = if name == "tar_v7.tar" { &pants } else { &plain };
+        assert_eq!(summary.quarantined, 0, "{name}");
+        assert!(version(&target) == version(expected), "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 14);
+}
+
 /// An archive that lies where it lay: nothing of it is read but its table, and what it grew by is taken in.
 #[test]
 fn an_archive_that_was_seen_is_not_read_again() {
@@ -243,6 +270,33 @@ fn members_are_taken_in_again() {
     assert_eq!(Dataset::open(&target).unwrap().rows(), 32);
 }
 
+/// Rows follow an archive as they follow a folder; behind damage nothing is taken for gone.
+#[test]
+fn rows_follow_an_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = files(&fixture("images"));
+    let (archive, target) = (dir.path().join("x.tar"), dir.path().join("target"));
+    fs::write(&archive, as_tar(&whole)).unwrap();
+    assert_eq!(take(&archive, &target, &lenient()).rows, 32);
+    let follow = || {
+        let how = SyncOptions { max_removed: MaxErrors::ALL, ..SyncOptions::default() };
+        let summary = sync(&archive, &target, &lenient(), &how, &Control::default()).unwrap();
+        let synced = summary.sync.unwrap();
+        ([synced.added, synced.replaced, synced.removed], summary.notes.join("\n"))
+    };
+    let mut edited = whole.clone();
+    edited.truncate(30);
+    edited[0].1 = edited[1].1.clone();
+    fs::write(&archive, as_tar(&edited)).unwrap();
+    assert_eq!(follow().0, [0, 1, 2]);
+    let bytes = as_tar(&edited);
+    fs::write(&archive, &bytes[..bytes.len() / 2]).unwrap();
+    let (counts, notes) = follow();
+    assert_eq!(counts, [0, 0, 0]);
+    assert!(notes.contains("rows stay") && notes.contains("archive"), "{notes}");
+    assert_eq!(Dataset::open(&target).unwrap().rows(), 30);
+}
+
 /// Opened without an ingest: what stands in it as it is.
 #[test]
 fn what_an_archive_stores_is_read_where_it_is() {
@@ -272,10 +326,11 @@ fn what_an_archive_stores_is_read_where_it_is() {
 fn the_folder_on_top_is_the_source_or_a_class() {
     let dir = tempfile::tempdir().unwrap();
     let png = fs::read(fixture("images/test/pants/003_gray.png")).unwrap();
-    let cases: [(&str, &[&str], &[&str]); 6] = [
+    let cases: [(&str, &[&str], &[&str]); 7] = [
         ("pets.tar", &["pets/a.png", "pets/b.png"], &["a.png", "b.png"]),
         ("x.tar", &["cat/a.png", "cat/b.png"], &["cat/a.png", "cat/b.png"]),
         ("x.tar", &["data/cat/a.png", "data/dog/b.png"], &["cat/a.png", "dog/b.png"]),
+        ("val.tar", &["val/cat/a.png", "val/dog/b.png"], &["val/cat/a.png", "val/dog/b.png"]),
         ("x.tar", &["train/cat/a.png", "train/dog/b.png"], &["train/cat/a.png", "train/dog/b.png"]),
         ("x.tar", &["x/cat/a.png", "__MACOSX/x/cat/._a.png", ".DS_Store"], &["cat/a.png"]),
         ("x.tar", &["x/a.png", "b.png"], &["b.png", "x/a.png"]),
@@ -285,8 +340,8 @@ fn the_folder_on_top_is_the_source_or_a_class() {
         fs::write(&archive, tar(paths.iter().map(|path| (*path, png.as_slice())))).unwrap();
         let choice = feedstock::source::choose(&feedstock::source::sources(), &archive, Some("folder")).unwrap();
         let spill = feedstock::spool::Spill::temporary();
-        let mut options = feedstock::source::SourceOptions::default();
-        options.label_regex = Some("(?P<label>.)".into());
+        let label_regex = Some("(?P<label>.)".into());
+        let options = feedstock::source::SourceOptions { label_regex, ..Default::default() };
         let listing = feedstock::source::Listing::of_choice(&choice, &options, &spill, &|_| Ok(())).unwrap();
         let mut ids: Vec<String> = listing.entries.iter().map(|entry| entry.unwrap().id).collect();
         ids.extend(listing.refused.iter().map(|refusal| refusal.unwrap().id));

@@ -7,6 +7,7 @@ mod common;
 mod run;
 
 mod append;
+mod archives;
 mod dedup;
 mod excerpts;
 mod follow;

@@ -20,7 +20,7 @@ use crate::{Done, Global, output};
 /// Exit code 2 if no source fits, or two fit equally well: then say which with --format.
 #[derive(Debug, Args)]
 pub(crate) struct Detect {
-    /// A folder, a manifest or a text file.
+    /// A folder, an archive, a manifest or a text file.
     source: PathBuf,
     /// List it all, too: splits, columns, classes, and what the listing refuses. Headers and payloads are not read, but for
     /// recordings whose rows are parts of them: these are read once, all of their bytes, and not decoded.
@@ -36,7 +36,9 @@ impl Detect {
             return self.stored(global);
         }
         let table = sources();
-        let Survey { look, candidates: found, choice } = survey(&table, &self.source, self.flags.format.as_deref())?;
+        let Survey { look, candidates: found, choice, notes } =
+            survey(&table, &self.source, self.flags.format.as_deref())?;
+        notes.into_iter().for_each(|note| output::note(global, format!("note: {note}")));
         let seen = contents(&look);
         let listed = match &choice {
             Ok(choice) if self.list => Some(self.listed(global, choice)?),

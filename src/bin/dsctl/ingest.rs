@@ -16,13 +16,14 @@ use crate::prepare::PrepareFlags;
 use crate::source::SourceFlags;
 use crate::{Done, Global, output};
 
-/// Turn a folder, manifest or text file into a dataset, or add to one.
+/// Turn a folder, archive, manifest or text file into a dataset, or add to one.
 ///
 /// Every file is checked; what is bad goes to the quarantine with its reason, and the rest goes on. The version is committed
 /// as a whole at the end; interrupted or killed, the same command goes on where it was.
 #[derive(Debug, Args)]
 pub(crate) struct Ingest {
-    /// A folder of class folders (with or without train/ val/ test/ above), a CSV, TSV or JSONL manifest, or text.
+    /// A folder of class folders (with or without train/ val/ test/ above), a CSV, TSV or JSONL manifest, or text; a .zip, .tar,
+    /// .tar.gz or .tar.zst of such; or shards of WebDataset.
     source: PathBuf,
     /// The dataset: a new folder, or one that dsctl made.
     dataset: PathBuf,

@@ -1,18 +1,43 @@
 //! The bytes of an archive: of its file, or of what was decompressed of it.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::spool::Spooled;
 
+/// Files that are open at the same time: a source may have more archives than a process may have files.
+const OPEN: usize = 64;
+
+/// The files of archives, of which the last few stay open.
+#[derive(Debug, Default)]
+pub(super) struct Files(Mutex<VecDeque<(u32, Arc<File>)>>);
+
+impl Files {
+    fn get(&self, number: u32, path: &Path) -> io::Result<Arc<File>> {
+        let mut open =
+            self.0.lock().map_err(|_| io::Error::other("another thread failed while it opened an archive"))?;
+        if let Some((_, file)) = open.iter().find(|(known, _)| *known == number) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?);
+        if open.len() >= OPEN {
+            open.pop_front();
+        }
+        open.push_back((number, Arc::clone(&file)));
+        Ok(file)
+    }
+}
+
 /// Bytes that are read at any place.
 #[derive(Debug)]
 pub(super) enum Bytes {
-    /// A file, which had so many when it was opened.
-    File { file: File, path: PathBuf, length: u64 },
+    /// A file, which had so many when it was opened first.
+    File { files: Arc<Files>, number: u32, path: PathBuf, length: u64 },
     /// Decompressed.
     Spooled(Spooled),
 }
@@ -22,6 +47,24 @@ impl Bytes {
         match self {
             Bytes::File { length, .. } => *length,
             Bytes::Spooled(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// What they are called to a person.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Bytes::File { path, .. } => path.display().to_string(),
+            Bytes::Spooled(_) => "what was decompressed".to_owned(),
+        }
+    }
+
+    /// Size and time of change as they are now; none of what nobody else can write to.
+    pub(super) fn stamp(&self) -> io::Result<Option<(u64, i128)>> {
+        match self {
+            Bytes::File { files, number, path, .. } => {
+                files.get(*number, path)?.metadata().map(|meta| Some(super::stamp(&meta)))
+            }
+            Bytes::Spooled(_) => Ok(None),
         }
     }
 
@@ -38,8 +81,8 @@ impl Bytes {
     /// The same with the system's error.
     pub(super) fn fill(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         match self {
-            Bytes::File { file, length, .. } if at.saturating_add(into.len() as u64) <= *length => {
-                file.read_exact_at(into, at)
+            Bytes::File { files, number, path, length } if at.saturating_add(into.len() as u64) <= *length => {
+                files.get(*number, path)?.read_exact_at(into, at)
             }
             Bytes::File { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
             Bytes::Spooled(bytes) => {

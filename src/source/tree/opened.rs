@@ -1,11 +1,11 @@
 //! Archives are opened: known by their first bytes, their members put into a table.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Files};
 use super::names::{Name, name};
 use super::spooled::{Compression, decompress};
 use super::{Archive, Archives, Maker, Member, Taken, Tree, What, stamp, tar, zip};
@@ -30,7 +30,7 @@ enum Format {
 
 impl Format {
     /// What a file is, if it is an archive: by its content, as names say little.
-    fn of(file: &File) -> std::io::Result<Option<Self>> {
+    fn of(file: &File, path: &Path) -> std::io::Result<Option<Self>> {
         use std::os::unix::fs::FileExt as _;
         let mut head = [0; 512];
         let mut read = 0;
@@ -42,7 +42,14 @@ impl Format {
         }
         let head = &head[..read];
         Ok(match Compression::of(head) {
-            Some(how) => how.holds_tar(file).then_some(Format::Compressed(how)),
+            Some(how) => {
+                // One that is damaged where it begins is said to be so.
+                let is_called_so = || {
+                    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                    stem(name).is_some_and(|_| !name.to_ascii_lowercase().ends_with(".zip"))
+                };
+                (how.holds_tar(file) || is_called_so()).then_some(Format::Compressed(how))
+            }
             None if zip::is(head) => Some(Format::Zip),
             None => tar::is(head).then_some(Format::Tar),
         })
@@ -55,6 +62,13 @@ pub(in crate::source) fn stem(name: &str) -> Option<&str> {
     let lower = name.to_ascii_lowercase();
     let ending = endings.iter().find(|ending| lower.len() > ending.len() && lower.ends_with(**ending))?;
     name.get(..name.len() - ending.len())
+}
+
+/// Whether a file is a tar, or a compressed one.
+pub(in crate::source) fn is_tar(path: &Path) -> Result<bool> {
+    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let format = Format::of(&file, path).map_err(|e| Error::io(path, "read", e))?;
+    Ok(matches!(format, Some(Format::Tar | Format::Compressed(_))))
 }
 
 /// A source as it is opened.
@@ -74,15 +88,14 @@ pub(in crate::source) fn open(source: &Path, spill: &Spill, watch: Watch<'_>) ->
         return Ok(plain());
     }
     let path = source.canonicalize().map_err(|e| Error::io(source, "open", e))?;
-    let Some((tree, mut notes)) = mount(&[path.clone()], Taken::Last, spill, watch)? else { return Ok(plain()) };
-    let root = match top(&tree, &path) {
-        Some(top) => {
-            let why = "as all of the archive is in it: ids are relative to it";
-            notes.push(format!("the source is the folder {top:?} of {}, {why}", source.display()));
-            path.join(top)
-        }
-        None => path,
-    };
+    let Some((tree, notes)) = mount(std::slice::from_ref(&path), spill, watch)? else { return Ok(plain()) };
+    if let Some((_, fault)) = tree.lost().next().filter(|_| tree.is_empty()) {
+        return Err(Error::config(
+            format!("{}: nothing of it can be read: {fault}", source.display()),
+            "it may have been cut in a download: fetch it again",
+        ));
+    }
+    let root = top(&tree, &path).map_or_else(|| path.clone(), |top| path.join(top));
     Ok(Opened { tree, root, notes })
 }
 
@@ -97,39 +110,38 @@ fn top(tree: &Tree, archive: &Path) -> Option<String> {
     let called = archive.file_name().and_then(|name| name.to_str()).and_then(stem);
     let is_called_so = called.is_some_and(|called| called.eq_ignore_ascii_case(only));
     let is_source = || {
-        labels::split_of(only).is_none()
-            && tree.children(&archive.join(only)).into_iter().flatten().any(|(name, node)| {
-                let is_label = || name.rsplit_once('.').is_some_and(|(_, ending)| LABELS.contains(&ending));
-                !is_hidden(name) && (node == super::Node::Folder || is_label())
-            })
+        tree.children(&archive.join(only)).into_iter().flatten().any(|(name, node)| {
+            let is_label = || name.rsplit_once('.').is_some_and(|(_, ending)| LABELS.contains(&ending));
+            !is_hidden(name) && (node == super::Node::Folder || is_label())
+        })
     };
-    (is_called_so || is_source()).then(|| only.to_owned())
+    (labels::split_of(only).is_none() && (is_called_so || is_source())).then(|| only.to_owned())
 }
 
 /// Opens archives, whose paths are canonical, in one tree; `None` if one of them is none.
 pub(in crate::source) fn mount(
     paths: &[PathBuf],
-    taken: Taken,
     spill: &Spill,
     watch: Watch<'_>,
 ) -> Result<Option<(Tree, Vec<String>)>> {
     let mut maker = Maker::new(spill);
     let (mut archives, mut places, mut notes) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let files = Arc::new(Files::default());
     for (number, path) in (0u32..).zip(paths) {
-        let Some(archive) = archive(path, number, spill, &mut maker, watch, &mut notes)? else { return Ok(None) };
+        let Some(archive) = archive((path, number), &files, spill, &mut maker, watch, &mut notes)? else {
+            return Ok(None);
+        };
         archives.push(archive);
         places.insert(path.clone(), number);
     }
-    let members = maker.finish(taken)?;
-    for (number, path) in (0u32..).zip(paths).filter(|_| taken == Taken::Last) {
-        tell(path, members.files(number), &mut notes);
-    }
+    let members = maker.finish()?;
     let inflated = Mutex::new(VecDeque::new());
-    Ok(Some((Tree(Some(Arc::new(Archives { archives, places, members, spill: spill.clone(), inflated }))), notes)))
+    let archives = Archives { archives, places, members, spill: spill.clone(), inflated };
+    Ok(Some((Tree { archives: Some(Arc::new(archives)), taken: Taken::Last }, notes)))
 }
 
 /// Says what of the members of an archive is not read.
-fn tell<'m>(path: &Path, files: impl Iterator<Item = (&'m str, bool)>, notes: &mut Vec<String>) {
+pub(super) fn tell<'m>(path: &Path, files: impl Iterator<Item = (&'m str, bool)>, notes: &mut Vec<String>) {
     let (mut twice, mut nested) = ((0u64, None), (0u64, None));
     for (name, counts) in files {
         let seen = match counts {
@@ -152,31 +164,31 @@ fn tell<'m>(path: &Path, files: impl Iterator<Item = (&'m str, bool)>, notes: &m
 }
 
 fn archive(
-    path: &Path,
-    number: u32,
+    (path, number): (&Path, u32),
+    files: &Arc<Files>,
     spill: &Spill,
     maker: &mut Maker,
     watch: Watch<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Option<Archive>> {
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    let Some(format) = Format::of(&file).map_err(|e| Error::io(path, "read", e))? else { return Ok(None) };
+    let Some(format) = Format::of(&file, path).map_err(|e| Error::io(path, "read", e))? else { return Ok(None) };
     let seen = stamp(&file.metadata().map_err(|e| Error::io(path, "open", e))?);
     let shown = path.display();
     let mut lost = None;
     let bytes = match format {
         Format::Compressed(how) => {
-            let (spooled, damage) = decompress(&file, seen.0, how, spill, &mut || watch(0))?;
+            let (spooled, damage) = decompress((&file, path), seen.0, how, spill, &mut || watch(0))?;
             let what =
                 "decompressed once, into a temporary file beside the dataset where it is larger than memory may be";
             notes.push(format!("{shown} ({}): {} bytes were {what}", how.name(), spooled.len()));
             lost = damage;
             Bytes::Spooled(spooled)
         }
-        _ => Bytes::File { file, path: path.to_owned(), length: seen.0 },
+        _ => Bytes::File { files: Arc::clone(files), number, path: path.to_owned(), length: seen.0 },
     };
     let (mut count, mut ordinal) = (0u64, 0u64);
-    let mut folders = BTreeSet::new();
+    let mut unnamed = 0u64;
     let mut take = |ordinal: u64, member: Member<'_>| {
         count += 1;
         if count.is_multiple_of(STEP) {
@@ -192,7 +204,7 @@ fn archive(
             Name::Bad(shown, fault) => maker.add_bad(number, &shown, ordinal, fault),
             // A file that is called like no file.
             Name::Top => {
-                folders.insert(ordinal);
+                unnamed += 1;
                 Ok(())
             }
         }
@@ -210,8 +222,8 @@ fn archive(
         }
     };
     lost = lost.or(scanned);
-    if !folders.is_empty() && lost.is_none() {
-        lost = Some(Fault::new(Reason::BadPath, format!("{} members have no name", folders.len())));
+    if unnamed > 0 && lost.is_none() {
+        lost = Some(Fault::new(Reason::BadPath, format!("{unnamed} members have no name")));
     }
     let is_tar = format != Format::Zip;
     Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _};
+use std::path::Path;
 
 use super::tar;
 use crate::error::{Error, Fault, Reason, Result};
@@ -55,7 +56,7 @@ impl Compression {
 
 /// Decompresses a file of so many bytes. What ends it early is in the answer, with what there was before.
 pub(super) fn decompress(
-    file: &File,
+    (file, shown): (&File, &Path),
     length: u64,
     how: Compression,
     spill: &Spill,
@@ -87,7 +88,7 @@ pub(super) fn decompress(
         }
         if spool.len() + read as u64 > most {
             return Err(Error::config(
-                format!("{length} bytes decompress to more than {most}: a decompression bomb"),
+                format!("{}: {length} bytes decompress to more than {most}: a decompression bomb", shown.display()),
                 "if it is none, decompress it yourself and give the .tar",
             ));
         }

@@ -60,8 +60,8 @@ impl Maker {
         self.sorter.push(&key(space(archive, true), shown, ordinal), &value(&Err(fault)))
     }
 
-    pub(super) fn finish(self, taken: Taken) -> Result<Members> {
-        Ok(Members { sorted: self.sorter.finish()?, taken })
+    pub(super) fn finish(self) -> Result<Members> {
+        Ok(Members { sorted: self.sorter.finish()? })
     }
 }
 
@@ -69,8 +69,6 @@ impl Maker {
 #[derive(Debug)]
 pub(super) struct Members {
     sorted: Sorted,
-    /// Which of several with one name counts.
-    taken: Taken,
 }
 
 impl Members {
@@ -86,21 +84,25 @@ impl Members {
     }
 
     /// The first behind all of one name, and the one that counts.
-    fn group(&self, from: usize, name: &str, archive: u32) -> (usize, usize) {
+    fn group(&self, from: usize, name: &str, archive: u32, taken: Taken) -> (usize, usize) {
         let begin = [&space(archive, false)[..], name.as_bytes(), &[0]].concat();
         let mut end = from + 1;
         while self.name(end, &begin).is_some() {
             end += 1;
         }
-        (end, if self.taken == Taken::Last { end - 1 } else { from })
+        (end, if taken == Taken::Last { end - 1 } else { from })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
     }
 
     /// What stands under a path.
-    pub(super) fn find(&self, archive: u32, path: &str) -> Option<Node> {
+    pub(super) fn find(&self, archive: u32, path: &str, taken: Taken) -> Option<Node> {
         let begin = [&space(archive, false)[..], path.as_bytes(), &[0]].concat();
         let from = self.sorted.at_least(&begin);
         if !path.is_empty() && self.name(from, &begin).is_some() {
-            return Some(node(self.sorted.get(self.group(from, path, archive).1).1));
+            return Some(node(self.sorted.get(self.group(from, path, archive, taken).1).1));
         }
         let below = self.prefix(archive, path);
         self.name(self.sorted.at_least(&below), &below).map(|_| Node::Folder)
@@ -113,9 +115,9 @@ impl Members {
     }
 
     /// What is directly in a folder, in byte order of the names. A name may come as a file and as a folder.
-    pub(super) fn children(&self, archive: u32, folder: &str) -> Children<'_> {
+    pub(super) fn children(&self, archive: u32, folder: &str, taken: Taken) -> Children<'_> {
         let begin = self.prefix(archive, folder);
-        Children { members: self, archive, at: self.sorted.at_least(&begin), begin }
+        Children { members: self, archive, taken, at: self.sorted.at_least(&begin), begin }
     }
 
     /// The members of an archive whose names cannot be.
@@ -139,7 +141,7 @@ impl Members {
         std::iter::from_fn(move || {
             let name = self.name(at, &begin)?;
             if at >= counted {
-                counted = self.group(at, name, archive).0;
+                counted = self.group(at, name, archive, Taken::Last).0;
             }
             at += 1;
             Some((name, at == counted))
@@ -151,6 +153,7 @@ impl Members {
 pub(super) struct Children<'m> {
     members: &'m Members,
     archive: u32,
+    taken: Taken,
     at: usize,
     begin: Vec<u8>,
 }
@@ -168,7 +171,7 @@ impl<'m> Iterator for Children<'m> {
             self.at = self.members.sorted.at_least(&behind);
             return Some((folder, Node::Folder));
         }
-        let (end, counts) = self.members.group(self.at, name, self.archive);
+        let (end, counts) = self.members.group(self.at, name, self.archive, self.taken);
         self.at = end;
         Some((rest, node(self.members.sorted.get(counts).1)))
     }

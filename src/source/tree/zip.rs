@@ -44,9 +44,9 @@ struct Directory {
     before: u64,
 }
 
-fn broken(what: &str) -> Error {
+fn broken(bytes: &Bytes, what: &str) -> Error {
     Error::config(
-        format!("the ZIP cannot be read: {what}"),
+        format!("{}: the ZIP cannot be read: {what}", bytes.shown()),
         "it may have been cut in a download: fetch it again (`unzip -t` tests it)",
     )
 }
@@ -61,7 +61,7 @@ fn directory(bytes: &Bytes) -> Result<Directory> {
         rest.starts_with(b"PK\x05\x06") && rest.len() >= 22 && rest.len() >= 22 + usize::from(u16_at(rest, 20))
     };
     let found = (0..end.len().saturating_sub(21)).rev().find(|at| is_end(*at));
-    let at = found.ok_or_else(|| broken("it has no central directory at its end"))?;
+    let at = found.ok_or_else(|| broken(bytes, "it has no central directory at its end"))?;
     let record = &end[at..];
     let mut one = [u16_at(record, 4) != 0 && u16_at(record, 4) != 0xffff, false];
     let mut numbers = [u64::from(u16_at(record, 10)), u64::from(u32_at(record, 12)), u64::from(u32_at(record, 16))];
@@ -79,7 +79,7 @@ fn directory(bytes: &Bytes) -> Result<Directory> {
                 break;
             }
         }
-        behind = there.ok_or_else(|| broken("its record of 64 bits is not where it says"))?;
+        behind = there.ok_or_else(|| broken(bytes, "its record of 64 bits is not where it says"))?;
         numbers = [u64_at(&record, 32), u64_at(&record, 40), u64_at(&record, 48)];
         one[1] = u32_at(&record, 16) != 0;
     }
@@ -90,8 +90,10 @@ fn directory(bytes: &Bytes) -> Result<Directory> {
         ));
     }
     let [entries, length, offset] = numbers;
-    let at = behind.checked_sub(length).ok_or_else(|| broken("its directory is longer than what is in front of it"))?;
-    let before = at.checked_sub(offset).ok_or_else(|| broken("its directory is not where it says"))?;
+    let at = behind
+        .checked_sub(length)
+        .ok_or_else(|| broken(bytes, "its directory is longer than what is in front of it"))?;
+    let before = at.checked_sub(offset).ok_or_else(|| broken(bytes, "its directory is not where it says"))?;
     Ok(Directory { at, length, entries, before })
 }
 
