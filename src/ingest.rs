@@ -203,6 +203,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
             base: &base,
             seen: Some(&seen),
             claims: follows,
+            is_cut: gone.is_cut,
             dry: true,
             prepare: &prepare,
             check: options.check,
@@ -262,6 +263,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         base: &base,
         seen: &seen,
         claims: follows,
+        is_cut: gone.as_ref().is_some_and(|gone| gone.is_cut),
         prepare: &prepare,
         options,
         control,
@@ -308,7 +310,9 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         summary.version = base.version();
         let mut counts = decided.counts;
         if counts.is_nothing() {
-            summary.notes.push(format!("nothing new: version {} is as the source", base.version()));
+            let is_cut = gone.as_ref().is_some_and(|gone| gone.is_cut);
+            let as_source = if is_cut { "stays" } else { "is as the source" };
+            summary.notes.push(format!("nothing new: version {} {as_source}", base.version()));
             publish::write_card(&store, &mut summary);
         } else {
             let intend = |version: u64, segments: &[SegmentRef]| claims.intend(&decided.claims, version, segments);

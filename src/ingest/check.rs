@@ -64,6 +64,8 @@ pub(super) struct Checker<'a> {
     pub seen: Option<&'a Seen>,
     /// If rows follow their source: which are its own.
     pub claims: Option<(&'a Claims, Own)>,
+    /// Rows that are there stay as they are: the source may not be there as a whole.
+    pub is_cut: bool,
     /// Only whether rows differ is asked: none is made.
     pub dry: bool,
     pub prepare: &'a Prepare,
@@ -98,7 +100,7 @@ impl Checker<'_> {
             let made_of = self.base.made_of(id);
             made_of.is_some_and(|made_of| own != Own::Recorded || claims.owns(row_key(id), made_of))
         };
-        self.claims.is_some_and(owns)
+        !self.is_cut && self.claims.is_some_and(owns)
     }
 
     fn compared(&self, entry: &Entry, known: bool, recordings: &Recordings) -> Result<Outcome> {
@@ -116,6 +118,10 @@ impl Checker<'_> {
             // Objects of known pictures: the row is made anew, of what is read now.
             Held::Other(_) if follows && known => return self.compared(entry, false, recordings),
             Held::Other(_) if follows => None,
+            Held::Other(_) if self.is_cut => {
+                let what = "the source says something else of the row, which stays as it is: its archive is damaged, or may have been cut";
+                return Ok(Outcome::Refused(Fault::new(Reason::IdTaken, what), None));
+            }
             // Recordings are not decoded for rows that are there under this id, and a payload that is theirs is not read.
             Held::Other(fault) if known || cells.iter().any(|cell| matches!(cell, Cell::Excerpt(_))) => {
                 return Ok(Outcome::Refused(fault, None));

@@ -17,6 +17,8 @@ pub(super) struct Gone {
     pub shared: u64,
     /// The rows of the source.
     pub owned: u64,
+    /// An archive of it may not be there as a whole: what is missing may be what it says of rows that it lists, too.
+    pub is_cut: bool,
     pub notes: Vec<String>,
 }
 
@@ -86,7 +88,8 @@ impl Found<'_> {
         let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
         let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
         // What an archive has behind the place where it is damaged, nobody knows.
-        let is_cut = self.listing.tree.lost().next().is_some();
+        let cut = self.listing.tree.cut().map(Path::to_owned);
+        let is_cut = cut.is_some();
         let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
         for key in self.base.keys() {
             let Some(there) = self.base.at(key) else { continue };
@@ -115,9 +118,11 @@ impl Found<'_> {
             return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed, rows: owned, limit });
         }
         let mut notes = Vec::new();
-        if unclear > 0 && is_cut {
+        if let Some(archive) = &cut {
+            let archive = archive.display();
+            let lacks = if unclear > 0 { format!(", also {unclear} that it does not list") } else { String::new() };
             notes.push(format!(
-                "{unclear} rows stay that the source does not list any more: a part of its archive cannot be read, and may have them"
+                "{archive} is damaged, may have been cut, or is being written: rows are added, and those that are there stay as they are{lacks}"
             ));
         } else if unclear > 0 {
             notes.push(format!(
@@ -125,7 +130,7 @@ impl Found<'_> {
                 refused.unnamed
             ));
         }
-        Ok(Gone { out: out.finish()?, kept: kept.finish()?, shared, owned, notes })
+        Ok(Gone { out: out.finish()?, kept: kept.finish()?, shared, owned, is_cut, notes })
     }
 
     /// Refuses to follow a source of which nobody knows what it brought. One that brought nothing yet, and of whose rows none is there, is a new one.

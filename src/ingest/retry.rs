@@ -84,7 +84,7 @@ pub fn retry(
         spill = spill.beyond(bytes);
     }
     let prefix = recorded(run).map_or_else(|_| options.id_prefix.clone(), |recorded| recorded.id_prefix);
-    let again = Again::of(run, &prefix, &spill)?;
+    let again = Again::of(run, &source, &prefix, &spill)?;
     let summary = super::take(&source, dataset, options, control, &super::Mode::Again(&again))?;
     let missing = again.missing();
     Ok(Retried { run: key.clone(), before: again.count, after: missing + summary.quarantined, missing, summary })
@@ -113,6 +113,8 @@ pub(super) struct Again<'a> {
     count: u64,
     /// A bit for each refusal: the source has something under its name.
     found: RefCell<Vec<u64>>,
+    /// The key of the source itself, an archive that was damaged: all of it is taken in again, as nobody knows what stood behind the damage.
+    whole: Option<Vec<u8>>,
 }
 
 /// A key: what kind of name it is, and the name.
@@ -122,11 +124,19 @@ fn name(kind: u8, text: &str, line: u64) -> Vec<u8> {
 
 impl<'a> Again<'a> {
     /// The refusals of a run whose ids have a prefix.
-    fn of(run: &'a Run, prefix: &str, spill: &Spill) -> Result<Self> {
+    fn of(run: &'a Run, source: &Path, prefix: &str, spill: &Spill) -> Result<Self> {
         let (mut sorter, mut count) = (Sorter::new(spill), 0);
+        // What the source was called then, or is now.
+        let was = run.head.as_ref().and_then(|head| head.source.as_deref()).map(Path::new);
+        let called =
+            was.or(Some(source)).filter(|_| source.is_file()).and_then(Path::file_name).and_then(|n| n.to_str());
+        let mut whole = None;
         run.each(&mut |at, refused| {
             count += 1;
             let id = refused.id.strip_prefix(prefix).unwrap_or(&refused.id);
+            if refused.line.is_none() && called == Some(id) && refused.origin == id {
+                whole = Some(name(b'o', id, 0));
+            }
             let mut put = |key: Vec<u8>| sorter.push(&key, &at.to_le_bytes());
             put(name(b'i', id, 0))?;
             match refused.line {
@@ -152,12 +162,15 @@ impl<'a> Again<'a> {
             }
         })?;
         let words = usize::try_from(count / 64 + 1).unwrap_or(usize::MAX);
-        Ok(Again { run, places: sorter.finish()?, count, found: RefCell::new(vec![0; words]) })
+        Ok(Again { run, places: sorter.finish()?, count, found: RefCell::new(vec![0; words]), whole })
     }
 
     /// Whether a refusal names this.
     pub(super) fn wants(&self, root: &Path, asked: &Asked<'_>) -> bool {
         let mut wanted = self.mark(&name(b'i', asked.id, 0));
+        if let Some(whole) = &self.whole {
+            wanted |= self.mark(whole);
+        }
         match asked.line {
             Some(line) => wanted |= self.mark(&name(b'l', asked.origin, line)),
             None => {

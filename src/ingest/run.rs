@@ -44,6 +44,8 @@ pub(super) struct Work<'a> {
     pub seen: &'a Seen,
     /// If rows follow their source: which are its own.
     pub claims: Option<(&'a Claims, Own)>,
+    /// Rows that are there stay as they are ([`super::gone::Gone::is_cut`]).
+    pub is_cut: bool,
     pub prepare: &'a Prepare,
     pub options: &'a IngestOptions,
     pub control: &'a Control,
@@ -162,6 +164,7 @@ impl<'a> Run<'a> {
             base: work.base,
             seen: Some(work.seen),
             claims: work.claims,
+            is_cut: work.is_cut,
             dry: false,
             prepare: work.prepare,
             check: work.options.check,

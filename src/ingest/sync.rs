@@ -5,6 +5,7 @@
 //! - Content that is another is made into a new row. If that is refused, the row that is there stays: it may be the only copy.
 //! - A split or small value is taken over where the *source* says something else than it said the last time. What a person changed meanwhile
 //!   (`dsctl relabel`, `dsctl split`) stays otherwise, also over new content.
+//! - Of a source whose archive is damaged or cut, rows are added, and none is taken out or changed: what is missing may be a row, a label or a picture's objects.
 //! - What the source has no more is taken out, unless a file that it may be in could not be read, or another source has the row, too; and not at all if it is
 //!   more than [`SyncOptions::max_removed`].
 
@@ -306,6 +307,11 @@ impl Found<'_> {
             };
             let Some(there) = there else { continue };
             let change = self.change(&entry, &small, &there, carries);
+            if gone.is_cut && !carries && !change.is_empty() {
+                counts.kept_refused += 1;
+                self.again(&mut next, key)?;
+                continue;
+            }
             if !carries {
                 counts.relabelled += u64::from(!change.cells.is_empty());
                 counts.moved += u64::from(change.split.is_some());

@@ -160,6 +160,7 @@ impl DatasetWriter {
             base: &self.base,
             seen: None,
             claims: None,
+            is_cut: false,
             dry: false,
             prepare: &self.prepare,
             check: self.options.check,

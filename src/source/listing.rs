@@ -318,8 +318,11 @@ impl Listing {
         // A source may have opened archives itself.
         let tree = lister.tree().clone();
         tree.notes(root).into_iter().for_each(|note| lister.note(note));
+        let real = tree.canonicalize(root).unwrap_or_else(|_| root.to_owned());
         for (path, fault) in tree.lost() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // A shard as its samples are called; an archive that is the source by its name.
+            let within = path.strip_prefix(&real).ok().filter(|within| !within.as_os_str().is_empty());
+            let name = within.or_else(|| path.file_name().map(Path::new)).unwrap_or(path).to_string_lossy();
             lister.refuse(Refusal::file(name, fault.clone()))?;
         }
         let mut listing = lister.finish(schema)?;

@@ -123,7 +123,16 @@ struct Archive {
     seen: (u64, i128),
     /// What was lost of it.
     lost: Option<Fault>,
+    /// Whether it may have more members than were found.
+    is_cut: bool,
     is_tar: bool,
+}
+
+impl Archive {
+    /// Whether nobody wrote to it since it was opened.
+    fn unchanged(&self) -> io::Result<bool> {
+        Ok(self.bytes.stamp()?.is_none_or(|now| now == self.seen))
+    }
 }
 
 /// What is done with each file of a tar: its name, and its size or why it is not read.
@@ -189,8 +198,7 @@ impl Within<'_, '_> {
 
     /// Refuses an archive that somebody wrote to since it was opened.
     fn check_unchanged(&self) -> Result<(), Fault> {
-        let now = self.archive.bytes.stamp().map_err(|e| Fault::new(Reason::Unreadable, e))?;
-        match now.is_none_or(|now| now == self.archive.seen) {
+        match self.archive.unchanged().map_err(|e| Fault::new(Reason::Unreadable, e))? {
             true => Ok(()),
             false => Err(Fault::new(Reason::Changed, "the archive was changed while it was read")),
         }
@@ -339,8 +347,11 @@ impl Tree {
                 names::Name::Bad(shown, fault) => visit(&shown, Err(fault)),
                 names::Name::Top => Ok(()),
             }
+        })?;
+        // Its table is of what it was.
+        within.check_unchanged().map_err(|fault| {
+            Error::config(format!("{}: {}", archive.display(), fault.message), "run it again when nobody writes to it")
         })
-        .map(drop)
     }
 
     /// Whether its archives have no members.
@@ -369,6 +380,22 @@ impl Tree {
     pub(crate) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
         let archives = self.archives.iter().flat_map(|archives| &archives.archives);
         archives.filter_map(|archive| Some((archive.path.as_path(), archive.lost.as_ref()?)))
+    }
+
+    /// An archive that may have, or have had, more than was found in it, and of whose members nobody can say that they are gone: damaged, cut, without
+    /// its end, or written to since.
+    pub(crate) fn cut(&self) -> Option<&Path> {
+        let archives = self.archives.iter().flat_map(|archives| &archives.archives);
+        archives
+            .into_iter()
+            .find(|archive| archive.is_cut || !archive.unchanged().unwrap_or(false))
+            .map(|archive| archive.path.as_path())
+    }
+
+    /// Whether an archive is damaged (`Some(true)`), or may be cut where nobody sees it.
+    pub(super) fn how_cut(&self, archive: &Path) -> Option<bool> {
+        let archive = self.within(archive)?.archive;
+        archive.is_cut.then_some(archive.lost.is_some())
     }
 
     /// A file from its beginning. What a ZIP says of it is checked where it ends.

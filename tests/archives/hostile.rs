@@ -258,7 +258,7 @@ fn a_tar_that_is_cut_or_damaged_gives_what_stands_before() {
     // Cut within the third's data, within its header, between two, and within the end.
     let at = whole.len() - END.len() - one;
     let cases = [
-        (at + 512 + 10, vec![("c/third.png", Reason::Truncated)], ""),
+        (at + 512 + 10, vec![("c/third.png", Reason::Truncated), ("x.tar", Reason::Truncated)], ""),
         (at + 100, vec![("x.tar", Reason::Truncated)], ""),
         (at, vec![], "no end marker"),
         (at + one + 10, vec![("x.tar", Reason::Truncated)], ""),
@@ -283,7 +283,12 @@ fn a_tar_that_is_cut_or_damaged_gives_what_stands_before() {
     assert_eq!(became("x.tar", &huge).refused(), [("x.tar", Reason::Corrupt)]);
     header[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     huge[at..at + 512].copy_from_slice(&summed(header));
-    assert_eq!(became("x.tar", &huge).refused(), [("c/huge.png", Reason::Truncated)]);
+    let refused = [("c/huge.png", Reason::Truncated), ("x.tar", Reason::Truncated)];
+    assert_eq!(became("x.tar", &huge).refused(), refused);
+    // What has its size already and is not there yet.
+    let zeros = [&whole[..], &[0; 100_000]].concat();
+    assert!(became("x.tar", &zeros).notes.contains("zeros"));
+    assert!(!became("x.tar", &[&whole[..], &[0; 60_000]].concat()).notes.contains("zeros"), "as tar -b 128 fills it");
     // Another tar behind the end is told, as tar leaves it out.
     let two = [whole.as_slice(), &with_good(&[])].concat();
     let became_ = became("x.tar", &two);

@@ -13,7 +13,7 @@ use feedstock::source::{Provenance, TextUnit, TextWindow};
 use feedstock::store::fault::{FaultDisk, Kill};
 
 use crate::common::fixture;
-use crate::common::pack::{Zipped, files, gzip, tar, zip_of, zstandard};
+use crate::common::pack::{END, Zipped, files, gzip, tar, zip_of, zstandard};
 
 /// What a version consists of; not what was seen of the source, nor where its refusals lie.
 pub(crate) fn version(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -290,11 +290,81 @@ fn rows_follow_an_archive() {
     fs::write(&archive, as_tar(&edited)).unwrap();
     assert_eq!(follow().0, [0, 1, 2]);
     let bytes = as_tar(&edited);
-    fs::write(&archive, &bytes[..bytes.len() / 2]).unwrap();
-    let (counts, notes) = follow();
-    assert_eq!(counts, [0, 0, 0]);
-    assert!(notes.contains("rows stay") && notes.contains("archive"), "{notes}");
+    // Within a member, within a header, between two members, and with the size of the whole.
+    let half = as_tar(&edited[..15]).len() - END.len();
+    let mut zeros = bytes[..half].to_vec();
+    zeros.resize(zeros.len() + 100_000, 0);
+    for (cut, what) in [
+        (&bytes[..half + 600], "data"),
+        (&bytes[..half + 100], "header"),
+        (&bytes[..half], "between"),
+        (&zeros, "zeros"),
+    ] {
+        fs::write(&archive, cut).unwrap();
+        let (counts, notes) = follow();
+        assert_eq!(counts, [0, 0, 0], "{what}");
+        assert!(notes.contains("may have been cut") && notes.contains("does not list"), "{what}: {notes}");
+        assert_eq!(Dataset::open(&target).unwrap().rows(), 30, "{what}");
+    }
+    fs::write(&archive, &bytes).unwrap();
+    assert_eq!(follow().0, [0, 0, 0]);
     assert_eq!(Dataset::open(&target).unwrap().rows(), 30);
+}
+
+/// What a cut archive does not say any more of a row is not taken from it: objects of pictures, labels of samples.
+#[test]
+fn a_cut_archive_takes_no_labels_from_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let png = fs::read(fixture("images/test/pants/003_gray.png")).unwrap();
+    let mut samples: Vec<(String, Vec<u8>)> = Vec::new();
+    for n in 0..6u8 {
+        samples.push((format!("{n}.png"), png.clone()));
+        samples.push((format!("{n}.cls"), vec![b'0' + n % 2]));
+    }
+    let mut all = vec![("samples.tar", samples, 9)];
+    if cfg!(feature = "annotations") {
+        let mut voc = files(&fixture("objects/voc"));
+        // Pictures before what is said of them, as an archive may have them.
+        voc.sort_by_key(|(name, _)| name.ends_with(".xml"));
+        let keep = voc.len() - 1;
+        all.push(("voc.tar", voc, keep));
+    }
+    for (name, whole, keep) in all {
+        let (archive, target) = (dir.path().join(name), dir.path().join(format!("{name}-target")));
+        fs::write(&archive, as_tar(&whole)).unwrap();
+        take(&archive, &target, &lenient());
+        let before = version(&target);
+        let kept = as_tar(&whole[..keep]);
+        let between = &kept[..kept.len() - END.len()];
+        for cut in [between.to_vec(), [between, &[1; 30][..]].concat()] {
+            fs::write(&archive, &cut).unwrap();
+            let how = SyncOptions { max_removed: MaxErrors::ALL, ..SyncOptions::default() };
+            let summary = sync(&archive, &target, &lenient(), &how, &Control::default()).unwrap();
+            let synced = summary.sync.unwrap();
+            assert!(!synced.committed && synced.kept_refused > 0, "{name}: {synced:?} {:?}", summary.notes);
+            assert_eq!(version(&target), before, "{name}");
+        }
+    }
+}
+
+/// What stood behind the damage of an archive is taken in again with it.
+#[test]
+fn all_of_an_archive_that_was_cut_is_taken_in_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = files(&fixture("images"));
+    let (archive, target) = (dir.path().join("x.tar"), dir.path().join("target"));
+    let bytes = as_tar(&whole);
+    let half = as_tar(&whole[..15]).len() - END.len();
+    for cut in [half + 600, half + 100] {
+        let _ = fs::remove_dir_all(&target);
+        fs::write(&archive, &bytes[..cut]).unwrap();
+        take(&archive, &target, &lenient());
+        assert!(Dataset::open(&target).unwrap().rows() < 16);
+        fs::write(&archive, &bytes).unwrap();
+        let runs = feedstock::quarantine::runs(&target).unwrap();
+        let retried = retry(&target, &runs[0], None, &lenient(), &Control::default()).unwrap();
+        assert_eq!((retried.after, Dataset::open(&target).unwrap().rows()), (0, 32));
+    }
 }
 
 /// Opened without an ingest: what stands in it as it is.

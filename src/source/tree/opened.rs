@@ -209,6 +209,7 @@ fn archive(
             }
         }
     };
+    let mut is_cut = false;
     let scanned = match format {
         Format::Zip => zip::scan(&bytes, spill, &mut take)?,
         Format::Tar | Format::Compressed(_) => {
@@ -216,6 +217,7 @@ fn archive(
                 ordinal += 1;
                 take(ordinal - 1, member)
             })?;
+            is_cut = end.note.is_some();
             // Of what was decompressed in part it is no wonder that the end is missing.
             notes.extend(end.note.filter(|_| lost.is_none()).map(|note| format!("{shown}: {note}")));
             end.lost
@@ -226,5 +228,6 @@ fn archive(
         lost = Some(Fault::new(Reason::BadPath, format!("{unnamed} members have no name")));
     }
     let is_tar = format != Format::Zip;
-    Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))
+    is_cut |= lost.is_some();
+    Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_cut, is_tar }))
 }

@@ -6,12 +6,15 @@
 //! POSIX.1-2017, `pax`; GNU tar's manual, "Basic Tar Format".
 
 use super::bytes::Bytes;
+use super::names::shown;
 use super::{Member, Place, What};
 use crate::error::{Fault, Reason, Result};
 
 const BLOCK: u64 = 512;
 /// Bytes of a long name or a pax header at the most.
 const EXTENDED: u64 = 1 << 20;
+/// Zeros at the end of a tar at the most: `tar -b 128`, where 20 is usual.
+const FILLED: u64 = 64 << 10;
 /// Bytes behind the end that are looked at for further members.
 const BEHIND: u64 = 1 << 20;
 
@@ -20,6 +23,7 @@ const BEHIND: u64 = 1 << 20;
 pub(super) struct End {
     /// What was lost, if it did not end as a tar does.
     pub lost: Option<Fault>,
+    /// Nothing is damaged, and there may be more that was not read.
     pub note: Option<String>,
 }
 
@@ -116,7 +120,10 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
         match end {
             // The last blocks may be missing where nothing stands in them.
             Some(end) => at = end.min(length),
-            None => return Ok(End::default()),
+            None => {
+                let what = format!("the archive ends within {:?}: what stood behind it is not there", shown(&name));
+                return Ok(End { lost: Some(Fault::new(Reason::Truncated, what)), note: None });
+            }
         }
     }
 }
@@ -125,7 +132,8 @@ fn unsupported(what: &str) -> Fault {
     Fault::new(Reason::Unsupported, what)
 }
 
-/// Whether there are members behind the end, which tar does not read either.
+/// Whether there is something behind the end: members, which tar does not read either, or more zeros than fill a record. A download that stopped may
+/// have its size already.
 fn behind(bytes: &Bytes, end: u64) -> Result<Option<String>> {
     let mut at = end;
     let mut header = [0; BLOCK as usize];
@@ -136,7 +144,9 @@ fn behind(bytes: &Bytes, end: u64) -> Result<Option<String>> {
         }
         at += BLOCK;
     }
-    Ok(None)
+    let zeros = bytes.len().saturating_sub(end);
+    let what = "bytes of zeros stand behind its end: it may be a download that has its size and not yet its content";
+    Ok((zeros > FILLED).then(|| format!("{zeros} {what}")))
 }
 
 /// What stands before a header and is of the member behind it.

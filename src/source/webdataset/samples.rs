@@ -70,6 +70,8 @@ fn is_meta(name: &str) -> bool {
 /// Hands over every sample of a shard in its order.
 pub(super) fn each(tree: &Tree, shard: &Path, take: &mut dyn FnMut(Sample) -> Result<()>) -> Result<Beside> {
     let (mut beside, mut open) = (Beside::default(), Sample::default());
+    // The suffixes of the sample before.
+    let mut before = Vec::new();
     tree.members(shard, &mut |name, what| {
         if name.split('/').any(walk::is_hidden) && what.is_ok() {
             beside.hidden += 1;
@@ -87,6 +89,8 @@ pub(super) fn each(tree: &Tree, shard: &Path, take: &mut dyn FnMut(Sample) -> Re
         if key != open.key {
             let sample = std::mem::replace(&mut open, Sample { key: key.to_owned(), ..Sample::default() });
             if !sample.key.is_empty() {
+                before.clear();
+                before.extend(sample.members.iter().map(|member| member.suffix.clone()));
                 take(sample)?;
             }
         }
@@ -105,6 +109,16 @@ pub(super) fn each(tree: &Tree, shard: &Path, take: &mut dyn FnMut(Sample) -> Re
         Ok(())
     })?;
     if !open.key.is_empty() {
+        // Where a shard is cut between two members, the last sample may be without its label.
+        // One that ends as the sample before begins: what is missing elsewhere was never there.
+        let lacks = || {
+            let suffixes = open.members.iter().map(|member| &member.suffix);
+            open.members.len() < before.len() && suffixes.eq(&before[..open.members.len()])
+        };
+        if tree.how_cut(shard).is_some_and(|is_damaged| is_damaged || lacks()) {
+            let what = "the last sample of a shard that is damaged or cut: it may have lost members";
+            open.fault.get_or_insert(Fault::new(Reason::Truncated, what));
+        }
         take(open)?;
     }
     Ok(beside)
