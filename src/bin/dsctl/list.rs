@@ -7,6 +7,7 @@ use feedstock::augment::OPS;
 use feedstock::backend::BACKENDS;
 use feedstock::codec::CODECS;
 use feedstock::codec::codings::CODINGS;
+use feedstock::export::FORMATS;
 use feedstock::fingerprint::METHODS;
 use feedstock::source::SOURCES;
 use feedstock::validate::LINTS;
@@ -36,6 +37,8 @@ enum Table {
     Lints,
     /// How `dedup --near` finds what is nearly alike.
     Fingerprints,
+    /// Formats that `export` writes.
+    Exports,
 }
 
 impl Table {
@@ -47,6 +50,7 @@ impl Table {
             Table::Backends => "backends",
             Table::Lints => "lints",
             Table::Fingerprints => "fingerprints",
+            Table::Exports => "exports",
         }
     }
 
@@ -76,6 +80,7 @@ impl Table {
                 .iter()
                 .map(|b| json!({"name": b.name, "where": b.place, "here": b.here, "hand_over": b.hand_over}))
                 .collect(),
+            Table::Exports => FORMATS.iter().map(|f| json!({"name": f.name, "summary": f.summary})).collect(),
             Table::Lints => LINTS
                 .iter()
                 .map(|l| {
