@@ -19,6 +19,10 @@ use crate::error::Fault;
 mod clip;
 #[cfg(any(feature = "image", feature = "video"))]
 mod picture;
+#[cfg(feature = "audio")]
+mod sound;
+#[cfg(feature = "text")]
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +63,10 @@ pub const KEYS: usize = 160;
 pub static METHODS: &[Method] = &[
     #[cfg(any(feature = "image", feature = "video"))]
     picture::METHOD,
+    #[cfg(feature = "audio")]
+    sound::METHOD,
+    #[cfg(feature = "text")]
+    text::METHOD,
     #[cfg(feature = "video")]
     clip::METHOD,
 ];

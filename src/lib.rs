@@ -9,6 +9,7 @@ pub mod data;
 pub mod dataset;
 pub mod duplicates;
 pub mod error;
+pub mod export;
 pub mod fingerprint;
 pub mod ingest;
 pub mod loader;

@@ -32,6 +32,7 @@ const ROOMS: &[&str] = &[
     "ingest",
     "versions",
     "revise",
+    "export",
     "loader",
     "recipe",
 ];
@@ -54,6 +55,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("ingest", &["plan", "augment", "collate"], "the write door knows no batches"),
     ("revise", &["codec", "augment", "prepare", "collate", "clock"], "rows are moved as they are stored"),
     ("duplicates", &["source", "store", "shard", "clock"], "they are found in any dataset, and nothing is changed"),
+    ("export", &["source", "codec", "augment", "plan", "ingest", "revise"], "payloads go out as they are stored"),
     ("source", &["plan", "augment", "prepare", "collate"], "sources list, they do not load"),
 ];
 

@@ -11,14 +11,15 @@ use crate::error::{Fault, Reason};
 
 /// The table's row.
 ///
-/// Keys: those of the frames, each with its place. Two clips above the threshold have at least one pair of frames above it, and it shares a key
-/// as often as two such pictures do; five frames have five chances.
+/// Keys: those of the frames, each with its place. Two clips above the threshold have at least one pair of frames above it, and each shares a key
+/// as often as two such pictures do: there are five chances.
 pub(super) const METHOD: Method = Method {
     name: "dct-frames",
     kind: Kind::Video,
     version: 1,
     summary: "perceptual hashes of five frames of a clip: encoded anew, scaled, of another rate of frames, mirrored",
-    threshold: 0.83,
+    // Higher than that of pictures: a fixed camera sees nearly the same at all times.
+    threshold: 0.9,
     sketch,
     keys,
     similarity,

@@ -180,10 +180,10 @@ fn copy(of: &str) -> TempDir {
     to
 }
 
-/// The file's name says where it lies; that of a manifest alone is given, as there may be several.
+/// A manifest or a text alone is given as the file: there are others beside it.
 fn root_of(case: &Case, folder: &Path) -> PathBuf {
-    let is_manifest = case.source == "manifest" && case.beside == "manifests";
-    if is_manifest { folder.join(case.file) } else { folder.to_owned() }
+    let alone = case.source == "text" || case.source == "manifest" && case.beside == "manifests";
+    if alone { folder.join(case.file) } else { folder.to_owned() }
 }
 
 fn list(case: Case) -> impl Fn(&[u8]) {

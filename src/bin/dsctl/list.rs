@@ -7,6 +7,7 @@ use feedstock::augment::OPS;
 use feedstock::backend::BACKENDS;
 use feedstock::codec::CODECS;
 use feedstock::codec::codings::CODINGS;
+use feedstock::export::FORMATS;
 use feedstock::source::SOURCES;
 use feedstock::validate::LINTS;
 use serde_json::{Map, Value, json};
@@ -33,6 +34,8 @@ enum Table {
     Backends,
     /// What `validate` looks for.
     Lints,
+    /// Formats that `export` writes.
+    Exports,
 }
 
 impl Table {
@@ -43,6 +46,7 @@ impl Table {
             Table::Operations => "operations",
             Table::Backends => "backends",
             Table::Lints => "lints",
+            Table::Exports => "exports",
         }
     }
 
@@ -72,6 +76,7 @@ impl Table {
                 .iter()
                 .map(|b| json!({"name": b.name, "where": b.place, "here": b.here, "hand_over": b.hand_over}))
                 .collect(),
+            Table::Exports => FORMATS.iter().map(|f| json!({"name": f.name, "summary": f.summary})).collect(),
             Table::Lints => LINTS
                 .iter()
                 .map(|l| {

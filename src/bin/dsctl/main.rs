@@ -13,6 +13,7 @@ mod compact;
 mod dedup;
 mod detect;
 mod doctor;
+mod export;
 mod head;
 mod ingest;
 mod inspect;
@@ -95,6 +96,7 @@ enum Verb {
     Rm(remove::Rm),
     Compact(compact::Compact),
     Merge(merge::Merge),
+    Export(export::Export),
     #[cfg(feature = "tokenizers")]
     Tokenizer(tokenizer::TokenizerVerb),
     List(list::List),
@@ -130,6 +132,7 @@ fn main() -> ExitCode {
         Verb::Rm(verb) => verb.run(global),
         Verb::Compact(verb) => verb.run(global),
         Verb::Merge(verb) => verb.run(global),
+        Verb::Export(verb) => verb.run(global),
         #[cfg(feature = "tokenizers")]
         Verb::Tokenizer(verb) => verb.run(global),
         Verb::List(verb) => verb.run(global),

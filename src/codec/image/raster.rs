@@ -27,11 +27,11 @@ pub struct Raster {
     /// picture's memory. 0: nobody can say.
     dense: u64,
     /// Refuses what the decoder would take memory for, and that cannot be there.
-    bomb: fn(&[u8]) -> Result<(), String>,
+    bomb: fn(&[u8], &Limits) -> Result<(), Fault>,
 }
 
 /// For decoders that take no memory for what is not there.
-fn none(_: &[u8]) -> Result<(), String> {
+fn none(_: &[u8], _: &Limits) -> Result<(), Fault> {
     Ok(())
 }
 
@@ -106,7 +106,7 @@ pub const EXR: Raster = Raster {
     image: ImageFormat::OpenExr,
     sniff: |b| b.starts_with(b"v/1\x01"),
     dense: 0,
-    bomb: none,
+    bomb: bombs::exr,
 };
 
 /// DirectDraw surfaces: DXT1, DXT3 and DXT5.
@@ -226,7 +226,8 @@ impl Raster {
         if !(self.sniff)(bytes) {
             return Err(Fault::new(Reason::Corrupt, format!("{}: no header", self.name())));
         }
-        (self.bomb)(bytes).map_err(|what| Fault::new(Reason::Corrupt, format!("{}: {what}", self.name())))?;
+        (self.bomb)(bytes, limits)
+            .map_err(|fault| Fault::new(fault.reason, format!("{}: {}", self.name(), fault.message)))?;
         let mut decoder: Box<dyn ImageDecoder + 'b> = if self.format == Format::Tiff && tiff::has_palette(bytes) {
             Box::new(tiff::Palette::open(bytes).map_err(|e| self.fault(e))?)
         } else {

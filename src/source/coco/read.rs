@@ -2,6 +2,7 @@
 //!
 //! Follows the format of the COCO challenges (cocodataset.org, "Data format") as pycocotools 2.0.11 reads it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::BufReader;
 use std::path::Path;
@@ -153,6 +154,22 @@ impl Has {
     }
 }
 
+/// Keys of an annotation that are read, and the one that follows from another.
+const READ: [&str; 10] = [
+    "id",
+    "image_id",
+    "category_id",
+    "bbox",
+    "area",
+    "iscrowd",
+    "segmentation",
+    "keypoints",
+    "caption",
+    "num_keypoints",
+];
+/// Annotations of a file whose keys are looked at for others.
+const LOOKED_AT: u64 = 1000;
+
 /// Reads a file, which is called `name` in the source. What names no picture is refused.
 pub(super) fn read(path: &Path, name: &str, lister: &mut Lister<'_>) -> Result<Read> {
     let file = lister.tree().open(path).map_err(|e| Error::io(path, "open", e))?;
@@ -170,7 +187,11 @@ pub(super) fn read(path: &Path, name: &str, lister: &mut Lister<'_>) -> Result<R
         let what = format!("{}: {e}", path.display());
         Error::config(what, "an annotation file of COCO is JSON with lists of images, annotations and categories")
     })?;
-    let Top { pictures, annotations, mut categories, has, .. } = top;
+    let Top { pictures, annotations, mut categories, has, unread, lister, .. } = top;
+    if !unread.is_empty() {
+        let keys: Vec<&str> = unread.iter().take(10).map(String::as_str).collect();
+        lister.note(format!("{name}: keys of annotations that are not read: {}", keys.join(", ")));
+    }
     categories.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(Read { pictures: pictures.finish()?, annotations: annotations.finish()?, categories, has })
 }
@@ -185,6 +206,8 @@ struct Top<'l, 'w> {
     has: Has,
     count: u64,
     refused: u64,
+    /// Keys of annotations that are not read, of the first of them.
+    unread: BTreeSet<String>,
     /// What ends the reading and is none of JSON.
     error: Option<Error>,
 }
@@ -202,6 +225,7 @@ impl<'l, 'w> Top<'l, 'w> {
             has: Has::default(),
             count: 0,
             refused: 0,
+            unread: BTreeSet::new(),
             error: None,
         }
     }
@@ -246,6 +270,11 @@ impl<'l, 'w> Top<'l, 'w> {
             if said.segments_info.is_some() {
                 return self.refuse(Reason::Unsupported, "a panoptic annotation (segments_info)".into());
             }
+        }
+        if self.count < LOOKED_AT
+            && let Ok(said) = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text)
+        {
+            self.unread.extend(said.into_keys().filter(|key| !READ.contains(&key.as_str())));
         }
         self.count += 1;
         let mut key = picture.key();

@@ -60,7 +60,7 @@ impl Frames for WebP<'_> {
         let at = Rect { x: field(0) * 2, y: field(1) * 2, width: field(2) + 1, height: field(3) + 1 };
         super::check_size(at.width, at.height, &self.limits)?;
         still(chunks, at, &mut self.still)?;
-        bombs::webp(&self.still).map_err(|what| corrupt(format!("WebP: {what}")))?;
+        bombs::webp(&self.still, &self.limits).map_err(|fault| corrupt(format!("WebP: {}", fault.message)))?;
         let fault = |e| raster::WEBP.fault(e);
         let decoder = WebPDecoder::new(Cursor::new(&self.still[..])).map_err(fault)?;
         if decoder.dimensions() != (at.width, at.height) {

@@ -1,0 +1,149 @@
+//! JSON lines: `SPLIT/metadata.jsonl` beside the media, as ImageFolder and AudioFolder of HF `datasets` have it; of texts `SPLIT.jsonl`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{Asked, ExportFormat, Folder, Outgoing, Writer, extension, json as value, number};
+use crate::data::feature::{Column, Feature};
+use crate::data::label::Value;
+use crate::data::objects::ObjectsType;
+use crate::error::{Error, Result};
+use crate::spool::{Spill, Spool};
+
+pub(super) const FORMAT: ExportFormat = ExportFormat {
+    name: "jsonl",
+    summary: "SPLIT/metadata.jsonl beside the media (ImageFolder, AudioFolder); of texts SPLIT.jsonl",
+    make,
+};
+
+struct Lines {
+    media: usize,
+    objects: Option<(usize, ObjectsType)>,
+    /// Of the attributes of objects those that some object has: of lists of nothing but nulls pyarrow 26.0.1 cannot read a column.
+    told: Vec<bool>,
+    columns: Vec<Column>,
+    files: BTreeMap<String, Spool>,
+    spill: Spill,
+    is_text: bool,
+    notes: Vec<String>,
+}
+
+fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
+    let columns = asked.dataset.schema().columns.clone();
+    let tensors: Vec<&str> =
+        columns.iter().filter(|c| matches!(c.feature, Feature::Tensor(_))).map(|c| c.name.as_str()).collect();
+    let mut notes = Vec::new();
+    if !tensors.is_empty() {
+        notes.push(format!("left out, as the format has no place for it: {}", tensors.join(", ")));
+    }
+    let mut told = Vec::new();
+    if let Some((column, of)) = asked.objects {
+        told.resize(of.attributes.len(), false);
+        let rows = asked.splits.iter().flat_map(|split| asked.dataset.index().ranges(Some(split))).flatten();
+        for number in rows {
+            let Ok(Some(objects)) = asked.dataset.index().row(number).objects(column, of) else { continue };
+            for (told, values) in told.iter_mut().zip(&objects.attributes) {
+                *told |= !values.iter().all(Value::is_null);
+            }
+        }
+        let null: Vec<&str> =
+            of.attributes.iter().zip(&told).filter(|(_, told)| !**told).map(|(a, _)| a.name.as_str()).collect();
+        if !null.is_empty() {
+            notes.push(format!("left out, as no object has it: {}", null.join(", ")));
+        }
+    }
+    Ok(Box::new(Lines {
+        told,
+        media: asked.media,
+        objects: asked.objects.map(|(at, of)| (at, of.clone())),
+        is_text: columns[asked.media].feature == Feature::Text,
+        columns,
+        files: BTreeMap::new(),
+        spill: asked.spill.clone(),
+        notes,
+    }))
+}
+
+/// A coordinate as a float of 64 bits that is written in as few digits as give it back.
+fn exact(value: f32) -> f64 {
+    number(value).parse().unwrap_or_else(|_| f64::from(value))
+}
+
+/// The boxes of a row in the numbers of COCO, which is what this form is read with.
+fn told(row: &Outgoing<'_>, of: &ObjectsType, which: &[bool]) -> Json {
+    let Some(objects) = &row.objects else { return Json::Null };
+    let [width, height] = row.size;
+    // `datasets` asks that whole numbers and fractions are not one list's and another's.
+    let boxes: Vec<[f64; 4]> =
+        super::coco::xywh(objects, of.boxes, width, height).into_iter().map(|b| b.map(exact)).collect();
+    let class = |class: &i64| {
+        usize::try_from(*class).ok().and_then(|class| of.names.get(class)).map_or(json!(class), |n| json!(n))
+    };
+    let mut said = Map::new();
+    said.insert("bbox".into(), boxes.into());
+    said.insert("categories".into(), objects.classes.iter().map(class).collect::<Vec<_>>().into());
+    let attributes = of.attributes.iter().zip(&objects.attributes).zip(which);
+    for ((attribute, values), _) in attributes.filter(|(_, told)| **told) {
+        said.insert(attribute.name.clone(), values.iter().map(value).collect::<Vec<_>>().into());
+    }
+    said.into()
+}
+
+impl Writer for Lines {
+    fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String> {
+        let id = row.name.as_str();
+        let below = id.strip_prefix(row.split).is_some_and(|rest| rest.starts_with('/'));
+        Ok(if below { id.to_owned() } else { format!("{}/{id}", row.split) })
+    }
+
+    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()> {
+        let mut said = Map::new();
+        let split = format!("{}/", row.split);
+        let below = |path: &str| path.strip_prefix(&split).unwrap_or(path).to_owned();
+        if !self.is_text {
+            // `datasets` calls the column of `file_name` by the kind of its media, one of `x_file_name` x.
+            let column = &self.columns[self.media];
+            let is_plain = column.feature.kind().is_some_and(|kind| kind.name() == column.name);
+            let key = if is_plain { "file_name".to_owned() } else { format!("{}_file_name", column.name) };
+            said.insert(key, below(path).into());
+        }
+        for (at, column) in self.columns.iter().enumerate() {
+            let cell = match &column.feature {
+                Feature::Image | Feature::Audio | Feature::Video if at == self.media => continue,
+                Feature::Image | Feature::Audio | Feature::Video => {
+                    // More media of a row: beside the first, under the name of their column.
+                    let Some(payload) = row.dataset.fetch_checked(row.number, at, row.scratch)? else {
+                        said.insert(format!("{}_file_name", column.name), Json::Null);
+                        continue;
+                    };
+                    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+                    let path = format!("{stem}.{}.{}", column.name, extension(payload.info.format));
+                    folder.put(&path, &[row.scratch])?;
+                    said.insert(format!("{}_file_name", column.name), below(&path).into());
+                    continue;
+                }
+                Feature::Text => row.text(at)?.map_or(Json::Null, Json::from),
+                Feature::Objects(_) => match &self.objects {
+                    Some((column, of)) if *column == at => told(row, of, &self.told),
+                    _ => row.entry.told(at, &column.feature),
+                },
+                Feature::Tensor(_) => continue,
+                feature => row.entry.told(at, feature),
+            };
+            said.insert(column.name.clone(), cell);
+        }
+        let name = if self.is_text { format!("{}.jsonl", row.split) } else { format!("{split}metadata.jsonl") };
+        let file = self.files.entry(name).or_insert_with(|| Spool::new(&self.spill));
+        let line = serde_json::to_vec(&said).map_err(|e| Error::library("writing a line of JSON", e))?;
+        file.push(&line)?;
+        file.push(b"\n")
+    }
+
+    fn finish(self: Box<Self>, folder: &Folder) -> Result<Vec<String>> {
+        for (name, lines) in self.files {
+            folder.put(&name, &[&lines.finish()?])?;
+        }
+        Ok(self.notes)
+    }
+}
