@@ -121,7 +121,7 @@ impl Writer {
                 vec!["relabel".into(), dataset.into(), told.into(), "--new-classes".into()]
             }
             2 => {
-                let split = ["val", "test"][round / 5 % 2];
+                let split = ["validation", "test"][round / 5 % 2];
                 std::fs::write(&told, format!("id,split\n{},{split}\n", pick(1))).unwrap();
                 self.rows.get_mut(&pick(1)).unwrap().1 = split.into();
                 vec!["split".into(), dataset.into(), "--from-csv".into(), told.into()]
