@@ -86,7 +86,7 @@ impl Found<'_> {
         let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
         let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
         // What an archive has behind the place where it is damaged, nobody knows.
-        let is_cut = self.listing.tree.lost().next().is_some();
+        let is_cut = self.listing.tree.is_cut();
         let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
         for key in self.base.keys() {
             let Some(there) = self.base.at(key) else { continue };

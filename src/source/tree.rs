@@ -123,6 +123,8 @@ struct Archive {
     seen: (u64, i128),
     /// What was lost of it.
     lost: Option<Fault>,
+    /// Whether it may have had more members than are known.
+    is_cut: bool,
     is_tar: bool,
 }
 
@@ -365,8 +367,13 @@ impl Tree {
         notes
     }
 
+    /// Whether an archive may have more members than can be read.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.archives.iter().flat_map(|archives| &archives.archives).any(|archive| archive.is_cut)
+    }
+
     /// What was lost of archives, each with the path of one.
-    pub(crate) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
+    pub(super) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
         let archives = self.archives.iter().flat_map(|archives| &archives.archives);
         archives.filter_map(|archive| Some((archive.path.as_path(), archive.lost.as_ref()?)))
     }

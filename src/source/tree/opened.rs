@@ -175,7 +175,7 @@ fn archive(
     let Some(format) = Format::of(&file, path).map_err(|e| Error::io(path, "read", e))? else { return Ok(None) };
     let seen = stamp(&file.metadata().map_err(|e| Error::io(path, "open", e))?);
     let shown = path.display();
-    let mut lost = None;
+    let (mut lost, mut is_cut) = (None, false);
     let bytes = match format {
         Format::Compressed(how) => {
             let (spooled, damage) = decompress((&file, path), seen.0, how, spill, &mut || watch(0))?;
@@ -217,14 +217,16 @@ fn archive(
                 take(ordinal - 1, member)
             })?;
             // Of what was decompressed in part it is no wonder that the end is missing.
+            is_cut = end.is_cut;
             notes.extend(end.note.filter(|_| lost.is_none()).map(|note| format!("{shown}: {note}")));
             end.lost
         }
     };
     lost = lost.or(scanned);
+    is_cut |= lost.is_some();
     if unnamed > 0 && lost.is_none() {
         lost = Some(Fault::new(Reason::BadPath, format!("{unnamed} members have no name")));
     }
     let is_tar = format != Format::Zip;
-    Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))
+    Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_cut, is_tar }))
 }

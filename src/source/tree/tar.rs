@@ -20,6 +20,8 @@ const BEHIND: u64 = 1 << 20;
 pub(super) struct End {
     /// What was lost, if it did not end as a tar does.
     pub lost: Option<Fault>,
+    /// Whether there may have been more, also where the last member says that itself, or nothing does.
+    pub is_cut: bool,
     pub note: Option<String>,
 }
 
@@ -36,18 +38,18 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
     loop {
         let lost = |reason, what: &str| {
             let fault = Fault::new(reason, format!("{what} at byte {at}: what stands behind it was not read"));
-            Ok(End { lost: Some(fault), note: None })
+            Ok(End { lost: Some(fault), is_cut: true, note: None })
         };
         if at == length {
             let note = "it has no end marker, as tar writes it: it may have been cut between two members".to_owned();
-            return Ok(End { lost: None, note: Some(note) });
+            return Ok(End { lost: None, is_cut: true, note: Some(note) });
         }
         let mut header = [0; BLOCK as usize];
         if !bytes.read_at(at, &mut header)? {
             return lost(Reason::Truncated, "the archive ends within a header");
         }
         if header == [0; BLOCK as usize] {
-            return Ok(End { lost: None, note: behind(bytes, at)? });
+            return Ok(End { note: behind(bytes, at)?, ..End::default() });
         }
         if !sum_is_right(&header) {
             return lost(Reason::Corrupt, "the header is damaged");
@@ -116,7 +118,7 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
         match end {
             // The last blocks may be missing where nothing stands in them.
             Some(end) => at = end.min(length),
-            None => return Ok(End::default()),
+            None => return Ok(End { is_cut: true, ..End::default() }),
         }
     }
 }
