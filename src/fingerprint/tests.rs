@@ -299,7 +299,9 @@ fn odd_payloads_have_a_sketch_or_none() {
             let frames = if method.kind == Kind::Video { FRAMES as usize } else { 1 };
             let data = data[..data.len() / FRAMES as usize * frames].to_vec();
             let payload = Owned::Pixels { data, frames, width, height };
-            assert!(payload.sketch(method).is_some(), "{} {width} x {height}", method.name);
+            // Thousands of pixels that go up and down are one gray, reduced.
+            let flat = width.max(height) == 3_000;
+            assert_eq!(payload.sketch(method).is_none(), flat, "{} {width} x {height}", method.name);
         }
         let cut = Owned::Pixels { data: vec![9; 10], frames: 1, width: 50, height: 50 };
         assert!(!matches!((method.sketch)(&cut.lend()), Ok(Some(_))), "{}", method.name);
