@@ -276,3 +276,44 @@ fn sketches_are_frozen() {
     }
     assert!(others.is_empty(), "not what was frozen: {others:#?}");
 }
+
+#[test]
+fn times_of_frames_lie_within_the_clip() {
+    for duration_us in [0, 1, 9, 10, 2_000_000, u64::MAX] {
+        let info = Info { duration_us, ..Info::of(crate::data::info::Format::Mp4) };
+        let times = clip_times(&info);
+        assert_eq!(times.len() as u64, FRAMES);
+        assert!(times.is_sorted() && times.iter().all(|t| *t >= 0 && *t as u64 <= duration_us), "{times:?}");
+    }
+    let info = Info { duration_us: 2_000_000, ..Info::of(crate::data::info::Format::Mp4) };
+    assert_eq!(clip_times(&info), [200_000, 600_000, 1_000_000, 1_400_000, 1_800_000]);
+}
+
+/// Sizes at the edge, and samples that are no numbers.
+#[test]
+fn odd_payloads_have_a_sketch_or_none() {
+    for method in METHODS.iter().filter(|m| matches!(m.kind, Kind::Image | Kind::Video)) {
+        for (width, height) in [(1, 9), (9, 1), (2, 2), (1, 3_000), (3_000, 1), (3, 5)] {
+            let one = (0..width * height).flat_map(|n| [(n * 91 % 256) as u8; 3]);
+            let data: Vec<u8> = (0..FRAMES).flat_map(|_| one.clone()).collect();
+            let frames = if method.kind == Kind::Video { FRAMES as usize } else { 1 };
+            let data = data[..data.len() / FRAMES as usize * frames].to_vec();
+            let payload = Owned::Pixels { data, frames, width, height };
+            // Thousands of pixels that go up and down are one gray, reduced.
+            let flat = width.max(height) == 3_000;
+            assert_eq!(payload.sketch(method).is_none(), flat, "{} {width} x {height}", method.name);
+        }
+        let cut = Owned::Pixels { data: vec![9; 10], frames: 1, width: 50, height: 50 };
+        assert!(!matches!((method.sketch)(&cut.lend()), Ok(Some(_))), "{}", method.name);
+    }
+    for method in METHODS.iter().filter(|m| m.kind == Kind::Audio) {
+        let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE, 0.0];
+        for (rate, channels) in [(0, 1), (1, 1), (8_000, 1), (8_000, 7), (48_000, 2), (u32::MAX, 1)] {
+            for data in [vec![], vec![1.0; 5], (0..50_000).map(|n| bad[n * n % 6]).collect()] {
+                let sketch = Owned::Wave { data, channels, rate }.sketch(method);
+                let itself = sketch.as_ref().map(|s| (method.similarity)(s, s));
+                assert!(itself.is_none_or(|s| s == 1.0), "{rate} {channels}: {itself:?}");
+            }
+        }
+    }
+}

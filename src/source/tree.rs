@@ -377,7 +377,7 @@ impl Tree {
     }
 
     /// What was lost of archives, each with the path of one.
-    pub(crate) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
+    pub(super) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
         let archives = self.archives.iter().flat_map(|archives| &archives.archives);
         archives.filter_map(|archive| Some((archive.path.as_path(), archive.lost.as_ref()?)))
     }

@@ -106,6 +106,7 @@ impl Writer {
         let told = self.source.with_extension("csv");
         let ids: Vec<String> = self.rows.keys().cloned().collect();
         let pick = |n: usize| ids[(round * 7 + n * 3) % ids.len()].clone();
+        let before = self.rows.clone();
         let mut ingest = vec!["ingest".into(), self.source.clone().into_os_string(), dataset.into()];
         ingest.extend(["--text-unit", "file", "--id-prefix"].map(std::ffi::OsString::from));
         ingest.push(format!("{}/", self.name).into());
@@ -121,7 +122,7 @@ impl Writer {
                 vec!["relabel".into(), dataset.into(), told.into(), "--new-classes".into()]
             }
             2 => {
-                let split = ["val", "test"][round / 5 % 2];
+                let split = ["validation", "test"][round / 5 % 2];
                 std::fs::write(&told, format!("id,split\n{},{split}\n", pick(1))).unwrap();
                 self.rows.get_mut(&pick(1)).unwrap().1 = split.into();
                 vec!["split".into(), dataset.into(), "--from-csv".into(), told.into()]
@@ -156,7 +157,8 @@ impl Writer {
                 code => panic!("{args:?}: {code:?}: {said}"),
             }
         }
-        self.commits += 1;
+        // What is so already is no version.
+        self.commits += u64::from(self.rows != before);
     }
 }
 

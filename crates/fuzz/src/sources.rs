@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use feedstock::source::{
-    AudioChunks, EntryCell, Listing, SOURCES, SourceOptions, TextUnit, TextWindow, candidates, sources,
+    AudioChunks, EntryCell, Listing, SOURCES, SourceOptions, TextUnit, TextWindow, candidates, choose, sources,
 };
 use feedstock::spool::Spill;
 use tempfile::TempDir;
@@ -163,6 +163,10 @@ const CASES: &[Case] = &[
 pub fn targets() -> Vec<Target> {
     let of_case = |case: &'static Case| Target::new(format!("source-{}", case.name), MOST, list(*case), seeds);
     let mut all: Vec<Target> = CASES.iter().map(of_case).collect();
+    // What is spooled of a compressed tar stays in memory up to 32 MiB.
+    let of_archive =
+        |name: &'static str| Target::new(format!("archive-{name}"), 2 * MOST, archive(name), seeds_of_archives);
+    all.extend(["tar", "zip", "tar.gz", "tar.zst"].map(of_archive));
     all.push(Target::new("detect", MOST, detect(), |_| {
         CASES.iter().flat_map(|case| seeds(&format!("source-{}", case.name)).into_iter().take(2)).collect()
     }));
@@ -233,6 +237,45 @@ fn hold(listing: &Listing, real: &Path) {
             assert!(lies.starts_with(real), "{} leaves the source: {}", entry.id, lies.display());
         }
     }
+}
+
+/// An archive is listed, as what it is taken for, and all its members are read.
+fn archive(ending: &'static str) -> impl Fn(&[u8]) {
+    thread_local! {
+        static AT: RefCell<Option<TempDir>> = const { RefCell::new(None) };
+    }
+    move |data| {
+        AT.with_borrow_mut(|folder| {
+            let root = folder.get_or_insert_with(readers::folder).path().canonicalize().expect("a folder");
+            let path = root.join(format!("fuzz.{ending}"));
+            std::fs::write(&path, data).expect("a file in memory");
+            let Ok(choice) = choose(&sources(), &path, None) else { return };
+            let Ok(listing) = Listing::of_choice(&choice, &SourceOptions::default(), &Spill::temporary(), &|_| Ok(()))
+            else {
+                return;
+            };
+            for at in 0..listing.entries.len() {
+                let entry = listing.entries.get(at).expect("what was listed");
+                assert!(!entry.id.split('/').any(|part| part == ".."), "{} leaves the archive", entry.id);
+                for cell in &entry.cells {
+                    let member: &Path = match cell {
+                        EntryCell::File { path, .. } => path,
+                        EntryCell::Slice { path, .. } | EntryCell::Excerpt { path, .. } => path,
+                        _ => continue,
+                    };
+                    assert!(member.starts_with(&path), "{} is no member: {}", entry.id, member.display());
+                    let _ = choice.tree.read(member, 1 << 20);
+                }
+            }
+        });
+    }
+}
+
+/// Archives of the fixtures by how they end.
+fn seeds_of_archives(name: &str) -> Vec<Vec<u8>> {
+    let ending = name.trim_start_matches("archive-");
+    let all = files(&fixtures(), 64 << 10).into_iter();
+    all.filter(|(path, _)| path.to_string_lossy().ends_with(&format!(".{ending}"))).map(|(_, bytes)| bytes).collect()
 }
 
 fn detect() -> impl Fn(&[u8]) {

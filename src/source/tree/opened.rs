@@ -224,10 +224,10 @@ fn archive(
         }
     };
     lost = lost.or(scanned);
+    is_cut |= lost.is_some();
     if unnamed > 0 && lost.is_none() {
         lost = Some(Fault::new(Reason::BadPath, format!("{unnamed} members have no name")));
     }
     let is_tar = format != Format::Zip;
-    is_cut |= lost.is_some();
     Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_cut, is_tar }))
 }
