@@ -120,7 +120,7 @@ impl Checker<'_> {
             Held::Other(_) if follows => None,
             Held::Other(_) if self.is_cut => {
                 let what = "the source says something else of the row, which stays as it is: its archive is damaged, or may have been cut";
-                return Ok(Outcome::Refused(Fault::new(Reason::IdTaken, what), None));
+                return Ok(Outcome::Refused(Fault::new(Reason::Truncated, what), None));
             }
             // Recordings are not decoded for rows that are there under this id, and a payload that is theirs is not read.
             Held::Other(fault) if known || cells.iter().any(|cell| matches!(cell, Cell::Excerpt(_))) => {

@@ -200,9 +200,7 @@ impl Shards {
                 all.push(Shard { path: found.path, relative: found.relative, split });
             } else if NAMES.contains(&found.relative.as_str()) {
                 let read = lister.tree().read(&found.path, LARGEST).map_err(|e| Error::io(&found.path, "read", e))?;
-                let text = String::from_utf8_lossy(&read).into_owned();
-                let lines = text.trim_end().lines().map(|line| line.trim_start_matches('\u{feff}').trim().to_owned());
-                names = Some(lines.collect());
+                names = Some(classes(&found.relative, read)?);
                 lister.note(format!("the names of the classes are those of {}", found.relative));
             } else {
                 others.0 += 1;
@@ -238,6 +236,24 @@ impl Shards {
     }
 }
 
+/// The names of classes by the lines of a file; one that is empty is called by its number.
+fn classes(file: &str, bytes: Vec<u8>) -> Result<Vec<String>> {
+    let help = "mend the file, or take it away: classes are called by their numbers then";
+    let text = String::from_utf8(bytes).map_err(|_| Error::config(format!("{file} is not UTF-8"), help))?;
+    let mut names: Vec<String> = Vec::new();
+    let mut lines = std::collections::HashMap::new();
+    for (at, line) in text.trim_end().lines().enumerate() {
+        let line = line.trim_start_matches('\u{feff}').trim();
+        let name = if line.is_empty() { at.to_string() } else { line.to_owned() };
+        if let Some(before) = lines.insert(name.clone(), at + 1) {
+            let what = format!("{file} calls two classes {name:?}, in the lines {before} and {}", at + 1);
+            return Err(Error::config(what, help));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 /// The split of a shard: what its folders are called like, or a word of its name.
 fn split(relative: &str, options: &SourceOptions) -> Result<String> {
     let (dir, name) = relative.rsplit_once('/').unwrap_or(("", relative));
@@ -259,6 +275,16 @@ fn split(relative: &str, options: &SourceOptions) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_classes_and_differ() {
+        let of = |text: &[u8]| classes("classes.txt", text.to_vec()).map_err(|e| e.to_string());
+        assert_eq!(of("\u{feff}dog\r\n\ncat \n\n".as_bytes()), Ok(vec!["dog".into(), "1".into(), "cat".into()]));
+        assert_eq!(of(b""), Ok(Vec::new()));
+        let twice = of(b"dog\ncrane\ncat\ncrane\n").unwrap_err();
+        assert!(twice.contains("classes.txt") && twice.contains("lines 2 and 4"), "{twice}");
+        assert!(of(b"\xff\xfed\0").unwrap_err().contains("UTF-8"));
+    }
 
     #[test]
     fn the_split_of_a_shard_is_in_its_name() {
