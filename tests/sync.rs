@@ -524,6 +524,41 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
     assert!(contents(&dataset).contains_key("a/s.jpg"));
 }
 
+/// What was refused because another source has its id is not that other's row, however often it is asked.
+#[test]
+fn a_row_of_another_source_is_not_replaced_by_what_was_refused_for_it() {
+    let all = pictures();
+    for first in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, theirs, dataset) = (dir.path().join("s"), dir.path().join("t"), dir.path().join("d"));
+        put(&theirs.join("a/same.jpg"), &all[0], 0);
+        put(&theirs.join("a/other.jpg"), &all[1], 0);
+        put(&mine.join("a/same.jpg"), &all[0], 0);
+        put(&mine.join("a/other.jpg"), &all[2], 0);
+        follow(&theirs, &dataset);
+        let before = contents(&dataset);
+        if first {
+            assert_eq!(ingest(&mine, &dataset, &options(), &Control::default()).unwrap().quarantined, 1);
+        } else {
+            let how = SyncOptions { own: Own::Recorded, ..any() };
+            drop(follow_as(&mine, &dataset, &options(), &how));
+            ingest(&mine, &dataset, &options(), &Control::default()).unwrap();
+        }
+        for _ in 0..2 {
+            let (done, _) = follow_as(&mine, &dataset, &options(), &any());
+            let done = done.unwrap();
+            assert_eq!((counts(&done.sync.unwrap()), done.quarantined), ([0; 5], 1));
+            assert_eq!(contents(&dataset), before);
+        }
+        // Nor does it keep the row where that other has it no more.
+        fs::remove_file(theirs.join("a/other.jpg")).unwrap();
+        fs::remove_file(theirs.join("a/same.jpg")).unwrap();
+        put(&theirs.join("a/more.jpg"), &all[3], 0);
+        let done = follow(&theirs, &dataset).0;
+        assert_eq!((counts(&done), done.kept_shared), ([1, 0, 1, 0, 0], 1));
+    }
+}
+
 /// Where a source was before is said once.
 #[test]
 fn a_source_that_was_moved_is_followed_when_it_says_so() {

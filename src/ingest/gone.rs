@@ -1,11 +1,14 @@
 //! What a source has no more, and whether that can be told.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::base::made_of;
+use super::run::recording;
 use super::sync::{Found, Own, SyncOptions};
 use crate::error::{Error, Result};
-use crate::source::Listing;
+use crate::quarantine;
+use crate::source::{Entry, Listing};
 use crate::spool::{Sorted, Sorter, Spill};
 
 /// Rows that the source lists no more.
@@ -74,6 +77,57 @@ impl RefusedNames {
         let file = id.split_once('#').map_or(id, |(file, _)| file);
         above.chain([id]).any(|id| self.names.position(&name(b'i', id)).is_some())
             || self.names.position(&name(b's', stem(file))).is_some()
+    }
+}
+
+/// The entries that were refused, by id: each with how many rows its line stands for.
+pub(super) struct RefusedIds(Sorted);
+
+/// Goes over a listing and says which entries were refused: one line may stand for all parts of a recording.
+pub(super) struct Refusing<'a> {
+    ids: &'a RefusedIds,
+    parts: Option<(Arc<Path>, u64)>,
+}
+
+impl RefusedIds {
+    /// Those in the lines of a report, behind so many of what could not be listed.
+    pub(super) fn of(lines: &[u8], unlisted: usize, spill: &Spill) -> Result<Self> {
+        let mut ids = Sorter::new(spill);
+        for line in quarantine::read_lines(lines).skip(unlisted) {
+            let line = line?;
+            ids.push(line.id.as_bytes(), &line.rows.unwrap_or(1).to_le_bytes())?;
+        }
+        Ok(RefusedIds(ids.finish()?))
+    }
+
+    /// Those that are collected already.
+    pub(super) fn found(ids: Sorted) -> Self {
+        RefusedIds(ids)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn along(&self) -> Refusing<'_> {
+        Refusing { ids: self, parts: None }
+    }
+}
+
+impl Refusing<'_> {
+    /// Whether the next entry of the listing was refused.
+    pub(super) fn is(&mut self, entry: &Entry) -> bool {
+        if let Some((path, left)) = &mut self.parts
+            && *left > 0
+            && recording(entry) == Some(&*path)
+        {
+            *left -= 1;
+            return true;
+        }
+        let rows = self.ids.0.find(entry.id.as_bytes());
+        let rows = rows.map(|rows| rows.try_into().map_or(1, u64::from_le_bytes));
+        self.parts = rows.and_then(|rows| Some((Arc::clone(recording(entry)?), rows.saturating_sub(1))));
+        rows.is_some()
     }
 }
 
