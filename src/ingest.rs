@@ -44,7 +44,7 @@ mod watchdog;
 mod writer;
 
 pub use crate::quarantine::{QUARANTINE, Refused};
-pub(crate) use claims::forget;
+pub(crate) use claims::{forget, settle};
 pub use isolated::{Isolate, serve};
 pub use journal::{JOURNALS, is_unfinished, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, Tell};
@@ -204,6 +204,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
             base: &base,
             seen: Some(&seen),
             claims: follows,
+            in_doubt: listing.refused.any_files()?,
             dry: true,
             prepare: &prepare,
             check: options.check,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::base::made_of;
 use super::run::recording;
 use super::sync::{Found, Own, SyncOptions};
+use crate::data::feature::Feature;
+use crate::data::record::row_key;
 use crate::error::{Error, Result};
 use crate::quarantine;
 use crate::source::{Entry, Listing};
@@ -26,6 +28,8 @@ pub(super) struct Gone {
 /// The names that the listing refused: a row that they may be of is not gone.
 struct RefusedNames {
     names: Sorted,
+    /// Whether some are of lines that name a row.
+    torn: bool,
     /// Lines of which nobody can tell which rows they were.
     unnamed: u64,
 }
@@ -43,14 +47,19 @@ fn stem(path: &str) -> &str {
 impl RefusedNames {
     fn of(listing: &Listing, prefix: &str, spill: &Spill) -> Result<Self> {
         let mut names = Sorter::new(spill);
-        let (mut unnamed, mut any) = (0, false);
+        let (mut unnamed, mut any, mut torn) = (0, false, false);
         for refusal in listing.refused.iter() {
             let refusal = refusal?;
             any = true;
             let id = refusal.id.strip_prefix(prefix).unwrap_or(&refusal.id);
             names.push(&name(b'i', id), &[])?;
             match refusal.line {
-                Some(line) => unnamed += u64::from(id == format!("{}#{line}", refusal.origin)),
+                Some(line) if id == format!("{}#{line}", refusal.origin) => unnamed += 1,
+                // A line that was cut off may have the beginning of an id.
+                Some(_) => {
+                    torn = true;
+                    names.push(&name(b'l', id), &[])?;
+                }
                 // What is said of a picture may be in another file of its name.
                 None => names.push(&name(b's', stem(id)), &[])?,
             }
@@ -65,7 +74,7 @@ impl RefusedNames {
                 break;
             }
         }
-        Ok(RefusedNames { names: names.finish()?, unnamed: if by_line { 0 } else { unnamed } })
+        Ok(RefusedNames { names: names.finish()?, torn, unnamed: if by_line { 0 } else { unnamed } })
     }
 
     /// Whether a row may be of something that was refused: itself, its file, or a folder above.
@@ -77,6 +86,7 @@ impl RefusedNames {
         let file = id.split_once('#').map_or(id, |(file, _)| file);
         above.chain([id]).any(|id| self.names.position(&name(b'i', id)).is_some())
             || self.names.position(&name(b's', stem(file))).is_some()
+            || self.torn && id.char_indices().any(|(at, _)| self.names.position(&name(b'l', &id[..at])).is_some())
     }
 }
 
@@ -140,7 +150,7 @@ impl Found<'_> {
         let refused = RefusedNames::of(self.listing, prefix, self.spill)?;
         let (mut out, mut kept) = (Sorter::new(self.spill), Sorter::new(self.spill));
         // What an archive has behind the place where it is damaged, nobody knows.
-        let is_cut = self.listing.tree.lost().next().is_some();
+        let is_cut = self.listing.tree.may_be_cut();
         let (mut owned, mut removed, mut shared, mut unclear) = (0u64, 0u64, 0, 0u64);
         for key in self.base.keys() {
             let Some(there) = self.base.at(key) else { continue };
@@ -164,9 +174,10 @@ impl Found<'_> {
                 out.push(&key.to_be_bytes(), &[])?;
             }
         }
-        if sync.max_removed.is_exceeded(removed, removed, owned) {
+        let lost = removed + self.emptied(sync)?;
+        if sync.max_removed.is_exceeded(lost, lost, owned) {
             let limit = sync.max_removed.to_string();
-            return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed, rows: owned, limit });
+            return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed: lost, rows: owned, limit });
         }
         let mut notes = Vec::new();
         if unclear > 0 && is_cut {
@@ -180,6 +191,18 @@ impl Found<'_> {
             ));
         }
         Ok(Gone { out: out.finish()?, kept: kept.finish()?, shared, owned, notes })
+    }
+
+    /// How many of the source's rows have objects that the source has no more: where labels are files of their own, their folder may be missing alone.
+    fn emptied(&self, sync: &SyncOptions) -> Result<u64> {
+        let any = self.schema.columns.iter().any(|column| matches!(column.feature, Feature::Objects(_)));
+        let mut emptied = 0;
+        for entry in self.listing.entries.iter().take(if any { usize::MAX } else { 0 }) {
+            let entry = entry?;
+            let is_own = || self.base.at(row_key(&entry.id)).is_some_and(|there| self.owns(sync.own, &there));
+            emptied += u64::from(self.base.is_emptied(&entry, self.schema) && is_own());
+        }
+        Ok(emptied)
     }
 
     /// Refuses to follow a source of which nobody knows what it brought. One that brought nothing yet, and of whose rows none is there, is a new one.

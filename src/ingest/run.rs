@@ -162,6 +162,7 @@ impl<'a> Run<'a> {
             base: work.base,
             seen: Some(work.seen),
             claims: work.claims,
+            in_doubt: work.claims.is_some() && work.listing.refused.any_files()?,
             dry: false,
             prepare: work.prepare,
             check: work.options.check,

@@ -160,6 +160,7 @@ impl DatasetWriter {
             base: &self.base,
             seen: None,
             claims: None,
+            in_doubt: false,
             dry: false,
             prepare: &self.prepare,
             check: self.options.check,

@@ -123,6 +123,8 @@ struct Archive {
     seen: (u64, i128),
     /// What was lost of it.
     lost: Option<Fault>,
+    /// Whether it has no end marker: members may be missing, and none is named.
+    is_unended: bool,
     is_tar: bool,
 }
 
@@ -369,6 +371,11 @@ impl Tree {
     pub(crate) fn lost(&self) -> impl Iterator<Item = (&Path, &Fault)> {
         let archives = self.archives.iter().flat_map(|archives| &archives.archives);
         archives.filter_map(|archive| Some((archive.path.as_path(), archive.lost.as_ref()?)))
+    }
+
+    /// Whether an archive may have had more members than are listed.
+    pub(crate) fn may_be_cut(&self) -> bool {
+        self.archives.iter().flat_map(|all| &all.archives).any(|archive| archive.lost.is_some() || archive.is_unended)
     }
 
     /// A file from its beginning. What a ZIP says of it is checked where it ends.

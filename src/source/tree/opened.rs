@@ -175,7 +175,7 @@ fn archive(
     let Some(format) = Format::of(&file, path).map_err(|e| Error::io(path, "read", e))? else { return Ok(None) };
     let seen = stamp(&file.metadata().map_err(|e| Error::io(path, "open", e))?);
     let shown = path.display();
-    let mut lost = None;
+    let (mut lost, mut is_unended) = (None, false);
     let bytes = match format {
         Format::Compressed(how) => {
             let (spooled, damage) = decompress((&file, path), seen.0, how, spill, &mut || watch(0))?;
@@ -218,6 +218,7 @@ fn archive(
             })?;
             // Of what was decompressed in part it is no wonder that the end is missing.
             notes.extend(end.note.filter(|_| lost.is_none()).map(|note| format!("{shown}: {note}")));
+            is_unended = end.is_unended;
             end.lost
         }
     };
@@ -226,5 +227,5 @@ fn archive(
         lost = Some(Fault::new(Reason::BadPath, format!("{unnamed} members have no name")));
     }
     let is_tar = format != Format::Zip;
-    Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_tar }))
+    Ok(Some(Archive { path: path.to_owned(), bytes: Arc::new(bytes), seen, lost, is_unended, is_tar }))
 }

@@ -21,6 +21,8 @@ pub(super) struct End {
     /// What was lost, if it did not end as a tar does.
     pub lost: Option<Fault>,
     pub note: Option<String>,
+    /// Whether it has no end marker.
+    pub is_unended: bool,
 }
 
 /// Whether these first bytes are those of a tar: a header whose sum is right.
@@ -36,18 +38,18 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
     loop {
         let lost = |reason, what: &str| {
             let fault = Fault::new(reason, format!("{what} at byte {at}: what stands behind it was not read"));
-            Ok(End { lost: Some(fault), note: None })
+            Ok(End { lost: Some(fault), ..End::default() })
         };
         if at == length {
             let note = "it has no end marker, as tar writes it: it may have been cut between two members".to_owned();
-            return Ok(End { lost: None, note: Some(note) });
+            return Ok(End { lost: None, note: Some(note), is_unended: true });
         }
         let mut header = [0; BLOCK as usize];
         if !bytes.read_at(at, &mut header)? {
             return lost(Reason::Truncated, "the archive ends within a header");
         }
         if header == [0; BLOCK as usize] {
-            return Ok(End { lost: None, note: behind(bytes, at)? });
+            return Ok(End { note: behind(bytes, at)?, ..End::default() });
         }
         if !sum_is_right(&header) {
             return lost(Reason::Corrupt, "the header is damaged");
