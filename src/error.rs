@@ -99,11 +99,11 @@ pub enum Error {
         report: PathBuf,
     },
     /// A source lost more of its rows than `--max-removed` allows. Nothing was committed.
-    #[error("{}: {removed} of the {rows} rows that this source brought are not in it any more, more than {limit} allow: nothing was committed\n  help: is the source whole, and its disk mounted? If so, say --max-removed 100%", dataset.display())]
+    #[error("{}: {removed} of the {rows} rows that this source brought are not in it any more, or have no objects any more: more than {limit} allow, so nothing was committed\n  help: is the source whole, and its disk mounted? If so, say --max-removed 100%", dataset.display())]
     MassRemoval {
         /// The dataset's folder.
         dataset: PathBuf,
-        /// Rows that would be taken out.
+        /// Rows that would be taken out, or lose all their objects.
         removed: u64,
         /// Rows that the source brought.
         rows: u64,

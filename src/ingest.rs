@@ -44,7 +44,7 @@ mod watchdog;
 mod writer;
 
 pub use crate::quarantine::{QUARANTINE, Refused};
-pub(crate) use claims::forget;
+pub(crate) use claims::{forget, settle};
 pub use isolated::{Isolate, serve};
 pub use journal::{JOURNALS, is_unfinished, journaled};
 pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summary, Tell};
@@ -66,12 +66,13 @@ use crate::prepare::{self, Prepare};
 use crate::quarantine::{self, Head};
 use crate::shard::read_finished;
 use crate::source::{self, Listing};
-use crate::spool::{Sorted, Sorter, Spill};
+use crate::spool::Spill;
 use crate::store::{LocalDisk, Store};
 use base::Base;
 use check::Checker;
 use claims::Claims;
 use freeze::Files;
+use gone::RefusedIds;
 use isolated::{Isolation, Setup};
 use journal::{Journal, Report, Stretch};
 use keeping::Keeping;
@@ -156,7 +157,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         && listing.entries.is_empty()
         && listing.refused.is_empty()
     {
-        let left = again.left(Report::new(&spill), &spill)?;
+        let left = again.left(&[], &spill)?;
         let quarantine = quarantine::write(&store, &again.run.key, &head, &left, &spill)?;
         let seconds = began.elapsed().as_secs_f64();
         return Ok(Summary { version: base.version(), quarantine, seconds, ..Summary::default() });
@@ -204,6 +205,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
             seen: Some(&seen),
             claims: follows,
             is_cut: gone.is_cut,
+            in_doubt: listing.refused.any_files()?,
             dry: true,
             prepare: &prepare,
             check: options.check,
@@ -282,18 +284,12 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
     let mut summary = Summary { skipped, unread, quarantined: refused.count(), ..Summary::default() };
     (summary.mended, summary.replaced) = (mended.rows, mended.replaced);
     // A retry takes out of the quarantine what is good now, and not before that is committed.
-    let mut ids = Sorted::default();
-    let still = match again {
-        Some(again) => Some((again, refused)),
-        None => {
-            let lines = refused.finish()?;
-            if follow.is_some() {
-                ids = refused_ids(&lines, &spill)?;
-            }
-            summary.quarantine = quarantine::write(&store, key, &head, &lines, &spill)?;
-            None
-        }
-    };
+    let lines = refused.finish()?;
+    // What the listing refused is no entry, though it may have the id of one.
+    let ids = RefusedIds::of(&lines, listing.refused.len(), &spill)?;
+    if again.is_none() {
+        summary.quarantine = quarantine::write(&store, key, &head, &lines, &spill)?;
+    }
     ran?;
 
     summary.notes = choice.notes;
@@ -304,7 +300,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
         (Some((sync, _)), Some(gone)) => Some(found.decide(sync, gone, &fresh, &ids)?),
         _ => None,
     };
-    let brought = if decided.is_some() { None } else { found.brought(&fresh, seen.is_there())? };
+    let brought = if decided.is_some() { None } else { found.brought(&fresh, &ids, seen.is_there())? };
     let mut newest = None;
     if let (Some(decided), Some((_, commit)), Some(root)) = (&decided, follow, &base.root) {
         summary.version = base.version();
@@ -361,8 +357,8 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
     }
     summary.notes.extend(seen.keep(sightings, summary.version, again.is_some(), &spill));
     journal.remove()?;
-    if let Some((again, refused)) = still {
-        summary.quarantine = quarantine::write(&store, key, &head, &again.left(refused, &spill)?, &spill)?;
+    if let Some(again) = again {
+        summary.quarantine = quarantine::write(&store, key, &head, &again.left(&lines, &spill)?, &spill)?;
     }
     summary.seconds = began.elapsed().as_secs_f64();
     Ok(summary)
@@ -439,15 +435,6 @@ fn stands(base: &Base, listing: &Listing, stretch: &Stretch, lines: &[u8], follo
     }
     // Where rows follow their source, the journal is that of one version only, and some of what it has is made anew.
     Ok((follows || had == stretch.skipped + refused) && files.digest() == stretch.files)
-}
-
-/// The ids in the lines of a report.
-fn refused_ids(lines: &[u8], spill: &Spill) -> Result<Sorted> {
-    let mut ids = Sorter::new(spill);
-    for line in quarantine::read_lines(lines) {
-        ids.push(line?.id.as_bytes(), &[])?;
-    }
-    ids.finish()
 }
 
 #[cfg(test)]

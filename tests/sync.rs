@@ -21,6 +21,7 @@ use feedstock::revise::{
 use feedstock::source::{SourceOptions, TextUnit};
 use feedstock::store::Store;
 use feedstock::store::fault::{FaultDisk, Kill, Phase};
+use feedstock::versions::{Keep, collect, garbage};
 
 mod common;
 
@@ -511,6 +512,15 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
     assert_eq!((counts(&done), done.kept_shared), ([0, 0, 0, 0, 0], 1));
     fs::remove_file(sources[1].join("a/both.jpg")).unwrap();
     assert_eq!(counts(&follow(&sources[1], &dataset).0), [0, 0, 1, 0, 0]);
+    // Other content in one of them is no other content in the other.
+    put(&sources[0].join("b/both.jpg"), &all[3], 1);
+    let done = follow(&sources[0], &dataset).0;
+    assert_eq!((counts(&done), done.kept_refused, &contents(&dataset)["b/both.jpg"].2), ([0; 5], 1, &all[1]));
+    put(&sources[1].join("b/both.jpg"), &all[3], 1);
+    let whose = SyncOptions { own: Own::Listed, ..any() };
+    let done = follow_as(&sources[1], &dataset, &options(), &whose).0.unwrap().sync.unwrap();
+    assert_eq!((counts(&done), &contents(&dataset)["b/both.jpg"].2), ([0, 1, 0, 0, 0], &all[3]));
+    assert!(follow(&sources[0], &dataset).0.is_nothing());
     // Taken out on purpose and put in by hand: it is nobody's any more, though it is the same.
     let out = RemoveOptions { ids: vec!["a/s.jpg".into()], ..RemoveOptions::default() };
     assert!(remove(&Store::open(&dataset), &out, &mut |_| Ok(())).unwrap().committed);
@@ -522,6 +532,41 @@ fn a_row_of_two_sources_stays_while_one_has_it() {
     fs::remove_file(sources[0].join("a/s.jpg")).unwrap();
     assert!(follow(&sources[0], &dataset).0.is_nothing());
     assert!(contents(&dataset).contains_key("a/s.jpg"));
+}
+
+/// What was refused because another source has its id is not that other's row, however often it is asked.
+#[test]
+fn a_row_of_another_source_is_not_replaced_by_what_was_refused_for_it() {
+    let all = pictures();
+    for first in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, theirs, dataset) = (dir.path().join("s"), dir.path().join("t"), dir.path().join("d"));
+        put(&theirs.join("a/same.jpg"), &all[0], 0);
+        put(&theirs.join("a/other.jpg"), &all[1], 0);
+        put(&mine.join("a/same.jpg"), &all[0], 0);
+        put(&mine.join("a/other.jpg"), &all[2], 0);
+        follow(&theirs, &dataset);
+        let before = contents(&dataset);
+        if first {
+            assert_eq!(ingest(&mine, &dataset, &options(), &Control::default()).unwrap().quarantined, 1);
+        } else {
+            let how = SyncOptions { own: Own::Recorded, ..any() };
+            drop(follow_as(&mine, &dataset, &options(), &how));
+            ingest(&mine, &dataset, &options(), &Control::default()).unwrap();
+        }
+        for _ in 0..2 {
+            let (done, _) = follow_as(&mine, &dataset, &options(), &any());
+            let done = done.unwrap();
+            assert_eq!((counts(&done.sync.unwrap()), done.quarantined), ([0; 5], 1));
+            assert_eq!(contents(&dataset), before);
+        }
+        // Nor does it keep the row where that other has it no more.
+        fs::remove_file(theirs.join("a/other.jpg")).unwrap();
+        fs::remove_file(theirs.join("a/same.jpg")).unwrap();
+        put(&theirs.join("a/more.jpg"), &all[3], 0);
+        let done = follow(&theirs, &dataset).0;
+        assert_eq!((counts(&done), done.kept_shared), ([1, 0, 1, 0, 0], 1));
+    }
 }
 
 /// Where a source was before is said once.
@@ -689,4 +734,165 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// A line that was cut off within the path that names its row: the row may be its.
+#[test]
+fn a_line_that_is_cut_off_takes_no_row_out() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
+    let mut sheet = "label,path\n".to_owned();
+    for (at, bytes) in all.iter().enumerate().take(6) {
+        put(&source.join(format!("im/{at}.jpg")), bytes, 0);
+        sheet += &format!("c{},im/{at}.jpg\n", at % 2);
+    }
+    let manifest = source.join("m.csv");
+    put(&manifest, sheet.as_bytes(), 0);
+    assert_eq!(follow(&manifest, &dataset).0.added, 6);
+    let before = contents(&dataset);
+    // All of "c1,im/5.jpg" but its last bytes; with all of these it is another file's name.
+    for cut in 2..=9 {
+        put(&manifest, &sheet.as_bytes()[..sheet.len() - cut], cut as u64);
+        assert_eq!(follow(&manifest, &dataset).0.removed, 0, "{cut}");
+        assert_eq!(contents(&dataset), before);
+    }
+    put(&manifest, &sheet.as_bytes()[..sheet.len() - 12], 20);
+    assert_eq!(follow(&manifest, &dataset).0.removed, 1);
+}
+
+/// A tar that ends without an end may have been cut between two members.
+#[test]
+fn an_archive_without_an_end_takes_no_row_out() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("s.tar"), dir.path().join("d"));
+    let names: Vec<String> = (0..6).map(|at| format!("{}/{at}.jpg", ["a", "b"][at % 2])).collect();
+    let whole = common::pack::tar(names.iter().map(String::as_str).zip(all.iter().map(Vec::as_slice)));
+    put(&source, &whole, 0);
+    assert_eq!(follow(&source, &dataset).0.added, 6);
+    let last = 512 + all[5].len().next_multiple_of(512);
+    let five = common::pack::tar(names.iter().map(String::as_str).zip(all.iter().map(Vec::as_slice)).take(5));
+    let end = whole.len() - 1024 - last;
+    assert_eq!(five[..end], whole[..end]);
+    put(&source, &five[..end], 1);
+    let done = follow(&source, &dataset).0;
+    assert_eq!((done.removed, done.kept_refused), (0, 1));
+    put(&source, &five, 2);
+    assert_eq!(follow(&source, &dataset).0.removed, 1);
+}
+
+/// Boxes drawn by hand lie in files beside the pictures: a disk of labels that is not there is like one of pictures.
+#[cfg(feature = "annotations")]
+#[test]
+fn labels_that_are_not_there_empty_no_dataset() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
+    put(&source.join("data.yaml"), b"path: .\ntrain: images/train\nval: images/val\nnames: [x]\n", 0);
+    for (at, bytes) in all.iter().enumerate().take(8) {
+        let split = ["val", "train"][usize::from(at == 0)];
+        put(&source.join(format!("images/{split}/{at}.jpg")), bytes, 0);
+        put(&source.join(format!("labels/{split}/{at}.txt")), b"0 0.5 0.5 0.2 0.2\n", 0);
+    }
+    assert_eq!(follow(&source, &dataset).0.added, 8);
+    let (labels, away) = (source.join("labels/val"), dir.path().join("away"));
+    fs::rename(&labels, &away).unwrap();
+    let half = SyncOptions::default();
+    let error = follow_as(&source, &dataset, &options(), &half).0.unwrap_err();
+    assert!(matches!(error, Error::MassRemoval { removed: 7, rows: 8, .. }), "{error}");
+    // A link to what is not mounted is no file without objects.
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &labels).unwrap();
+    let done = follow(&source, &dataset).0;
+    assert_eq!((counts(&done), done.kept_refused), ([0; 5], 7));
+    fs::remove_file(&labels).unwrap();
+    assert_eq!(counts(&follow(&source, &dataset).0), [0, 7, 0, 0, 0], "if it is asked for");
+}
+
+/// An annotation file that is empty, or cannot be read, has nobody knows which pictures.
+#[cfg(feature = "annotations")]
+#[test]
+fn annotations_that_are_empty_take_no_row_out() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
+    for (split, from) in [("train", 0), ("valid", 3)] {
+        let images: Vec<String> = (from..from + 3)
+            .map(|at| {
+                put(&source.join(format!("{split}/{at}.jpg")), &all[at], 0);
+                format!(r#"{{"id":{at},"file_name":"{at}.jpg","width":9,"height":9}}"#)
+            })
+            .collect();
+        let json = format!(r#"{{"images":[{}],"annotations":[],"categories":[]}}"#, images.join(","));
+        put(&source.join(split).join("_annotations.coco.json"), json.as_bytes(), 0);
+    }
+    let coco = IngestOptions { format: Some("coco".into()), ..options() };
+    assert_eq!(follow_as(&source, &dataset, &coco, &any()).0.unwrap().sync.unwrap().added, 6);
+    let before = contents(&dataset);
+    put(&source.join("valid/_annotations.coco.json"), b"", 1);
+    let error = follow_as(&source, &dataset, &coco, &any()).0.unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    assert_eq!(contents(&dataset), before);
+    fs::remove_file(source.join("valid/_annotations.coco.json")).unwrap();
+    assert_eq!(follow_as(&source, &dataset, &coco, &any()).0.unwrap().sync.unwrap().removed, 3);
+}
+
+/// An ingest that was killed behind its commit, whose version `dsctl gc` took away before the source was ingested again.
+#[test]
+fn what_a_killed_ingest_brought_outlasts_its_version() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, base, dataset) = (dir.path().join("s"), dir.path().join("base"), dir.path().join("d"));
+    (0..4).for_each(|at| put(&source.join(format!("a/{at}.jpg")), &all[at], 0));
+    follow(&source, &base);
+    put(&source.join("a/4.jpg"), &all[4], 0);
+    let run = |kill| {
+        let _ = fs::remove_dir_all(&dataset);
+        copy(&base, &dataset);
+        let disk = Arc::new(FaultDisk::new(kill));
+        let mut control = Control::default();
+        control.disk = Some(Arc::clone(&disk) as Arc<_>);
+        drop(sync(&source, &dataset, &options(), &any(), &control));
+        disk.seen()
+    };
+    let seen = run(Kill::Never);
+    let is_of = |op: usize, part: &str| seen[op].path.to_string_lossy().contains(part);
+    let committed = (0..seen.len()).rfind(|op| is_of(*op, ".dsctl/versions")).unwrap();
+    let op = (committed..seen.len()).find(|op| is_of(*op, ".dsctl/sources")).unwrap();
+    run(Kill::AtOp { op, phase: Phase::Before, bytes: 0 });
+    assert_eq!(contents(&dataset).len(), 5);
+    told(&dataset, "id,label\na/0.jpg,b\n");
+    let keep = Keep { versions: Some(1), younger: Duration::ZERO, ..Keep::default() };
+    let garbage = garbage(&dataset, keep).unwrap();
+    assert_eq!(garbage.versions, [1, 2]);
+    collect(&dataset, &garbage).unwrap();
+    fs::remove_file(source.join("a/4.jpg")).unwrap();
+    assert_eq!(counts(&follow(&source, &dataset).0), [0, 0, 1, 0, 0]);
+    assert_eq!(brief(&dataset)["a/0.jpg"].1, "b");
+}
+
+/// An annotation that names its picture, and cannot be read: nobody says then that the picture has no objects.
+#[cfg(feature = "annotations")]
+#[test]
+fn objects_stay_while_an_annotation_cannot_be_read() {
+    let all = pictures();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
+    let xml = |at: usize| {
+        let size = "<size><width>20</width><height>20</height><depth>3</depth></size>";
+        let of = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>";
+        format!("<annotation><filename>{at}.jpg</filename>{size}<object><name>x</name>{of}</object></annotation>")
+    };
+    for (at, bytes) in all.iter().enumerate().take(6) {
+        put(&source.join(format!("JPEGImages/{at}.jpg")), bytes, 0);
+        put(&source.join(format!("Annotations/of-{at}.xml")), xml(at).as_bytes(), 0);
+    }
+    let voc = IngestOptions { format: Some("voc".into()), ..options() };
+    let follow = || follow_as(&source, &dataset, &voc, &any()).0.unwrap().sync.unwrap();
+    assert_eq!(follow().added, 6);
+    put(&source.join("Annotations/of-3.xml"), &xml(3).as_bytes()[..90], 1);
+    let done = follow();
+    assert_eq!((counts(&done), done.kept_refused), ([0; 5], 1));
+    fs::remove_file(source.join("Annotations/of-3.xml")).unwrap();
+    assert_eq!(counts(&follow()), [0, 1, 0, 0, 0], "it is gone");
 }

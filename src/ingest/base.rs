@@ -8,12 +8,13 @@ use super::check::Cell;
 use super::seen::MadeOf;
 use crate::data::changes::{Change, Changes};
 use crate::data::feature::{Column, Feature, Schema};
-use crate::data::index::Row;
+use crate::data::index::{IndexCell, Row};
 use crate::data::label::Value;
 use crate::data::record::row_key;
 use crate::data::storage::Original;
 use crate::dataset::Dataset;
 use crate::error::{Error, Fault, Reason, Result};
+use crate::source::{Entry, EntryCell};
 use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
@@ -140,6 +141,20 @@ impl Base {
     /// What the source's payload was of a prepared cell.
     pub(super) fn original(&self, id: &str, column: usize) -> Option<Original> {
         self.at(row_key(id)).filter(|there| there.row.id() == id)?.row.original(column)
+    }
+
+    /// Whether the row of an entry has objects in a column where the entry has none any more.
+    pub(super) fn is_emptied(&self, entry: &Entry, schema: &Schema) -> bool {
+        let there = || self.at(row_key(&entry.id)).filter(|there| there.row.id() == entry.id);
+        entry.cells.iter().zip(&schema.columns).enumerate().any(|(at, (cell, column))| {
+            let has_none = match cell {
+                EntryCell::Objects(_, objects) => objects.classes.is_empty(),
+                cell => *cell == EntryCell::NULL,
+            };
+            matches!(column.feature, Feature::Objects(_))
+                && has_none
+                && there().is_some_and(|there| matches!(there.row.cell(at), IndexCell::Objects(1..)))
+        })
     }
 
     /// The rows that were found.

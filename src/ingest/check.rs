@@ -66,6 +66,8 @@ pub(super) struct Checker<'a> {
     pub claims: Option<(&'a Claims, Own)>,
     /// Rows that are there stay as they are: the source may not be there as a whole.
     pub is_cut: bool,
+    /// Files or folders of the source could not be listed: an entry that has no objects any more may have them there.
+    pub in_doubt: bool,
     /// Only whether rows differ is asked: none is made.
     pub dry: bool,
     pub prepare: &'a Prepare,
@@ -103,6 +105,15 @@ impl Checker<'_> {
         !self.is_cut && self.claims.is_some_and(owns)
     }
 
+    /// Whether other content under an id takes the place of the row: not if another source brought that very row, too.
+    pub(super) fn replaces(&self, id: &str) -> bool {
+        let is_shared = |(claims, own): (&Claims, Own)| {
+            let made_of = self.base.made_of(id);
+            own == Own::Recorded && made_of.is_some_and(|made_of| claims.of_another(row_key(id), made_of))
+        };
+        self.follows(id) && !self.claims.is_some_and(is_shared)
+    }
+
     fn compared(&self, entry: &Entry, known: bool, recordings: &Recordings) -> Result<Outcome> {
         let (mut cells, mut replaced) = (Vec::with_capacity(entry.cells.len()), 0);
         for (i, cell) in entry.cells.iter().enumerate() {
@@ -112,12 +123,17 @@ impl Checker<'_> {
             }
         }
         let follows = self.follows(&entry.id);
+        let replaces = || follows && self.replaces(&entry.id);
         let taken = match self.base.holds(&entry.id, &entry.split, &cells, follows)? {
             Held::Same => return Ok(Outcome::Skipped { unread: known }),
             Held::Not => None,
+            Held::Other(_) if self.in_doubt && self.base.is_emptied(entry, self.schema) && replaces() => {
+                let what = "its objects are gone, and something of the source could not be listed that may have them";
+                return Ok(Outcome::Refused(Fault::new(Reason::Unreadable, what), None));
+            }
             // Objects of known pictures: the row is made anew, of what is read now.
-            Held::Other(_) if follows && known => return self.compared(entry, false, recordings),
-            Held::Other(_) if follows => None,
+            Held::Other(_) if known && replaces() => return self.compared(entry, false, recordings),
+            Held::Other(_) if !known && replaces() => None,
             Held::Other(_) if self.is_cut => {
                 let what = "the source says something else of the row, which stays as it is: its archive is damaged, or may have been cut";
                 return Ok(Outcome::Refused(Fault::new(Reason::Truncated, what), None));

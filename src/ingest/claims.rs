@@ -396,6 +396,26 @@ pub(crate) fn forget(store: &Store, out: &Sorted, spill: &Spill) -> Result<()> {
     Ok(())
 }
 
+/// Writes down for good what holds of ingests that were killed behind their commit: it is known by their versions, so that this comes before these are taken
+/// away.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn settle(store: &Store) -> Result<()> {
+    for rel in named(store)? {
+        let there = store.map_if_there(&format!("{rel}.rows"))?.and_then(Table::of);
+        let Some(now) = newest(store, &rel)?.0 else { continue };
+        if there.is_some_and(|there| there.bytes[..] == now.bytes[..]) {
+            continue;
+        }
+        // The other file stays: it may be that of an ingest which is at work.
+        let mut staged = store.stage(SOURCES)?;
+        staged.write_all(&now.bytes).map_err(|e| Error::io(store.root().join(&rel), "write", e))?;
+        staged.publish(&format!("{rel}.rows"))?;
+    }
+    Ok(())
+}
+
 /// Claims that are being collected.
 pub(super) struct Collected {
     sorter: Sorter,

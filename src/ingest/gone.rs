@@ -1,11 +1,16 @@
 //! What a source has no more, and whether that can be told.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::base::made_of;
+use super::run::recording;
 use super::sync::{Found, Own, SyncOptions};
+use crate::data::feature::Feature;
+use crate::data::record::row_key;
 use crate::error::{Error, Result};
-use crate::source::Listing;
+use crate::quarantine;
+use crate::source::{Entry, Listing};
 use crate::spool::{Sorted, Sorter, Spill};
 
 /// Rows that the source lists no more.
@@ -25,6 +30,8 @@ pub(super) struct Gone {
 /// The names that the listing refused: a row that they may be of is not gone.
 struct RefusedNames {
     names: Sorted,
+    /// Whether some are of lines that name a row.
+    torn: bool,
     /// Lines of which nobody can tell which rows they were.
     unnamed: u64,
 }
@@ -42,14 +49,19 @@ fn stem(path: &str) -> &str {
 impl RefusedNames {
     fn of(listing: &Listing, prefix: &str, spill: &Spill) -> Result<Self> {
         let mut names = Sorter::new(spill);
-        let (mut unnamed, mut any) = (0, false);
+        let (mut unnamed, mut any, mut torn) = (0, false, false);
         for refusal in listing.refused.iter() {
             let refusal = refusal?;
             any = true;
             let id = refusal.id.strip_prefix(prefix).unwrap_or(&refusal.id);
             names.push(&name(b'i', id), &[])?;
             match refusal.line {
-                Some(line) => unnamed += u64::from(id == format!("{}#{line}", refusal.origin)),
+                Some(line) if id == format!("{}#{line}", refusal.origin) => unnamed += 1,
+                // A line that was cut off may have the beginning of an id.
+                Some(_) => {
+                    torn = true;
+                    names.push(&name(b'l', id), &[])?;
+                }
                 // What is said of a picture may be in another file of its name.
                 None => names.push(&name(b's', stem(id)), &[])?,
             }
@@ -64,7 +76,7 @@ impl RefusedNames {
                 break;
             }
         }
-        Ok(RefusedNames { names: names.finish()?, unnamed: if by_line { 0 } else { unnamed } })
+        Ok(RefusedNames { names: names.finish()?, torn, unnamed: if by_line { 0 } else { unnamed } })
     }
 
     /// Whether a row may be of something that was refused: itself, its file, or a folder above.
@@ -76,6 +88,58 @@ impl RefusedNames {
         let file = id.split_once('#').map_or(id, |(file, _)| file);
         above.chain([id]).any(|id| self.names.position(&name(b'i', id)).is_some())
             || self.names.position(&name(b's', stem(file))).is_some()
+            || self.torn && id.char_indices().any(|(at, _)| self.names.position(&name(b'l', &id[..at])).is_some())
+    }
+}
+
+/// The entries that were refused, by id: each with how many rows its line stands for.
+pub(super) struct RefusedIds(Sorted);
+
+/// Goes over a listing and says which entries were refused: one line may stand for all parts of a recording.
+pub(super) struct Refusing<'a> {
+    ids: &'a RefusedIds,
+    parts: Option<(Arc<Path>, u64)>,
+}
+
+impl RefusedIds {
+    /// Those in the lines of a report, behind so many of what could not be listed.
+    pub(super) fn of(lines: &[u8], unlisted: usize, spill: &Spill) -> Result<Self> {
+        let mut ids = Sorter::new(spill);
+        for line in quarantine::read_lines(lines).skip(unlisted) {
+            let line = line?;
+            ids.push(line.id.as_bytes(), &line.rows.unwrap_or(1).to_le_bytes())?;
+        }
+        Ok(RefusedIds(ids.finish()?))
+    }
+
+    /// Those that are collected already.
+    pub(super) fn found(ids: Sorted) -> Self {
+        RefusedIds(ids)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn along(&self) -> Refusing<'_> {
+        Refusing { ids: self, parts: None }
+    }
+}
+
+impl Refusing<'_> {
+    /// Whether the next entry of the listing was refused.
+    pub(super) fn is(&mut self, entry: &Entry) -> bool {
+        if let Some((path, left)) = &mut self.parts
+            && *left > 0
+            && recording(entry) == Some(&*path)
+        {
+            *left -= 1;
+            return true;
+        }
+        let rows = self.ids.0.find(entry.id.as_bytes());
+        let rows = rows.map(|rows| rows.try_into().map_or(1, u64::from_le_bytes));
+        self.parts = rows.and_then(|rows| Some((Arc::clone(recording(entry)?), rows.saturating_sub(1))));
+        rows.is_some()
     }
 }
 
@@ -113,9 +177,10 @@ impl Found<'_> {
                 out.push(&key.to_be_bytes(), &[])?;
             }
         }
-        if sync.max_removed.is_exceeded(removed, removed, owned) {
+        let lost = removed + self.emptied(sync)?;
+        if sync.max_removed.is_exceeded(lost, lost, owned) {
             let limit = sync.max_removed.to_string();
-            return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed, rows: owned, limit });
+            return Err(Error::MassRemoval { dataset: dataset.to_owned(), removed: lost, rows: owned, limit });
         }
         let mut notes = Vec::new();
         if let Some(archive) = &cut {
@@ -131,6 +196,18 @@ impl Found<'_> {
             ));
         }
         Ok(Gone { out: out.finish()?, kept: kept.finish()?, shared, owned, is_cut, notes })
+    }
+
+    /// How many of the source's rows have objects that the source has no more: where labels are files of their own, their folder may be missing alone.
+    fn emptied(&self, sync: &SyncOptions) -> Result<u64> {
+        let any = self.schema.columns.iter().any(|column| matches!(column.feature, Feature::Objects(_)));
+        let mut emptied = 0;
+        for entry in self.listing.entries.iter().take(if any { usize::MAX } else { 0 }) {
+            let entry = entry?;
+            let is_own = || self.base.at(row_key(&entry.id)).is_some_and(|there| self.owns(sync.own, &there));
+            emptied += u64::from(self.base.is_emptied(&entry, self.schema) && is_own());
+        }
+        Ok(emptied)
     }
 
     /// Refuses to follow a source of which nobody knows what it brought. One that brought nothing yet, and of whose rows none is there, is a new one.

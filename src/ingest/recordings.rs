@@ -104,7 +104,7 @@ impl Recordings {
             for (path, file_bytes, decoded) in parts(entry) {
                 let is_new = !checker.base.has(&entry.id);
                 // Whether a row that follows its source is another one now is known when its recording is read.
-                let follows = (!is_new && checker.follows(&entry.id)).then_some(entry);
+                let follows = (!is_new && checker.replaces(&entry.id)).then_some(entry);
                 match wanted.iter_mut().rev().find(|w| *w.path == *path) {
                     Some(known) => {
                         known.is_new |= is_new;

@@ -215,8 +215,8 @@ impl<'a> Again<'a> {
         (0..self.count).filter(|at| !self.is_found(*at)).count() as u64
     }
 
-    /// What stays of the quarantine, as lines: what the source has no more, as it was, then what is refused now.
-    pub(super) fn left(&self, refused: Report, spill: &Spill) -> Result<Spooled> {
+    /// What stays of the quarantine, as lines: what the source has no more, as it was, then the lines of what is refused now.
+    pub(super) fn left(&self, refused: &[u8], spill: &Spill) -> Result<Spooled> {
         let mut left = Report::new(spill);
         self.run.each(&mut |at, mut missing| {
             if self.is_found(at) {
@@ -228,7 +228,7 @@ impl<'a> Again<'a> {
             };
             left.push(&missing)
         })?;
-        left.absorb(refused)?;
+        left.extend(refused)?;
         left.finish()
     }
 }

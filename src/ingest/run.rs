@@ -165,6 +165,7 @@ impl<'a> Run<'a> {
             seen: Some(work.seen),
             claims: work.claims,
             is_cut: work.is_cut,
+            in_doubt: work.claims.is_some() && work.listing.refused.any_files()?,
             dry: false,
             prepare: work.prepare,
             check: work.options.check,

@@ -17,7 +17,7 @@ use super::base::{Base, There, made_of};
 use super::check::{Checker, Outcome, small as value_of};
 use super::claims::{self, Claim, Claims, Collected, Next, UNKNOWN, said_split, said_value};
 use super::freeze::Frozen;
-use super::gone::Gone;
+use super::gone::{Gone, RefusedIds};
 use super::keys::Keys;
 use super::options::MaxErrors;
 use super::recordings::Recordings;
@@ -259,8 +259,14 @@ impl Found<'_> {
         changes
     }
 
-    /// Decides about all rows, once it is known which are made anew and what was refused (by id).
-    pub(super) fn decide(&self, sync: &SyncOptions, gone: &Gone, fresh: &Fresh, refused: &Sorted) -> Result<Decided> {
+    /// Decides about all rows, once it is known which are made anew and what was refused.
+    pub(super) fn decide(
+        &self,
+        sync: &SyncOptions,
+        gone: &Gone,
+        fresh: &Fresh,
+        refused: &RefusedIds,
+    ) -> Result<Decided> {
         let small = self.small();
         let (mut out, mut changes) = (Sorter::new(self.spill), Sorter::new(self.spill));
         let mut next = Collected::new(self.spill, small.len(), true);
@@ -275,8 +281,10 @@ impl Found<'_> {
         }
         counts.kept_shared = gone.shared;
         counts.others = self.base.rows().saturating_sub(gone.owned);
+        let mut refused = refused.along();
         for entry in self.listing.entries.iter() {
             let entry = entry?;
+            let is_refused = refused.is(&entry);
             let key = row_key(&entry.id);
             let there = self.base.at(key).filter(|there| there.row.id() == entry.id);
             let made = fresh.made_of(key);
@@ -294,10 +302,13 @@ impl Found<'_> {
                 }
                 (Some(there), None) => {
                     if !self.owns(sync.own, there) {
-                        self.share(&mut next, there, &entry, &small)?;
+                        // What was refused under the id of another's row is not that row.
+                        if !is_refused {
+                            self.share(&mut next, there, &entry, &small)?;
+                        }
                         continue;
                     }
-                    if refused.position(entry.id.as_bytes()).is_some() {
+                    if is_refused {
                         counts.kept_refused += 1;
                         self.again(&mut next, key)?;
                         continue;
@@ -326,7 +337,7 @@ impl Found<'_> {
     }
 
     /// What is claimed where rows do not follow: the new ones, beside what was. `None`: what was is not known, and stays so.
-    pub(super) fn brought(&self, fresh: &Fresh, was_seen: bool) -> Result<Option<Next>> {
+    pub(super) fn brought(&self, fresh: &Fresh, refused: &RefusedIds, was_seen: bool) -> Result<Option<Next>> {
         if self.claims.damaged {
             return Ok(None);
         }
@@ -339,13 +350,17 @@ impl Found<'_> {
                 next.push_again(claim)?;
             }
         }
+        let mut refused = refused.along();
         for entry in self.listing.entries.iter() {
             let entry = entry?;
+            let is_refused = refused.is(&entry);
             let key = row_key(&entry.id);
             if let Some(made) = fresh.made_of(key) {
                 self.claim(&mut next, key, Some(made), &entry, &small)?;
             } else if let Some(there) = self.base.at(key).filter(|_| self.claims.find(key).is_none()) {
-                let shared = self.share(&mut next, &there, &entry, &small)?;
+                let is_others = self.claims.of_another(key, made_of(&there.row, self.base_columns()));
+                // What was refused under the id of another's row is not that row.
+                let shared = is_others && (is_refused || self.share(&mut next, &there, &entry, &small)?);
                 // A row that nobody brought, as it seems: it may be this source's from before that was written down.
                 next.complete &= shared || known.is_some();
             }
@@ -407,7 +422,7 @@ fn cell(value: &Value) -> IndexCell {
 }
 
 /// What a dry run finds: the rows that would be made, and the ids of what cannot be read.
-pub(super) fn look(checker: &Checker<'_>, listing: &Listing, most: u64, spill: &Spill) -> Result<(Fresh, Sorted)> {
+pub(super) fn look(checker: &Checker<'_>, listing: &Listing, most: u64, spill: &Spill) -> Result<(Fresh, RefusedIds)> {
     let (mut fresh, mut refused) = (Sorter::new(spill), Sorter::new(spill));
     let mut recordings = Recordings::default();
     let mut from = 0;
@@ -428,5 +443,5 @@ pub(super) fn look(checker: &Checker<'_>, listing: &Listing, most: u64, spill: &
             }
         }
     }
-    Ok((Fresh(fresh.finish()?), refused.finish()?))
+    Ok((Fresh(fresh.finish()?), RefusedIds::found(refused.finish()?)))
 }

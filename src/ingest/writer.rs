@@ -161,6 +161,7 @@ impl DatasetWriter {
             seen: None,
             claims: None,
             is_cut: false,
+            in_doubt: false,
             dry: false,
             prepare: &self.prepare,
             check: self.options.check,

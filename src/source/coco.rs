@@ -129,6 +129,14 @@ fn files(root: &Path, lister: &mut Lister<'_>) -> Result<(PathBuf, Vec<String>)>
     walk.notes().into_iter().for_each(|note| lister.note(note));
     let json = walk.files.iter().filter(|found| found.relative.ends_with(".json"));
     let (found, other): (Vec<Found>, Vec<Found>) = json.partition(|found| is_coco(&tree, &found.path));
+    // Nobody knows which pictures an annotation file has that cannot be read, or was cut down to nothing.
+    for found in &other {
+        tree.head(&found.path).map_err(|e| Error::io(&found.path, "read", e))?;
+        if found.bytes == 0 {
+            let what = format!("{}: it is empty, and may have been annotations", found.path.display());
+            return Err(Error::config(what, "restore it, or take it away; or give one annotation file to read that"));
+        }
+    }
     if let Some(first) = other.first() {
         let (n, first) = (other.len(), &first.relative);
         lister.note(format!(

@@ -410,6 +410,16 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// Whether some are of files or folders, not of lines.
+    pub(crate) fn any_files(&self) -> Result<bool> {
+        for refusal in self.iter() {
+            if refusal?.line.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.sorted.len()

@@ -93,6 +93,7 @@ impl Source for Yolo {
         let settings = Settings::find(&tree, root, &walk.files)?;
         let mut listing = Listing {
             tree,
+            folder,
             files: &walk.files,
             settings,
             taken: vec![0; walk.files.len().div_ceil(64)],
@@ -127,6 +128,7 @@ fn is_yaml(name: &str) -> bool {
 
 struct Listing<'a> {
     tree: Tree,
+    folder: &'a Path,
     files: &'a Files,
     settings: Settings,
     taken: Vec<u64>,
@@ -299,6 +301,10 @@ impl Listing<'_> {
 
     /// The file of labels of a picture: `labels` in place of the last `images` of its path, else beside it.
     fn labels_of(&self, relative: &str) -> Option<Found> {
+        self.files.find(&Self::place_of_labels(relative)).map(|at| self.files.get(at))
+    }
+
+    fn place_of_labels(relative: &str) -> String {
         let (dir, stem) = pictures::parts(relative);
         let parts: Vec<&str> = dir.split('/').collect();
         // Ultralytics knows `images`, Darknet `JPEGImages` too.
@@ -311,7 +317,33 @@ impl Listing<'_> {
             }
             None => dir.to_owned(),
         };
-        self.files.find(&pictures::join(&dir, &format!("{stem}.txt"))).map(|at| self.files.get(at))
+        pictures::join(&dir, &format!("{stem}.txt"))
+    }
+
+    /// Why the labels of a picture were not found, if something stands in their place, or where a folder above them should be: a link to what is not
+    /// mounted does not say that there are no objects.
+    fn unread_labels(&self, relative: &str) -> Option<Fault> {
+        // What an archive has is listed as it is.
+        if !self.folder.is_dir() {
+            return None;
+        }
+        let mut path = self.folder.to_owned();
+        for part in Self::place_of_labels(relative).split('/') {
+            path.push(part);
+            let unread = |why: &str| Some(Fault::new(Reason::Unreadable, format!("{}: {why}", path.display())));
+            match std::fs::symlink_metadata(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+                Err(e) => return unread(&e.to_string()),
+                Ok(meta) if meta.is_symlink() => match (path.canonicalize(), self.folder.canonicalize()) {
+                    (Ok(real), Ok(folder)) if real.starts_with(&folder) => {}
+                    (Ok(_), _) => return unread("the link leads out of the source"),
+                    (Err(e), _) => return unread(&e.to_string()),
+                },
+                Ok(_) => {}
+            }
+        }
+        let what = format!("{}: it is there, and was not listed as a file", path.display());
+        Some(Fault::new(Reason::Unreadable, what))
     }
 
     /// Whether a file has polygons; the first that has decides the columns.
@@ -374,10 +406,16 @@ impl Listing<'_> {
         self.each(lister, &mut |listing, lister, found, split| {
             let Found { relative, path, bytes } = found;
             let labels = match listing.labels_of(&relative) {
-                None => {
-                    listing.bare += 1;
-                    Ok(rows::Labels::default())
-                }
+                None => match listing.unread_labels(&relative) {
+                    None => {
+                        listing.bare += 1;
+                        Ok(rows::Labels::default())
+                    }
+                    Some(fault) => {
+                        let origin = Listing::place_of_labels(&relative);
+                        Err(Refusal { id: relative.clone(), origin, line: None, fault })
+                    }
+                },
                 Some(labels) => read(&listing.tree, &labels, form).map_err(|fault| Refusal {
                     id: relative.clone(),
                     origin: labels.relative,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::ingest::{journaled, remembered};
+use crate::ingest::{journaled, remembered, settle};
 use crate::store::Store;
 use crate::store::commit::{self, Named};
 
@@ -179,6 +179,8 @@ pub fn collect(path: impl AsRef<Path>, garbage: &Garbage) -> Result<Taken> {
     let store = Store::open(path.as_ref());
     let mut taken = Taken { temporaries: store.clean_temporaries()?, files: 0 };
     let Some(before) = garbage.before else { return Ok(taken) };
+    // What sources brought may be known by a version that goes.
+    settle(&store)?;
     let mut named = Named::default();
     for version in commit::versions(&store)?.into_iter().filter(|version| *version > garbage.newest) {
         named.add(&store, version)?;

@@ -40,7 +40,7 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
     loop {
         let lost = |reason, what: &str| {
             let fault = Fault::new(reason, format!("{what} at byte {at}: what stands behind it was not read"));
-            Ok(End { lost: Some(fault), note: None })
+            Ok(End { lost: Some(fault), ..End::default() })
         };
         if at == length {
             let note = "it has no end marker, as tar writes it: it may have been cut between two members".to_owned();
@@ -51,7 +51,7 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
             return lost(Reason::Truncated, "the archive ends within a header");
         }
         if header == [0; BLOCK as usize] {
-            return Ok(End { lost: None, note: behind(bytes, at)? });
+            return Ok(End { note: behind(bytes, at)?, ..End::default() });
         }
         if !sum_is_right(&header) {
             return lost(Reason::Corrupt, "the header is damaged");
