@@ -3,12 +3,13 @@
 //! Payloads go out as they are stored, byte for byte; what a format cannot say is left out and told in a note. A folder comes into being whole or
 //! not at all: it is written beside its place and moved there at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::feature::Feature;
 use crate::data::index::Row;
@@ -179,6 +180,14 @@ trait Writer {
     /// Where the media of a row go, relative to the folder: its name, and what the format puts in front. An error says why it has no place for the row.
     fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String>;
 
+    /// What else a row at `path` has for its own: paths of other files, or how they begin. No two rows have the same.
+    fn beside(&self, _path: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Files that are written at the end, and are for no row to have.
+    fn at_the_end(&self, splits: &[String]) -> Vec<String>;
+
     /// Says what is said of a row, whose media are at `path`.
     fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()>;
 
@@ -195,6 +204,12 @@ impl Folder {
     /// A new file. Two of one name are an error: rows must not write over each other.
     fn create(&self, relative: &str) -> Result<(PathBuf, File)> {
         let path = self.root.join(relative);
+        if !Path::new(relative).components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::config(
+                format!("{relative:?} leads out of the folder"),
+                "rename what it is called by in the dataset",
+            ));
+        }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|e| Error::io(parent, "make", e))?;
         }
@@ -202,7 +217,7 @@ impl Folder {
             Ok(file) => Ok((path, file)),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::config(
                 format!("two rows are the file {relative}"),
-                "export one split at a time (--split), or to a file system that tells upper and lower case apart",
+                "the file system takes two names for one: export to another",
             )),
             Err(e) => Err(Error::io(&path, "make", e)),
         }
@@ -212,6 +227,59 @@ impl Folder {
         let (path, mut file) = self.create(relative)?;
         parts.iter().try_for_each(|part| file.write_all(part)).map_err(|e| Error::io(&path, "write", e))
     }
+}
+
+/// Paths that are taken, by their hashes: two that are taken for one cost a row its name, and no more.
+#[derive(Default)]
+struct Taken {
+    files: HashSet<u64>,
+    folders: HashSet<u64>,
+    /// The file system takes `A` and `a` for one name.
+    folds: bool,
+}
+
+impl Taken {
+    fn hash(&self, path: &str) -> u64 {
+        if self.folds { xxh3_64(path.to_lowercase().as_bytes()) } else { xxh3_64(path.as_bytes()) }
+    }
+
+    /// Takes files, all or none: `false` if one is there already, or is a folder of another, or has a file among its folders.
+    fn take(&mut self, paths: &[&str]) -> bool {
+        let above =
+            |path: &'_ str| -> Vec<u64> { path.match_indices('/').map(|(at, _)| self.hash(&path[..at])).collect() };
+        let files: Vec<u64> = paths.iter().map(|path| self.hash(path)).collect();
+        let folders: Vec<u64> = paths.iter().flat_map(|path| above(path)).collect();
+        if files.iter().any(|file| self.files.contains(file) || self.folders.contains(file))
+            || folders.iter().any(|folder| self.files.contains(folder))
+        {
+            return false;
+        }
+        self.files.extend(files);
+        self.folders.extend(folders);
+        true
+    }
+}
+
+/// Where the media of a row go: under its id, or, if another row has that already, or the same file of labels, under its number.
+fn placed(
+    writer: &mut dyn Writer,
+    row: &mut Outgoing<'_>,
+    ending: &str,
+    taken: &mut Taken,
+) -> std::result::Result<String, String> {
+    for again in 0..100 {
+        let path = writer.place(row)?;
+        let beside = writer.beside(&path);
+        let paths: Vec<&str> = [path.as_str()].into_iter().chain(beside.iter().map(String::as_str)).collect();
+        if taken.take(&paths) {
+            return Ok(path);
+        }
+        row.name = match again {
+            0 => format!("row-{:09}.{ending}", row.number),
+            _ => format!("row-{:09}-{again}.{ending}", row.number),
+        };
+    }
+    Err("other rows have all names that it could have".into())
 }
 
 /// Writes a dataset into a folder that is not there, or empty. `step` is asked before each row whether to go on.
@@ -235,11 +303,28 @@ pub fn export(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(Error::io(to, "open", e)),
     }
+    // Where a link leads, and what stands above `.`.
+    let real = fs::canonicalize(to).unwrap_or_else(|_| to.to_owned());
+    let to = real.as_path();
+    // It is replaced at the end: what cannot be is said before anything is written.
+    if to.is_dir() {
+        let is_here = std::env::current_dir().is_ok_and(|here| here.starts_with(to));
+        let gone = if is_here {
+            Err("it is the folder that this is called in".to_owned())
+        } else {
+            fs::remove_dir(to).and_then(|()| fs::create_dir(to)).map_err(|e| e.to_string())
+        };
+        gone.map_err(|why| {
+            Error::config(format!("{} cannot be replaced: {why}", to.display()), "name a folder that is not there")
+        })?;
+    }
     let above = to.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(above).map_err(|e| Error::io(above, "make", e))?;
     let made =
         tempfile::Builder::new().prefix(".export-").tempdir_in(above).map_err(|e| Error::io(above, "make", e))?;
     let folder = Folder { root: made.path().to_owned() };
+    let mut taken = Taken { folds: folds(&folder)?, ..Taken::default() };
+    writer.at_the_end(&asked.splits).iter().for_each(|path| _ = taken.take(&[path]));
     let mut done = Exported { format: format.name, ..Exported::default() };
     let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
     let mut renamed = 0u64;
@@ -267,14 +352,20 @@ pub fn export(
                 scratch: &mut scratch,
             };
             let Some(info) = info else {
-                left_out(&mut done, "the media are null", &row);
+                let is_null = row.entry.is_null(asked.media);
+                let why = if is_null {
+                    "the media are null"
+                } else {
+                    "the media are of a format that this build does not know"
+                };
+                left_out(&mut done, why, &row);
                 continue;
             };
             if row.name.is_empty() {
                 row.name = format!("row-{number:09}.{}", extension(info.format));
             }
-            renamed += u64::from(row.name != entry.id());
-            let path = match writer.place(&row) {
+            let is_text = info.format.kind() == Kind::Text;
+            let path = match placed(writer.as_mut(), &mut row, extension(info.format), &mut taken) {
                 Ok(path) => path,
                 Err(reason) => {
                     left_out(&mut done, &reason, &row);
@@ -282,7 +373,8 @@ pub fn export(
                 }
             };
             // Text is a row of its file.
-            if info.format.kind() != Kind::Text {
+            if !is_text {
+                renamed += u64::from(row.name != entry.id());
                 dataset.fetch_checked(number, asked.media, &mut bytes)?;
                 folder.put(&path, &[&bytes])?;
                 done.bytes += bytes.len() as u64;
@@ -294,7 +386,7 @@ pub fn export(
     }
     done.notes = writer.finish(&folder)?;
     if renamed > 0 {
-        done.notes.push(format!("{renamed} files have other names than their ids, which are none for files"));
+        done.notes.push(format!("{renamed} files have other names than their ids, which are none for files, or those of others (a.png and a.jpg have one file of labels)"));
     }
     // An empty one; if something came into it meanwhile, the move says so.
     let _ = fs::remove_dir(to);
@@ -334,15 +426,30 @@ fn asked<'a>(dataset: &'a Dataset, options: &ExportOptions) -> Result<Asked<'a>>
         Feature::Objects(of) => Some((at, of)),
         _ => None,
     });
-    let label = find(&options.label, "classes", &|f| matches!(f, Feature::ClassLabel { .. }))?;
+    let label = match options.label {
+        // Not where rows come from.
+        None => dataset.schema().label(),
+        Some(_) => find(&options.label, "classes", &|f| matches!(f, Feature::ClassLabel { .. }))?,
+    };
     let there = dataset.splits();
     if let Some(split) = options.splits.iter().find(|split| !there.contains_key(*split)) {
         let names: Vec<&str> = there.keys().map(String::as_str).collect();
         let what = format!("{} has no split {split:?}", dataset.root().display());
         return Err(Error::config(what, format!("it has {}", names.join(", "))));
     }
-    let splits = if options.splits.is_empty() { there.keys().cloned().collect() } else { options.splits.clone() };
+    let mut splits = if options.splits.is_empty() { there.keys().cloned().collect() } else { options.splits.clone() };
+    let mut named = HashSet::new();
+    splits.retain(|split| named.insert(split.clone()));
     Ok(Asked { dataset, media, objects, label, splits, spill: Spill::temporary() })
+}
+
+/// Whether the file system of a folder takes upper and lower case for the same.
+fn folds(folder: &Folder) -> Result<bool> {
+    let (path, file) = folder.create("case")?;
+    drop(file);
+    let folds = folder.root.join("CASE").exists();
+    fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
+    Ok(folds)
 }
 
 fn left_out(done: &mut Exported, reason: &str, row: &Outgoing<'_>) {
@@ -352,17 +459,23 @@ fn left_out(done: &mut Exported, reason: &str, row: &Outgoing<'_>) {
     }
 }
 
-/// The path as a file may have it, with an ending that tells what it is; `None` for one that leads elsewhere.
+/// Endings of media, by which readers know what files are. What has another, or none, gets that of its format.
+const ENDINGS: &[&str] = &[
+    "3gp", "aac", "aif", "aifc", "aiff", "apng", "asf", "avi", "avif", "bmp", "caf", "dds", "dib", "exr", "flac",
+    "flv", "gif", "hdr", "heic", "ico", "jfif", "jpe", "jpeg", "jpg", "m2ts", "m4a", "m4v", "mka", "mkv", "mov", "mp2",
+    "mp3", "mp4", "mpeg", "mpg", "mts", "mxf", "oga", "ogg", "ogv", "opus", "pam", "pbm", "pgm", "png", "pnm", "ppm",
+    "qoi", "rgb", "tga", "tif", "tiff", "ts", "wav", "wave", "webm", "webp", "wma", "wmv",
+];
+
+/// The path as a file may have it, with an ending that tells what it is; `None` for one that leads elsewhere, or ends the line of a list.
 fn safe(path: &str, format: crate::data::info::Format) -> Option<String> {
     let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.len() > 200 || part.trim() != part;
-    if path.contains(['\0', '\\', '\n', '\r', ':']) || path.split('/').any(odd) {
+    let breaks = |c: char| c.is_control() || matches!(c, '\\' | ':' | '\u{2028}' | '\u{2029}');
+    if path.len() > 1_000 || path.contains(breaks) || path.split('/').any(odd) {
         return None;
     }
     let known = path.rsplit_once('.').is_some_and(|(stem, end)| {
-        !stem.ends_with('/')
-            && !stem.is_empty()
-            && (2..=5).contains(&end.len())
-            && end.bytes().all(|b| b.is_ascii_alphanumeric())
+        !stem.ends_with('/') && !stem.is_empty() && ENDINGS.contains(&end.to_ascii_lowercase().as_str())
     });
     Some(if known { path.to_owned() } else { format!("{path}.{}", extension(format)) })
 }

@@ -326,3 +326,133 @@ fn what_cannot_be_is_said() {
         assert!(!place.at("out").exists());
     }
 }
+
+/// Rows of these ids, each with a picture and a box of its own; `None`: not annotated. Row n has a box of n + 1 by 3.
+fn named(place: &Place, name: &str, class: &str, rows: &[(&str, bool)]) -> Dataset {
+    let of = ObjectsType { names: vec![class.into()], ..ObjectsType::new(BoxFormat::Xyxy) };
+    let schema = Schema::new([("image", Feature::Image), ("objects", Feature::Objects(of.clone()))]);
+    let mut writer = DatasetWriter::create(place.at(name), schema, &IngestOptions::default()).unwrap();
+    let png = fs::read(fixture("objects/voc/JPEGImages/a.png")).unwrap();
+    for (n, (id, annotated)) in rows.iter().enumerate() {
+        let bytes = [&png[..], &[n as u8]].concat();
+        let boxes = vec![[0.0, 0.0, n as f32 + 1.0, 3.0]];
+        let objects = Objects { boxes, classes: vec![0], ..Objects::default() };
+        let objects = if *annotated { Cell::Objects(of.names.clone(), objects) } else { Cell::NULL };
+        writer
+            .append(Record { id: (*id).into(), split: "train".into(), cells: vec![Cell::Media(bytes), objects] })
+            .unwrap();
+    }
+    writer.commit().unwrap();
+    Dataset::open_stored(place.at(name)).unwrap()
+}
+
+/// The width of each row's box by the hash of its picture; 0: none.
+fn by_picture(dataset: &Dataset) -> BTreeMap<u64, f32> {
+    let Feature::Objects(of) = dataset.schema().get("objects").unwrap() else { unreachable!() };
+    let at = |name: &str| dataset.schema().position(name).unwrap();
+    let of_row = |number| {
+        let row = dataset.index().row(number);
+        let info = row.payload(at("image")).unwrap().info;
+        let found = row.objects(at("objects"), of).unwrap().unwrap_or_default();
+        let width = found.xyxy(of.boxes, info.width, info.height).next().map_or(0.0, |b| (b[2] - b[0]).round());
+        (row.payload(at("image")).unwrap().hash, width)
+    };
+    (0..dataset.rows()).map(of_row).collect()
+}
+
+#[test]
+fn no_picture_gets_the_file_or_the_labels_of_another() {
+    let rows = [
+        ("a.png", true),
+        ("a.jpg", true),
+        ("b.png", false),
+        ("b.jpg", true),
+        ("c.jpg", true),
+        ("c.png", false),
+        ("images/a.png", true),
+        ("JPEGImages/a.png", true),
+        ("d.png", true),
+        ("d.png/e.png", true),
+        ("row-000000001.jpg", true),
+        ("row-000000001.png", true),
+        ("annotations/instances_train.json", true),
+        ("train/metadata.jsonl", true),
+        ("data.yaml/images/f.png", true),
+        ("train.txt/images/f.png", true),
+        ("labels/images/a.png", true),
+        ("Annotations/a.xml", true),
+        ("A.png", true),
+        ("v1.10", true),
+        ("one\u{2028}line\u{85}more\u{b}.png", true),
+    ];
+    let place = Place::new();
+    let dataset = named(&place, "first", "cat", &rows);
+    for format in ["voc", "yolo", "coco", "jsonl"] {
+        let out = place.out(&dataset, format, format);
+        assert!(out.rows == rows.len() as u64 && out.left_out.is_empty(), "{format}: {out:?}");
+        let again = if format == "jsonl" { "manifest" } else { format };
+        let second = place.taken_in(&place.at(format), &format!("{format}-again"), again);
+        let (mut before, after) = (by_picture(&dataset), by_picture(&second));
+        if format == "coco" {
+            before.retain(|_, width| *width > 0.0);
+        }
+        assert_eq!(after, before, "{format}");
+        // Readers take lines apart where Python does.
+        for name in files(&place.at(format)).into_keys() {
+            assert!(!name.contains(|c: char| c.is_control() || c == '\u{2028}'), "{name:?}");
+        }
+    }
+}
+
+#[test]
+fn names_of_classes_are_in_yaml_what_they_were() {
+    let place = Place::new();
+    let class = "\u{7f}a\u{85}b\u{2028}c\u{feff}: \"#é";
+    let dataset = named(&place, "first", class, &[("a.png", true)]);
+    place.out(&dataset, "yolo", "out");
+    // PyYAML refuses the first, and makes blanks of the others.
+    let yaml = fs::read_to_string(place.at("out/data.yaml")).unwrap();
+    assert!(yaml.contains(r##""\u007fa\u0085b\u2028c\ufeff: \"#é""##), "{yaml}");
+    let second = place.taken_in(&place.at("out"), "second", "yolo");
+    assert_eq!(corners(&second)["a.png"][0].0, class);
+}
+
+/// pycocotools measures nothing without `area` and `iscrowd`.
+#[test]
+fn annotations_of_coco_have_all_that_it_asks_for() {
+    let place = Place::new();
+    let dataset = named(&place, "first", "cat", &[("a.png", true), ("b.png", true)]);
+    place.out(&dataset, "coco", "out");
+    let file: Json =
+        serde_json::from_slice(&fs::read(place.at("out/annotations/instances_train.json")).unwrap()).unwrap();
+    let told = |n: usize| (file["annotations"][n]["area"].as_f64(), file["annotations"][n]["iscrowd"].as_i64());
+    assert_eq!((told(0), told(1)), ((Some(3.0), Some(0)), (Some(6.0), Some(0))));
+}
+
+#[test]
+fn keys_of_lines_that_are_paths_are_those_of_media() {
+    let place = Place::new();
+    let columns = [("image", Feature::Image), ("file_name", Feature::Text), ("other_file_name", Feature::Int)];
+    let mut writer = DatasetWriter::create(place.at("d"), Schema::new(columns), &IngestOptions::default()).unwrap();
+    let png = fs::read(fixture("objects/voc/JPEGImages/a.png")).unwrap();
+    let cells =
+        vec![Cell::Media(png), Cell::Media(b"said".to_vec()), Cell::Value(feedstock::data::label::Value::Int(3))];
+    writer.append(Record { id: "a.png".into(), split: "train".into(), cells }).unwrap();
+    writer.commit().unwrap();
+    let out = place.out(&Dataset::open_stored(place.at("d")).unwrap(), "jsonl", "out");
+    let line: Json = serde_json::from_slice(&fs::read(place.at("out/train/metadata.jsonl")).unwrap()).unwrap();
+    assert_eq!(line, serde_json::json!({"file_name": "a.png", "file_name_text": "said", "other_file_name_text": 3}));
+    assert_eq!(out.notes.len(), 2, "{:?}", out.notes);
+}
+
+#[test]
+fn where_it_goes_is_looked_at_before_it_is_written() {
+    let place = Place::new();
+    let dataset = named(&place, "first", "cat", &[("a.png", true)]);
+    let twice = ExportOptions { splits: vec!["train".into(), "train".into()], ..ExportOptions::default() };
+    assert_eq!(export(&dataset, "coco", &place.at("twice"), &twice, &|_| Ok(())).unwrap().rows, 1);
+    fs::create_dir(place.at("real")).unwrap();
+    std::os::unix::fs::symlink(place.at("real"), place.at("link")).unwrap();
+    place.out(&dataset, "coco", "link");
+    assert!(place.at("real/a.png").exists() && place.at("link").is_symlink());
+}

@@ -20,6 +20,9 @@ pub(super) const FORMAT: ExportFormat = ExportFormat {
     make,
 };
 
+/// What the export says of an object itself: attributes that are called so are not.
+const OWN: [&str; 4] = ["id", "image_id", "category_id", "bbox"];
+
 struct Coco {
     objects: Option<(usize, ObjectsType)>,
     segmentation: Option<usize>,
@@ -151,6 +154,11 @@ fn push(list: &mut Spool, entry: &Json) -> Result<()> {
 }
 
 impl Coco {
+    /// How files of objects are called.
+    fn kind(&self) -> &'static str {
+        if self.keypoints.is_some() { "person_keypoints" } else { "instances" }
+    }
+
     fn id(&mut self) -> i64 {
         self.next += 1;
         self.next
@@ -163,6 +171,12 @@ impl Writer for Coco {
             unnamed(row.objects.as_ref(), of)?;
         }
         Ok(row.name.clone())
+    }
+
+    fn at_the_end(&self, splits: &[String]) -> Vec<String> {
+        let of =
+            |kind: &'static str| splits.iter().map(move |split| format!("annotations/{kind}_{}.json", short(split)));
+        of(self.kind()).chain(of("captions")).collect()
     }
 
     fn row(&mut self, row: &mut Outgoing<'_>, path: &str, _: &Folder) -> Result<()> {
@@ -197,10 +211,14 @@ impl Writer for Coco {
                 said.insert("bbox".into(), bbox.map(raw).to_vec().into());
                 for (attribute, values) in of.attributes.iter().zip(&objects.attributes) {
                     let null = values.get(at).is_none_or(Value::is_null);
-                    if attribute.name != "id" && !null {
+                    if !OWN.contains(&attribute.name.as_str()) && !null {
                         said.insert(attribute.name.clone(), value(&values[at]));
                     }
                 }
+                // The format asks for them, and pycocotools measures nothing without.
+                let area = f64::from(bbox[2]) * f64::from(bbox[3]);
+                said.entry("area").or_insert_with(|| area.into());
+                said.entry("iscrowd").or_insert_with(|| 0.into());
                 for (name, all) in [("segmentation", &segmentations), ("keypoints", &keypoints)] {
                     let raw = all.as_ref().and_then(|all| all.get(at)).map(|raw| RawValue::get(raw));
                     if let Some(raw) = raw.filter(|raw| *raw != "null") {
@@ -235,7 +253,7 @@ impl Writer for Coco {
 
     fn finish(mut self: Box<Self>, folder: &Folder) -> Result<Vec<String>> {
         let categories = serde_json::to_vec(&self.categories).map_err(|e| Error::library("writing JSON", e))?;
-        let kind = if self.keypoints.is_some() { "person_keypoints" } else { "instances" };
+        let kind = self.kind();
         for (split, lists) in std::mem::take(&mut self.files) {
             let (images, annotations, captions) =
                 (lists.images.finish()?, lists.annotations.finish()?, lists.captions.finish()?);

@@ -49,6 +49,10 @@ impl Writer for ClassFolders {
         Ok(format!("{}/{class}/{rest}", row.split))
     }
 
+    fn at_the_end(&self, _: &[String]) -> Vec<String> {
+        Vec::new()
+    }
+
     fn row(&mut self, _: &mut Outgoing<'_>, _: &str, _: &Folder) -> Result<()> {
         Ok(())
     }

@@ -23,6 +23,8 @@ struct Lines {
     /// Of the attributes of objects those that some object has: of lists of nothing but nulls pyarrow 26.0.1 cannot read a column.
     told: Vec<bool>,
     columns: Vec<Column>,
+    /// What they are called in the lines.
+    names: Vec<String>,
     files: BTreeMap<String, Spool>,
     spill: Spill,
     is_text: bool,
@@ -53,7 +55,9 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
             notes.push(format!("left out, as no object has it: {}", null.join(", ")));
         }
     }
+    let names = keys(&columns, &mut notes);
     Ok(Box::new(Lines {
+        names,
         told,
         media: asked.media,
         objects: asked.objects.map(|(at, of)| (at, of.clone())),
@@ -90,11 +94,55 @@ fn told(row: &Outgoing<'_>, of: &ObjectsType, which: &[bool]) -> Json {
     said.into()
 }
 
+/// Whether a column's payloads are files beside the lines.
+fn is_file(feature: &Feature) -> bool {
+    matches!(feature, Feature::Image | Feature::Audio | Feature::Video)
+}
+
+/// How the files of another column begin, beside those of a row.
+fn path_of(path: &str, column: &str) -> String {
+    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+    // A column may be called by a path, which its file is not.
+    if column.is_empty() { format!("{stem}.") } else { format!("{stem}.{}.", column.replace(['/', '\\'], "_")) }
+}
+
+/// The keys of columns. `datasets` takes `file_name`, and what ends so, for the paths of files: columns that are none are called otherwise.
+fn keys(columns: &[Column], notes: &mut Vec<String>) -> Vec<String> {
+    let is_path =
+        |name: &str| ["file_name", "file_names"].iter().any(|end| name == *end || name.ends_with(&format!("_{end}")));
+    let name = |column: &Column| {
+        if is_file(&column.feature) || !is_path(&column.name) {
+            return column.name.clone();
+        }
+        let mut name = format!("{}_text", column.name);
+        while columns.iter().any(|other| other.name == name) {
+            name.push('_');
+        }
+        notes.push(format!(
+            "{:?} is called {name:?}: readers take keys that end in file_name for paths of files",
+            column.name
+        ));
+        name
+    };
+    columns.iter().map(name).collect()
+}
+
 impl Writer for Lines {
     fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String> {
         let id = row.name.as_str();
         let below = id.strip_prefix(row.split).is_some_and(|rest| rest.starts_with('/'));
         Ok(if below { id.to_owned() } else { format!("{}/{id}", row.split) })
+    }
+
+    fn beside(&self, path: &str) -> Vec<String> {
+        // Files of other columns are called by the row's and the column.
+        let others = || self.columns.iter().enumerate().filter(|(at, c)| *at != self.media && is_file(&c.feature));
+        let all = std::iter::once(path_of(path, "")).chain(others().map(|(_, c)| path_of(path, &c.name)));
+        if others().next().is_some() { all.collect() } else { Vec::new() }
+    }
+
+    fn at_the_end(&self, splits: &[String]) -> Vec<String> {
+        splits.iter().map(|split| format!("{split}/metadata.jsonl")).collect()
     }
 
     fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()> {
@@ -110,15 +158,14 @@ impl Writer for Lines {
         }
         for (at, column) in self.columns.iter().enumerate() {
             let cell = match &column.feature {
-                Feature::Image | Feature::Audio | Feature::Video if at == self.media => continue,
-                Feature::Image | Feature::Audio | Feature::Video => {
+                feature if is_file(feature) && at == self.media => continue,
+                feature if is_file(feature) => {
                     // More media of a row: beside the first, under the name of their column.
                     let Some(payload) = row.dataset.fetch_checked(row.number, at, row.scratch)? else {
                         said.insert(format!("{}_file_name", column.name), Json::Null);
                         continue;
                     };
-                    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
-                    let path = format!("{stem}.{}.{}", column.name, extension(payload.info.format));
+                    let path = format!("{}{}", path_of(path, &column.name), extension(payload.info.format));
                     folder.put(&path, &[row.scratch])?;
                     said.insert(format!("{}_file_name", column.name), below(&path).into());
                     continue;
@@ -131,7 +178,7 @@ impl Writer for Lines {
                 Feature::Tensor(_) => continue,
                 feature => row.entry.told(at, feature),
             };
-            said.insert(column.name.clone(), cell);
+            said.insert(self.names[at].clone(), cell);
         }
         let name = if self.is_text { format!("{}.jsonl", row.split) } else { format!("{split}metadata.jsonl") };
         let file = self.files.entry(name).or_insert_with(|| Spool::new(&self.spill));

@@ -49,6 +49,8 @@ fn escaped(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
+            // Readers make a line feed of one that stands as it is (2.11).
+            '\r' => out.push_str("&#13;"),
             c if allowed(c) => out.push(c),
             _ => out.push('\u{fffd}'),
         }
@@ -64,6 +66,12 @@ fn edge(corner: f32, first: f64) -> String {
     if back(&short) { short } else { exact.to_string() }
 }
 
+/// A picture's path without the folder of pictures and the ending: by that its annotation is found.
+fn stem(path: &str) -> &str {
+    let below = path.split_once('/').map_or(path, |(_, below)| below);
+    below.rsplit_once('.').map_or(below, |(stem, _)| stem)
+}
+
 impl Writer for Voc {
     fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String> {
         unnamed(row.objects.as_ref(), &self.of)?;
@@ -72,9 +80,16 @@ impl Writer for Voc {
         Ok(if lies { id.to_owned() } else { format!("JPEGImages/{id}") })
     }
 
+    fn beside(&self, path: &str) -> Vec<String> {
+        vec![format!("Annotations/{}.xml", stem(path))]
+    }
+
+    fn at_the_end(&self, splits: &[String]) -> Vec<String> {
+        splits.iter().map(|split| format!("ImageSets/Main/{}.txt", short(split))).collect()
+    }
+
     fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()> {
-        let below = path.split_once('/').map_or(path, |(_, below)| below);
-        let stem = below.rsplit_once('.').map_or(below, |(stem, _)| stem);
+        let stem = stem(path);
         let list = self.lists.entry(row.split.to_owned()).or_insert_with(|| Spool::new(&self.spill));
         list.push(format!("{stem}\n").as_bytes())?;
         let Some(objects) = &row.objects else { return Ok(()) };

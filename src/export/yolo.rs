@@ -74,6 +74,33 @@ fn centred(row: &Outgoing<'_>, of: &ObjectsType) -> (Vec<[f32; 4]>, u64) {
     (all, cut)
 }
 
+/// Where the labels of a picture are.
+fn labels(path: &str) -> String {
+    // The last folder of that name, as readers replace it.
+    let parts: Vec<&str> = path.split('/').collect();
+    let images = parts.iter().rposition(|part| *part == "images").unwrap_or(0);
+    let labels: Vec<&str> =
+        parts.iter().enumerate().map(|(at, part)| if at == images { "labels" } else { part }).collect();
+    let labels = labels.join("/");
+    let stem = labels.rsplit_once('.').map_or(labels.as_str(), |(stem, _)| stem);
+    format!("{stem}.txt")
+}
+
+/// A value as YAML: JSON is YAML, with rules of quoting of its own, but that YAML has characters that end lines or may not stand in it (YAML 1.1, 5.1 and 5.4).
+fn told(value: &Json) -> String {
+    let json = value.to_string();
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 impl Writer for Yolo {
     fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String> {
         unnamed(row.objects.as_ref(), &self.of)?;
@@ -83,6 +110,14 @@ impl Writer for Yolo {
         let lies = parts[..parts.len() - 1].contains(&"images");
         let path = parts.join("/");
         Ok(if lies { path } else { format!("images/{path}") })
+    }
+
+    fn beside(&self, path: &str) -> Vec<String> {
+        vec![labels(path)]
+    }
+
+    fn at_the_end(&self, splits: &[String]) -> Vec<String> {
+        splits.iter().map(|split| format!("{}.txt", short(split))).chain(["data.yaml".to_owned()]).collect()
     }
 
     fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()> {
@@ -110,14 +145,7 @@ impl Writer for Yolo {
             polygon.iter().chain(&points).for_each(|v| text.extend([" ", &v.to_string()]));
             text.push('\n');
         }
-        // The last folder of that name, as readers replace it.
-        let parts: Vec<&str> = path.split('/').collect();
-        let images = parts.iter().rposition(|part| *part == "images").unwrap_or(0);
-        let labels: Vec<&str> =
-            parts.iter().enumerate().map(|(at, part)| if at == images { "labels" } else { part }).collect();
-        let labels = labels.join("/");
-        let stem = labels.rsplit_once('.').map_or(labels.as_str(), |(stem, _)| stem);
-        folder.put(&format!("{stem}.txt"), &[text.as_bytes()])
+        folder.put(&labels(path), &[text.as_bytes()])
     }
 
     fn finish(mut self: Box<Self>, folder: &Folder) -> Result<Vec<String>> {
@@ -129,8 +157,6 @@ impl Writer for Yolo {
                 let _ = writeln!(yaml, "{}: {file}", short(&split));
             }
         }
-        // JSON is YAML: its texts need no rules of quoting beyond.
-        let told = |value: &Json| value.to_string();
         yaml.push_str("names:\n");
         for (class, name) in self.of.names.iter().enumerate() {
             let _ = writeln!(yaml, "  {class}: {}", told(&name.as_str().into()));
