@@ -123,7 +123,7 @@ struct Archive {
     seen: (u64, i128),
     /// What was lost of it.
     lost: Option<Fault>,
-    /// Whether it has no end marker: members may be missing, and none is named.
+    /// Whether it does not end as a tar does: members may be missing, and none is named.
     is_unended: bool,
     is_tar: bool,
 }

@@ -21,7 +21,7 @@ pub(super) struct End {
     /// What was lost, if it did not end as a tar does.
     pub lost: Option<Fault>,
     pub note: Option<String>,
-    /// Whether it has no end marker.
+    /// Whether there may have been more: it has no end marker, or ends within a member, or something stands behind its end.
     pub is_unended: bool,
 }
 
@@ -49,7 +49,10 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
             return lost(Reason::Truncated, "the archive ends within a header");
         }
         if header == [0; BLOCK as usize] {
-            return Ok(End { note: behind(bytes, at)?, ..End::default() });
+            let note = behind(bytes, at)?;
+            // Zeros may also stand where a part was lost, or has not come yet.
+            let is_unended = note.is_some() || length - at > BEHIND;
+            return Ok(End { note, is_unended, ..End::default() });
         }
         if !sum_is_right(&header) {
             return lost(Reason::Corrupt, "the header is damaged");
@@ -118,7 +121,7 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
         match end {
             // The last blocks may be missing where nothing stands in them.
             Some(end) => at = end.min(length),
-            None => return Ok(End::default()),
+            None => return Ok(End { is_unended: true, ..End::default() }),
         }
     }
 }
