@@ -778,7 +778,15 @@ fn an_archive_without_an_end_takes_no_row_out() {
     put(&source, &five[..end], 1);
     let done = follow(&source, &dataset).0;
     assert_eq!((done.removed, done.kept_refused), (0, 1));
-    put(&source, &five, 2);
+    // Nor one that ends within a member, or has a hole.
+    put(&source, &whole[..end - 512], 2);
+    let done = follow(&source, &dataset).0;
+    assert_eq!((done.removed, done.kept_refused), (0, 2));
+    let mut hole = whole.clone();
+    hole[end..end + 512].fill(0);
+    put(&source, &hole, 3);
+    assert_eq!(follow(&source, &dataset).0.removed, 0);
+    put(&source, &five, 4);
     assert_eq!(follow(&source, &dataset).0.removed, 1);
 }
 
