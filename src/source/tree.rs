@@ -328,6 +328,11 @@ impl Tree {
         self.within(path).map(|within| within.archive.path.as_path())
     }
 
+    /// Whether the archive that a path leads into is a tar.
+    pub(super) fn is_tar(&self, path: &Path) -> bool {
+        self.within(path).is_some_and(|within| within.archive.is_tar)
+    }
+
     /// Hands over every file of a tar in the order in which they stand there, those with names that cannot be, too.
     pub(super) fn members(&self, archive: &Path, visit: Visit<'_>) -> Result<()> {
         let Some(within) = self.within(archive).filter(|within| within.archive.is_tar) else {

@@ -56,7 +56,8 @@ impl Source for WebDataset {
             return None;
         }
         if look.tree().archive(root).is_some() {
-            return of_members(look);
+            // Members of a ZIP have no order of their own, and no library reads shards of that kind.
+            return if look.tree().is_tar(root) { of_members(look) } else { None };
         }
         let shards = look.files.iter().filter(|file| is_shard(&file.relative)).count();
         (shards > 0 && shards * 2 >= look.files.len())
@@ -97,19 +98,20 @@ impl Source for WebDataset {
     }
 }
 
-/// What speaks for a tar being a shard: members of different kinds with one key.
+/// What speaks for a tar being a shard: members of different kinds with one key. Pictures that are numbered behind a dot (`clip.0001.png`) are none.
 fn of_members(look: &Look) -> Option<Evidence> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let keyed: Vec<(&str, &str)> = look.files.iter().filter_map(|file| key_of(&file.relative)).collect();
-    let (mut keys, mut shared, mut at) = (0, 0, 0);
+    let (mut keys, mut shared) = (0, 0);
     let mut first = None;
-    while at < keyed.len() {
-        let count = keyed[at..].iter().take_while(|(key, _)| *key == keyed[at].0).count();
-        keys += 1;
-        if count > 1 {
+    for group in keyed.chunk_by(|(a, _), (b, _)| a == b) {
+        let kinds = group.iter().map(|(_, suffix)| *suffix).filter(|suffix| !suffix.split('.').any(is_number));
+        let kinds: Vec<&str> = kinds.collect();
+        keys += group.len() + 1 - kinds.len().max(1);
+        if kinds.len() > 1 {
             shared += 1;
-            first.get_or_insert_with(|| keyed[at..at + count].iter().map(|(_, suffix)| *suffix).collect::<Vec<_>>());
+            first.get_or_insert(kinds);
         }
-        at += count;
     }
     let first = first.filter(|_| shared * 2 >= keys)?;
     let is_said = ["cls", "json", "jsn"].iter().any(|suffix| first.contains(suffix));

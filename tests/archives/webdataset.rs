@@ -14,7 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::common::fixture;
-use crate::common::pack::{END, gzip, member, tar};
+use crate::common::pack::{END, Zipped, gzip, member, tar, zip_of};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -167,6 +167,33 @@ fn splits_and_fields_are_those_of_the_shards() {
     let (_, sounds) = rows(&dir.path().join("sounds"));
     let row = &sounds["test/part_0.tar.gz/2_ada_0"];
     assert_eq!((row.0.as_str(), row.1["label"].as_str(), row.1["speaker"].as_str()), ("test", "d2", "ada"));
+}
+
+/// Pictures with texts in a ZIP, and frames with numbers behind a dot, are pictures.
+#[test]
+fn a_zip_and_numbered_pictures_are_no_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let png = fs::read(fixture("images/test/pants/003_gray.png")).unwrap();
+    let (mut captioned, mut frames) = (Vec::new(), Vec::new());
+    for n in 0..3 {
+        captioned.push((format!("c/{n}.png"), png.clone()));
+        captioned.push((format!("c/{n}.txt"), b"a text".to_vec()));
+        frames.push((format!("c/clip.000{n}.png"), png.clone()));
+    }
+    let tarred = |files: &[(String, Vec<u8>)]| tar(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    let members: Vec<Zipped> = captioned.iter().map(|(name, bytes)| Zipped::new(name, bytes)).collect();
+    let cases = [
+        ("x.zip", zip_of(&members), "c/0.png"),
+        ("frames.tar", tarred(&frames), "c/clip.0000.png"),
+        ("samples.tar", tarred(&captioned), "samples.tar/c/0"),
+    ];
+    for (name, bytes, first) in cases {
+        fs::write(dir.path().join(name), bytes).unwrap();
+        let target = dir.path().join(format!("{name}-target"));
+        take(&dir.path().join(name), &target);
+        let (_, found) = rows(&target);
+        assert_eq!((found.len(), found.keys().next().unwrap().as_str()), (3, first), "{name}");
+    }
 }
 
 /// What is wrong with a sample refuses it, and no other.
