@@ -858,8 +858,7 @@ fn what_a_killed_ingest_brought_outlasts_its_version() {
         let _ = fs::remove_dir_all(&dataset);
         copy(&base, &dataset);
         let disk = Arc::new(FaultDisk::new(kill));
-        let mut control = Control::default();
-        control.disk = Some(Arc::clone(&disk) as Arc<_>);
+        let control = Control { disk: Some(Arc::clone(&disk) as Arc<_>), ..Control::default() };
         drop(sync(&source, &dataset, &options(), &any(), &control));
         disk.seen()
     };

@@ -13,14 +13,17 @@ mod readers;
 mod sources;
 mod words;
 
+/// Takes an input; panics if a law is broken.
+pub type Run = Box<dyn Fn(&[u8]) + Send + Sync>;
+
 /// Something that takes bytes from outside.
 pub struct Target {
     /// What `FEEDSTOCK_FUZZ` and the folders of corpora call it.
     pub name: String,
     /// Bytes that a run may take at once, beside the input.
     pub most: usize,
-    /// Takes an input; panics if a law is broken.
-    pub run: Box<dyn Fn(&[u8]) + Send + Sync>,
+    /// What is done with an input.
+    pub run: Run,
     /// What to begin with, beside the corpus.
     pub seeds: fn(&str) -> Vec<Vec<u8>>,
 }
