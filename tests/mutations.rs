@@ -8,39 +8,17 @@
 //!
 //! `FEEDSTOCK_CODEC=tiff` takes one codec (or coding: `h265`) alone, `FEEDSTOCK_PANICS=1` shows where caught panics come from.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use feedstock::Reason;
 use feedstock::codec::{CODECS, Check, Codec, Limits, Scratch, Want, guarded, sniff};
 use feedstock::data::info::{Format, Kind};
+use peak_alloc::PeakAlloc;
 
 /// Counts what is allocated.
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is the system allocator's own; only numbers are kept beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(live, Ordering::Relaxed);
-        // SAFETY: the caller's promises are handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static MEMORY: PeakAlloc = PeakAlloc;
 
 /// The largest decode takes 35 bytes a pixel of the million that the limits admit, or 16 MiB of samples in a vector that holds
 /// up to twice what it needs; a decoder may take 64 MiB for itself.
@@ -145,8 +123,8 @@ fn run(files: &[File], count: u64) -> Tally {
     for number in 0..count {
         let codec = files[number as usize % files.len()].0;
         let made = damaged(files, number);
-        let before = LIVE.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
         // As ingest does: what panics is caught, and its state is not used again.
         let found = guarded(codec.name(), || {
             codec.probe(&made, &limits)?;
@@ -172,7 +150,7 @@ fn run(files: &[File], count: u64) -> Tally {
             }
             Err(fault) => *tally.refused.entry(fault.reason.code()).or_default() += 1,
         }
-        let most = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+        let most = MEMORY.peak_usage().saturating_sub(before);
         tally.peak = tally.peak.max(most);
         assert!(most < MOST, "{}: number {number} took {} MiB", codec.name(), most >> 20);
     }

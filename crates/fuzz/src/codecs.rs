@@ -17,7 +17,7 @@ fn limits() -> Limits {
 }
 
 /// A target for each codec, and for each that has them one for its seek tables.
-pub fn targets() -> Vec<Target> {
+pub(crate) fn targets() -> Vec<Target> {
     let mut all = Vec::new();
     for codec in CODECS {
         all.push(Target::new(codec.name(), MOST, run(*codec), seeds));

@@ -116,3 +116,16 @@ fn files(folder: &Path, most: u64) -> Vec<(PathBuf, Vec<u8>)> {
     all.sort();
     all
 }
+
+/// Copies a folder of the fixtures, but for files of `most` bytes or more.
+///
+/// # Panics
+/// Where it cannot be read or written.
+fn lay(of: &str, to: &Path, most: u64) {
+    let from = fixtures().join(of);
+    for (path, bytes) in files(&from, most) {
+        let to = to.join(path.strip_prefix(&from).expect("below it"));
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        std::fs::write(to, bytes).expect("a copy");
+    }
+}

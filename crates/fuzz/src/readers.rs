@@ -20,13 +20,13 @@ use feedstock::store::fault::{Class, FaultDisk, Kill, Phase};
 use feedstock::store::{Disk, Store, commit};
 use tempfile::TempDir;
 
-use crate::{Target, files, fixtures};
+use crate::{Target, files, fixtures, lay};
 
 /// A hundred times the largest input, and what Parquet's reader keeps.
 const MOST: usize = 64 << 20;
 
 /// One target for each kind of file.
-pub fn targets() -> Vec<Target> {
+pub(crate) fn targets() -> Vec<Target> {
     vec![
         Target::new("index", MOST, index, |_| all_of("idx")),
         Target::new("changes", MOST, changes, |_| made(".chg")),
@@ -39,6 +39,7 @@ pub fn targets() -> Vec<Target> {
         Target::new("quarantine-list", MOST, within(quarantine_list), |_| made("quarantine.jsonl")),
         Target::new("journal", MOST, doors::journal, |_| made(".journal")),
         Target::new("seen", MOST, doors::seen, |_| made(".seen")),
+        Target::new("claims", MOST, doors::claims, |_| made(".rows")),
         Target::new("isolated", MOST, doors::answers, |_| doors::some_answers()),
     ]
 }
@@ -69,12 +70,8 @@ const VERSION: u64 = 2;
 
 impl Frozen {
     pub(crate) fn copy() -> Self {
-        let (from, folder) = (fixtures().join("frozen/v1/dataset"), folder());
-        for (path, bytes) in files(&from, 1 << 20) {
-            let to = folder.path().join(path.strip_prefix(&from).expect("below it"));
-            std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-            std::fs::write(to, bytes).expect("a copy");
-        }
+        let folder = folder();
+        lay("frozen/v1/dataset", folder.path(), 1 << 20);
         let root = folder.path().to_owned();
         let schema = commit::load(&Store::open(&root), VERSION).expect("a version").manifest.schema;
         Frozen { root, schema, _folder: folder }

@@ -9,7 +9,7 @@ use feedstock::source::{
 use feedstock::spool::Spill;
 use tempfile::TempDir;
 
-use crate::{Target, files, fixtures, readers};
+use crate::{Target, files, fixtures, lay, readers};
 
 const MOST: usize = 64 << 20;
 
@@ -160,7 +160,7 @@ const CASES: &[Case] = &[
 ];
 
 /// A target for each case, and one for what a root is taken for.
-pub fn targets() -> Vec<Target> {
+pub(crate) fn targets() -> Vec<Target> {
     let of_case = |case: &'static Case| Target::new(format!("source-{}", case.name), MOST, list(*case), seeds);
     let mut all: Vec<Target> = CASES.iter().map(of_case).collect();
     // What is spooled of a compressed tar stays in memory up to 32 MiB.
@@ -175,12 +175,8 @@ pub fn targets() -> Vec<Target> {
 
 /// A copy of a folder of the fixtures.
 fn copy(of: &str) -> TempDir {
-    let (from, to) = (fixtures().join(of), readers::folder());
-    for (path, bytes) in files(&from, 256 << 10) {
-        let to = to.path().join(path.strip_prefix(&from).expect("below it"));
-        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-        std::fs::write(to, bytes).expect("a copy");
-    }
+    let to = readers::folder();
+    lay(of, to.path(), 256 << 10);
     to
 }
 

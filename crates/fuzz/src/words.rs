@@ -1,9 +1,7 @@
 //! Small languages: conditions, recipes, states, masks, what a file says of rows.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
-use feedstock::augment::ops;
 use feedstock::codec::Limits;
 use feedstock::codec::mask::Mask;
 use feedstock::data::feature::{Feature, Schema};
@@ -18,7 +16,7 @@ use crate::{Target, files, fixtures, readers};
 const MOST: usize = 64 << 20;
 
 /// One target for each language.
-pub fn targets() -> Vec<Target> {
+pub(crate) fn targets() -> Vec<Target> {
     vec![
         Target::new("condition", MOST, condition, |_| {
             let some = [
@@ -83,10 +81,12 @@ fn recipe(data: &[u8]) {
     if recipe.columns.values().any(|column| reads(&column.ops)) {
         return;
     }
-    let _ = recipe.validate();
-    let again = serde_json::to_value(&recipe).expect("a recipe is JSON");
-    let _: BTreeMap<String, serde_json::Value> = serde_json::from_value(again).expect("a table");
-    let _ = ops();
+    // One that is none may have numbers that JSON has no words for.
+    if recipe.validate().is_err() {
+        return;
+    }
+    let json = serde_json::to_string(&recipe).expect("a recipe is JSON");
+    assert_eq!(serde_json::from_str::<Recipe>(&json).expect("a recipe that was written"), recipe);
 }
 
 fn state(data: &[u8]) {
