@@ -31,6 +31,7 @@ pub mod tokenizer;
 pub mod validate;
 pub mod verify;
 pub mod versions;
+mod xml;
 
 pub use error::{Error, Fault, Reason, Result};
 

@@ -456,3 +456,50 @@ fn where_it_goes_is_looked_at_before_it_is_written() {
     place.out(&dataset, "coco", "link");
     assert!(place.at("real/a.png").exists() && place.at("link").is_symlink());
 }
+
+/// A dataset whose pictures have captions as people write them, and splits of these names.
+fn captioned(place: &Place, name: &str, rows: &[(&str, &str)]) -> Dataset {
+    let schema = Schema::new([("image", Feature::Image), ("captions", Feature::Text)]);
+    let mut writer = DatasetWriter::create(place.at(name), schema, &IngestOptions::default()).unwrap();
+    let png = fs::read(fixture("objects/voc/JPEGImages/a.png")).unwrap();
+    for (number, (split, text)) in rows.iter().enumerate() {
+        let mut png = png.clone();
+        png.push(number as u8);
+        let cells = vec![Cell::Media(png), Cell::Media(text.as_bytes().to_vec())];
+        writer.append(Record { id: format!("{number}.png"), split: (*split).into(), cells }).unwrap();
+    }
+    writer.commit().unwrap();
+    Dataset::open_stored(place.at(name)).unwrap()
+}
+
+#[test]
+fn captions_are_a_list_or_one_text() {
+    let place = Place::new();
+    let rows = [("train", "a cat"), ("train", "[\"one\", \"two\"]"), ("train", "[sic] a dog"), ("train", "7")];
+    place.out(&captioned(&place, "first", &rows), "coco", "out");
+    let written: Json =
+        serde_json::from_slice(&fs::read(place.at("out/annotations/captions_train.json")).unwrap()).unwrap();
+    let told: Vec<(u64, &str)> = written["annotations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|said| (said["image_id"].as_u64().unwrap(), said["caption"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [(1, "a cat"), (2, "one"), (2, "two"), (3, "[sic] a dog"), (4, "7")]);
+}
+
+#[test]
+fn two_splits_do_not_share_a_file() {
+    let place = Place::new();
+    let dataset = captioned(&place, "first", &[("val", "a"), ("validation", "b")]);
+    for format in ["coco", "voc", "yolo"] {
+        let Err(error) = export(&dataset, format, &place.at("out"), &ExportOptions::default(), &|_| Ok(())) else {
+            assert_eq!(format, "yolo", "whose files are by folders");
+            continue;
+        };
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(!place.at("out").exists());
+    }
+    let told = ExportOptions { splits: vec!["val".into()], ..ExportOptions::default() };
+    export(&dataset, "coco", &place.at("out"), &told, &|_| Ok(())).unwrap();
+}

@@ -10,6 +10,7 @@ const ROOMS: &[&str] = &[
     "rng",
     "registry",
     "parallel",
+    "xml",
     "spool",
     "data",
     "store",

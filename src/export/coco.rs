@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Asked, ExportFormat, Folder, Outgoing, Writer, json as value, number, odd_splits, short, unnamed};
+use super::asked::{odd_splits, short};
+use super::row::number;
+use super::{Asked, ExportFormat, Folder, Outgoing, Writer};
 use crate::data::feature::Feature;
 use crate::data::label::{Objects, Value};
 use crate::data::objects::{BoxFormat, ObjectsType};
@@ -96,7 +98,7 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
     let said: Vec<usize> = [Some(asked.media), objects.as_ref().map(|(at, _)| *at), segmentation, keypoints, captions]
         .into_iter()
         .flatten()
-        .chain(asked.column("image_id"))
+        .chain(image_id)
         .collect();
     let notes = asked.unsaid(&said).into_iter().chain(odd_splits(&asked.splits)).collect();
     let (files, spill) = (BTreeMap::new(), asked.spill.clone());
@@ -168,7 +170,7 @@ impl Coco {
 impl Writer for Coco {
     fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String> {
         if let Some((_, of)) = &self.objects {
-            unnamed(row.objects.as_ref(), of)?;
+            row.has_classes(of)?;
         }
         Ok(row.name.clone())
     }
@@ -179,7 +181,7 @@ impl Writer for Coco {
         of(self.kind()).chain(of("captions")).collect()
     }
 
-    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, _: &Folder) -> Result<()> {
+    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, _: &mut Folder) -> Result<()> {
         let captions = match self.captions {
             Some(column) => row.text(column)?,
             None => None,
@@ -212,7 +214,7 @@ impl Writer for Coco {
                 for (attribute, values) in of.attributes.iter().zip(&objects.attributes) {
                     let null = values.get(at).is_none_or(Value::is_null);
                     if !OWN.contains(&attribute.name.as_str()) && !null {
-                        said.insert(attribute.name.clone(), value(&values[at]));
+                        said.insert(attribute.name.clone(), values[at].json());
                     }
                 }
                 // The format asks for them, and pycocotools measures nothing without.
@@ -234,8 +236,9 @@ impl Writer for Coco {
                 annotations.push(Json::from(said));
             }
         }
+        // A text that is no list is one caption.
         let captions: Vec<String> =
-            captions.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text)).unwrap_or_default();
+            captions.map_or_else(Vec::new, |text| serde_json::from_str(&text).unwrap_or_else(|_| vec![text]));
         let captions: Vec<Json> = captions
             .into_iter()
             .map(|caption| json!({"id": self.id(), "image_id": image, "caption": caption}))
@@ -251,7 +254,7 @@ impl Writer for Coco {
         captions.iter().try_for_each(|caption| push(&mut file.captions, caption))
     }
 
-    fn finish(mut self: Box<Self>, folder: &Folder) -> Result<Vec<String>> {
+    fn finish(mut self: Box<Self>, folder: &mut Folder) -> Result<Vec<String>> {
         let categories = serde_json::to_vec(&self.categories).map_err(|e| Error::library("writing JSON", e))?;
         let kind = self.kind();
         for (split, lists) in std::mem::take(&mut self.files) {

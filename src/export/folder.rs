@@ -53,11 +53,11 @@ impl Writer for ClassFolders {
         Vec::new()
     }
 
-    fn row(&mut self, _: &mut Outgoing<'_>, _: &str, _: &Folder) -> Result<()> {
+    fn row(&mut self, _: &mut Outgoing<'_>, _: &str, _: &mut Folder) -> Result<()> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _: &Folder) -> Result<Vec<String>> {
+    fn finish(self: Box<Self>, _: &mut Folder) -> Result<Vec<String>> {
         Ok(self.notes)
     }
 }

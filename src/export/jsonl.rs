@@ -1,15 +1,13 @@
 //! JSON lines: `SPLIT/metadata.jsonl` beside the media, as ImageFolder and AudioFolder of HF `datasets` have it; of texts `SPLIT.jsonl`.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json, json};
 
-use super::{Asked, ExportFormat, Folder, Outgoing, Writer, extension, json as value, number};
+use super::asked::no_place;
+use super::{Asked, ExportFormat, Folder, Outgoing, Writer};
 use crate::data::feature::{Column, Feature};
 use crate::data::label::Value;
-use crate::data::objects::ObjectsType;
+use crate::data::objects::{ObjectsType, short};
 use crate::error::{Error, Result};
-use crate::spool::{Spill, Spool};
 
 pub(super) const FORMAT: ExportFormat = ExportFormat {
     name: "jsonl",
@@ -25,8 +23,6 @@ struct Lines {
     columns: Vec<Column>,
     /// What they are called in the lines.
     names: Vec<String>,
-    files: BTreeMap<String, Spool>,
-    spill: Spill,
     is_text: bool,
     notes: Vec<String>,
 }
@@ -35,10 +31,7 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
     let columns = asked.dataset.schema().columns.clone();
     let tensors: Vec<&str> =
         columns.iter().filter(|c| matches!(c.feature, Feature::Tensor(_))).map(|c| c.name.as_str()).collect();
-    let mut notes = Vec::new();
-    if !tensors.is_empty() {
-        notes.push(format!("left out, as the format has no place for it: {}", tensors.join(", ")));
-    }
+    let mut notes: Vec<String> = no_place("left out", &tensors).into_iter().collect();
     let mut told = Vec::new();
     if let Some((column, of)) = asked.objects {
         told.resize(of.attributes.len(), false);
@@ -63,15 +56,8 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
         objects: asked.objects.map(|(at, of)| (at, of.clone())),
         is_text: columns[asked.media].feature == Feature::Text,
         columns,
-        files: BTreeMap::new(),
-        spill: asked.spill.clone(),
         notes,
     }))
-}
-
-/// A coordinate as a float of 64 bits that is written in as few digits as give it back.
-fn exact(value: f32) -> f64 {
-    number(value).parse().unwrap_or_else(|_| f64::from(value))
 }
 
 /// The boxes of a row in the numbers of COCO, which is what this form is read with.
@@ -80,23 +66,21 @@ fn told(row: &Outgoing<'_>, of: &ObjectsType, which: &[bool]) -> Json {
     let [width, height] = row.size;
     // `datasets` asks that whole numbers and fractions are not one list's and another's.
     let boxes: Vec<[f64; 4]> =
-        super::coco::xywh(objects, of.boxes, width, height).into_iter().map(|b| b.map(exact)).collect();
-    let class = |class: &i64| {
-        usize::try_from(*class).ok().and_then(|class| of.names.get(class)).map_or(json!(class), |n| json!(n))
-    };
+        super::coco::xywh(objects, of.boxes, width, height).into_iter().map(|b| b.map(short)).collect();
+    let class = |class: &i64| of.class(*class).map_or(json!(class), |name| json!(name));
     let mut said = Map::new();
     said.insert("bbox".into(), boxes.into());
     said.insert("categories".into(), objects.classes.iter().map(class).collect::<Vec<_>>().into());
     let attributes = of.attributes.iter().zip(&objects.attributes).zip(which);
     for ((attribute, values), _) in attributes.filter(|(_, told)| **told) {
-        said.insert(attribute.name.clone(), values.iter().map(value).collect::<Vec<_>>().into());
+        said.insert(attribute.name.clone(), values.iter().map(Value::json).collect::<Vec<_>>().into());
     }
     said.into()
 }
 
-/// Whether a column's payloads are files beside the lines.
-fn is_file(feature: &Feature) -> bool {
-    matches!(feature, Feature::Image | Feature::Audio | Feature::Video)
+/// The file of a split.
+fn list(split: &str, is_text: bool) -> String {
+    if is_text { format!("{split}.jsonl") } else { format!("{split}/metadata.jsonl") }
 }
 
 /// How the files of another column begin, beside those of a row.
@@ -111,7 +95,7 @@ fn keys(columns: &[Column], notes: &mut Vec<String>) -> Vec<String> {
     let is_path =
         |name: &str| ["file_name", "file_names"].iter().any(|end| name == *end || name.ends_with(&format!("_{end}")));
     let name = |column: &Column| {
-        if is_file(&column.feature) || !is_path(&column.name) {
+        if column.feature.is_media() || !is_path(&column.name) {
             return column.name.clone();
         }
         let mut name = format!("{}_text", column.name);
@@ -136,16 +120,16 @@ impl Writer for Lines {
 
     fn beside(&self, path: &str) -> Vec<String> {
         // Files of other columns are called by the row's and the column.
-        let others = || self.columns.iter().enumerate().filter(|(at, c)| *at != self.media && is_file(&c.feature));
+        let others = || self.columns.iter().enumerate().filter(|(at, c)| *at != self.media && c.feature.is_media());
         let all = std::iter::once(path_of(path, "")).chain(others().map(|(_, c)| path_of(path, &c.name)));
         if others().next().is_some() { all.collect() } else { Vec::new() }
     }
 
     fn at_the_end(&self, splits: &[String]) -> Vec<String> {
-        splits.iter().map(|split| format!("{split}/metadata.jsonl")).collect()
+        splits.iter().map(|split| list(split, self.is_text)).collect()
     }
 
-    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()> {
+    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &mut Folder) -> Result<()> {
         let mut said = Map::new();
         let split = format!("{}/", row.split);
         let below = |path: &str| path.strip_prefix(&split).unwrap_or(path).to_owned();
@@ -158,14 +142,14 @@ impl Writer for Lines {
         }
         for (at, column) in self.columns.iter().enumerate() {
             let cell = match &column.feature {
-                feature if is_file(feature) && at == self.media => continue,
-                feature if is_file(feature) => {
+                feature if feature.is_media() && at == self.media => continue,
+                feature if feature.is_media() => {
                     // More media of a row: beside the first, under the name of their column.
                     let Some(payload) = row.dataset.fetch_checked(row.number, at, row.scratch)? else {
                         said.insert(format!("{}_file_name", column.name), Json::Null);
                         continue;
                     };
-                    let path = format!("{}{}", path_of(path, &column.name), extension(payload.info.format));
+                    let path = format!("{}{}", path_of(path, &column.name), payload.info.format.extension());
                     folder.put(&path, &[row.scratch])?;
                     said.insert(format!("{}_file_name", column.name), below(&path).into());
                     continue;
@@ -180,17 +164,11 @@ impl Writer for Lines {
             };
             said.insert(self.names[at].clone(), cell);
         }
-        let name = if self.is_text { format!("{}.jsonl", row.split) } else { format!("{split}metadata.jsonl") };
-        let file = self.files.entry(name).or_insert_with(|| Spool::new(&self.spill));
         let line = serde_json::to_vec(&said).map_err(|e| Error::library("writing a line of JSON", e))?;
-        file.push(&line)?;
-        file.push(b"\n")
+        folder.append(&list(row.split, self.is_text), &[&line, b"\n"])
     }
 
-    fn finish(self: Box<Self>, folder: &Folder) -> Result<Vec<String>> {
-        for (name, lines) in self.files {
-            folder.put(&name, &[&lines.finish()?])?;
-        }
+    fn finish(self: Box<Self>, _: &mut Folder) -> Result<Vec<String>> {
         Ok(self.notes)
     }
 }

@@ -1,14 +1,15 @@
 //! YOLO: `images/`, a file of labels for each picture in `labels/`, and `data.yaml` with lists of the splits, as Ultralytics reads it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::{Asked, ExportFormat, Folder, Outgoing, Writer, number, odd_splits, short, unnamed};
+use super::asked::{no_place, odd_splits, short};
+use super::row::number;
+use super::{Asked, ExportFormat, Folder, Outgoing, Writer};
 use crate::data::objects::{BoxFormat, ObjectsType};
 use crate::error::{Error, Result};
-use crate::spool::{Spill, Spool};
 
 pub(super) const FORMAT: ExportFormat = ExportFormat {
     name: "yolo",
@@ -21,10 +22,10 @@ struct Yolo {
     /// Columns of what stands in place of a box, or behind it, in parts of the picture's sides.
     polygons: Option<usize>,
     keypoints: Option<usize>,
-    lists: BTreeMap<String, Spool>,
+    /// That have rows.
+    splits: BTreeSet<String>,
     bare: u64,
     cut: u64,
-    spill: Spill,
     notes: Vec<String>,
 }
 
@@ -38,11 +39,9 @@ fn make(asked: &Asked<'_>) -> Result<Box<dyn Writer>> {
     let said: Vec<usize> = [Some(asked.media), Some(column), polygons, keypoints].into_iter().flatten().collect();
     let mut notes: Vec<String> = asked.unsaid(&said).into_iter().chain(odd_splits(&asked.splits)).collect();
     let attributes: Vec<&str> = of.attributes.iter().map(|a| a.name.as_str()).collect();
-    if !attributes.is_empty() {
-        notes.push(format!("left out of the objects, as the format has no place for it: {}", attributes.join(", ")));
-    }
-    let (lists, spill) = (BTreeMap::new(), asked.spill.clone());
-    Ok(Box::new(Yolo { of: of.clone(), polygons, keypoints, lists, bare: 0, cut: 0, spill, notes }))
+    notes.extend(no_place("left out of the objects", &attributes));
+    let splits = BTreeSet::new();
+    Ok(Box::new(Yolo { of: of.clone(), polygons, keypoints, splits, bare: 0, cut: 0, notes }))
 }
 
 /// The numbers of a JSON list, or of the first list in it.
@@ -74,6 +73,11 @@ fn centred(row: &Outgoing<'_>, of: &ObjectsType) -> (Vec<[f32; 4]>, u64) {
     (all, cut)
 }
 
+/// The list of a split.
+fn list(split: &str) -> String {
+    format!("{}.txt", short(split))
+}
+
 /// Where the labels of a picture are.
 fn labels(path: &str) -> String {
     // The last folder of that name, as readers replace it.
@@ -103,7 +107,7 @@ fn told(value: &Json) -> String {
 
 impl Writer for Yolo {
     fn place(&mut self, row: &Outgoing<'_>) -> std::result::Result<String, String> {
-        unnamed(row.objects.as_ref(), &self.of)?;
+        row.has_classes(&self.of)?;
         let id = row.name.as_str();
         // Darknet's readers replace this folder, too: a path with both would have two places for its labels.
         let parts: Vec<&str> = id.split('/').map(|part| if part == "JPEGImages" { "images" } else { part }).collect();
@@ -117,12 +121,14 @@ impl Writer for Yolo {
     }
 
     fn at_the_end(&self, splits: &[String]) -> Vec<String> {
-        splits.iter().map(|split| format!("{}.txt", short(split))).chain(["data.yaml".to_owned()]).collect()
+        splits.iter().map(|split| list(split)).chain(["data.yaml".to_owned()]).collect()
     }
 
-    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &Folder) -> Result<()> {
-        let list = self.lists.entry(row.split.to_owned()).or_insert_with(|| Spool::new(&self.spill));
-        list.push(format!("./{path}\n").as_bytes())?;
+    fn row(&mut self, row: &mut Outgoing<'_>, path: &str, folder: &mut Folder) -> Result<()> {
+        if !self.splits.contains(row.split) {
+            self.splits.insert(row.split.to_owned());
+        }
+        folder.append(&list(row.split), &[b"./", path.as_bytes(), b"\n"])?;
         let (polygons, keypoints) = (row.of_objects(self.polygons)?, row.of_objects(self.keypoints)?);
         let Some(objects) = &row.objects else {
             self.bare += 1;
@@ -148,14 +154,12 @@ impl Writer for Yolo {
         folder.put(&labels(path), &[text.as_bytes()])
     }
 
-    fn finish(mut self: Box<Self>, folder: &Folder) -> Result<Vec<String>> {
+    fn finish(mut self: Box<Self>, folder: &mut Folder) -> Result<Vec<String>> {
         let mut yaml = String::new();
-        for (split, list) in std::mem::take(&mut self.lists) {
-            let file = format!("{}.txt", short(&split));
-            folder.put(&file, &[&list.finish()?])?;
-            if ["train", "val", "test"].contains(&short(&split)) {
-                let _ = writeln!(yaml, "{}: {file}", short(&split));
-            }
+        for split in
+            self.splits.iter().map(|split| short(split)).filter(|split| ["train", "val", "test"].contains(split))
+        {
+            let _ = writeln!(yaml, "{split}: {split}.txt");
         }
         yaml.push_str("names:\n");
         for (class, name) in self.of.names.iter().enumerate() {

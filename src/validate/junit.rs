@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use super::report::{Finding, Linted, Report};
+use crate::xml::escaped;
 
 /// The report as a document. `strict`: warnings are failures, too.
 pub fn junit(report: &Report, strict: bool) -> String {
@@ -76,36 +77,4 @@ fn place(finding: &Finding) -> String {
         let _ = write!(place, ": {}", finding.message);
     }
     place
-}
-
-/// Text for XML 1.0, which has no characters for most controls, not even escaped: they become U+FFFD.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' | '\r' => {
-                let _ = write!(out, "&#{};", c as u32);
-            }
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn what_xml_cannot_say_is_replaced() {
-        assert_eq!(
-            escaped("a<b & \"c\">\n\u{1}\u{1b}é\u{ffff}"),
-            "a&lt;b &amp; &quot;c&quot;&gt;&#10;\u{fffd}\u{fffd}é\u{fffd}"
-        );
-    }
 }

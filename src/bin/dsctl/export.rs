@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
+use feedstock::Error;
 use feedstock::export::{ExportOptions, FORMATS, export};
-use feedstock::{Error, open};
 use serde_json::json;
 
+use crate::ls::open_at;
 use crate::{Done, Global, output};
 
 /// Write a dataset as files that other tools read: class folders, JSON lines, COCO, Pascal VOC, YOLO.
@@ -43,10 +44,10 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self, global: &Global) -> Done {
-        let dataset = match self.version {
-            Some(version) => feedstock::dataset::Dataset::open_version(&self.dataset, version)?,
-            None => open(&self.dataset)?,
-        };
+        let dataset = open_at(&self.dataset, self.version)?;
+        for text in dataset.notes() {
+            output::note(global, format!("note: {text}"));
+        }
         let options = ExportOptions { splits: self.split, media: self.media, objects: self.objects, label: self.label };
         let cancel = output::interrupt()?;
         let step = |_| if cancel.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) };

@@ -48,13 +48,7 @@ pub(crate) fn values(dataset: &Dataset, row: u64) -> Map<String, serde_json::Val
 
 /// Refuses a split that the dataset does not have.
 pub(crate) fn check_split(dataset: &Dataset, split: Option<&str>) -> Result<(), Error> {
-    match split.filter(|split| !dataset.splits().contains_key(*split)) {
-        None => Ok(()),
-        Some(split) => {
-            let names: Vec<&str> = dataset.splits().keys().map(String::as_str).collect();
-            Err(Error::config(format!("there is no split {split:?}"), format!("there are: {}", names.join(", "))))
-        }
-    }
+    split.map_or(Ok(()), |split| dataset.has_split(split))
 }
 
 impl Ls {
