@@ -132,7 +132,7 @@ fn half(method: &Method, seen: &[&Seen], which: &str) {
             "other originals found for copies",
             "precision",
         ]);
-        for n in (50..100).step_by(1).rev() {
+        for n in (50..100).rev() {
             let threshold = f64::from(n) / 100.0;
             let among = close.iter().filter(|(s, ..)| *s >= threshold).count();
             let own = tallies.values().flat_map(|t| &t.own).filter(|(s, key)| *key && *s >= threshold).count();

@@ -157,7 +157,7 @@ fn column(schema: &Schema, named: Option<&str>) -> Result<(usize, Kind)> {
     };
     let Some(named) = named else {
         let of = |wanted: fn(Kind) -> bool| payloads().find(|(_, kind)| wanted(*kind));
-        let media = of(|kind| matches!(kind, Kind::Image | Kind::Audio | Kind::Video));
+        let media = of(Kind::is_media);
         return media.or_else(|| of(|kind| kind == Kind::Text)).or_else(|| of(|_| true)).ok_or_else(|| {
             let help =
                 "rows are compared by pictures, recordings, clips, texts or tensors; values alone make no duplicate";

@@ -24,7 +24,6 @@ from scipy.signal import resample_poly
 
 DATA, OUT = Path(sys.argv[1]), Path(sys.argv[2])
 PHOTOS, SOUNDS = 300, 480
-FRACTION = 0.02  # of a text's characters, or of a picture's noise
 
 
 def draws(*of):
@@ -133,7 +132,7 @@ def pictures():
 
 # Sounds.
 
-def coded(wave, rate, form, subtype, level, back=True):
+def coded(wave, rate, form, subtype, level):
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format=form, subtype=subtype, compression_level=level)
     return buffer.getvalue()

@@ -11,7 +11,6 @@ use super::near::Gathered;
 use super::sets::Sets;
 use super::{Chosen, DuplicateOptions, Level};
 use crate::codec::Scratches;
-use crate::data::info::Kind;
 use crate::dataset::{Dataset, Decoding};
 use crate::error::Result;
 use crate::parallel;
@@ -36,9 +35,14 @@ impl LeftOut {
     pub(super) const NO_SKETCH: &'static str = "no-sketch";
 
     pub(super) fn add(&mut self, reason: &str) {
+        self.add_all(reason, 1);
+    }
+
+    pub(super) fn add_all(&mut self, reason: &str, payloads: u64) {
         match self.0.get_mut(reason) {
-            Some(payloads) => *payloads += 1,
-            None => drop(self.0.insert(reason.to_owned(), 1)),
+            Some(known) => *known += payloads,
+            None if payloads > 0 => drop(self.0.insert(reason.to_owned(), payloads)),
+            None => {}
         }
     }
 }
@@ -87,7 +91,7 @@ pub fn find<'a>(dataset: &'a Dataset, options: &DuplicateOptions, watch: Watch<'
     let (mut decoded, mut sketches, mut crowded) = (None, None, super::Crowded::default());
     if options.level >= Level::Decoded {
         // Text and tensors are decoded as they are stored.
-        let has_more = !matches!(kind, Kind::Text | Kind::Tensor);
+        let has_more = kind.is_media();
         let compared = if has_more { work.with_facts_in_common(&rows)? } else { vec![false; rows.len()] };
         let mut digests = Sorter::new(&work.spill);
         let mut gathered = near.map(|near| Gathered::new(near.method, &work.spill));
@@ -105,7 +109,7 @@ pub fn find<'a>(dataset: &'a Dataset, options: &DuplicateOptions, watch: Watch<'
             }
             Ok(())
         })?;
-        (0..without_sketch).for_each(|_| work.left_out.add(LeftOut::NO_SKETCH));
+        work.left_out.add_all(LeftOut::NO_SKETCH, without_sketch);
         let digests = digests.finish()?;
         for run in runs(&digests) {
             let first = row_of(digests.get(run.start).0);

@@ -1,6 +1,6 @@
 //! Groups of rows that are the same, and which of them may go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::equal::row_of;
 use super::find::LeftOut;
@@ -11,11 +11,14 @@ use crate::data::index::Row;
 use crate::data::info::Kind;
 use crate::data::label::Value;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::spool::{Sorted, Sorter, Spill};
 
 /// Rows of a chain of near duplicates that one row is compared with to see whether it may go. Of more it stays.
 const COMPARED: usize = 1_000;
+
+/// Rows between two looks at whether to go on: each may be compared with a thousand.
+const STEP: usize = 64;
 
 /// Which split's row of a group stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +35,7 @@ impl KeepIn {
     /// Splits that are named, of which the dataset has none: not the usual ones, which many datasets lack.
     pub(super) fn check(&self, dataset: &Dataset) -> Result<()> {
         let usual = KeepIn::default();
-        let missing = self.0.iter().find(|name| !dataset.splits().contains_key(*name) && !usual.0.contains(name));
-        missing.map_or(Ok(()), |name| {
-            let names: Vec<&str> = dataset.splits().keys().map(String::as_str).collect();
-            let help = format!("there are: {}", names.join(", "));
-            Err(Error::config(format!("there is no split {name:?} whose rows could stay"), help))
-        })
+        self.0.iter().filter(|name| !usual.0.contains(name)).try_for_each(|name| dataset.has_split(name))
     }
 
     fn rank(&self, split: &str) -> usize {
@@ -112,6 +110,11 @@ impl<'a> Duplicates<'a> {
         super::equal::runs(&self.groups).map(|run| run.map(|at| row_of(self.groups.get(at).0)).collect())
     }
 
+    /// Rows of all groups.
+    pub(super) fn in_groups(&self) -> u64 {
+        self.groups.len() as u64
+    }
+
     /// All rows as sets, those of a group in one.
     pub(crate) fn into_sets(self) -> Sets {
         self.all
@@ -143,26 +146,36 @@ impl<'a> Duplicates<'a> {
 
     /// Which rows of a group, given in the order of [`Duplicates::by_claim`], go if it is to be there once: each that is the same as, or alike, one that stays. Ends of a
     /// chain of near duplicates that are not alike both stay. With `across` a row goes only for one of another split.
-    pub fn going(&self, rows: &[u32], across: bool) -> Vec<bool> {
+    ///
+    /// # Errors
+    /// What `step` returns, which is asked now and then.
+    pub fn going(&self, rows: &[u32], across: bool, step: &dyn Fn() -> Result<()>) -> Result<Vec<bool>> {
         let split = |row: u32| self.dataset.split_of(u64::from(row));
         let mut stay: Vec<u32> = Vec::new();
-        // Of what is equal one stands for all: else a group of many would be compared with itself.
-        let mut seen: BTreeSet<(u32, &str)> = BTreeSet::new();
-        rows.iter()
-            .map(|&row| {
-                let class = self.decoded.as_ref().unwrap_or(&self.payload).root(row);
-                let counts = |other: u32| !across || split(other) != split(row);
-                if stay.len() > COMPARED {
-                    return false;
-                }
-                let goes = stay.iter().any(|other| counts(*other) && self.are_alike(*other, row));
-                let here = if across { split(row) } else { "" };
-                if !goes && seen.insert((class, here)) {
+        // Of what is equal one stands for all, else a group of many would be compared with itself: by what it is, the splits of rows that were met (all
+        // of them go or stay for the same reason, but for splits), and of those that stay.
+        let mut met: BTreeMap<u32, [BTreeSet<&str>; 2]> = BTreeMap::new();
+        let mut goes = Vec::with_capacity(rows.len());
+        for (number, &row) in rows.iter().enumerate() {
+            if number.is_multiple_of(STEP) {
+                step()?;
+            }
+            let here = split(row);
+            let [all, kept] = met.entry(self.decoded.as_ref().unwrap_or(&self.payload).root(row)).or_default();
+            let is_known = if across { kept.iter().any(|other| *other != here) } else { !all.is_empty() };
+            let is_like = |other: &u32| (!across || split(*other) != here) && self.are_alike(*other, row);
+            // Beyond so many, only what is equal is found.
+            let it_goes = is_known || stay.len() <= COMPARED && stay.iter().any(is_like);
+            let is_first = all.insert(if across { here } else { "" });
+            if !it_goes {
+                kept.insert(here);
+                if is_first && stay.len() <= COMPARED {
                     stay.push(row);
                 }
-                goes
-            })
-            .collect()
+            }
+            goes.push(it_goes);
+        }
+        Ok(goes)
     }
 
     /// The splits of a group's rows.

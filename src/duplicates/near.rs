@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Near;
 use super::equal::{row_of, runs};
@@ -129,37 +130,35 @@ impl Alike<'_> {
     }
 
     /// Pairs of rows that connect all of a run that is alike.
-    fn run(&self, run: &std::ops::Range<usize>) -> Vec<(u32, u32)> {
+    fn run(&self, run: &std::ops::Range<usize>) -> Result<Vec<(u32, u32)>> {
         let places: Vec<u32> = run.clone().map(|at| self.place(at)).collect();
-        // Of each the lowest that it is connected with, within the run.
-        let mut of: Vec<usize> = (0..places.len()).collect();
+        let mut connected = Sets::new(places.len() as u64)?;
         let mut pairs = Vec::new();
-        for b in 1..places.len() {
-            for a in 0..b {
-                if of[a] != of[b] && self.are(places[a], places[b]) {
-                    pairs.push(self.rows(places[a], places[b]));
-                    let (low, high) = (of[a].min(of[b]), of[a].max(of[b]));
-                    of[..=b].iter_mut().filter(|of| **of == high).for_each(|of| *of = low);
+        for (b, place) in (0..).zip(&places) {
+            for (a, before) in (0..b).zip(&places) {
+                if !connected.same(a, b) && self.are(*before, *place) {
+                    pairs.push(self.rows(*before, *place));
+                    connected.join(a, b);
                 }
             }
         }
-        pairs
+        Ok(pairs)
     }
 
     /// The same of a run of many, each of which is compared with representatives of those before it.
     fn crowd(&self, run: &std::ops::Range<usize>, work: &Work<'_>) -> Result<Vec<(u32, u32)>> {
         let mut representatives: Vec<u32> = Vec::new();
         let mut pairs = Vec::new();
-        let mut at = run.start;
-        while at < run.end {
-            (work.watch)("sketches of a crowd compared", (at - run.start) as u64, run.len() as u64)?;
-            let chunk: Vec<u32> = (at..run.end.min(at + CHUNK)).map(|at| self.place(at)).collect();
-            at += chunk.len();
+        // Which of them stand for the others hangs on what they are, not on where their rows are.
+        let mut places: Vec<u32> = run.clone().map(|at| self.place(at)).collect();
+        places.sort_by_cached_key(|place| xxh3_64(self.sketches.get(*place)));
+        for (number, chunk) in places.chunks(CHUNK).enumerate() {
+            (work.watch)("sketches of a crowd compared", (number * CHUNK) as u64, run.len() as u64)?;
             let alike = |among: &[u32], place: u32| among.iter().copied().find(|other| self.are(*other, place));
             let known = representatives.len();
             let found: Vec<Option<u32>> =
                 work.pool.install(|| chunk.par_iter().map(|place| alike(&representatives, *place)).collect());
-            for (place, found) in chunk.into_iter().zip(found) {
+            for (place, found) in chunk.iter().copied().zip(found) {
                 // Not alike those from before the chunk: perhaps those that it brought.
                 match found.or_else(|| alike(&representatives[known..], place)) {
                     Some(other) => pairs.push(self.rows(other, place)),
@@ -197,8 +196,7 @@ pub(super) fn join(
         let done = batch.last().or(crowd.as_ref()).map_or(0, |run: &std::ops::Range<usize>| run.end);
         (work.watch)("keys of sketches compared", done as u64, keys.len() as u64)?;
         let alike = Alike { sketches, keys, near, sets };
-        let mut found: Vec<Vec<(u32, u32)>> =
-            work.pool.install(|| batch.par_iter().map(|run| alike.run(run)).collect());
+        let mut found = work.pool.install(|| batch.par_iter().map(|run| alike.run(run)).collect::<Result<Vec<_>>>())?;
         if let Some(run) = crowd {
             crowded = Crowded { keys: crowded.keys + 1, largest: crowded.largest.max(run.len() as u64) };
             found.push(alike.crowd(&run, work)?);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Level;
+use super::find::Watch;
 use super::groups::{Duplicates, KeepIn};
 use super::near::Crowded;
 use crate::error::Result;
@@ -121,8 +122,13 @@ impl Duplicates<'_> {
     /// Counts and lists groups, and hands over the rows that go, in no order.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for a split to keep in that there is not; those of `going`.
-    pub fn report(&self, options: &ReportOptions, going: &mut dyn FnMut(u32) -> Result<()>) -> Result<Report> {
+    /// [`crate::Error::Config`] for a split to keep in that there is not; those of `going`; what `watch` returns.
+    pub fn report(
+        &self,
+        options: &ReportOptions,
+        watch: Watch<'_>,
+        going: &mut dyn FnMut(u32) -> Result<()>,
+    ) -> Result<Report> {
         let dataset = self.dataset;
         options.keep_in.check(dataset)?;
         let mut report = Report {
@@ -171,7 +177,10 @@ impl Duplicates<'_> {
             let conflicts = self.conflicts(&rows);
             report.conflicting += u64::from(!conflicts.is_empty());
             let goes = match (conflicts.is_empty(), options.drop_conflicting) {
-                (true, _) => self.going(&rows, options.across_splits_only),
+                (true, _) => {
+                    let step = || watch("rows of groups looked at", report.in_groups, self.in_groups());
+                    self.going(&rows, options.across_splits_only, &step)?
+                }
                 (false, drops) => vec![drops; rows.len()],
             };
             for (row, _) in rows.iter().zip(&goes).filter(|(_, goes)| **goes) {

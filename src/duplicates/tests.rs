@@ -66,7 +66,7 @@ fn groups(dataset: &Dataset, options: &DuplicateOptions) -> Vec<Vec<u32>> {
 
 fn report(dataset: &Dataset, level: Level, told: &ReportOptions) -> (Report, BTreeSet<u32>) {
     let mut going = BTreeSet::new();
-    let report = look(dataset, &options(level)).report(told, &mut |row| {
+    let report = look(dataset, &options(level)).report(told, &|_, _, _| Ok(()), &mut |row| {
         assert!(going.insert(row), "row {row} goes twice");
         Ok(())
     });
@@ -197,7 +197,7 @@ fn neither_threads_nor_memory_nor_the_order_of_rows_change_what_is_found() {
         let one = report(&dataset, level, &told);
         for (threads, decode_memory) in [(1, 1), (3, 1_000), (8, 1 << 30)] {
             let again = look(&dataset, &DuplicateOptions { threads, decode_memory, ..options(level) });
-            assert_eq!(again.report(&told, &mut |_| Ok(())).unwrap(), one.0);
+            assert_eq!(again.report(&told, &|_, _, _| Ok(()), &mut |_| Ok(())).unwrap(), one.0);
         }
         // Rows by what they hold: in another order the same ones are together.
         let mut other = rows.clone();
@@ -213,6 +213,41 @@ fn neither_threads_nor_memory_nor_the_order_of_rows_change_what_is_found() {
         };
         assert_eq!(contents(&in_splits(&other)), contents(&dataset));
     }
+}
+
+/// Rows in a chain, each like its neighbours alone: half of them stay, more than are compared with a later row.
+#[test]
+fn of_a_long_chain_exact_copies_go_all_the_same() {
+    static STEPS: Method = Method {
+        name: "steps",
+        kind: Kind::Image,
+        version: 1,
+        summary: "the first two bytes of a pixel",
+        threshold: 0.99,
+        sketch: |decoded| match decoded {
+            Decoded::Pixels(pixels) => Ok(Some(pixels.data[..2].to_vec())),
+            other => panic!("{other:?}"),
+        },
+        keys: |sketch| vec![step(sketch), step(sketch) + 1],
+        similarity: |a, b| if step(a).abs_diff(step(b)) <= 1 { 1.0 } else { 0.0 },
+    };
+    fn step(sketch: &[u8]) -> u64 {
+        u64::from(sketch[0]) << 8 | u64::from(sketch[1])
+    }
+    const ROWS: u16 = 2_200;
+    let row = |step: u16| labelled(bmp(1, 1, &[(step >> 8) as u8, step as u8, 0]), 0);
+    let rows = (0..ROWS).chain([1_000, ROWS - 2, ROWS - 1]).map(row).collect();
+    let dataset = dataset(schema(), &[("train", rows)]);
+    let options = DuplicateOptions { level: Level::Near, method: Some(&STEPS), ..DuplicateOptions::default() };
+    let mut going = BTreeSet::new();
+    let tell = &mut |row| {
+        going.insert(row);
+        Ok(())
+    };
+    look(&dataset, &options).report(&ReportOptions::default(), &|_, _, _| Ok(()), tell).unwrap();
+    let rows = u32::from(ROWS);
+    assert!(going.is_superset(&BTreeSet::from([rows, rows + 1, rows + 2])), "{:?}", going.range(rows..));
+    assert!(rows as usize + 3 - going.len() > 1_001, "{}", going.len());
 }
 
 #[test]
@@ -366,7 +401,8 @@ fn groups_whose_labels_differ_are_told_and_left() {
     let (told, going) = report(&dataset, Level::Decoded, &across);
     assert_eq!((told.groups, going.len()), (1, 2));
     let unknown = ReportOptions { keep_in: KeepIn(vec!["tset".into()]), ..ReportOptions::default() };
-    let error = look(&dataset, &options(Level::Payload)).report(&unknown, &mut |_| Ok(())).unwrap_err();
+    let error =
+        look(&dataset, &options(Level::Payload)).report(&unknown, &|_, _, _| Ok(()), &mut |_| Ok(())).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("tset"), "{error}");
 }
 
@@ -425,15 +461,15 @@ fn a_key_that_very_many_share_is_compared_with_representatives_and_told() {
     let options = DuplicateOptions { level: Level::Near, method: Some(&WORDS), ..DuplicateOptions::default() };
     let rows = near::CROWD + 300;
     let dataset = texts(near::REPRESENTATIVES / 2, rows);
-    let found = look(&dataset, &options).report(&ReportOptions::default(), &mut |_| Ok(())).unwrap();
+    let found = look(&dataset, &options).report(&ReportOptions::default(), &|_, _, _| Ok(()), &mut |_| Ok(())).unwrap();
     assert_eq!(found.crowded, Crowded { keys: 1, largest: rows as u64 });
     assert_eq!((found.groups, found.in_groups), (near::REPRESENTATIVES as u64 / 2, rows as u64));
     // Beyond the representatives nothing is found, and that it may be so is told.
     let dataset = texts(near::REPRESENTATIVES * 2, rows);
-    let found = look(&dataset, &options).report(&ReportOptions::default(), &mut |_| Ok(())).unwrap();
+    let found = look(&dataset, &options).report(&ReportOptions::default(), &|_, _, _| Ok(()), &mut |_| Ok(())).unwrap();
     assert_eq!((found.crowded.keys, found.groups), (1, near::REPRESENTATIVES as u64));
     let dataset = texts(near::REPRESENTATIVES * 2, near::CROWD);
-    let found = look(&dataset, &options).report(&ReportOptions::default(), &mut |_| Ok(())).unwrap();
+    let found = look(&dataset, &options).report(&ReportOptions::default(), &|_, _, _| Ok(()), &mut |_| Ok(())).unwrap();
     assert_eq!((found.crowded.keys, found.groups), (0, near::REPRESENTATIVES as u64 * 2));
 }
 

@@ -18,7 +18,7 @@ use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::Method;
-use crate::codec::Decoded;
+use crate::codec::{Decoded, luma};
 use crate::data::info::Kind;
 use crate::error::{Fault, Reason};
 
@@ -77,10 +77,7 @@ const ODD: u16 = 0xaaaa;
 /// The hashes of RGB8 pixels, one a window, each as little-endian words.
 pub(super) fn sketch(data: &[u8], width: u32, height: u32) -> Result<Option<Vec<u8>>, Fault> {
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("a perceptual hash: {e}"));
-    // BT.601 in 16 bits, Pillow's convert("L").
-    let luma =
-        |p: &[u8; 3]| (u32::from(p[0]) * 19_595 + u32::from(p[1]) * 38_470 + u32::from(p[2]) * 7_471 + 0x8000) >> 16;
-    let gray: Vec<u8> = data.as_chunks::<3>().0.iter().map(|p| luma(p) as u8).collect();
+    let gray: Vec<u8> = data.as_chunks::<3>().0.iter().map(|pixel| luma(*pixel)).collect();
     let from = TypedImageRef::<U8>::from_buffer(width, height, &gray).map_err(|e| wrong(&e))?;
     let (mut resizer, mut small) = (Resizer::new(), [0u8; SIDE * SIDE]);
     let mut sketch = Vec::with_capacity(SKETCH);

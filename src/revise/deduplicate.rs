@@ -34,7 +34,7 @@ pub fn drop_duplicates(
     let mut found = None;
     let removed = remove_chosen(store, dry_run, &mut |old| {
         let mut named = Sorter::new(&old.spill);
-        let report = find(&old.dataset, options, watch)?.report(told, &mut |row| {
+        let report = find(&old.dataset, options, watch)?.report(told, watch, &mut |row| {
             let id = old.dataset.index().row(u64::from(row)).id();
             named.push(&row_key(id).to_be_bytes(), id.as_bytes())
         })?;

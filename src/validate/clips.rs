@@ -3,7 +3,7 @@
 use super::lint::{Lint, Rule, Seen, Severity, Threshold, Told};
 use super::measure::Measured;
 use super::percentile::percentile;
-use crate::codec::Pixels;
+use crate::codec::{Pixels, luma};
 use crate::data::feature::Feature;
 use crate::data::info::Info;
 
@@ -40,11 +40,7 @@ impl Clip {
         let moved = moved.fold(0.0, f64::max);
         let bright = frames.iter().map(|frame| {
             let mut levels = [0u32; 256];
-            for &[r, g, b] in frame.as_chunks::<3>().0 {
-                // BT.601, in 16 bits.
-                let luma = (u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16;
-                levels[luma as usize] += 1;
-            }
+            frame.as_chunks::<3>().0.iter().for_each(|pixel| levels[usize::from(luma(*pixel))] += 1);
             percentile(&levels, length as u64 / 3, 0.98) / 255.0
         });
         Clip { frames: frames.len(), moved, bright: bright.fold(0.0, f64::max) }

@@ -6,10 +6,6 @@ use super::lint::{Judged, Lint, Rule, Seen, Severity, Threshold, Told};
 use super::values::Values;
 use crate::data::feature::Feature;
 
-fn is_media(feature: &Feature) -> bool {
-    matches!(feature, Feature::Image | Feature::Audio | Feature::Video)
-}
-
 fn hash(seen: &Seen<'_>, column: usize) -> Option<u64> {
     seen.payload(column).filter(|payload| payload.length > 0).map(|payload| payload.hash)
 }
@@ -38,7 +34,7 @@ pub(super) const DUPLICATE: Lint = Lint {
     help: "`dsctl dedup DATASET --drop` keeps one of them; it finds those that were encoded anew or changed a little, too",
     severity: Severity::Warning,
     threshold: Some(Threshold { default: 2.0, meaning: "rows with the payload in the split, at least" }),
-    of: is_media,
+    of: Feature::is_media,
     decodes: false,
     rule: Rule::Values {
         of: hash,
@@ -60,12 +56,12 @@ pub(super) const LEAK: Lint = Lint {
     severity: Severity::Warning,
     threshold: None,
     // Texts beside media are what is said of them: that many recordings are of one word is no leak.
-    of: |feature| is_media(feature) || matches!(feature, Feature::Text),
+    of: |feature| Feature::is_media(feature) || matches!(feature, Feature::Text),
     decodes: false,
     rule: Rule::Values {
         of: |seen, column| {
             let is_text = matches!(seen.dataset.schema().columns[column].feature, Feature::Text);
-            hash(seen, column).filter(|_| !is_text || seen.beside(is_media).is_none())
+            hash(seen, column).filter(|_| !is_text || seen.beside(Feature::is_media).is_none())
         },
         judge: |values, _, tell| {
             several(values, &mut |splits| {

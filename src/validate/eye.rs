@@ -10,7 +10,7 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::focus::Focus;
 use super::percentile::percentile;
-use crate::codec::Pixels;
+use crate::codec::{Pixels, luma};
 use crate::error::{Fault, Reason};
 
 /// The longer side at which blur is measured.
@@ -128,11 +128,7 @@ impl Eye {
         let how = (BLUR_SIDE, FilterType::CatmullRom);
         let (data, to) = Self::reduced(&mut self.resizer, &mut self.small, pixels, how)?;
         self.gray.clear();
-        // Pillow's convert("L"): BT.601 in 16 bits.
-        let luma = |p: &[u8; 3]| {
-            (u32::from(p[0]) * 19_595 + u32::from(p[1]) * 38_470 + u32::from(p[2]) * 7_471 + 0x8000) >> 16
-        };
-        self.gray.extend(data.as_chunks::<3>().0.iter().map(|p| luma(p) as u8));
+        self.gray.extend(data.as_chunks::<3>().0.iter().map(|pixel| luma(*pixel)));
         let mut used = [0u64; 256];
         self.gray.iter().for_each(|level| used[*level as usize] += 1);
         let contrast = saturating(deviation(used.iter().map(|n| *n as f64)));

@@ -15,7 +15,7 @@ use crate::data::feature::{Column, Feature};
 use crate::data::label::Value;
 use crate::data::objects::ObjectsType;
 use crate::dataset::{Dataset, Decoding};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::parallel;
 use crate::registry::Table;
 use crate::spool::Spill;
@@ -91,17 +91,9 @@ pub fn validate(
 
 /// The splits that are asked for.
 fn splits<'a>(dataset: &'a Dataset, only: Option<&str>) -> Result<Vec<&'a str>> {
-    let names: Vec<&str> = dataset.splits().keys().map(String::as_str).collect();
-    match only {
-        None => Ok(names),
-        Some(only) => match names.iter().copied().find(|name| *name == only) {
-            Some(split) => Ok(vec![split]),
-            None => {
-                let there = format!("there are: {}", names.join(", "));
-                Err(Error::config(format!("there is no split {only:?}"), there))
-            }
-        },
-    }
+    only.map_or(Ok(()), |only| dataset.has_split(only))?;
+    let names = dataset.splits().keys().map(String::as_str);
+    Ok(names.filter(|name| only.is_none_or(|only| only == *name)).collect())
 }
 
 /// What a lint says of a row at once.

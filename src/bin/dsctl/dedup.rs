@@ -11,7 +11,7 @@ use feedstock::revise::{Deduplicated, drop_duplicates};
 use feedstock::store::Store;
 use serde_json::json;
 
-use crate::remove::proof;
+use crate::remove::{proof, rows_out};
 use crate::{Done, Global, ls, output};
 
 /// Find rows that are there twice: the same bytes, the same pixels, samples or frames, with --near also what is nearly alike; and say which of them are in several splits.
@@ -125,7 +125,7 @@ impl Dedup {
         for text in dataset.notes() {
             output::note(global, format!("note: {text}"));
         }
-        let report = watched(global, |watch| find(&dataset, &options, watch)?.report(&told, &mut |_| Ok(())))?;
+        let report = watched(global, |watch| find(&dataset, &options, watch)?.report(&told, watch, &mut |_| Ok(())))?;
         notes(global, &report, self.near);
         if global.json {
             output::json(&json!({"duplicates": report}))?;
@@ -138,23 +138,14 @@ impl Dedup {
     fn tell_dropped(&self, done: &Deduplicated) {
         tell(&done.found);
         let (found, removed) = (&done.found, &done.removed);
-        let version = output::version_told(removed.committed, self.dry_run, removed.version, 0);
-        output::line(format_args!(
-            "{}: {version}: {} rows out, {} stay; shards: {} written anew, {} dropped, {} kept",
-            self.dataset.display(),
-            removed.rows,
-            removed.left,
-            removed.rewritten,
-            removed.dropped,
-            removed.kept
-        ));
+        rows_out(&self.dataset, removed, self.dry_run, 0);
         if found.conflicting > 0 && !self.drop_conflicting {
             output::line(format_args!(
                 "  {} groups stay as they are, as their labels differ (`dsctl relabel` mends them, --drop-conflicting takes them out)",
                 found.conflicting
             ));
         }
-        proof(&self.dataset.display(), removed);
+        proof(&self.dataset, removed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `dsctl rm`: rows out of a dataset.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
@@ -68,30 +68,32 @@ impl Rm {
         if global.json {
             output::json(&json!({"removed": done, "problems": listed}))?;
         } else {
-            self.tell(&done, wrong);
+            rows_out(&self.dataset, &done, self.dry_run, wrong);
+            proof(&self.dataset, &done);
         }
         Ok(if wrong > 0 { ExitCode::from(3) } else { ExitCode::SUCCESS })
     }
+}
 
-    fn tell(&self, done: &Removed, wrong: u64) {
-        let dataset = self.dataset.display();
-        let version = output::version_told(done.committed, self.dry_run, done.version, wrong);
-        output::line(format_args!(
-            "{dataset}: {version}: {} rows out, {} stay; shards: {} written anew, {} dropped, {} kept{}",
-            done.rows,
-            done.left,
-            done.rewritten,
-            done.dropped,
-            done.kept,
-            if done.unknown > 0 { format!("; {} ids are not there", done.unknown) } else { String::new() }
-        ));
-        proof(&dataset, done);
-    }
+/// How many rows are out, and what became of the shards.
+pub(crate) fn rows_out(dataset: &Path, done: &Removed, dry_run: bool, wrong: u64) {
+    let version = output::version_told(done.committed, dry_run, done.version, wrong);
+    output::line(format_args!(
+        "{}: {version}: {} rows out, {} stay; shards: {} written anew, {} dropped, {} kept{}",
+        dataset.display(),
+        done.rows,
+        done.left,
+        done.rewritten,
+        done.dropped,
+        done.kept,
+        if done.unknown > 0 { format!("; {} ids are not there", done.unknown) } else { String::new() }
+    ));
 }
 
 /// What shows that rows are out, and where they still are.
-pub(crate) fn proof(dataset: &dyn std::fmt::Display, done: &Removed) {
+pub(crate) fn proof(dataset: &Path, done: &Removed) {
     let Some(proof) = &done.proof else { return };
+    let dataset = dataset.display();
     output::line(format_args!(
         "  proof: the ids of all {} shards of version {} were read: none of their {} rows is one of those",
         proof.shards, done.version, proof.rows
