@@ -11,7 +11,8 @@
 //! - What was refused can be taken in later, alone ([`retry`]).
 //! - With [`IngestOptions::isolate`] payloads are decoded in processes of their own, and what crashes there is refused.
 //! - An entry that the dataset has already is skipped, without being read if its files have the sizes and times of change that an
-//!   earlier ingest saw ([`IngestOptions::checksum`] reads them); another one under its id goes to the quarantine (`id-taken`).
+//!   earlier ingest saw ([`IngestOptions::checksum`] reads them); another one under its id goes to the quarantine (`id-taken`),
+//!   unless rows follow their source ([`crate::revise::sync()`]).
 //!
 //! [`DatasetWriter`] is the same door for records made in code.
 
@@ -51,7 +52,7 @@ pub use options::{Control, IngestOptions, InvalidUtf8, MaxErrors, Progress, Summ
 pub(crate) use publish::rebased;
 pub use retry::{Retried, recorded, retry};
 pub(crate) use seen::remembered;
-pub(crate) use sync::{Commit, Pending, told};
+pub(crate) use sync::{Commit, Pending};
 pub use sync::{Own, SyncOptions, Synced};
 pub use writer::DatasetWriter;
 
@@ -217,7 +218,7 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions, control: &Contro
             watch: None,
         };
         let (fresh, refused) =
-            parallel::pool(options.threads)?.install(|| sync::look(&checker, &listing, run::CHUNK_BYTES, &spill))?;
+            parallel::pool(options.threads)?.install(|| sync::look(&checker, &listing, control, &spill))?;
         let counts = found.decide(sync, gone, &fresh, &refused)?.counts;
         let mut notes = choice.notes;
         notes.extend(listing.notes.iter().chain(&gone.notes).cloned());

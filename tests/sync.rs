@@ -6,10 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use feedstock::data::feature::Feature;
-use feedstock::data::label::Value;
 use feedstock::data::partition::Fractions;
 use feedstock::data::record::{Cell, Record};
 use feedstock::dataset::Dataset;
@@ -25,15 +23,7 @@ use feedstock::versions::{Keep, collect, garbage};
 
 mod common;
 
-use common::fixture;
-
-/// Writes a file that changed at a time of its own, long ago.
-fn put(path: &Path, bytes: &[u8], at: u64) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, bytes).unwrap();
-    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000 + at);
-    fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
-}
+use common::{contents, copy_folder, fixture, put};
 
 fn options() -> IngestOptions {
     IngestOptions { max_errors: MaxErrors::ALL, threads: 2, shard_bytes: 12_000, ..IngestOptions::default() }
@@ -66,25 +56,6 @@ fn counts(synced: &Synced) -> [u64; 5] {
 
 /// Every row: split, class, payload.
 type Rows = BTreeMap<String, (String, String, Vec<u8>)>;
-
-fn contents(dataset: &Path) -> Rows {
-    let opened = Dataset::open(dataset).unwrap();
-    let names = opened.schema().get("label").and_then(Feature::classes).cloned().unwrap_or_default();
-    let label = opened.schema().position("label");
-    let media = opened.schema().columns.iter().position(|c| c.feature.is_payload()).unwrap();
-    let rows = (0..opened.rows()).map(|at| {
-        let (segment, row) = opened.index().locate(at);
-        let split = opened.index().segments()[segment].shard(row.shard()).unwrap().1.split.clone();
-        let class = match label.map(|column| row.value(column)) {
-            Some(Value::Int(class)) => names[usize::try_from(class).unwrap()].clone(),
-            _ => String::new(),
-        };
-        let mut bytes = Vec::new();
-        opened.fetch_checked(at, media, &mut bytes).unwrap();
-        (row.id().to_owned(), (split, class, bytes))
-    });
-    rows.collect()
-}
 
 fn holds(dataset: &Path) {
     let report = feedstock::verify::verify(dataset, true).unwrap();
@@ -554,6 +525,9 @@ fn a_row_of_another_source_is_not_replaced_by_what_was_refused_for_it() {
             drop(follow_as(&mine, &dataset, &options(), &how));
             ingest(&mine, &dataset, &options(), &Control::default()).unwrap();
         }
+        // A dry run does not have to decode it to know.
+        let (dry, decodes) = follow_as(&mine, &dataset, &options(), &SyncOptions { dry_run: true, ..any() });
+        assert_eq!((counts(&dry.unwrap().sync.unwrap()), decodes), ([0; 5], 0));
         for _ in 0..2 {
             let (done, _) = follow_as(&mine, &dataset, &options(), &any());
             let done = done.unwrap();
@@ -674,7 +648,7 @@ fn killed_anywhere_it_is_run_again() {
         (done, control.decodes.load(Ordering::Relaxed))
     };
     let whole = dir.path().join("whole");
-    copy(&base, &whole);
+    copy_folder(&base, &whole);
     let never = Arc::new(FaultDisk::new(Kill::Never));
     let (done, decodes) = run(&whole, Some(Arc::clone(&never)));
     let done = done.unwrap().sync.unwrap();
@@ -690,7 +664,7 @@ fn killed_anywhere_it_is_run_again() {
         for (phase, power) in phases.into_iter().enumerate().filter(|(n, _)| around || *n == op % 3).map(|(_, of)| of) {
             let target = dir.path().join("killed");
             let _ = fs::remove_dir_all(&target);
-            copy(&base, &target);
+            copy_folder(&base, &target);
             let kill = Kill::AtOp { op, phase, bytes: seen.bytes / 2 };
             let disk = Arc::new(if power { FaultDisk::with_power_cut(kill) } else { FaultDisk::new(kill) });
             let _ = run(&target, Some(Arc::clone(&disk)));
@@ -723,17 +697,6 @@ fn killed_anywhere_it_is_run_again() {
     holds(&whole);
     assert!(olds > 0 && news > 0 && spared > 0, "{olds} {news} {spared}");
     assert_eq!(classes.len(), 10, "{classes:?}");
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(target).unwrap();
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// A line that was cut off within the path that names its row: the row may be its.
@@ -856,7 +819,7 @@ fn what_a_killed_ingest_brought_outlasts_its_version() {
     put(&source.join("a/4.jpg"), &all[4], 0);
     let run = |kill| {
         let _ = fs::remove_dir_all(&dataset);
-        copy(&base, &dataset);
+        copy_folder(&base, &dataset);
         let disk = Arc::new(FaultDisk::new(kill));
         let control = Control { disk: Some(Arc::clone(&disk) as Arc<_>), ..Control::default() };
         drop(sync(&source, &dataset, &options(), &any(), &control));

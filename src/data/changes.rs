@@ -203,10 +203,55 @@ pub struct RowChanges {
     pub cells: BTreeMap<usize, IndexCell>,
 }
 
+/// A small cell on its way.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Kept {
+    Null,
+    Int(i64),
+    /// Its bits.
+    Float(u64),
+    Bool(bool),
+}
+
 impl RowChanges {
     /// Whether nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.split.is_none() && self.cells.is_empty()
+    }
+
+    /// As bytes that [`RowChanges::from_bytes`] reads, until they are in a list.
+    ///
+    /// # Errors
+    /// [`Error::Library`]: a cell is no small value.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let kept = |(place, cell): (&usize, &IndexCell)| {
+            let kept = match cell {
+                IndexCell::Null => Kept::Null,
+                IndexCell::Int(v) => Kept::Int(*v),
+                IndexCell::Float(v) => Kept::Float(v.to_bits()),
+                IndexCell::Bool(v) => Kept::Bool(*v),
+                other => return Err(Error::library("keeping a change", format!("{other:?} in column {place}"))),
+            };
+            Ok((*place, kept))
+        };
+        let cells = self.cells.iter().map(kept).collect::<Result<Vec<_>>>()?;
+        postcard::to_allocvec(&(&self.split, &cells)).map_err(|e| Error::library("keeping a change", e))
+    }
+
+    /// What [`RowChanges::to_bytes`] made.
+    ///
+    /// # Errors
+    /// [`Error::Library`]: bytes that it did not make.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let kept = postcard::from_bytes::<(Option<String>, Vec<(usize, Kept)>)>(bytes);
+        let (split, cells) = kept.map_err(|e| Error::library("reading a change again", e))?;
+        let cell = |kept| match kept {
+            Kept::Null => IndexCell::Null,
+            Kept::Int(v) => IndexCell::Int(v),
+            Kept::Float(bits) => IndexCell::Float(f64::from_bits(bits)),
+            Kept::Bool(v) => IndexCell::Bool(v),
+        };
+        Ok(RowChanges { split, cells: cells.into_iter().map(|(place, kept)| (place, cell(kept))).collect() })
     }
 
     /// Puts later changes over these.

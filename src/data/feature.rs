@@ -82,6 +82,11 @@ impl Feature {
         self.kind().is_some()
     }
 
+    /// Whether its cells are pictures, recordings or clips: encoded, and files of their own elsewhere.
+    pub fn is_media(&self) -> bool {
+        self.kind().is_some_and(Kind::is_media)
+    }
+
     /// Whether payloads of it may have seek tables, by which parts of them are decoded from parts of their bytes.
     pub fn is_seekable(&self) -> bool {
         matches!(self, Feature::Video)
@@ -90,6 +95,11 @@ impl Feature {
     /// Whether a row of it has bytes of its own in the Index, beside its fixed-width cell: a seek table, packed objects.
     pub fn has_table(&self) -> bool {
         self.is_seekable() || matches!(self, Feature::Objects(_))
+    }
+
+    /// Whether a row's value is its cell in the Index and nothing else: what stands over shards may say another.
+    pub fn is_small(&self) -> bool {
+        !self.is_payload() && !self.has_table()
     }
 
     /// The names of the classes, of a column that has some.
@@ -123,15 +133,11 @@ impl Feature {
     /// A small value of it as JSON, a class by its name (one without a name as its number).
     pub fn told(&self, value: &Value) -> serde_json::Value {
         match (self, value) {
-            (_, Value::Null) => serde_json::Value::Null,
             (Feature::ClassLabel { names }, Value::Int(class)) => {
                 let name = usize::try_from(*class).ok().and_then(|class| names.get(class));
                 name.map_or(json!(class), |name| json!(name))
             }
-            (_, Value::Int(v)) => json!(v),
-            (_, Value::Float(v)) => json!(v),
-            (_, Value::Bool(v)) => json!(v),
-            (_, Value::Text(v)) => json!(v),
+            (_, value) => value.json(),
         }
     }
 

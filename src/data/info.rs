@@ -32,6 +32,28 @@ impl Kind {
             Kind::Tensor => "tensor",
         }
     }
+
+    /// Whether it is pictures, recordings or clips: what is decoded to more than its bytes.
+    pub fn is_media(self) -> bool {
+        matches!(self, Kind::Image | Kind::Audio | Kind::Video)
+    }
+}
+
+impl Format {
+    /// The ending of a file of this format, by which readers know it.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Jpeg => "jpg",
+            Format::Rgb => "ppm",
+            Format::Matroska => "mkv",
+            Format::Utf8 => "txt",
+            Format::AnimatedGif => "gif",
+            Format::AnimatedWebp => "webp",
+            Format::MpegTs => "ts",
+            Format::MpegPs => "mpg",
+            other => other.name(),
+        }
+    }
 }
 
 macro_rules! formats {

@@ -22,6 +22,17 @@ impl Value {
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
+
+    /// As JSON, by what it is: a class is a number.
+    pub fn json(&self) -> serde_json::Value {
+        match self {
+            Value::Null => serde_json::Value::Null,
+            Value::Int(v) => (*v).into(),
+            Value::Float(v) => (*v).into(),
+            Value::Bool(v) => (*v).into(),
+            Value::Text(v) => v.as_str().into(),
+        }
+    }
 }
 
 /// The labels that travel with a sample, so that an operation that moves pixels can move them too.

@@ -160,25 +160,20 @@ impl ObjectsType {
         Ok(())
     }
 
+    /// The name of a class; none of one that is not known.
+    pub fn class(&self, class: i64) -> Option<&str> {
+        usize::try_from(class).ok().and_then(|class| self.names.get(class)).map(String::as_str)
+    }
+
     /// The objects of a row as JSON: one object each, with its box, its class by name (one without a name as its number) and its attributes.
     pub fn json(&self, objects: &Objects) -> serde_json::Value {
-        let value = |value: &Value| match value {
-            Value::Null => json!(null),
-            Value::Int(v) => json!(v),
-            Value::Float(v) => json!(v),
-            Value::Bool(v) => json!(v),
-            Value::Text(v) => json!(v),
-        };
         let told = |at: usize| {
             let mut told = Map::new();
             let class = objects.classes.get(at).copied().unwrap_or(-1);
-            let name = usize::try_from(class).ok().and_then(|class| self.names.get(class));
-            // As a float of 32 bits is written: 0.1, not 0.10000000149011612.
-            let short = |v: f32| v.to_string().parse::<f64>().unwrap_or(f64::from(v));
             told.insert(BBOX.to_owned(), json!(objects.boxes[at].map(short)));
-            told.insert(CATEGORY.to_owned(), name.map_or(json!(class), |name| json!(name)));
+            told.insert(CATEGORY.to_owned(), self.class(class).map_or(json!(class), |name| json!(name)));
             for (attribute, values) in self.attributes.iter().zip(&objects.attributes) {
-                told.insert(attribute.name.clone(), values.get(at).map_or(json!(null), value));
+                told.insert(attribute.name.clone(), values.get(at).map_or(json!(null), Value::json));
             }
             serde_json::Value::Object(told)
         };
@@ -191,6 +186,11 @@ impl ObjectsType {
         let with = if attributes.is_empty() { String::new() } else { format!(" with {}", attributes.join(", ")) };
         format!("{} boxes of {} classes{with}", self.boxes.name(), self.names.len())
     }
+}
+
+/// A coordinate as a float of 64 bits that is written in as few digits as give it back to who reads 64 bits and keeps 32: 0.1, not 0.10000000149011612.
+pub fn short(value: f32) -> f64 {
+    value.to_string().parse::<f64>().ok().filter(|read| *read as f32 == value).unwrap_or(f64::from(value))
 }
 
 /// The objects of one row, in the order of the source.

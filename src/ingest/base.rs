@@ -131,21 +131,24 @@ impl Base {
 
     /// A row by its key, if it is among those found.
     pub(super) fn at(&self, key: u64) -> Option<There<'_>> {
-        let (dataset, row) = (self.dataset.as_ref()?, self.row_of(key)?);
-        let (segment, row) = dataset.index().locate(row);
-        let split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
+        let (dataset, number) = (self.dataset.as_ref()?, self.row_of(key)?);
+        let (segment, row) = dataset.index().locate(number);
         let change = self.changes[segment].as_ref().and_then(|changes| changes.find(key));
-        Some(There { row, split, change })
+        Some(There { row, split: dataset.split_of(number), change })
+    }
+
+    /// The row of an id.
+    pub(super) fn under(&self, id: &str) -> Option<There<'_>> {
+        self.at(row_key(id)).filter(|there| there.row.id() == id)
     }
 
     /// What the source's payload was of a prepared cell.
     pub(super) fn original(&self, id: &str, column: usize) -> Option<Original> {
-        self.at(row_key(id)).filter(|there| there.row.id() == id)?.row.original(column)
+        self.under(id)?.row.original(column)
     }
 
     /// Whether the row of an entry has objects in a column where the entry has none any more.
     pub(super) fn is_emptied(&self, entry: &Entry, schema: &Schema) -> bool {
-        let there = || self.at(row_key(&entry.id)).filter(|there| there.row.id() == entry.id);
         entry.cells.iter().zip(&schema.columns).enumerate().any(|(at, (cell, column))| {
             let has_none = match cell {
                 EntryCell::Objects(_, objects) => objects.classes.is_empty(),
@@ -153,7 +156,7 @@ impl Base {
             };
             matches!(column.feature, Feature::Objects(_))
                 && has_none
-                && there().is_some_and(|there| matches!(there.row.cell(at), IndexCell::Objects(1..)))
+                && self.under(&entry.id).is_some_and(|there| matches!(there.row.cell(at), IndexCell::Objects(1..)))
         })
     }
 
@@ -174,15 +177,13 @@ impl Base {
 
     /// What the row under an id is made of; `None` if there is none.
     pub(super) fn made_of(&self, id: &str) -> Option<u64> {
-        let (dataset, row) = (self.dataset.as_ref()?, self.row(id)?);
-        let row = dataset.index().locate(row).1;
-        (row.id() == id).then(|| made_of(&row, dataset.schema().columns.len()))
+        Some(made_of(&self.under(id)?.row, self.schema()?.columns.len()))
     }
 
     /// What the dataset holds under the id of a row; where only `content` counts, split and small values may be any. An error is for two ids with one key.
     pub(super) fn holds(&self, id: &str, split: &str, cells: &[Cell], content: bool) -> Result<Held> {
-        let (Some(dataset), Some(row)) = (&self.dataset, self.row(id)) else { return Ok(Held::Not) };
-        let (segment, row) = dataset.index().locate(row);
+        let (Some(schema), Some(there)) = (self.schema(), self.at(row_key(id))) else { return Ok(Held::Not) };
+        let There { row, split: its_split, change } = there;
         let taken = |what: String| {
             let way = "take this source in under other ids (--id-prefix), or into another dataset";
             Held::Other(Fault::new(Reason::IdTaken, format!("the id is in the dataset already, with {what}: {way}")))
@@ -190,19 +191,12 @@ impl Base {
         if row.id() != id {
             return Err(collision(id, row.id()));
         }
-        let change = self.changes[segment].as_ref().and_then(|changes| changes.find(row.key()));
-        let its_split = dataset.index().segments()[segment].shard(row.shard()).map(|s| s.1.split).unwrap_or_default();
         if !content && its_split != split && change.and_then(|change| change.split()).is_none() {
             return Ok(taken(format!("the split {its_split:?} instead of {split:?}")));
         }
         let changed: Vec<usize> = change.into_iter().flat_map(|change| change.cells()).map(|(at, _)| at).collect();
-        for (i, (cell, column)) in cells.iter().zip(&dataset.schema().columns).enumerate() {
-            if changed.contains(&i)
-                || content
-                    && matches!(cell, Cell::Value(_))
-                    && !column.feature.is_payload()
-                    && !column.feature.has_table()
-            {
+        for (i, (cell, column)) in cells.iter().zip(&schema.columns).enumerate() {
+            if changed.contains(&i) || content && matches!(cell, Cell::Value(_)) && column.feature.is_small() {
                 continue;
             }
             let same = match cell {
@@ -230,7 +224,7 @@ impl Base {
 /// A row of the dataset as it is now.
 pub(super) struct There<'a> {
     pub row: Row<'a>,
-    pub split: String,
+    pub split: &'a str,
     /// What stands over it.
     pub change: Option<Change<'a>>,
 }

@@ -21,7 +21,7 @@ use crate::data::label::{Objects, Value};
 use crate::data::record::{payload_hash, row_key};
 use crate::data::storage::Original;
 use crate::error::{Error, Fault, Origin, Reason, Result};
-use crate::prepare::{self, Prepare};
+use crate::prepare::Prepare;
 use crate::shard::{ShardCell, ShardRow, base_name};
 use crate::source::{Entry, EntryCell, Print, Tree};
 
@@ -145,8 +145,9 @@ impl Checker<'_> {
             // What is wrong with the payload itself is said first.
             Held::Other(fault) => Some(fault),
         };
-        if self.dry && taken.is_none() {
-            return Ok(Outcome::Other);
+        if self.dry {
+            // Nothing is decoded to be asked only.
+            return Ok(taken.map_or(Outcome::Other, |fault| Outcome::Refused(fault, None)));
         }
         let mut row = ShardRow { id: entry.id.clone(), cells: Vec::with_capacity(cells.len()) };
         for (i, cell) in cells.into_iter().enumerate() {
@@ -247,7 +248,7 @@ impl Checker<'_> {
         };
         let (bytes, info) = made.unwrap_or((bytes, info));
         // The id says which part it is; the name of the file alone would be that of all of them.
-        let path = format!("{}.{}", base_name(&entry.id), prepare::extension(info.format));
+        let path = format!("{}.{}", base_name(&entry.id), info.format.extension());
         let hash = payload_hash(&bytes);
         Ok(ShardCell::Media { bytes, path, info, hash, original: Some(original), seek: None })
     }
@@ -361,7 +362,7 @@ fn mended(bytes: Vec<u8>, replaced: &mut u64) -> Vec<u8> {
 /// A file name with the extension of another format.
 fn renamed(name: &str, format: Format) -> String {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    format!("{stem}.{}", prepare::extension(format))
+    format!("{stem}.{}", format.extension())
 }
 
 /// The `path` of a media cell: the name of its file, or the last part of the id.

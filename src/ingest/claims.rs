@@ -49,7 +49,7 @@ pub(super) const UNKNOWN: u64 = 0;
 
 /// The places of the columns whose values a source says and a person may change.
 pub(super) fn small(schema: &Schema) -> Vec<usize> {
-    let is_small = |c: &Column| !c.feature.is_payload() && !c.feature.has_table() && c.stored.is_none();
+    let is_small = |c: &Column| c.feature.is_small() && c.stored.is_none();
     schema.columns.iter().enumerate().filter(|(_, column)| is_small(column)).map(|(at, _)| at).collect()
 }
 
@@ -251,30 +251,7 @@ impl Claims {
     }
 
     fn put(&self, to: &str, next: &Next, version: u64, segments: u64) -> Result<()> {
-        let rel = format!("{}.{to}", self.rel);
-        let mut head = Vec::with_capacity(HEAD);
-        head.extend(MAGIC);
-        let numbers = [version, segments, next.records.len() as u64, next.columns as u64, u64::from(next.complete)];
-        head.extend(numbers.map(u64::to_le_bytes).as_flattened());
-        let parts = next.records.iter().flat_map(|(key, value)| [key, value]);
-        head.extend(digest(&head, parts).to_le_bytes());
-        // The file itself is asked: what was read may have been a `.next`, or another place's.
-        let there = if to == "rows" { self.store.map_if_there(&rel)?.and_then(Table::of) } else { None };
-        if there.is_some_and(|there| there.bytes.starts_with(&head)) {
-            return Ok(());
-        }
-        let mut staged = BufWriter::with_capacity(1 << 20, self.store.stage(SOURCES)?);
-        let mut write = || -> std::io::Result<()> {
-            staged.write_all(&head)?;
-            for (key, value) in next.records.iter() {
-                staged.write_all(key)?;
-                staged.write_all(value)?;
-            }
-            staged.flush()
-        };
-        write().map_err(|e| Error::io(self.store.root().join(&rel), "write", e))?;
-        let staged = staged.into_inner().map_err(|e| Error::library("writing which rows a source brought", e))?;
-        staged.publish(&rel)
+        put(&self.store, &format!("{}.{to}", self.rel), next, version, segments)
     }
 
     /// Writes down what will be so once a version is committed.
@@ -314,6 +291,33 @@ impl Claims {
             format!("which rows this source brought was not written down for good (the next ingest does it): {why}")
         })
     }
+}
+
+/// Writes a file of claims.
+fn put(store: &Store, rel: &str, next: &Next, version: u64, segments: u64) -> Result<()> {
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend(MAGIC);
+    let numbers = [version, segments, next.records.len() as u64, next.columns as u64, u64::from(next.complete)];
+    head.extend(numbers.map(u64::to_le_bytes).as_flattened());
+    let parts = next.records.iter().flat_map(|(key, value)| [key, value]);
+    head.extend(digest(&head, parts).to_le_bytes());
+    // The file itself is asked: what was read may have been a `.next`, or another place's.
+    let there = if rel.ends_with(".rows") { store.map_if_there(rel)?.and_then(Table::of) } else { None };
+    if there.is_some_and(|there| there.bytes.starts_with(&head)) {
+        return Ok(());
+    }
+    let mut staged = BufWriter::with_capacity(1 << 20, store.stage(SOURCES)?);
+    let mut write = || -> std::io::Result<()> {
+        staged.write_all(&head)?;
+        for (key, value) in next.records.iter() {
+            staged.write_all(key)?;
+            staged.write_all(value)?;
+        }
+        staged.flush()
+    };
+    write().map_err(|e| Error::io(store.root().join(rel), "write", e))?;
+    let staged = staged.into_inner().map_err(|e| Error::library("writing which rows a source brought", e))?;
+    staged.publish(rel)
 }
 
 /// The files of a source, without their endings.
@@ -387,10 +391,9 @@ pub(crate) fn forget(store: &Store, out: &Sorted, spill: &Spill) -> Result<()> {
             }
         }
         if forgotten {
+            // The other file stays: it may be that of an ingest which is at work.
             let (version, segments) = (table.version(), word(&table.bytes, 16));
-            let of = Claims { store: store.clone(), rel, moved: None, table: None, damaged: false, others: Vec::new() };
-            of.put("rows", &next.finish()?, version, segments)?;
-            store.remove(&format!("{}.next", of.rel))?;
+            put(store, &format!("{rel}.rows"), &next.finish()?, version, segments)?;
         }
     }
     Ok(())
@@ -414,6 +417,15 @@ pub(crate) fn settle(store: &Store) -> Result<()> {
         staged.publish(&format!("{rel}.rows"))?;
     }
     Ok(())
+}
+
+/// Reads what may be a file of claims.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read(bytes: &[u8]) {
+    let Some(table) = Table::of(Spooled::Owned(bytes.to_vec())) else { return };
+    for claim in (0..table.len()).map(|at| table.get(at)) {
+        let _ = (table.find(claim.key()), claim.made_of(), claim.split(), claim.value(0), claim.value(usize::MAX / 16));
+    }
 }
 
 /// Claims that are being collected.

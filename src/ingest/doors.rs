@@ -1,5 +1,6 @@
 //! Doors to readers that nobody outside needs, for `crates/fuzz` alone: no promise is made of them.
 
+use super::claims;
 use super::isolated;
 use super::journal::Stretch;
 use super::seen::is_whole;
@@ -16,6 +17,11 @@ pub fn journal(bytes: &[u8]) {
 /// Reads what may be the records of a source.
 pub fn seen(bytes: &[u8]) {
     let _ = is_whole(bytes);
+}
+
+/// Reads what may be the claims of a source.
+pub fn claims(bytes: &[u8]) {
+    claims::read(bytes);
 }
 
 /// Reads what may come out of a process that looks at payloads.

@@ -19,16 +19,16 @@ use super::claims::{self, Claim, Claims, Collected, Next, UNKNOWN, said_split, s
 use super::freeze::Frozen;
 use super::gone::{Gone, RefusedIds};
 use super::keys::Keys;
-use super::options::MaxErrors;
+use super::options::{Control, MaxErrors};
 use super::recordings::Recordings;
-use super::run::chunk;
+use super::run::{CHUNK_BYTES, chunk};
 use crate::data::changes::RowChanges;
 use crate::data::feature::{Feature, Schema};
 use crate::data::index::{IndexCell, Segment};
 use crate::data::label::Value;
 use crate::data::manifest::SegmentRef;
 use crate::data::record::row_key;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::source::{Entry, Listing};
 use crate::spool::{Sorted, Sorter, Spill};
 use crate::store::Store;
@@ -113,7 +113,7 @@ pub(crate) struct Pending<'a> {
     pub segment: Option<&'a SegmentRef>,
     /// The keys of rows that go, be they gone from the source or replaced.
     pub out: &'a Sorted,
-    /// What changes in rows that stay or are new, by key ([`told`]).
+    /// What changes in rows that stay or are new, by key ([`RowChanges::from_bytes`]).
     pub changes: &'a Sorted,
     /// To be called with the number and the segments of a version before it is committed.
     pub intend: &'a dyn Fn(u64, &[SegmentRef]) -> Result<()>,
@@ -122,39 +122,6 @@ pub(crate) struct Pending<'a> {
 
 /// Who commits it, and what that left to say.
 pub(crate) type Commit<'a> = &'a dyn Fn(&Store, &Pending<'_>) -> Result<(Root, Vec<String>)>;
-
-/// A change as it is kept until it is committed.
-#[derive(Serialize, Deserialize)]
-enum Kept {
-    Null,
-    Int(i64),
-    Float(u64),
-    Bool(bool),
-}
-
-fn kept(changes: &RowChanges) -> Result<Vec<u8>> {
-    let cell = |cell: &IndexCell| match cell {
-        IndexCell::Int(v) => Kept::Int(*v),
-        IndexCell::Float(v) => Kept::Float(v.to_bits()),
-        IndexCell::Bool(v) => Kept::Bool(*v),
-        _ => Kept::Null,
-    };
-    let cells: Vec<(usize, Kept)> = changes.cells.iter().map(|(at, of)| (*at, cell(of))).collect();
-    postcard::to_allocvec(&(&changes.split, &cells)).map_err(|e| Error::library("keeping a change", e))
-}
-
-/// A change of [`Pending::changes`].
-pub(crate) fn told(bytes: &[u8]) -> Result<RowChanges> {
-    let read = postcard::from_bytes::<(Option<String>, Vec<(usize, Kept)>)>(bytes);
-    let (split, cells) = read.map_err(|e| Error::library("reading a change again", e))?;
-    let cell = |kept| match kept {
-        Kept::Null => IndexCell::Null,
-        Kept::Int(v) => IndexCell::Int(v),
-        Kept::Float(bits) => IndexCell::Float(f64::from_bits(bits)),
-        Kept::Bool(v) => IndexCell::Bool(v),
-    };
-    Ok(RowChanges { split, cells: cells.into_iter().map(|(at, kept)| (at, cell(kept))).collect() })
-}
 
 impl Frozen {
     /// The same work where rows follow the source: what is finished of it stands only over the version that it began with.
@@ -245,7 +212,7 @@ impl Found<'_> {
         let before = claim.map_or(UNKNOWN, |claim| claim.split());
         let changed = there.change.and_then(|change| change.split()).is_some();
         if there.split != entry.split && is_news(before, said_split(&entry.split), changed) != carries {
-            changes.split = Some(if carries { there.split.clone() } else { entry.split.clone() });
+            changes.split = Some(if carries { there.split.to_owned() } else { entry.split.clone() });
         }
         for (n, (at, (value, now))) in small.iter().zip(self.said(entry, small)).enumerate() {
             let Some(value) = value else { continue };
@@ -286,7 +253,7 @@ impl Found<'_> {
             let entry = entry?;
             let is_refused = refused.is(&entry);
             let key = row_key(&entry.id);
-            let there = self.base.at(key).filter(|there| there.row.id() == entry.id);
+            let there = self.base.under(&entry.id);
             let made = fresh.made_of(key);
             let carries = match (&there, made) {
                 (None, None) => continue,
@@ -328,7 +295,7 @@ impl Found<'_> {
                 counts.moved += u64::from(change.split.is_some());
             }
             if !change.is_empty() {
-                changes.push(&key.to_be_bytes(), &kept(&change)?)?;
+                changes.push(&key.to_be_bytes(), &change.to_bytes()?)?;
             }
             let made = made.unwrap_or_else(|| made_of(&there.row, self.base_columns()));
             self.claim(&mut next, key, Some(made), &entry, &small)?;
@@ -422,12 +389,18 @@ fn cell(value: &Value) -> IndexCell {
 }
 
 /// What a dry run finds: the rows that would be made, and the ids of what cannot be read.
-pub(super) fn look(checker: &Checker<'_>, listing: &Listing, most: u64, spill: &Spill) -> Result<(Fresh, RefusedIds)> {
+pub(super) fn look(
+    checker: &Checker<'_>,
+    listing: &Listing,
+    control: &Control,
+    spill: &Spill,
+) -> Result<(Fresh, RefusedIds)> {
     let (mut fresh, mut refused) = (Sorter::new(spill), Sorter::new(spill));
     let mut recordings = Recordings::default();
     let mut from = 0;
     loop {
-        let now = chunk(&listing.entries, from, most)?;
+        control.check_cancel()?;
+        let now = chunk(&listing.entries, from, CHUNK_BYTES)?;
         if now.entries.is_empty() {
             break;
         }

@@ -1,11 +1,9 @@
 //! Changes that come to stand over the shards of a version.
 
-use serde::{Deserialize, Serialize};
-
 use super::{Edit, Old};
 use crate::data::changes::{Changes, ChangesBuilder, RowChanges};
 use crate::data::feature::Schema;
-use crate::data::index::{IndexCell, overlaid};
+use crate::data::index::overlaid;
 use crate::data::manifest::SegmentRef;
 use crate::error::{Error, Result};
 use crate::spool::Sorter;
@@ -24,16 +22,6 @@ pub(super) struct Overlay<'o> {
     any: bool,
 }
 
-/// A small cell as it is kept until all are there.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum Kept {
-    Null,
-    Int(i64),
-    /// Its bits.
-    Float(u64),
-    Bool(bool),
-}
-
 impl<'o> Overlay<'o> {
     /// Nothing yet, over a version. The schema may have more classes than the version's.
     pub(super) fn new(old: &'o Old, schema: &Schema) -> Self {
@@ -50,22 +38,9 @@ impl<'o> Overlay<'o> {
         if changes.is_empty() {
             return Ok(());
         }
-        let mut cells = Vec::with_capacity(changes.cells.len());
-        for (place, cell) in &changes.cells {
-            let kept = match cell {
-                IndexCell::Null => Kept::Null,
-                IndexCell::Int(v) => Kept::Int(*v),
-                IndexCell::Float(v) => Kept::Float(v.to_bits()),
-                IndexCell::Bool(v) => Kept::Bool(*v),
-                other => return Err(Error::library("collecting changes", format!("{other:?} in column {place}"))),
-            };
-            cells.push((*place, kept));
-        }
-        let value = postcard::to_allocvec(&(&changes.split, &cells));
-        let value = value.map_err(|e| Error::library("keeping a change", e))?;
         self.any = true;
         let at = [(segment as u64).to_be_bytes(), key.to_be_bytes()];
-        self.sorter.push(at.as_flattened(), &value)
+        self.sorter.push(at.as_flattened(), &changes.to_bytes()?)
     }
 
     /// Stores the lists and the segments under them, one after the other. `None` if nothing changes.
@@ -86,7 +61,7 @@ impl<'o> Overlay<'o> {
                     none => none.insert(standing(old, number, &schema)?),
                 };
                 let key = at[8..].iter().fold(0, |key, byte| key << 8 | u64::from(*byte));
-                list.push(key, &told(value)?)?;
+                list.push(key, &RowChanges::from_bytes(value)?)?;
             }
             segments.push(match list {
                 None => entry.clone(),
@@ -104,19 +79,6 @@ fn standing(old: &Old, number: usize, schema: &Schema) -> Result<ChangesBuilder>
         list.push(change.key(), &change.into())?;
     }
     Ok(list)
-}
-
-/// A change as it was pushed.
-fn told(value: &[u8]) -> Result<RowChanges> {
-    let kept = postcard::from_bytes::<(Option<String>, Vec<(usize, Kept)>)>(value);
-    let (split, cells) = kept.map_err(|e| Error::library("reading a change again", e))?;
-    let cell = |kept| match kept {
-        Kept::Null => IndexCell::Null,
-        Kept::Int(v) => IndexCell::Int(v),
-        Kept::Float(bits) => IndexCell::Float(f64::from_bits(bits)),
-        Kept::Bool(v) => IndexCell::Bool(v),
-    };
-    Ok(RowChanges { split, cells: cells.into_iter().map(|(place, kept)| (place, cell(kept))).collect() })
 }
 
 fn put(old: &Old, number: usize, list: ChangesBuilder, schema: &Schema) -> Result<SegmentRef> {
@@ -149,6 +111,7 @@ mod tests {
 
     use super::*;
     use crate::data::feature::Feature;
+    use crate::data::index::IndexCell;
     use crate::data::label::Value;
     use crate::data::record::{Cell, Record};
     use crate::ingest::{DatasetWriter, IngestOptions};

@@ -103,7 +103,7 @@ fn targets(schema: &Schema, columns: &[String], problems: &mut Problems<'_>) -> 
             continue;
         };
         let column = &schema.columns[to];
-        let large = column.feature.is_payload() || column.feature.has_table();
+        let large = !column.feature.is_small();
         if large || column.stored.is_some() {
             let what = match large {
                 true => format!(

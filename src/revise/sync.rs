@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::overlay::Overlay;
 use super::remove::{Removed, without};
-use super::{Attempt, Edit, Old, Revised, content, revise};
-use crate::data::index::Segment;
+use super::{Attempt, Edit, Old, Revised, revise, sum};
+use crate::data::changes::RowChanges;
+use crate::data::index::{Row, Segment};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::ingest::{self, Control, IngestOptions, Pending, Summary, SyncOptions};
@@ -35,18 +36,19 @@ pub fn sync(
 
 fn commit_pending(store: &Store, pending: &Pending<'_>) -> Result<(Root, Vec<String>)> {
     let keys = touched_keys(store, pending)?;
-    let mut before = None;
+    let is_touched = |row: &Row<'_>| keys.position(&row.key().to_be_bytes()).is_some();
+    let of = |dataset: &Dataset| sum(dataset.index().segments(), dataset.schema().columns.len(), &is_touched);
+    let mut looked_at = None;
     let Revised { version, committed, notes, .. } = revise(store, |old| {
-        let now = touched(&old.dataset, &keys);
         // What was found out was so of the version that was looked at: it counts while those rows are what they were.
-        let looked_at = match before {
-            Some(before) => before,
-            None if old.root.sha256 == pending.base.sha256 => now,
-            None => touched(&Dataset::own(store, pending.base)?, &keys),
-        };
-        before = Some(looked_at);
-        if now != looked_at {
-            return Err(Error::Overtaken { dataset: store.root().to_owned(), version: old.version() });
+        if old.root.sha256 != pending.base.sha256 {
+            let before = match looked_at {
+                Some(before) => before,
+                None => *looked_at.insert(of(&Dataset::own(store, pending.base)?)),
+            };
+            if of(&old.dataset) != before {
+                return Err(Error::Overtaken { dataset: store.root().to_owned(), version: old.version() });
+            }
         }
         let edit = edit(old, pending)?;
         (pending.intend)(old.version() + 1, &edit.segments)?;
@@ -71,22 +73,6 @@ fn touched_keys(store: &Store, pending: &Pending<'_>) -> Result<Sorted> {
         }
     }
     keys.finish()
-}
-
-/// How many of some rows there are, and the sum of what they are.
-fn touched(dataset: &Dataset, keys: &Sorted) -> [u64; 2] {
-    let columns = dataset.schema().columns.len();
-    let mut sum = [0u64; 2];
-    for segment in dataset.index().segments() {
-        for (rows, shard) in (0..segment.header().shards as usize).filter_map(|n| segment.shard(n)) {
-            for row in rows.map(|row| segment.row(row)) {
-                if keys.position(&row.key().to_be_bytes()).is_some() {
-                    sum = [sum[0] + 1, sum[1].wrapping_add(content(&row, &shard.split, columns))];
-                }
-            }
-        }
-    }
-    sum
 }
 
 /// The version behind one: without the rows that are out, with the new ones behind the others, and with what changes over all of them.
@@ -116,7 +102,7 @@ fn edit(old: &Old, pending: &Pending<'_>) -> Result<Edit> {
     for (number, segment) in between.dataset.index().segments().iter().enumerate() {
         for row in (0..segment.header().rows).map(|row| segment.row(row)) {
             if let Some(change) = pending.changes.find(&row.key().to_be_bytes()) {
-                overlay.push(number, row.key(), &ingest::told(change)?)?;
+                overlay.push(number, row.key(), &RowChanges::from_bytes(change)?)?;
             }
         }
     }
