@@ -7,6 +7,9 @@ use regex::Regex;
 use super::{Refusal, SourceOptions};
 use crate::error::{Error, Fault, Reason, Result};
 
+/// Columns and fields that hold the class, unless told.
+pub(super) const LABELS: &[&str] = &["label", "class", "category"];
+
 /// The order of class names: integers by number if all are, else bytes.
 pub(super) fn ordered(names: BTreeSet<String>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().collect();

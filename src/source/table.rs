@@ -91,7 +91,7 @@ impl TextTable {
 /// A text as a value of a column that is no class; `None` if it is none.
 pub fn value(text: &str, feature: &Feature) -> Option<Value> {
     match Cell::Plain(text.to_owned()).into_entry(feature) {
-        EntryCell::Value(value) if !value.is_null() => Some(value),
+        Ok(EntryCell::Value(value)) if !value.is_null() => Some(value),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::layout::Layout;
 use super::look::{self, Content};
+use super::tree::unreadable;
 use super::walk::{self, Found};
 use super::windows::{Window, windows};
 use super::{Entry, EntryCell, Evidence, Lister, Look, Refusal, Source, SourceEntry, SourceOptions, TextUnit, Tree};
@@ -123,7 +124,6 @@ fn units(
     options: &SourceOptions,
     mut take: impl FnMut(Unit) -> Result<()>,
 ) -> Result<Result<(), Fault>> {
-    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
     let mut reader = match tree.open(path) {
         Ok(file) => BufReader::with_capacity(1 << 16, file),
         Err(e) => return Ok(Err(unreadable(e))),

@@ -15,83 +15,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Fault, Reason, Result};
-use crate::spool::{Spill, Spool, Spooled};
+use crate::spool::{Spill, Spooled};
 
 mod bytes;
 mod checked;
 mod names;
 mod opened;
+mod place;
 mod spooled;
 mod table;
 mod tar;
+mod within;
 mod zip;
 
 use bytes::Bytes;
 pub(super) use opened::{Opened, is_tar, mount, open, stem};
+pub(crate) use place::Place;
+use place::Stored;
 pub(crate) use table::Node;
 use table::{Maker, Members};
-
-/// Members that are deflated and read in parts: so many are kept inflated.
-const INFLATED: usize = 4;
-
-/// Where the bytes of a member are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Of its data in the archive; in a ZIP, of the header in front of it.
-    at: u64,
-    /// Bytes in the archive.
-    stored: u64,
-    /// Its size.
-    bytes: u64,
-    crc: u32,
-    stored_as: Stored,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Stored {
-    /// As it is.
-    #[default]
-    Plain,
-    /// As it is, behind a header of a ZIP, with a checksum.
-    Zip,
-    /// The same, deflated.
-    Deflated,
-}
-
-impl Place {
-    const BYTES: usize = 29;
-
-    fn at(at: u64, bytes: u64) -> Self {
-        Place { at, stored: bytes, bytes, ..Place::default() }
-    }
-
-    /// Begins with a byte that no text does.
-    fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut to = [0; Self::BYTES];
-        to[0] = 0xf0 | self.stored_as as u8;
-        let numbers = [self.at, self.stored, self.bytes].map(u64::to_le_bytes);
-        to[1..25].copy_from_slice(numbers.as_flattened());
-        to[25..].copy_from_slice(&self.crc.to_le_bytes());
-        to
-    }
-
-    fn of_bytes(from: &[u8]) -> Option<Self> {
-        let stored_as = match from.first()? {
-            0xf0 => Stored::Plain,
-            0xf1 => Stored::Zip,
-            0xf2 => Stored::Deflated,
-            _ => return None,
-        };
-        let number = |at: usize| from.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        let crc = from.get(25..29)?.try_into().ok().map(u32::from_le_bytes)?;
-        Some(Place { at: number(1)?, stored: number(9)?, bytes: number(17)?, crc, stored_as })
-    }
-
-    /// Its size.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
+pub(super) use within::unreadable;
+use within::{Within, system};
 
 /// Which of several members with one name counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -166,77 +110,9 @@ impl PartialEq for Tree {
 
 impl Eq for Tree {}
 
-/// A path within an archive.
-#[derive(Debug, Clone, Copy)]
-struct Within<'t, 'p> {
-    archives: &'t Archives,
-    archive: &'t Archive,
-    number: u32,
-    taken: Taken,
-    /// Relative to the archive; a name that is not UTF-8 leads nowhere.
-    path: &'p str,
-}
-
-impl Within<'_, '_> {
-    fn node(&self) -> Option<Node> {
-        match self.path {
-            "" => Some(Node::Folder),
-            path => self.archives.members.find(self.number, path, self.taken),
-        }
-    }
-
-    /// The place of a file.
-    fn place(&self) -> Result<Place, Fault> {
-        let path = self.path;
-        match self.node() {
-            Some(Node::File(place)) => Ok(place),
-            Some(Node::Refused(fault)) => Err(fault),
-            Some(Node::Folder) => Err(Fault::new(Reason::BadPath, format!("{path} is a folder"))),
-            None => Err(Fault::new(Reason::Unreadable, format!("{path}: there is no such file"))),
-        }
-    }
-
-    /// Refuses an archive that somebody wrote to since it was opened.
-    fn check_unchanged(&self) -> Result<(), Fault> {
-        match self.archive.unchanged().map_err(|e| Fault::new(Reason::Unreadable, e))? {
-            true => Ok(()),
-            false => Err(Fault::new(Reason::Changed, "the archive was changed while it was read")),
-        }
-    }
-
-    fn data(&self, place: &Place) -> Result<u64, Fault> {
-        match place.stored_as {
-            Stored::Plain => Ok(place.at),
-            Stored::Zip | Stored::Deflated => zip::data(&self.archive.bytes, place, self.path),
-        }
-    }
-
-    fn reader(&self, place: &Place) -> Result<Box<dyn Read + Send>, Fault> {
-        Ok(checked::reader(&self.archive.bytes, self.data(place)?, place))
-    }
-}
-
 /// Size and time of change, in nanoseconds since 1970.
 fn stamp(meta: &std::fs::Metadata) -> (u64, i128) {
     (meta.len(), i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()))
-}
-
-fn unreadable(e: io::Error) -> Fault {
-    let reason = match e.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => Reason::Corrupt,
-        _ => Reason::Unreadable,
-    };
-    Fault::new(reason, e)
-}
-
-/// A fault as the system would say it.
-fn system(fault: Fault) -> io::Error {
-    let kind = match fault.reason {
-        Reason::Unreadable => io::ErrorKind::NotFound,
-        Reason::BadPath => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::InvalidData,
-    };
-    io::Error::new(kind, fault.message)
 }
 
 impl Tree {
@@ -454,71 +330,5 @@ impl Tree {
             return Err(Fault::new(Reason::Unsupported, what));
         }
         Ok((within.archive.path.clone(), within.data(&place)?))
-    }
-}
-
-impl Within<'_, '_> {
-    fn read_range(&self, path: &Path, start: u64, length: u64, file_bytes: u64) -> Result<Vec<u8>, Fault> {
-        self.check_unchanged()?;
-        let place = self.place()?;
-        if place.bytes != file_bytes || start.checked_add(length).is_none_or(|end| end > file_bytes) {
-            let what = format!("the file had {file_bytes} bytes when it was listed and has {} now", place.bytes);
-            return Err(Fault::new(Reason::Changed, what));
-        }
-        let size = usize::try_from(length).map_err(|_| Fault::new(Reason::OverLimit, "larger than the memory"))?;
-        let mut bytes = Vec::new();
-        // A deflated member may say more than there is: memory comes with what is read.
-        let at_once = if place.stored_as == Stored::Deflated { size.min(1 << 20) } else { size };
-        if bytes.try_reserve_exact(at_once).is_err() {
-            return Err(Fault::new(Reason::OverLimit, format!("there is no memory for {length} bytes")));
-        }
-        let is_whole = length == file_bytes;
-        match place.stored_as {
-            Stored::Deflated if start > 0 => {
-                let all = self.inflated(path, &place)?;
-                let part = usize::try_from(start).ok().and_then(|start| all.get(start..start + size));
-                bytes.extend_from_slice(part.ok_or_else(|| Fault::new(Reason::Truncated, "the member ends before"))?);
-            }
-            Stored::Zip if !is_whole => {
-                bytes.resize(size, 0);
-                self.archive.bytes.fill(self.data(&place)? + start, &mut bytes).map_err(unreadable)?;
-            }
-            Stored::Plain => {
-                bytes.resize(size, 0);
-                self.archive.bytes.fill(place.at + start, &mut bytes).map_err(unreadable)?;
-            }
-            // To its end, where the checksum is looked at.
-            _ if is_whole => self.reader(&place)?.read_to_end(&mut bytes).map(drop).map_err(unreadable)?,
-            _ => self.reader(&place)?.take(length).read_to_end(&mut bytes).map(drop).map_err(unreadable)?,
-        }
-        match bytes.len() == size {
-            true => Ok(bytes),
-            false => Err(Fault::new(Reason::Truncated, "the member ends before it should")),
-        }
-    }
-
-    /// All of a deflated member that is read in parts; the rows of one file follow one another.
-    fn inflated(&self, path: &Path, place: &Place) -> Result<Arc<Spooled>, Fault> {
-        let poisoned = |_| Fault::new(Reason::Unreadable, "another thread failed while it was inflated");
-        let mut held = self.archives.inflated.lock().map_err(poisoned)?;
-        if let Some((_, all)) = held.iter().find(|(known, _)| known == path) {
-            return Ok(Arc::clone(all));
-        }
-        let mut spool = Spool::new(&self.archives.spill);
-        let mut reader = self.reader(place)?;
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            let read = reader.read(&mut buffer).map_err(unreadable)?;
-            if read == 0 {
-                break;
-            }
-            spool.push(&buffer[..read]).map_err(|e| Fault::new(Reason::Unreadable, e))?;
-        }
-        let all = Arc::new(spool.finish().map_err(|e| Fault::new(Reason::Unreadable, e))?);
-        held.push_back((path.to_owned(), Arc::clone(&all)));
-        if held.len() > INFLATED {
-            held.pop_front();
-        }
-        Ok(all)
     }
 }

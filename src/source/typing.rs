@@ -1,10 +1,11 @@
 //! What a column of a manifest holds, by its content.
 
-use super::EntryCell;
-use super::boxes::Boxes;
+use super::boxes::{self, Boxes};
 use super::labels::integer;
-use crate::data::feature::Feature;
+use super::{EntryCell, Lister};
+use crate::data::feature::{Feature, RESERVED};
 use crate::data::label::Value;
+use crate::error::Fault;
 
 /// A cell as the manifest has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,16 +85,42 @@ impl Cell {
         }
     }
 
-    /// The cell under a feature that [`Typing`] chose.
-    pub(super) fn into_entry(self, feature: &Feature) -> EntryCell {
+    /// The cell under a feature that [`Typing`] chose, or as the name of a class.
+    pub(super) fn into_entry(self, feature: &Feature) -> Result<EntryCell, Fault> {
         let value = match feature {
+            Feature::ClassLabel { .. } => return Ok(self.text().map_or(EntryCell::NULL, EntryCell::Class)),
+            Feature::Objects(of) => return self.text().map_or(Ok(EntryCell::NULL), |text| boxes::read(&text, of)),
             Feature::Int => self.as_int().map(Value::Int),
             Feature::Float => self.as_float().map(Value::Float),
             Feature::Bool => self.as_bool().map(Value::Bool),
-            _ => return self.text().map_or(EntryCell::NULL, |text| EntryCell::Inline(text.into_bytes())),
+            _ => return Ok(self.text().map_or(EntryCell::NULL, |text| EntryCell::Inline(text.into_bytes()))),
         };
-        EntryCell::Value(value.unwrap_or(Value::Null))
+        Ok(EntryCell::Value(value.unwrap_or(Value::Null)))
     }
+}
+
+/// A name for a column that the shard format takes and no other column has. `place` is that of the column, for one
+/// without a name; a new name is noted.
+pub(super) fn column_name(
+    name: &str,
+    place: usize,
+    is_taken: impl Fn(&str) -> bool,
+    lister: &mut Lister<'_>,
+) -> String {
+    let mut new = name.trim().replace(['.', '\n', '\0'], "_");
+    if new.is_empty() {
+        new = format!("column_{}", place + 1);
+    }
+    if RESERVED.contains(&new.as_str()) || is_taken(&new) {
+        new = format!("source_{new}");
+    }
+    while is_taken(&new) {
+        new.push('_');
+    }
+    if new != name {
+        lister.note(format!("column {name:?} is called {new:?} in the dataset"));
+    }
+    new
 }
 
 /// A number written the usual way: no leading zeros, no "nan", no "1_000", and no integer that a float cannot hold.

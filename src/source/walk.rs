@@ -137,7 +137,13 @@ impl Walk {
 /// other links, devices, pipes and sockets are refused.
 pub(super) fn walk(root: &Path, lister: &mut Lister<'_>) -> Result<Walk> {
     let (spill, tree) = (lister.spill().clone(), lister.tree().clone());
-    descend_all(&tree, root, usize::MAX, &spill, Some(lister))
+    descend_all(&tree, root, usize::MAX, &spill, Some((lister, true)))
+}
+
+/// As [`walk`], and refuses nothing: only some of the files are the source's.
+pub(super) fn scan(root: &Path, lister: &mut Lister<'_>) -> Result<Walk> {
+    let (spill, tree) = (lister.spill().clone(), lister.tree().clone());
+    descend_all(&tree, root, usize::MAX, &spill, Some((lister, false)))
 }
 
 /// As [`walk`], and goes into no further folder once `limit` files are there.
@@ -145,7 +151,14 @@ pub(super) fn glance(tree: &Tree, root: &Path, limit: usize) -> Result<Walk> {
     descend_all(tree, root, limit, &Spill::temporary(), None)
 }
 
-fn descend_all(tree: &Tree, root: &Path, limit: usize, spill: &Spill, lister: Option<&mut Lister<'_>>) -> Result<Walk> {
+/// Beside the lister is whether it is told what is refused.
+fn descend_all(
+    tree: &Tree,
+    root: &Path,
+    limit: usize,
+    spill: &Spill,
+    lister: Option<(&mut Lister<'_>, bool)>,
+) -> Result<Walk> {
     let real = tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?;
     let mut descent =
         Descent { tree, root: &real, limit, lister, found: 0, files: Sorter::new(spill), walk: Walk::default() };
@@ -163,7 +176,7 @@ struct Descent<'a, 'l> {
     tree: &'a Tree,
     root: &'a Path,
     limit: usize,
-    lister: Option<&'a mut Lister<'l>>,
+    lister: Option<(&'a mut Lister<'l>, bool)>,
     found: usize,
     files: Sorter,
     walk: Walk,
@@ -180,7 +193,10 @@ impl Descent<'_, '_> {
                 walk.named.pop_last();
             }
         }
-        self.lister.as_mut().map_or(Ok(()), |lister| lister.refuse(Refusal::file(relative, fault)))
+        match &mut self.lister {
+            Some((lister, true)) => lister.refuse(Refusal::file(relative, fault)),
+            _ => Ok(()),
+        }
     }
 
     fn folder(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<()> {
@@ -197,28 +213,17 @@ impl Descent<'_, '_> {
         };
         let mut folders = Vec::new();
         for child in listing {
-            if let Some(lister) = &mut self.lister {
-                lister.step()?;
-            }
             let child = child.map_err(|e| Error::io(dir, "list", e))?;
-            let os_name = child.file_name();
-            let Some(name) = os_name.to_str() else {
-                let id = format!("{prefix}{}", os_name.to_string_lossy());
-                self.refuse(id, Some(&child.path()), Fault::new(Reason::BadPath, "the name is not UTF-8"))?;
-                continue;
-            };
-            if is_hidden(name) {
-                self.walk.hidden += 1;
-                continue;
-            }
-            let relative = format!("{prefix}{name}");
-            match kind_of(self.root, &child.path()) {
-                Ok(Thing::File(bytes)) => {
-                    self.found += 1;
-                    self.files.push(relative.as_bytes(), &bytes.to_le_bytes())?;
+            let (os_name, path) = (child.file_name(), child.path());
+            match os_name.to_str() {
+                Some(name) => {
+                    let what = || kind_of(self.root, &path);
+                    self.child(format!("{prefix}{name}"), name, Some(&path), what, &mut folders)?;
                 }
-                Ok(Thing::Folder) => folders.push(relative),
-                Err(fault) => self.refuse(relative, Some(&child.path()), fault)?,
+                None => {
+                    let id = format!("{prefix}{}", os_name.to_string_lossy());
+                    self.refuse(id, Some(&path), Fault::new(Reason::BadPath, "the name is not UTF-8"))?;
+                }
             }
         }
         self.below(folders, depth)
@@ -233,24 +238,41 @@ impl Descent<'_, '_> {
     ) -> Result<()> {
         let mut folders = Vec::new();
         for (name, node) in children {
-            if let Some(lister) = &mut self.lister {
-                lister.step()?;
-            }
-            if is_hidden(name) {
-                self.walk.hidden += 1;
-                continue;
-            }
-            let relative = format!("{prefix}{name}");
-            match node {
-                Node::File(place) => {
-                    self.found += 1;
-                    self.files.push(relative.as_bytes(), &place.bytes().to_le_bytes())?;
-                }
-                Node::Refused(fault) => self.refuse(relative, None, fault)?,
-                Node::Folder => folders.push(relative),
-            }
+            let what = || match node {
+                Node::File(place) => Ok(Thing::File(place.bytes())),
+                Node::Folder => Ok(Thing::Folder),
+                Node::Refused(fault) => Err(fault),
+            };
+            self.child(format!("{prefix}{name}"), name, None, what, &mut folders)?;
         }
         self.below(folders, depth)
+    }
+
+    /// What is in a folder: a file is kept, a folder gone into later.
+    fn child(
+        &mut self,
+        relative: String,
+        name: &str,
+        path: Option<&Path>,
+        what: impl FnOnce() -> Result<Thing, Fault>,
+        folders: &mut Vec<String>,
+    ) -> Result<()> {
+        if let Some((lister, _)) = &mut self.lister {
+            lister.step()?;
+        }
+        if is_hidden(name) {
+            self.walk.hidden += 1;
+            return Ok(());
+        }
+        match what() {
+            Ok(Thing::File(bytes)) => {
+                self.found += 1;
+                self.files.push(relative.as_bytes(), &bytes.to_le_bytes())?;
+            }
+            Ok(Thing::Folder) => folders.push(relative),
+            Err(fault) => self.refuse(relative, path, fault)?,
+        }
+        Ok(())
     }
 
     /// Goes into folders.

@@ -10,7 +10,8 @@ use super::read::{self, Table};
 use super::{Named, PATHS, Sheet};
 use crate::data::record::row_key;
 use crate::error::{Error, Result};
-use crate::source::{Evidence, Lister, Look, SourceOptions, SplitDirs, Tree, labels, pictures, walk};
+use crate::source::walk::Files;
+use crate::source::{Evidence, Lister, Look, SourceOptions, SplitDirs, labels, pictures, walk};
 
 /// What such a table is called, but for the ending.
 const CALLED: &str = "metadata";
@@ -40,10 +41,15 @@ pub(super) fn detect(root: &Path, look: &Look) -> Option<Evidence> {
     Some(Evidence::new(82, format!("{name} has a column {column:?}")))
 }
 
-/// The tables below a root, as one.
-pub(super) fn sheets(tree: &Tree, root: &Path, options: &SourceOptions) -> Result<(PathBuf, Vec<Sheet>)> {
+/// The tables below a root, as one, and all files that are there.
+pub(super) fn sheets(
+    root: &Path,
+    options: &SourceOptions,
+    lister: &mut Lister<'_>,
+) -> Result<(PathBuf, Vec<Sheet>, Files)> {
+    let tree = lister.tree().clone();
     let base = tree.canonicalize(root).map_err(|e| Error::io(root, "open", e))?;
-    let files = walk::glance(tree, &base, usize::MAX)?.files;
+    let files = walk::scan(&base, lister)?.files;
     let mut sheets = Vec::new();
     for found in files.iter().filter(|found| is(&found.relative)) {
         let dir = pictures::parts(&found.relative).0.to_owned();
@@ -57,22 +63,21 @@ pub(super) fn sheets(tree: &Tree, root: &Path, options: &SourceOptions) -> Resul
         };
         let split = split.map_or_else(|| labels::default_split(options), Ok)?;
         sheets.push(Sheet {
-            table: Table::open(tree, &found.path, &found.relative)?,
+            table: Table::open(&tree, &found.path, &found.relative)?,
             name: found.relative,
             dir,
             split,
         });
     }
-    Ok((base, sheets))
+    Ok((base, sheets, files))
 }
 
 /// Says how many files no row names: `datasets` leaves them out in silence.
-pub(super) fn tell_others(base: &Path, named: &Named, sheets: &[Sheet], lister: &mut Lister<'_>) -> Result<()> {
+pub(super) fn tell_others(files: &Files, named: &Named, lister: &mut Lister<'_>) -> Result<()> {
     let (mut count, mut first) = (0u64, None);
-    for found in walk::glance(lister.tree(), base, usize::MAX)?.files.iter() {
+    for found in files.iter() {
         lister.step()?;
-        let is_table = sheets.iter().any(|sheet| sheet.name == found.relative);
-        if !is_table && !named.contains_key(&row_key(&found.relative)) {
+        if !is(&found.relative) && !named.contains_key(&row_key(&found.relative)) {
             count += 1;
             first.get_or_insert(found.relative);
         }

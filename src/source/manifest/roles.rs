@@ -4,11 +4,10 @@ use super::metadata;
 use super::read::Columns;
 use crate::error::{Error, Result};
 use crate::source::SourceOptions;
+use crate::source::labels::LABELS;
 
 /// Columns that hold the path, unless told.
 pub(super) const PATHS: &[&str] = &["file_name", "path", "file", "image", "audio", "video", "audio_filepath"];
-/// Columns that hold the class, unless told.
-const LABELS: &[&str] = &["label", "class", "category"];
 /// The column that holds the split.
 const SPLIT: &str = "split";
 /// The column that holds the record where there is no path.

@@ -83,14 +83,14 @@ impl Members {
         key.starts_with(begin).then(|| std::str::from_utf8(name).ok()).flatten()
     }
 
-    /// The first behind all of one name, and the one that counts.
-    fn group(&self, from: usize, name: &str, archive: u32, taken: Taken) -> (usize, usize) {
-        let begin = [&space(archive, false)[..], name.as_bytes(), &[0]].concat();
-        let mut end = from + 1;
-        while self.name(end, &begin).is_some() {
-            end += 1;
-        }
-        (end, if taken == Taken::Last { end - 1 } else { from })
+    /// The first behind all of one name.
+    fn behind(&self, name: &str, archive: u32) -> usize {
+        self.sorted.at_least(&key(space(archive, false), name, u64::MAX))
+    }
+
+    /// Of all of one name, of which the first is at `from`, the one that counts.
+    fn counts(&self, from: usize, name: &str, archive: u32, taken: Taken) -> usize {
+        if taken == Taken::Last { self.behind(name, archive) - 1 } else { from }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -102,7 +102,7 @@ impl Members {
         let begin = [&space(archive, false)[..], path.as_bytes(), &[0]].concat();
         let from = self.sorted.at_least(&begin);
         if !path.is_empty() && self.name(from, &begin).is_some() {
-            return Some(node(self.sorted.get(self.group(from, path, archive, taken).1).1));
+            return Some(node(self.sorted.get(self.counts(from, path, archive, taken)).1));
         }
         let below = self.prefix(archive, path);
         self.name(self.sorted.at_least(&below), &below).map(|_| Node::Folder)
@@ -141,7 +141,7 @@ impl Members {
         std::iter::from_fn(move || {
             let name = self.name(at, &begin)?;
             if at >= counted {
-                counted = self.group(at, name, archive, Taken::Last).0;
+                counted = self.behind(name, archive);
             }
             at += 1;
             Some((name, at == counted))
@@ -171,8 +171,8 @@ impl<'m> Iterator for Children<'m> {
             self.at = self.members.sorted.at_least(&behind);
             return Some((folder, Node::Folder));
         }
-        let (end, counts) = self.members.group(self.at, name, self.archive, self.taken);
-        self.at = end;
+        let counts = self.members.counts(self.at, name, self.archive, self.taken);
+        self.at = self.members.behind(name, self.archive);
         Some((rest, node(self.members.sorted.get(counts).1)))
     }
 }

@@ -64,7 +64,17 @@ pub(super) fn scan(bytes: &Bytes, take: &mut dyn FnMut(Member<'_>) -> Result<()>
             b'L' | b'K' | b'x' | b'g' => size,
             _ => extended.size.take().unwrap_or(size),
         };
-        let data = at + BLOCK;
+        let mut data = at + BLOCK;
+        // GNU's map of a sparse file goes on in blocks that its size does not count.
+        let mut more = kind == b'S' && header[482] != 0;
+        while more {
+            let mut map = [0; BLOCK as usize];
+            if !bytes.read_at(data, &mut map)? {
+                return lost(Reason::Truncated, "the archive ends within the map of a sparse file");
+            }
+            data += BLOCK;
+            more = map[504] != 0;
+        }
         // Links, folders, devices and pipes have no data, whatever their size says.
         let stands = if matches!(kind, b'1'..=b'6') { 0 } else { size };
         let end = data.checked_add(stands).and_then(|end| end.checked_next_multiple_of(BLOCK));

@@ -9,7 +9,7 @@ use std::io::{BufReader, Read as _};
 
 use super::bytes::{Bytes, Stretch};
 use super::names::{Name, name};
-use super::{Member, Place, Stored, What};
+use super::{Member, Place, Stored, What, unreadable};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::spool::{Sorter, Spill};
 
@@ -40,8 +40,6 @@ struct Directory {
     at: u64,
     length: u64,
     entries: u64,
-    /// Bytes in front of the archive, which its offsets do not count (self-extracting ones).
-    before: u64,
 }
 
 fn broken(bytes: &Bytes, what: &str) -> Error {
@@ -63,29 +61,22 @@ fn directory(bytes: &Bytes) -> Result<Directory> {
     let found = (0..end.len().saturating_sub(21)).rev().find(|at| is_end(*at));
     let at = found.ok_or_else(|| broken(bytes, "it has no central directory at its end"))?;
     let record = &end[at..];
-    let mut one = [u16_at(record, 4) != 0 && u16_at(record, 4) != 0xffff, false];
+    let mut is_part = u16_at(record, 4) != 0 && u16_at(record, 4) != 0xffff;
     let mut numbers = [u64::from(u16_at(record, 10)), u64::from(u32_at(record, 12)), u64::from(u32_at(record, 16))];
     let mut behind = from + at as u64;
     let mut locator = [0; 20];
     if behind >= 20 && bytes.read_at(behind - 20, &mut locator)? && locator.starts_with(b"PK\x06\x07") {
         let mut record = [0; 56];
-        // What is in front of the archive moves the record, too.
-        let said = u64_at(&locator, 8);
-        let places = [said, (behind - 20).saturating_sub(56)];
-        let mut there = None;
-        for place in places {
-            if bytes.read_at(place, &mut record)? && record.starts_with(b"PK\x06\x06") {
-                there = Some(place);
-                break;
-            }
+        behind = u64_at(&locator, 8);
+        if !bytes.read_at(behind, &mut record)? || !record.starts_with(b"PK\x06\x06") {
+            return Err(broken(bytes, "its record of 64 bits is not where it says"));
         }
-        behind = there.ok_or_else(|| broken(bytes, "its record of 64 bits is not where it says"))?;
         numbers = [u64_at(&record, 32), u64_at(&record, 40), u64_at(&record, 48)];
-        one[1] = u32_at(&record, 16) != 0;
+        is_part |= u32_at(&record, 16) != 0;
     }
-    if one.contains(&true) {
+    if is_part {
         return Err(Error::config(
-            "the ZIP is one of several parts",
+            format!("{}: the ZIP is one of several parts", bytes.shown()),
             "put them together: zip -s 0 PARTS --out WHOLE.zip",
         ));
     }
@@ -93,8 +84,11 @@ fn directory(bytes: &Bytes) -> Result<Directory> {
     let at = behind
         .checked_sub(length)
         .ok_or_else(|| broken(bytes, "its directory is longer than what is in front of it"))?;
-    let before = at.checked_sub(offset).ok_or_else(|| broken(bytes, "its directory is not where it says"))?;
-    Ok(Directory { at, length, entries, before })
+    // One with something in front of it, which its offsets do not count, does not begin as a ZIP does.
+    if at != offset {
+        return Err(broken(bytes, "its directory is not where it says"));
+    }
+    Ok(Directory { at, length, entries })
 }
 
 /// Hands over every member in the order of the directory; what ends it early is in the answer.
@@ -206,7 +200,7 @@ fn member(head: &[u8; 46], called: &[u8], extra: &[u8], directory: &Directory) -
         }
         other => return unsupported(format!("it is compressed by method {other}: only deflate is read")),
     };
-    let at = offset.saturating_add(directory.before);
+    let at = offset;
     if at.saturating_add(30).saturating_add(stored) > directory.at {
         let what = "it ends behind the beginning of the archive's directory";
         return Err(Fault::new(Reason::Truncated, what));
@@ -236,7 +230,6 @@ fn wide(numbers: &mut [u64], mut extra: &[u8]) {
 /// Where a member's data begins: its own header has to be there and to say what the directory says.
 pub(super) fn data(bytes: &Bytes, place: &Place, path: &str) -> Result<u64, Fault> {
     let corrupt = |what: &str| Fault::new(Reason::Corrupt, format!("the header in front of the member {what}"));
-    let unreadable = |e: std::io::Error| Fault::new(Reason::Unreadable, e);
     let mut head = [0; 30];
     bytes.fill(place.at, &mut head).map_err(unreadable)?;
     if !head.starts_with(b"PK\x03\x04") {

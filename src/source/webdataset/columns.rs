@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::samples::{Member, Sample};
-use crate::data::feature::{Feature, RESERVED, Schema};
+use crate::data::feature::{Feature, Schema};
 use crate::data::info::Kind;
 use crate::error::{Error, Fault, Reason, Result};
-use crate::source::typing::{Cell, Typing};
+use crate::source::labels::LABELS;
+use crate::source::typing::{Cell, Typing, column_name};
 use crate::source::{EntryCell, Lister, SourceOptions, Tree};
 
 const IMAGES: &[&str] = &[
@@ -21,8 +22,6 @@ const CLIPS: &[&str] = &["mp4", "mkv", "webm", "mov", "m4v", "avi", "mpg", "mpeg
 const TEXTS: &[&str] = &["txt", "text", "transcript", "caption"];
 /// Suffixes whose members hold one number or word.
 const NUMBERS: &[&str] = &["cls2", "class", "index", "inx", "id", "count"];
-/// Fields that name a class where no member does.
-const LABELS: &[&str] = &["label", "class", "category"];
 /// Bytes of a member with fields at the most, and of one with a number.
 const LARGEST: u64 = 64 << 20;
 const SMALL: u64 = 64 << 10;
@@ -172,8 +171,6 @@ enum From {
     Class,
     Number(String),
     Field(String),
-    /// A field that names the class.
-    Label(String),
 }
 
 /// The columns of a dataset.
@@ -240,7 +237,7 @@ impl Columns {
         for (name, typing) in fields {
             let feature = typing.feature();
             if label.as_ref() == Some(&name) {
-                columns.push(&name.clone(), Feature::ClassLabel { names: Vec::new() }, From::Label(name), lister);
+                columns.push(&name.clone(), Feature::ClassLabel { names: Vec::new() }, From::Field(name), lister);
                 continue;
             }
             if typing.is_nested() && !matches!(feature, Feature::Objects(_)) {
@@ -257,20 +254,8 @@ impl Columns {
     }
 
     fn push(&mut self, name: &str, feature: Feature, from: From, lister: &mut Lister<'_>) {
-        let mut new = name.trim().replace(['.', '\n', '\0'], "_");
-        let is_taken = |columns: &Self, name: &str| columns.columns.iter().any(|(taken, ..)| taken == name);
-        if new.is_empty() {
-            new = format!("column_{}", self.columns.len() + 1);
-        }
-        if RESERVED.contains(&new.as_str()) || is_taken(self, &new) {
-            new = format!("source_{new}");
-        }
-        while is_taken(self, &new) {
-            new.push('_');
-        }
-        if new != name && !matches!(from, From::Media(_)) {
-            lister.note(format!("{name:?} is called {new:?} in the dataset"));
-        }
+        let is_taken = |name: &str| self.columns.iter().any(|(taken, ..)| taken == name);
+        let new = column_name(name, self.columns.len(), is_taken, lister);
         self.columns.push((new, feature, from));
     }
 
@@ -303,24 +288,11 @@ impl Columns {
                 From::Number(suffix) => match sample.get(suffix) {
                     Some(member) => match text(tree, shard, member)? {
                         text if text.is_empty() => EntryCell::NULL,
-                        text => Cell::Plain(text).into_entry(feature),
+                        text => Cell::Plain(text).into_entry(feature)?,
                     },
                     None => EntryCell::NULL,
                 },
-                From::Label(name) => {
-                    let text = fields.remove(name).and_then(|value| Cell::of_json(value).text());
-                    text.map_or(EntryCell::NULL, EntryCell::Class)
-                }
-                From::Field(name) => {
-                    let cell = fields.remove(name).map_or(Cell::Null, Cell::of_json);
-                    match feature {
-                        Feature::Objects(of) => match cell.text() {
-                            Some(text) => crate::source::boxes::read(&text, of)?,
-                            None => EntryCell::NULL,
-                        },
-                        feature => cell.into_entry(feature),
-                    }
-                }
+                From::Field(name) => fields.remove(name).map_or(Cell::Null, Cell::of_json).into_entry(feature)?,
             });
         }
         if !any {
