@@ -312,6 +312,19 @@ impl Dataset {
         &self.splits
     }
 
+    /// Whether rows are in a split.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: there is no such split; it names those that there are.
+    pub fn has_split(&self, split: &str) -> Result<()> {
+        if self.splits.contains_key(split) {
+            return Ok(());
+        }
+        let there: Vec<&str> = self.splits.keys().map(String::as_str).collect();
+        let there = if there.is_empty() { "none, as there are no rows".to_owned() } else { there.join(", ") };
+        Err(Error::config(format!("there is no split {split:?}"), format!("there are: {there}")))
+    }
+
     /// The split of a row. Panics beyond the last, as a slice does.
     pub fn split_of(&self, row: u64) -> &str {
         let (segment, entry) = self.index.locate(row);

@@ -212,12 +212,7 @@ pub enum Levels {
 /// [`Error::Config`]: no such split. A payload that cannot be decoded is no error but counted, and named in `faults`.
 pub fn stats(dataset: &Dataset, options: &StatsOptions, watch: &dyn Fn(u64, u64) -> Result<()>) -> Result<Stats> {
     let names: Vec<&String> = dataset.splits().keys().collect();
-    if let Some(split) = &options.split
-        && !names.contains(&split)
-    {
-        let there: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
-        return Err(Error::config(format!("there is no split {split:?}"), format!("there are: {}", there.join(", "))));
-    }
+    options.split.iter().try_for_each(|split| dataset.has_split(split))?;
     let mut stats = Stats { splits: BTreeMap::new(), faults: Vec::new() };
     let chosen = names.into_iter().filter(|n| options.split.as_ref().is_none_or(|s| s == *n));
     let (mut done, mut samples) = (0, Vec::new());
@@ -226,7 +221,7 @@ pub fn stats(dataset: &Dataset, options: &StatsOptions, watch: &dyn Fn(u64, u64)
         stats.splits.insert(name.clone(), of_index(dataset, &rows));
         samples.push((name, evenly(&rows, options.decode)));
     }
-    let pictured = |c: &Column| c.feature.kind().is_some_and(|k| !matches!(k, Kind::Text | Kind::Tensor));
+    let pictured = |c: &Column| c.feature.is_media();
     let columns: Vec<usize> =
         (0..).zip(&dataset.schema().columns).filter(|(_, c)| pictured(c)).map(|(i, _)| i).collect();
     let total = samples.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>() * columns.len() as u64;
@@ -342,7 +337,7 @@ impl MediaStats {
         let kind = info.format.kind();
         *self.formats.entry(info.format.name()).or_default() += 1;
         self.bytes.add(payload.length as f64);
-        if !matches!(kind, Kind::Text | Kind::Tensor) {
+        if kind.is_media() {
             *self.channels.entry(info.channels).or_default() += 1;
         }
         if !info.orientation.is_stored() {

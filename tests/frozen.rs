@@ -106,22 +106,10 @@ fn the_state_goes_on_where_it_was_saved() {
     assert!(matches!(refused, Error::FormatVersion { found: 9, supported: 2, .. }), "{refused}");
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_newer_format_is_refused_and_named() {
     let dir = tempfile::tempdir().unwrap();
-    copy(&frozen().join("dataset"), dir.path());
+    common::copy_folder(&frozen().join("dataset"), dir.path());
     let root = dir.path().join(".dsctl/versions/00000000000000000002.json");
     let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&root).unwrap()).unwrap();
     manifest["format_version"] = json!(FORMAT_VERSION + 1);
@@ -148,7 +136,7 @@ fn a_newer_format_is_refused_and_named() {
 fn it_can_be_added_to() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("dataset");
-    copy(&frozen().join("dataset"), &target);
+    common::copy_folder(&frozen().join("dataset"), &target);
     let source = dir.path().join("more");
     write_source(
         &source,

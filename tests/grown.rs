@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use feedstock::Error;
 use feedstock::data::feature::{Feature, Schema};
-use feedstock::data::label::Value;
 use feedstock::data::partition::Fractions;
 use feedstock::data::record::{Cell, Record};
 use feedstock::dataset::Dataset;
@@ -20,23 +19,7 @@ use feedstock::versions::{Keep, collect, garbage};
 
 mod common;
 
-use common::fixture;
-
-/// A time of change long ago, to the second.
-fn then(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000 + seconds)
-}
-
-/// Writes a file that changed long ago.
-fn put(path: &Path, bytes: &[u8]) {
-    put_at(path, bytes, then(0));
-}
-
-fn put_at(path: &Path, bytes: &[u8], at: SystemTime) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, bytes).unwrap();
-    fs::File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
-}
+use common::{contents, fixture, long_ago, put, put_at, settle};
 
 /// Other content of the same size under the same time of change: who reads the file sees it. Its beginning stays, as who looks for what a
 /// source is reads that of some files.
@@ -62,25 +45,6 @@ fn take(source: &Path, dataset: &Path, options: &IngestOptions) -> Summary {
 /// Rows, skipped, skipped unread, refused.
 fn counts(summary: &Summary) -> [u64; 4] {
     [summary.rows, summary.skipped, summary.unread, summary.quarantined]
-}
-
-/// Every row: split, class, payload.
-fn contents(dataset: &Path) -> BTreeMap<String, (String, String, Vec<u8>)> {
-    let opened = Dataset::open(dataset).unwrap();
-    let names = opened.schema().get("label").and_then(Feature::classes).cloned().unwrap_or_default();
-    let label = opened.schema().position("label");
-    let rows = (0..opened.rows()).map(|at| {
-        let (segment, row) = opened.index().locate(at);
-        let split = opened.index().segments()[segment].shard(row.shard()).unwrap().1.split.clone();
-        let class = match label.map(|column| row.value(column)) {
-            Some(Value::Int(class)) => names[usize::try_from(class).unwrap()].clone(),
-            _ => String::new(),
-        };
-        let mut bytes = Vec::new();
-        opened.fetch_checked(at, 0, &mut bytes).unwrap();
-        (row.id().to_owned(), (split, class, bytes))
-    });
-    rows.collect()
 }
 
 fn classes(dataset: &Path) -> Vec<String> {
@@ -124,7 +88,7 @@ fn a_source_that_grows_in_any_steps_is_as_one_that_was_there_at_once_and_no_know
         let dir = tempfile::tempdir().unwrap();
         let (once, grown, whole, parts) =
             (dir.path().join("once"), dir.path().join("grown"), dir.path().join("whole"), dir.path().join("parts"));
-        all.iter().for_each(|(name, bytes)| put(&once.join(name), bytes));
+        all.iter().for_each(|(name, bytes)| put(&once.join(name), bytes, 0));
         let one = take(&once, &whole, &lenient());
         // One of each split, that the folder looks as it will.
         let (mut left, mut now): (Vec<_>, Vec<_>) = (all.clone(), Vec::new());
@@ -134,7 +98,7 @@ fn a_source_that_grows_in_any_steps_is_as_one_that_was_there_at_once_and_no_know
         }
         let (mut had, mut names): (Vec<PathBuf>, Vec<String>) = (Vec::new(), Vec::new());
         while !now.is_empty() {
-            now.iter().for_each(|(name, bytes)| put(&grown.join(name), bytes));
+            now.iter().for_each(|(name, bytes)| put(&grown.join(name), bytes, 0));
             let summary = take(&grown, &parts, &lenient());
             let (new, known) = (now.len() as u64, had.len() as u64);
             assert_eq!(counts(&summary), [new, known, known, 0], "case {case}");
@@ -155,7 +119,7 @@ fn a_source_that_grows_in_any_steps_is_as_one_that_was_there_at_once_and_no_know
         let odd = grown.join("../grown/.");
         assert_eq!(counts(&take(&odd, &parts, &lenient())), [0, one.rows, one.rows, 0]);
         let (name, bytes) = &all[9];
-        put(&grown.join(name), bytes);
+        put(&grown.join(name), bytes, 0);
         for _ in 0..2 {
             assert_eq!(counts(&take(&grown, &parts, &checksum())), [0, 1, 0, one.rows - 1]);
         }
@@ -171,7 +135,7 @@ fn what_may_change_within_the_same_time_is_not_remembered() {
     let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
     let files = pictures();
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(100_000_000_000);
-    put(&source.join("a/old.jpg"), &files[0].1);
+    put(&source.join("a/old.jpg"), &files[0].1, 0);
     put_at(&source.join("a/later.jpg"), &files[1].1, later);
     // Just now: `fs::write` says so.
     fs::write(source.join("a/now.jpg"), &files[2].1).unwrap();
@@ -179,14 +143,14 @@ fn what_may_change_within_the_same_time_is_not_remembered() {
     assert_eq!(fs::metadata(seen(&dataset)).unwrap().len(), 32 + 24);
     assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, 3, 1, 0]);
     // Read, and the same: from now on it is known.
-    put(&source.join("a/now.jpg"), &files[2].1);
-    put(&source.join("a/later.jpg"), &files[1].1);
+    put(&source.join("a/now.jpg"), &files[2].1, 0);
+    put(&source.join("a/later.jpg"), &files[1].1, 0);
     assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, 3, 1, 0]);
     assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, 3, 3, 0]);
     // Another time, another size: they are read.
-    put_at(&source.join("a/old.jpg"), &files[0].1, then(1));
+    put_at(&source.join("a/old.jpg"), &files[0].1, long_ago(1));
     assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, 3, 2, 0]);
-    put(&source.join("a/old.jpg"), &files[3].1);
+    put(&source.join("a/old.jpg"), &files[3].1, 0);
     assert_eq!(counts(&take(&source, &dataset, &lenient())), [0, 2, 2, 1]);
 }
 
@@ -194,7 +158,7 @@ fn what_may_change_within_the_same_time_is_not_remembered() {
 fn texts(dir: &Path) -> (PathBuf, PathBuf, IngestOptions) {
     let source = dir.join("s");
     for (name, text) in [("a/1.txt", "one"), ("a/2.txt", "two"), ("b/3.txt", "three")] {
-        put(&source.join(name), text.as_bytes());
+        put(&source.join(name), text.as_bytes(), 0);
     }
     let by_file = SourceOptions { text_unit: TextUnit::File, ..SourceOptions::default() };
     (source, dir.join("d"), IngestOptions { source: by_file, ..lenient() })
@@ -229,7 +193,7 @@ fn a_damaged_memory_costs_time_and_no_row() {
     // Something that is no file is a note, and the version is committed.
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    put(&source.join("b/4.txt"), b"four");
+    put(&source.join("b/4.txt"), b"four", 0);
     let summary = take(&source, &dataset, &options);
     assert_eq!((counts(&summary), summary.version), ([1, 3, 0, 0], 2));
     assert!(summary.notes.iter().any(|note| note.contains("what was seen")), "{summary:?}");
@@ -246,7 +210,7 @@ fn a_record_does_not_outlive_its_row() {
     };
     // Out, and taken in again with what the file holds by now.
     out("a/1.txt");
-    put(&source.join("a/1.txt"), b"ONE");
+    put(&source.join("a/1.txt"), b"ONE", 0);
     assert_eq!(counts(&take(&source, &dataset, &options)), [1, 2, 2, 0]);
     assert_eq!(contents(&dataset)["a/1.txt"].2, b"ONE");
     assert_eq!(counts(&take(&source, &dataset, &options)), [0, 3, 3, 0]);
@@ -270,9 +234,9 @@ fn small_values_are_compared_also_of_files_that_are_not_read() {
     let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
     let files = pictures();
     let paths: Vec<PathBuf> = (0..3).map(|n| source.join(format!("{n}.jpg"))).collect();
-    paths.iter().zip(&files).for_each(|(path, (_, bytes))| put(path, bytes));
+    paths.iter().zip(&files).for_each(|(path, (_, bytes))| put(path, bytes, 0));
     let csv = source.join("m.csv");
-    let list = |last: &str| put(&csv, format!("path,label,n\n0.jpg,a,1\n1.jpg,b,2\n2.jpg,{last}\n").as_bytes());
+    let list = |last: &str| put(&csv, format!("path,label,n\n0.jpg,a,1\n1.jpg,b,2\n2.jpg,{last}\n").as_bytes(), 0);
     list("a,3");
     take(&csv, &dataset, &lenient());
     let odd = source.join("../s/m.csv");
@@ -300,7 +264,7 @@ fn small_values_are_compared_also_of_files_that_are_not_read() {
 fn another_part_of_the_same_file_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
-    put(&source.join("a.txt"), "0123456789".repeat(9).as_bytes());
+    put(&source.join("a.txt"), "0123456789".repeat(9).as_bytes(), 0);
     let windows = |stride: u64| {
         let window = TextWindow { length: 20, stride: Some(stride), ..TextWindow::default() };
         let source =
@@ -315,7 +279,7 @@ fn another_part_of_the_same_file_is_read() {
     assert!(other.unread == 1 && other.quarantined > 2, "{other:?}");
 
     let (source, dataset) = (dir.path().join("t"), dir.path().join("e"));
-    put(&source.join("a.txt"), b"good\nb\xffd\n");
+    put(&source.join("a.txt"), b"good\nb\xffd\n", 0);
     let mend = |invalid_utf8| IngestOptions { invalid_utf8, ..lenient() };
     assert_eq!(take(&source, &dataset, &mend(InvalidUtf8::Replace)).mended, 1);
     assert_eq!(counts(&take(&source, &dataset, &mend(InvalidUtf8::Replace))), [0, 2, 2, 0]);
@@ -344,11 +308,11 @@ fn a_retry_remembers_what_it_took_in_and_forgets_nothing() {
     let (source, dataset) = (dir.path().join("s"), dir.path().join("d"));
     let files = pictures();
     for (n, (_, bytes)) in files[..4].iter().enumerate() {
-        put(&source.join(format!("a/{n}.jpg")), bytes);
+        put(&source.join(format!("a/{n}.jpg")), bytes, 0);
     }
-    put(&source.join("a/bad.jpg"), b"no picture");
+    put(&source.join("a/bad.jpg"), b"no picture", 0);
     assert_eq!(counts(&take(&source, &dataset, &lenient())), [4, 0, 0, 1]);
-    put(&source.join("a/bad.jpg"), &files[4].1);
+    put(&source.join("a/bad.jpg"), &files[4].1, 0);
     let runs = feedstock::quarantine::runs(&dataset).unwrap();
     let done = retry(&dataset, &runs[0], None, &lenient(), &Control::default()).unwrap();
     assert_eq!(counts(&done.summary), [1, 0, 0, 0]);
@@ -361,11 +325,11 @@ fn what_nobody_asks_for_any_more_is_taken_away_with_its_version() {
     let (source, dataset, options) = texts(dir.path());
     take(&source, &dataset, &options);
     let other = dir.path().join("other");
-    put(&other.join("c/x.txt"), b"x");
-    put(&other.join("d/y.txt"), b"y");
+    put(&other.join("c/x.txt"), b"x", 0);
+    put(&other.join("d/y.txt"), b"y", 0);
     let old = seen(&dataset);
     take(&other, &dataset, &options);
-    let age = |path: &Path| fs::File::options().append(true).open(path).unwrap().set_modified(then(0)).unwrap();
+    let age = |path: &Path| settle(path, long_ago(0));
     let walk = walkdir::WalkDir::new(&dataset).into_iter().map(Result::unwrap);
     walk.filter(|e| e.file_type().is_file()).for_each(|e| age(e.path()));
     let kinds = |keep: Keep| {
@@ -403,7 +367,7 @@ fn rows_are_known_by_their_source_whatever_became_of_them() {
         let root = fixture(from);
         for entry in walkdir::WalkDir::new(&root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file()) {
             let name = entry.path().strip_prefix(root.parent().unwrap()).unwrap();
-            put(&source.join(name), &fs::read(entry.path()).unwrap());
+            put(&source.join(name), &fs::read(entry.path()).unwrap(), 0);
         }
         let source = source.join(root.file_name().unwrap());
         let prepare_as = serde_json::from_str(prepare).unwrap();

@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
 
 use feedstock::Error;
 use feedstock::data::partition::Fractions;
@@ -18,6 +17,10 @@ use feedstock::revise::{
 use feedstock::source::{SourceOptions, TextUnit};
 use feedstock::store::fault::{FaultDisk, Kill, Op, Phase};
 use feedstock::store::{Disk, Store};
+
+mod common;
+
+use common::{copy_folder, put};
 
 /// Lines of a file, and files: more entries than are looked at at once (256), that a kill can find some finished and some not.
 const LINES: usize = 150;
@@ -39,10 +42,7 @@ fn write(source: &Path, second: bool) {
     let _ = fs::remove_dir_all(source);
     for file in (0..FILES).filter(|file| !second || *file != 5) {
         let path = source.join(["train/a", "train/b", "test/a"][file % 3]).join(format!("{file}.txt"));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text(file, second)).unwrap();
-        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + u64::from(second));
-        fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+        put(&path, text(file, second).as_bytes(), u64::from(second));
     }
 }
 
@@ -70,18 +70,11 @@ fn contents(dataset: &Path) -> Rows {
     rows.collect()
 }
 
+/// A folder as it was, in place of what a run left of it.
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
-    if !from.exists() {
-        return;
-    }
-    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(target).unwrap();
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
+    if from.exists() {
+        copy_folder(from, to);
     }
 }
 

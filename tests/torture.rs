@@ -12,6 +12,10 @@ use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, MaxErrors, Summary, ingest};
 use feedstock::store::fault::{Class, FaultDisk, Kill, Op, Phase};
 
+mod common;
+
+use common::{copy_folder, long_ago, settle};
+
 /// A small source of many shards, with refusals in the middle and at the end.
 fn source() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -25,16 +29,10 @@ fn source() -> tempfile::TempDir {
             text.extend(b"not utf-8: \xff\n");
             let path = dir.path().join(class).join(format!("{file}.txt"));
             fs::write(&path, text).unwrap();
-            settle(&path);
+            settle(&path, long_ago(0));
         }
     }
     dir
-}
-
-/// Gives a file a time of change that lies back, so that ingests remember it.
-fn settle(path: &Path) {
-    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-    fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
 }
 
 const REFUSED: u64 = 6;
@@ -203,17 +201,6 @@ fn killed_at_points_drawn_over_the_bytes_written() {
     }
 }
 
-fn copy_of(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(target).unwrap();
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Photos with a new class and bad files among them, appended to a version on five threads, killed, and run again on two.
 #[test]
 fn pictures_appended_on_many_threads_are_killed_too() {
@@ -236,7 +223,7 @@ fn pictures_appended_on_many_threads_are_killed_too() {
         for file in fs::read_dir(fixtures.join("images/train").join(from)).unwrap().map(Result::unwrap) {
             let name = format!("{from}_{}", file.file_name().to_str().unwrap());
             fs::copy(file.path(), to.join(format!("more_{name}"))).unwrap();
-            settle(&to.join(format!("more_{name}")));
+            settle(&to.join(format!("more_{name}")), long_ago(0));
             entries += 1;
         }
         fs::copy(fixtures.join("hostile/truncated.jpg"), to.join(format!("more_{from}_000_cut.jpg"))).unwrap();
@@ -244,7 +231,7 @@ fn pictures_appended_on_many_threads_are_killed_too() {
     }
     let refused = 3;
     let whole = dir.path().join("whole");
-    copy_of(&base, &whole);
+    copy_folder(&base, &whole);
     let disk = Arc::new(FaultDisk::new(Kill::Never));
     let (summary, decodes) = append(&more, &whole, 1, Some(Arc::clone(&disk)));
     let summary = summary.unwrap();
@@ -258,7 +245,7 @@ fn pictures_appended_on_many_threads_are_killed_too() {
         // The last draws are in what is written behind the shards: segment, root and card.
         let byte = if draw < 16 { written * draw / 16 + 7 } else { written - 1 - (draw - 16) * 900 };
         let target = dir.path().join(format!("killed-{draw}"));
-        copy_of(&base, &target);
+        copy_folder(&base, &target);
         let faulty = Arc::new(FaultDisk::new(Kill::AtByte(byte)));
         let killed = append(&more, &target, 5, Some(Arc::clone(&faulty))).0;
         assert!(faulty.died().is_some(), "byte {byte} of {written} was never written");

@@ -191,6 +191,11 @@ impl<'s> Pixels<'s> {
     }
 }
 
+/// How bright a pixel is: BT.601 in 16 bits, as Pillow's `convert("L")` has it.
+pub(crate) fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
+}
+
 /// PCM in `[-1, 1)` nominal, interleaved `[samples, channels]`. Integers are divided by 2^(bits-1).
 #[derive(Debug, Clone, Copy)]
 pub struct Wave<'s> {

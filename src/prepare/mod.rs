@@ -16,7 +16,7 @@ use crate::augment::Tools;
 use crate::codec::{Codec, Limits, Scratch};
 use crate::data::excerpt::{AudioChunks, Excerpts};
 use crate::data::feature::{Column, Feature, Schema};
-use crate::data::info::{Format, Info};
+use crate::data::info::Info;
 use crate::data::storage::{Mode, Storage};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::registry::Table;
@@ -377,15 +377,4 @@ fn agree(there: &Column, made: &Column, asked: bool) -> Result<()> {
         ),
         "the same parameters would give other bytes: use the same feedstock on a machine of that kind, or ingest into another dataset",
     ))
-}
-
-/// The file extension of what is stored, for readers that look at it.
-pub fn extension(format: Format) -> &'static str {
-    match format {
-        Format::Jpeg => "jpg",
-        Format::Rgb => "ppm",
-        Format::Matroska => "mkv",
-        Format::Utf8 => "txt",
-        other => other.name(),
-    }
 }

@@ -1,3 +1,4 @@
+use crate::data::info::Format;
 use std::collections::BTreeMap;
 
 use serde_json::json;

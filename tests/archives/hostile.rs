@@ -146,6 +146,23 @@ fn nothing_leaves_a_tar() {
     assert!(became.notes.contains("1 hidden"), "{}", became.notes);
 }
 
+/// GNU's map of a sparse file goes on in blocks that the size of the member does not count: what stands behind is found.
+#[test]
+fn a_sparse_file_with_a_long_map_is_one_refusal() {
+    let mut head = header(b"c/sparse.png", b'S', png().len() as u64);
+    head[482] = 1;
+    let mut map = [7; 512];
+    map[504] = 1;
+    let mut last = map;
+    last[504] = 0;
+    let mut data = png();
+    data.resize(data.len().next_multiple_of(512), 0);
+    let sparse = [&summed(head)[..], &map, &last, &data].concat();
+    let became = became("x.tar", &with_good(&[sparse, member(b"c/behind.png", b'0', &png())]));
+    assert_eq!(became.taken, ["c/behind.png", GOOD]);
+    assert_eq!(became.refused(), [("c/sparse.png", Reason::Unsupported)]);
+}
+
 #[test]
 fn nothing_leaves_a_zip() {
     let file = |name: &[u8]| Zipped { name: name.to_vec(), ..Zipped::new("", &png()) };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use feedstock::dataset::Dataset;
 use serde_json::{Value, json};
 
-use crate::common::fixture;
+use crate::common::{copy_folder, fixture};
 use crate::run::{copies, folder, run, version};
 
 /// Split, small values and objects as they are told, and the bytes of payloads.
@@ -32,17 +32,6 @@ pub(crate) fn contents(dataset: &Path) -> BTreeMap<String, Row> {
         (row.id().to_owned(), (split, values, payloads))
     });
     rows.collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        if entry.file_type().is_dir() {
-            std::fs::create_dir_all(target).unwrap();
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
@@ -97,7 +86,7 @@ fn every_kind_of_source_is_followed() {
     ];
     for (name, from, more, edit) in all {
         let (source, dataset) = (dir.path().join(name), dir.path().join(format!("{name}.d")));
-        copy(&fixture(from), &source);
+        copy_folder(&fixture(from), &source);
         let take = |dataset: &Path, flags: &[&str]| {
             let mut args: Vec<std::ffi::OsString> =
                 vec!["ingest".into(), (&source).into(), dataset.into(), "--json".into()];

@@ -3,10 +3,14 @@
 
 pub(crate) mod pack;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use feedstock::data::batch::{Batch, Column};
+use feedstock::data::feature::Feature;
+use feedstock::data::label::Value;
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::loader::Loader;
@@ -30,6 +34,60 @@ pub(crate) fn made(source: &str, options: &IngestOptions) -> Made {
     let target = folder.path().join("dataset");
     ingest(&fixture(source), &target, options, &Control::default()).unwrap();
     Made { dataset: Arc::new(Dataset::open(&target).unwrap()), folder }
+}
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(target).unwrap();
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A time so many seconds behind one long ago: files that changed then are remembered by ingests.
+pub(crate) fn long_ago(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000 + seconds)
+}
+
+/// Gives a file its time of change.
+pub(crate) fn settle(path: &Path, at: SystemTime) {
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
+}
+
+/// Writes a file that changed at some time, in a folder that is made if it is not there.
+pub(crate) fn put_at(path: &Path, bytes: &[u8], at: SystemTime) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    settle(path, at);
+}
+
+/// The same, that changed so many seconds behind a time long ago.
+pub(crate) fn put(path: &Path, bytes: &[u8], seconds: u64) {
+    put_at(path, bytes, long_ago(seconds));
+}
+
+/// Of every row by its id: split, class, and the payload of the first column that has some.
+pub(crate) fn contents(dataset: &Path) -> BTreeMap<String, (String, String, Vec<u8>)> {
+    let opened = Dataset::open(dataset).unwrap();
+    let names = opened.schema().get("label").and_then(Feature::classes).cloned().unwrap_or_default();
+    let label = opened.schema().position("label");
+    let media = opened.schema().columns.iter().position(|c| c.feature.is_payload()).unwrap();
+    let rows = (0..opened.rows()).map(|at| {
+        let (segment, row) = opened.index().locate(at);
+        let split = opened.index().segments()[segment].shard(row.shard()).unwrap().1.split;
+        let class = match label.map(|column| row.value(column)) {
+            Some(Value::Int(class)) => names[usize::try_from(class).unwrap()].clone(),
+            _ => String::new(),
+        };
+        let mut bytes = Vec::new();
+        opened.fetch_checked(at, media, &mut bytes).unwrap();
+        (row.id().to_owned(), (split, class, bytes))
+    });
+    rows.collect()
 }
 
 /// A gray PNG of one colour.

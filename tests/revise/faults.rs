@@ -10,18 +10,8 @@ use feedstock::store::Store;
 use feedstock::store::fault::{FaultDisk, Kill, Phase};
 use feedstock::{Error, Result};
 
+use crate::common::copy_folder;
 use crate::{append, contents, id, made, relabelled, split_up};
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        if entry.file_type().is_dir() {
-            std::fs::create_dir_all(target).unwrap();
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 /// All files but temporaries.
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -98,7 +88,7 @@ fn killed_anywhere(name: &str, verb: fn(&Store) -> Result<bool, Error>) {
     let work = tempfile::tempdir().unwrap();
     let old = contents(&Dataset::open(&base).unwrap()).0;
     let whole = work.path().join(name);
-    copy(&base, &whole);
+    copy_folder(&base, &whole);
     let disk = Arc::new(FaultDisk::new(Kill::Never));
     assert!(verb(&Store::with_disk(&whole, disk.clone())).unwrap(), "{name}");
     let (undisturbed, new) = (files(&whole), contents(&Dataset::open(&whole).unwrap()).0);
@@ -108,7 +98,7 @@ fn killed_anywhere(name: &str, verb: fn(&Store) -> Result<bool, Error>) {
         for (phase, power) in [DEATHS[op % 4], DEATHS[(op + 1) % 4]] {
             let at = format!("{name}, operation {op} of {}, {phase:?}, power {power}", seen.len());
             let target = work.path().join("killed");
-            copy(&base, &target);
+            copy_folder(&base, &target);
             let kill = Kill::AtOp { op, phase, bytes: of.bytes / 2 };
             let disk = Arc::new(if power { FaultDisk::with_power_cut(kill) } else { FaultDisk::new(kill) });
             let killed = verb(&Store::with_disk(&target, disk));
