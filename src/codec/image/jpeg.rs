@@ -4,14 +4,26 @@
 //! A region costs what lies above its lower edge: a sequential file is decoded through a copy of its bytes whose header
 //! says that the picture ends a little below the region, so that the rows under it are not even entropy-decoded. The
 //! pixels are those of the whole picture, bit by bit (tested over sampling factors and regions).
+//!
+//! With a *crop index* (the seek table of a picture, made where it is asked for: `--prepare crop`) it costs what lies in the region: entropy-coded
+//! data can be begun at every few MCUs of each row, and what a region needs becomes a small JPEG of its own ([`crop`]). The pixels are the same.
+
+mod bits;
+mod coding;
+mod crop;
+mod table;
+mod walk;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use super::jpeg_header::{self, Header};
 use super::{Native, check_size, icc, metadata, region_of, sized};
-use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Rect, Scratch, Want, guarded};
+use crate::codec::{Check, Codec, Decoded, Limits, Pixels, Ranged, Rect, Scratch, Want, guarded};
 use crate::data::info::{Format, Info};
+use crate::data::record::payload_hash;
 use crate::error::{Fault, Reason};
+use coding::Coding;
+use table::Table;
 
 /// The JPEG codec: baseline, extended, progressive and arithmetic-coded files of 8 bits, gray, colour, or four inks.
 ///
@@ -32,9 +44,9 @@ const MARGIN: u32 = 2;
 /// and takes a narrow crop for one.
 const LEAST_WIDTH: u32 = 16;
 
-/// The file with another height, kept between calls for its memory.
+/// The file with another size, kept between calls for its memory.
 #[derive(Default)]
-struct Shortened(Vec<u8>);
+struct Made(Vec<u8>);
 
 impl Codec for Jpeg {
     fn format(&self) -> Format {
@@ -84,28 +96,130 @@ impl Codec for Jpeg {
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>, Fault> {
         let region = want.region("a JPEG")?;
-        let header = header(bytes, limits)?;
-        let region = region_of(region, header.width, header.height)?;
-        if header.components == INKS {
-            let mut native = std::mem::take(scratch.state::<Native>());
-            let done = decode(bytes, &header, limits, &mut native.0, |_| {});
-            if done.is_ok() {
-                let pixels = header.width as usize * header.height as usize;
-                from_inks(&native.0[..pixels * 4], sized(&mut scratch.bytes, pixels * 3));
-            }
-            *scratch.state::<Native>() = native;
-            done?;
-            let whole = Rect { x: 0, y: 0, width: header.width, height: header.height };
-            return Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, whole)));
-        }
-        let (x, width) = if (region.width, region.height) == (header.width, header.height) {
-            decode(bytes, &header, limits, &mut scratch.bytes, |_| {})?;
-            (0, header.width)
-        } else {
-            decode_region(bytes, &header, region, limits, scratch)?
-        };
-        Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, Rect { x, width, ..region })))
+        let of = pixels(bytes, None, region, limits, scratch)?;
+        Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, of)))
     }
+
+    fn seek_table(&self, bytes: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(index(bytes, &header(bytes, limits)?))
+    }
+
+    fn seeks(&self) -> bool {
+        true
+    }
+
+    /// Reads all of the payload: what is saved is the decoding, and only so can it be compared with the table's hash.
+    fn decode_parts<'s>(
+        &self,
+        table: &[u8],
+        source: &dyn Ranged,
+        want: Want<'_>,
+        limits: &Limits,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>, Fault> {
+        let region = want.region("a JPEG")?;
+        Limits::check("payload bytes", source.bytes(), limits.payload_bytes)?;
+        let mut whole = std::mem::take(scratch.state::<Whole>());
+        let length = usize::try_from(source.bytes()).unwrap_or(usize::MAX);
+        let read = if length > whole.0.capacity() { source.stands() } else { Ok(()) };
+        let of = read.and_then(|()| source.read(0, sized(&mut whole.0, length))).and_then(|()| {
+            let table = Some(table).filter(|table| table.first() == Some(&table::VERSION));
+            pixels(&whole.0[..length], table, region, limits, scratch)
+        });
+        *scratch.state::<Whole>() = whole;
+        Ok(Decoded::Pixels(Pixels::picture(&scratch.bytes, of?)))
+    }
+}
+
+/// A payload that was read, kept between calls for its memory.
+#[derive(Default)]
+struct Whole(Vec<u8>);
+
+/// The most that an index may be of its payload: 3 parts of 100.
+const LARGEST_INDEX: (usize, usize) = (3, 100);
+
+/// The index of a file, the finest that is small enough; `None` for one that has none.
+fn index(bytes: &[u8], header: &Header) -> Option<Vec<u8>> {
+    indices(bytes, header, bytes.len() / LARGEST_INDEX.1 * LARGEST_INDEX.0)?.next()
+}
+
+/// The indices of a file that have `most` bytes at the most, the finest first.
+fn indices(bytes: &[u8], header: &Header, most: usize) -> Option<impl Iterator<Item = Vec<u8>>> {
+    let coding = Coding::read(bytes, header)?;
+    // What a crop could not be made of has no index.
+    if !crop::is_worth_it(&coding) || crop::whole_dc(&coding).is_none() {
+        return None;
+    }
+    let finest = crop::steps(&coding).next()?;
+    let (entries, end) = coding.entries(bytes, finest)?;
+    let across = coding.mcus.0;
+    let hash = payload_hash(bytes);
+    let steps: Vec<u32> = crop::steps(&coding).collect();
+    Some(steps.into_iter().filter_map(move |step| {
+        let rows = entries.chunks(across.div_ceil(finest) as usize);
+        let kept = rows.flat_map(|row| row.iter().step_by(step.div_ceil(finest) as usize));
+        let kept: Vec<_> = kept.copied().chain([end]).collect();
+        let a_row = across.div_ceil(step) as usize;
+        table::pack(hash, u16::try_from(step).ok()?, a_row, coding.components.len(), &kept, most)
+    }))
+}
+
+/// Decodes a region, or all, into the scratch, by the index if there is one; returns what of the picture is there.
+fn pixels(
+    bytes: &[u8],
+    table: Option<&[u8]>,
+    region: Option<Rect>,
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<Rect, Fault> {
+    let header = header(bytes, limits)?;
+    let region = region_of(region, header.width, header.height)?;
+    let whole = Rect { x: 0, y: 0, width: header.width, height: header.height };
+    if header.components == INKS {
+        let mut native = std::mem::take(scratch.state::<Native>());
+        let done = decode(bytes, &header, limits, &mut native.0, |_| {});
+        if done.is_ok() {
+            let pixels = header.width as usize * header.height as usize;
+            from_inks(&native.0[..pixels * 4], sized(&mut scratch.bytes, pixels * 3));
+        }
+        *scratch.state::<Native>() = native;
+        done?;
+        return Ok(whole);
+    }
+    let mut made = std::mem::take(scratch.state::<Made>());
+    let done = match table {
+        Some(table) => by_index(bytes, &header, table, region, limits, &mut made.0, scratch),
+        None => Ok(None),
+    };
+    let done = done.and_then(|done| match done {
+        Some(done) => Ok(done),
+        None if region == whole => decode(bytes, &header, limits, &mut scratch.bytes, |_| {}).map(|_| whole),
+        None => decode_region(bytes, &header, region, limits, &mut made.0, scratch),
+    });
+    *scratch.state::<Made>() = made;
+    done
+}
+
+/// Decodes a region by the index of a file, if that is less work than without.
+fn by_index(
+    bytes: &[u8],
+    header: &Header,
+    table: &[u8],
+    region: Rect,
+    limits: &Limits,
+    made: &mut Vec<u8>,
+    scratch: &mut Scratch,
+) -> Result<Option<Rect>, Fault> {
+    let table = Table::read(table, usize::from(header.components))?;
+    if table.hash != payload_hash(bytes) {
+        return Err(table::disagrees("its hash is another"));
+    }
+    let coding =
+        Coding::read(bytes, header).ok_or_else(|| table::disagrees("its headers are none that have an index"))?;
+    let Some(crop) = crop::cut(bytes, header, &coding, &table, region, made)? else { return Ok(None) };
+    let inner = Rect { x: region.x - crop.x, y: region.y - crop.y, ..region };
+    let done = decode_crop(made, &crop.header, inner, limits, scratch)?;
+    Ok(Some(Rect { x: done.x + crop.x, y: done.y + crop.y, ..done }))
 }
 
 /// Components of CMYK and YCCK.
@@ -158,34 +272,41 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {
     Ok(header)
 }
 
-/// Decodes the rows of a region into the scratch; returns their first column and how wide they are.
+/// Decodes a region into the scratch, or more columns of it; returns what of the picture is there.
 fn decode_region(
     bytes: &[u8],
     header: &Header,
     region: Rect,
     limits: &Limits,
+    made: &mut Vec<u8>,
     scratch: &mut Scratch,
-) -> Result<(u32, u32), Fault> {
+) -> Result<Rect, Fault> {
+    let rows = region.y + region.height + if header.rows_subsampled { MARGIN } else { 0 };
+    if header.sequential && rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows) {
+        shorten(bytes, header, rows, made);
+        decode_crop(made, &Header { height: rows, ..*header }, region, limits, scratch)
+    } else {
+        decode_crop(bytes, header, region, limits, scratch)
+    }
+}
+
+/// Decodes all of a file, of which no more than the columns of a region are made.
+fn decode_crop(
+    bytes: &[u8],
+    header: &Header,
+    region: Rect,
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<Rect, Fault> {
     let Rect { y, height, .. } = region;
     let (x, end) = columns(header, region);
-    let width = end - x;
     let crop = |decoder: &mut Decoder<'_>| {
-        decoder.set_crop_region(x as usize, y as usize, width as usize, height as usize);
+        decoder.set_crop_region(x as usize, y as usize, (end - x) as usize, height as usize);
     };
-    let rows = y + height + if header.rows_subsampled { MARGIN } else { 0 };
-    let (width, got) = if header.sequential && rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows)
-    {
-        let mut copy = std::mem::take(scratch.state::<Shortened>());
-        shorten(bytes, header, rows, &mut copy.0);
-        let done = decode(&copy.0, &Header { height: rows, ..*header }, limits, &mut scratch.bytes, crop);
-        *scratch.state::<Shortened>() = copy;
-        done?
-    } else {
-        decode(bytes, header, limits, &mut scratch.bytes, crop)?
-    };
+    let (width, got) = decode(bytes, header, limits, &mut scratch.bytes, crop)?;
     // The left edge moved to the beginning of an MCU, the right edge stayed.
     match end.checked_sub(width) {
-        Some(x) if got == height => Ok((x, width)),
+        Some(x) if got == height => Ok(Rect { x, width, ..region }),
         _ => Err(disagree("the crop")),
     }
 }
@@ -201,14 +322,17 @@ fn columns(header: &Header, region: Rect) -> (u32, u32) {
     (region.x.saturating_sub(1).min(end.saturating_sub(LEAST_WIDTH)), end)
 }
 
+/// Whether a segment is metadata: APPn and COM, but APP0 (JFIF) and APP14 (Adobe) tell the colours.
+fn is_metadata(code: u8) -> bool {
+    matches!(code, 0xe1..=0xed | 0xef | 0xfe)
+}
+
 /// Copies a file without its metadata, with a height of `rows`.
 fn shorten(bytes: &[u8], header: &Header, rows: u32, copy: &mut Vec<u8>) {
     copy.clear();
     copy.extend_from_slice(&bytes[..2]);
     for segment in jpeg_header::segments(&bytes[..header.scan_at]) {
-        // Metadata is APPn and COM, but APP0 (JFIF) and APP14 (Adobe) tell the colours.
-        let code = bytes[segment.start + 1];
-        if matches!(code, 0xe1..=0xed | 0xef | 0xfe) {
+        if is_metadata(bytes[segment.start + 1]) {
             continue;
         }
         let from = copy.len();
@@ -286,6 +410,7 @@ mod tests {
 
     use super::*;
     use crate::codec::mutants;
+    use crate::codec::parts::tests::Noted;
     use crate::codec::tests::fixture;
 
     /// A picture with smooth parts, edges and noise, so that neighbouring blocks and chroma samples differ.
@@ -342,6 +467,13 @@ mod tests {
         made
     }
 
+    /// The finest index of a picture as the encoder makes it unless told.
+    fn encoder_index(pixels: &[u8], width: u32, height: u32) -> Vec<u8> {
+        let bytes = Encoder::new(pixels, width as usize, height as usize, PixelFormat::Rgb).encode().unwrap();
+        let header = header(&bytes, &Limits::default()).unwrap();
+        indices(&bytes, &header, usize::MAX).unwrap().next().unwrap()
+    }
+
     fn regions_equal(name: &str, bytes: &[u8], count: u32, scratch: &mut Scratch) {
         let (whole, of) = decoded(bytes, None, scratch).unwrap();
         for region in regions(of.width, of.height, count) {
@@ -373,6 +505,97 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Decodes a region by an index; says whether the index was used.
+    fn decoded_by(bytes: &[u8], table: &[u8], region: Rect) -> Result<(Vec<u8>, Rect, bool), Fault> {
+        let mut scratch = Scratch::default();
+        let source = Noted::new(bytes);
+        let limits = Limits::default();
+        let is_used = {
+            let header = header(bytes, &limits)?;
+            let mut made = Vec::new();
+            by_index(bytes, &header, table, region, &limits, &mut made, &mut scratch)?.is_some()
+        };
+        match Jpeg.decode_parts(table, &source, Want::Image { region: Some(region) }, &limits, &mut scratch)? {
+            Decoded::Pixels(p) => {
+                let of = Rect { x: p.origin.0, y: p.origin.1, width: p.width, height: p.height };
+                Ok((p.data.to_vec(), of, is_used))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Returns how many regions an index was used for.
+    fn indexed_regions_equal(name: &str, bytes: &[u8], count: u32) -> usize {
+        let mut scratch = Scratch::default();
+        let header = header(bytes, &Limits::default()).unwrap();
+        let (whole, of) = decoded(bytes, None, &mut scratch).unwrap();
+        let mut used = 0;
+        for table in indices(bytes, &header, usize::MAX).into_iter().flatten() {
+            for region in regions(of.width, of.height, count) {
+                let (data, got, is_used) =
+                    decoded_by(bytes, &table, region).unwrap_or_else(|fault| panic!("{name}: {region:?}: {fault}"));
+                used += usize::from(is_used);
+                let step = u16::from_le_bytes([table[9], table[10]]);
+                let same = cut(&data, got, region) == cut(&whole, of, region);
+                assert!(same, "{name}, an entry each {step} MCUs: {region:?} came as {got:?}");
+            }
+        }
+        used
+    }
+
+    #[test]
+    fn regions_by_an_index_are_those_of_the_whole_picture() {
+        use Subsampling::*;
+        for (sampling, name) in
+            [(S444, "444"), (S422, "422"), (S420, "420"), (S440, "440"), (S411, "411"), (S441, "441")]
+        {
+            for (width, height) in [(299, 175), (256, 256), (130, 233)] {
+                let pixels = picture(width, height);
+                for kind in 0..5 {
+                    let encoder = Encoder::new(&pixels, width as usize, height as usize, PixelFormat::Rgb);
+                    let encoder = encoder.quality(if kind == 4 { 20 } else { 85 }).subsampling(sampling);
+                    let encoder = match kind {
+                        1 => encoder.restart_rows(1),
+                        2 => encoder.restart_rows(2),
+                        3 => encoder.optimize_huffman(true),
+                        _ => encoder,
+                    };
+                    let bytes = encoder.encode().unwrap();
+                    let name = format!("{name} {width}x{height} kind {kind}");
+                    assert!(indexed_regions_equal(&name, &bytes, 30) > 30, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_index_is_decoded_without() {
+        let (width, height) = (160, 120);
+        let pixels = picture(width, height);
+        let encoder = || Encoder::new(&pixels, width as usize, height as usize, PixelFormat::Rgb);
+        for (name, encoder, has_one) in [
+            ("restarts within rows", encoder().restart_blocks(3), false),
+            ("progressive", encoder().progressive(true), false),
+            ("arithmetic", encoder().arithmetic(true), false),
+            ("usual", encoder(), true),
+        ] {
+            let bytes = encoder.encode().unwrap();
+            let header = header(&bytes, &Limits::default()).unwrap();
+            assert_eq!(indices(&bytes, &header, usize::MAX).is_some(), has_one, "{name}");
+            // Where there is one all the same (of another file), it is found out.
+            let usual = encoder_index(&pixels, width, height);
+            let region = Rect { x: 90, y: 70, width: 20, height: 20 };
+            assert_eq!(decoded_by(&bytes, &usual, region).is_ok(), has_one, "{name}");
+        }
+        assert!(
+            index(
+                &fixture("images_extra/one_pixel.jpg"),
+                &header(&fixture("images_extra/one_pixel.jpg"), &Limits::default()).unwrap()
+            )
+            .is_none()
+        );
     }
 
     #[test]
