@@ -11,8 +11,9 @@ use std::sync::Arc;
 use common::{Cost, Runs, cost, head, machine, measures, memory, photos, row};
 use feedstock::augment::Draw;
 use feedstock::codec::image::jpeg::Jpeg;
-use feedstock::codec::{Codec, Limits, Rect, Scratch, Want};
+use feedstock::codec::{Codec, Limits, Ranged, Rect, Scratch, Want};
 use feedstock::dataset::Dataset;
+use feedstock::error::Fault;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::loader::{Loader, OutColumn, StatsReport, Work};
 use feedstock::recipe::Recipe;
@@ -95,6 +96,20 @@ fn decode(bytes: &[u8], region: Option<Rect>, out: &mut Vec<u8>) -> usize {
     decoder.decode_image_into(&mut out[..length]).expect("pixels").bytes_written
 }
 
+/// A payload in memory.
+struct InMemory<'a>(&'a [u8]);
+
+impl Ranged for InMemory<'_> {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        out.copy_from_slice(&self.0[offset as usize..][..out.len()]);
+        Ok(())
+    }
+}
+
 /// What one contestant cost over the repeats, a sample.
 #[derive(Default)]
 struct Contestant {
@@ -162,43 +177,60 @@ fn main() {
     let photos = photos(if measures() { 60 } else { 2 });
     let folder = tempfile::tempdir().expect("a temporary folder");
     let target = folder.path().join("dataset");
-    ingest(&photos.path, &target, &IngestOptions::default(), &Control::default()).expect("an ingest");
-    let dataset = Arc::new(Dataset::open(&target).expect("a dataset"));
+    let indexed = folder.path().join("indexed");
+    let ingested = |target: &Path, options: &IngestOptions| {
+        ingest(&photos.path, target, options, &Control::default()).expect("an ingest");
+        Arc::new(Dataset::open(target).expect("a dataset"))
+    };
+    let dataset = ingested(&target, &IngestOptions::default());
+    let mut options = IngestOptions::default();
+    options.prepare.image.crop = true;
+    let with_index = ingested(&indexed, &options);
     let column = dataset.schema().columns.iter().position(|c| c.name == "image").expect("a column of images");
     let payloads = payloads(&dataset, column);
+    let tables: Vec<Option<Vec<u8>>> =
+        payloads.iter().map(|bytes| Jpeg.seek_table(bytes, &Limits::default()).expect("a JPEG")).collect();
 
-    let loaders: Vec<(usize, Loader)> = ["crop", "crop", "center", "center"]
+    let loaders: Vec<(usize, Loader)> = [("crop", &dataset), ("center", &dataset), ("crop", &with_index)]
         .into_iter()
-        .zip([1, 2, 1, 2])
-        .map(|(name, threads)| (threads, loader(&dataset, name, threads)))
+        .flat_map(|(name, dataset)| [1, 2].map(|threads| (threads, loader(dataset, name, threads))))
         .collect();
     let mut contestants = [
         Contestant::named("decoder alone: region decode of the same crops"),
         Contestant::named("feedstock's JPEG codec: the same regions"),
+        Contestant::named("feedstock's JPEG codec: the same regions, by the crop index"),
+        Contestant::named("decoder alone: whole decode"),
         Contestant::named("load: random resized crop 224, 1 thread"),
         Contestant::named("load: random resized crop 224, 2 threads"),
-        Contestant::named("decoder alone: whole decode"),
         Contestant::named("load: resize 256 + center crop 224, 1 thread"),
         Contestant::named("load: resize 256 + center crop 224, 2 threads"),
+        Contestant::named("load: random resized crop 224 with the crop index, 1 thread"),
+        Contestant::named("load: random resized crop 224 with the crop index, 2 threads"),
     ];
+    const LOADS: usize = 4;
     let (mut out, mut scratch) = (Vec::new(), Scratch::default());
-    let (mut ratios, mut whole_ratios) = ([Runs::default(), Runs::default()], [Runs::default(), Runs::default()]);
+    let mut ratios: [[Runs; 2]; 3] = Default::default();
     let mut area = (0.0, 0.0);
     let mut run = |contestant: usize, epoch: u64, crops: &[(u64, Rect)]| match contestant {
-        0 | 4 => cost(|| {
+        0 | 3 => cost(|| {
             let region = |rect: Rect| (contestant == 0).then_some(rect);
             let decoded = |(at, rect): &(u64, Rect)| decode(&payloads[*at as usize], region(*rect), &mut out);
             crops.iter().map(decoded).filter(|bytes| *bytes > 0).count()
         }),
-        1 => cost(|| {
+        1 | 2 => cost(|| {
             let limits = Limits::default();
             for (at, rect) in crops {
                 let want = Want::Image { region: Some(*rect) };
-                Jpeg.decode(&payloads[*at as usize], want, &limits, &mut scratch).expect("pixels");
+                let payload = &payloads[*at as usize];
+                match tables[*at as usize].as_ref().filter(|_| contestant == 2) {
+                    Some(table) => Jpeg.decode_parts(table, &InMemory(payload), want, &limits, &mut scratch),
+                    None => Jpeg.decode(payload, want, &limits, &mut scratch),
+                }
+                .expect("pixels");
             }
             crops.len()
         }),
-        n => cost(|| load(&loaders[if n < 4 { n - 2 } else { n - 3 }].1, epoch)),
+        n => cost(|| load(&loaders[n - LOADS].1, epoch)),
     };
     for contestant in 0..contestants.len() {
         // Page cache, pools, scratches.
@@ -210,7 +242,7 @@ fn main() {
         let whole = |row| dataset.index().row(row).payload(column).map_or(0, |p| p.info.width * p.info.height);
         area.0 += crops.iter().map(|(_, r)| f64::from(r.width * r.height)).sum::<f64>();
         area.1 += crops.iter().map(|(row, _)| f64::from(whole(*row))).sum::<f64>();
-        let mut cpu = [0.0; 7];
+        let mut cpu = [0.0; 10];
         for i in 0..contestants.len() {
             let i = if repeat % 2 == 0 { i } else { contestants.len() - 1 - i };
             let (cost, samples) = run(i, repeat, &crops);
@@ -219,8 +251,9 @@ fn main() {
             cpu[i] = cost.cpu();
         }
         for threads in 0..2 {
-            ratios[threads].push(cpu[2 + threads] / cpu[0]);
-            whole_ratios[threads].push(cpu[5 + threads] / cpu[4]);
+            for (of, (load, floor)) in [(4, 0), (6, 3), (8, 0)].into_iter().enumerate() {
+                ratios[of][threads].push(cpu[load + threads] / cpu[floor]);
+            }
         }
     }
 
@@ -237,13 +270,24 @@ fn main() {
         row(&[c.name, &c.cpu_ms.show(3), &c.system_ms.show(3), &c.rate.show(0)]);
     }
     head(&["CPU of a load / CPU of the decoder alone, the same repeat", "1 thread", "2 threads"]);
-    row(&["random resized crop 224 / region decode", &ratios[0].show(2), &ratios[1].show(2)]);
-    row(&["resize 256 + center crop 224 / whole decode", &whole_ratios[0].show(2), &whole_ratios[1].show(2)]);
+    let names = [
+        "random resized crop 224 / region decode",
+        "resize 256 + center crop 224 / whole decode",
+        "random resized crop 224 with the crop index / region decode",
+    ];
+    for (name, [one, two]) in names.iter().zip(&ratios) {
+        row(&[*name, &one.show(2), &two.show(2)]);
+    }
 
     head(&["wall ms of the threads a sample, all repeats", "fetch", "decode", "augment and write", "KiB read"]);
-    for (((threads, loader), before), name) in
-        loaders.iter().zip(&warm).zip(["random resized crop 224", "", "resize 256 + center crop 224", ""])
-    {
+    for (((threads, loader), before), name) in loaders.iter().zip(&warm).zip([
+        "random resized crop 224",
+        "",
+        "resize 256 + center crop 224",
+        "",
+        "with the crop index",
+        "",
+    ]) {
         if *threads == 1 {
             let after = loader.stats();
             let report = StatsReport {

@@ -87,19 +87,9 @@ impl Feature {
         self.kind().is_some_and(Kind::is_media)
     }
 
-    /// Whether payloads of it may have seek tables, by which parts of them are decoded from parts of their bytes.
-    pub fn is_seekable(&self) -> bool {
-        matches!(self, Feature::Video)
-    }
-
-    /// Whether a row of it has bytes of its own in the Index, beside its fixed-width cell: a seek table, packed objects.
-    pub fn has_table(&self) -> bool {
-        self.is_seekable() || matches!(self, Feature::Objects(_))
-    }
-
     /// Whether a row's value is its cell in the Index and nothing else: what stands over shards may say another.
     pub fn is_small(&self) -> bool {
-        !self.is_payload() && !self.has_table()
+        !self.is_payload() && !matches!(self, Feature::Objects(_))
     }
 
     /// The names of the classes, of a column that has some.
@@ -225,7 +215,7 @@ pub fn info_fields(column: &Column) -> Fields {
         fields.push(Field::new(ORIGINAL_BYTES, DataType::Int64, true));
         fields.push(Field::new(ORIGINAL_HASH, DataType::UInt64, true));
     }
-    if column.feature.is_seekable() {
+    if column.is_seekable() {
         fields.push(Field::new(SEEK, DataType::Binary, true));
     }
     Fields::from(fields)
@@ -271,6 +261,20 @@ impl Column {
     /// A column that holds what its source has.
     pub fn new(name: impl Into<String>, feature: Feature) -> Self {
         Column { name: name.into(), feature, stored: None }
+    }
+
+    /// Whether payloads of it may have seek tables, by which parts of them are decoded for less: clips, and pictures that were stored with an index.
+    pub fn is_seekable(&self) -> bool {
+        match self.feature {
+            Feature::Video => true,
+            Feature::Image => self.stored.as_ref().is_some_and(Storage::has_crop_index),
+            _ => false,
+        }
+    }
+
+    /// Whether a row of it has bytes of its own in the Index, beside its fixed-width cell: a seek table, packed objects.
+    pub fn has_table(&self) -> bool {
+        self.is_seekable() || matches!(self.feature, Feature::Objects(_))
     }
 
     /// The field of a shard. What the Arrow type does not say is in its metadata, as JSON under one key (the order of several

@@ -14,6 +14,8 @@ use super::index::hex;
 pub enum Mode {
     /// The media, encoded anew.
     Encoded,
+    /// The source's own bytes, with an index of what lies where in each.
+    Indexed,
     /// The decoded media: pixels, samples, frames.
     Raw,
     /// What operations made of the media.
@@ -27,6 +29,7 @@ impl Mode {
     pub fn name(self) -> &'static str {
         match self {
             Mode::Encoded => "encoded",
+            Mode::Indexed => "indexed",
             Mode::Raw => "raw",
             Mode::Features => "features",
             Mode::Counts => "counts",
@@ -34,6 +37,8 @@ impl Mode {
     }
 }
 
+/// The parameter of pictures with a crop index.
+pub(crate) const CROP: &str = "crop";
 /// The parameters of [`Mode::Counts`].
 const COLUMN: &str = "column";
 const OPS: &str = "ops";
@@ -72,6 +77,11 @@ impl Storage {
     pub fn counted(&self) -> Option<(&str, &[Value])> {
         let said = (self.parameters.get(COLUMN)?.as_str()?, self.parameters.get(OPS)?.as_array()?.as_slice());
         (self.mode == Mode::Counts).then_some(said)
+    }
+
+    /// Whether pictures have an index by which regions of them are decoded.
+    pub fn has_crop_index(&self) -> bool {
+        self.parameters.get(CROP) == Some(&Value::Bool(true))
     }
 
     /// In one line for people: `encoded: max_side 256, of image, quality 90`.

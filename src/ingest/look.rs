@@ -59,7 +59,6 @@ impl Looker<'_> {
         bytes: &[u8],
         lend: Lend<'_, '_>,
     ) -> Result<Looked, Fault> {
-        let stored = &self.schema.columns[column].feature;
         let source = self.prepare.source(column);
         let probe = || codec::guarded(codec.name(), || codec.probe(bytes, self.limits));
         let (needs, level) = match (source, self.check) {
@@ -81,7 +80,7 @@ impl Looker<'_> {
             });
         let (info, made) = after(answer, loan)?;
         let (last, format) = made.as_ref().map_or((bytes, info.format), |(bytes, info)| (bytes, info.format));
-        let seek = match stored.is_seekable() {
+        let seek = match self.schema.columns[column].is_seekable() {
             // What cannot be opened was accepted by what stands behind the codec: it has no table.
             true => codec::by_format(format)?.seek_table(last, self.limits).ok().flatten(),
             false => None,

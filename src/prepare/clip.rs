@@ -66,7 +66,7 @@ impl Maker for Clips {
         let mut frames = Vec::with_capacity(times.len());
         for part in times.chunks(Self::part(info)) {
             let mut ops = vec![("frames".to_owned(), std::sync::Arc::new(At(part.to_vec())) as _)];
-            ops.extend(shrink(info, self.options.max_side));
+            ops.extend(shrink(info, within((info.width, info.height), self.options.max_side)));
             let chain = compiled(Kind::Video, ops)?;
             let drawn = chain.draw(info, Key::new(0));
             let made = chain.run_late(&drawn, bytes, codec, limits, tools)?;

@@ -297,6 +297,7 @@ fn making(way: &Way, excerpts: Option<Excerpts>, column: &Column, ops: &Table<Op
     let mode = match way {
         Way::Ops(_) => Mode::Features,
         way if way.is_raw() => Mode::Raw,
+        Way::Image(options) if !options.encodes() => Mode::Indexed,
         _ => Mode::Encoded,
     };
     // In front of what is made of the parts.

@@ -46,7 +46,7 @@ impl PrepareOptions {
         };
         let Feature::Objects(of) = &objects.feature else { return Ok(()) };
         let ops = |c: &Column| self.columns.get(&c.name).is_some_and(|column| !column.ops.is_empty());
-        let smaller = self.image.max_side.is_some() && of.boxes != BoxFormat::CxcywhNormalized;
+        let smaller = self.image.shrinks() && of.boxes != BoxFormat::CxcywhNormalized;
         let moved = |c: &&Column| c.feature == Feature::Image && (ops(c) || smaller);
         match schema.columns.iter().find(moved) {
             None => Ok(()),
@@ -93,10 +93,27 @@ pub struct ImageOptions {
     /// The longer side is this at the most, in pixels. A picture that is no larger keeps its bytes, unless `format` says
     /// otherwise.
     pub max_side: Option<u32>,
+    /// The same of the shorter side.
+    pub short_side: Option<u32>,
     /// The encoding of all pictures. Unless told, JPEG for those that are encoded.
     pub format: Option<ImageFormat>,
     /// JPEG's quality, 1 to 100, as libjpeg counts it; 90 unless told.
     pub quality: Option<u8>,
+    /// An index beside each JPEG, of at most 3 parts in 100 of its bytes, by which a region is decoded for what lies in it. The bytes stay as they are, unless something else is
+    /// asked, and so do the pixels.
+    pub crop: bool,
+}
+
+impl ImageOptions {
+    /// Whether pictures are made anew, at least some of them.
+    pub(super) fn encodes(&self) -> bool {
+        ImageOptions { crop: false, ..*self } != ImageOptions::default()
+    }
+
+    /// Whether pictures become smaller.
+    fn shrinks(&self) -> bool {
+        self.max_side.is_some() || self.short_side.is_some()
+    }
 }
 
 /// The encoding of stored recordings.
@@ -258,7 +275,7 @@ impl PrepareOptions {
         Ok(match column.feature.kind() {
             Some(Kind::Image) if raw || self.image != ImageOptions::default() => {
                 let format = if raw { Some(ImageFormat::Rgb) } else { self.image.format };
-                let lossy = matches!(format, None | Some(ImageFormat::Jpeg));
+                let lossy = self.image.encodes() && matches!(format, None | Some(ImageFormat::Jpeg));
                 let quality = lossy.then_some(self.image.quality.unwrap_or(QUALITY));
                 Some(Way::Image(ImageOptions { format, quality, ..self.image }))
             }
@@ -350,11 +367,23 @@ impl PrepareOptions {
             return wrong(format!("columns.{name}: count and dtype"), "counts are 64-bit integers: leave dtype out");
         }
         let raw = self.store == StoreAs::Raw;
-        let ImageOptions { max_side, format, quality } = self.image;
-        for (name, side) in [("image", max_side), ("video", self.video.max_side)] {
+        let ImageOptions { max_side, short_side, format, quality, crop } = self.image;
+        let sides =
+            [("image.max_side", max_side), ("image.short_side", short_side), ("video.max_side", self.video.max_side)];
+        for (name, side) in sides {
             if side.is_some_and(|side| !(1..=1 << 16).contains(&side)) {
-                return wrong(format!("{name}.max_side = {}", side.unwrap_or(0)), "a side is 1 to 65536 pixels");
+                return wrong(format!("{name} = {}", side.unwrap_or(0)), "a side is 1 to 65536 pixels");
             }
+        }
+        if max_side.is_some() && short_side.is_some() {
+            return wrong(
+                "image.max_side and image.short_side".into(),
+                "pictures have one size: leave one of the two out",
+            );
+        }
+        if crop && (raw || !matches!(format, None | Some(ImageFormat::Jpeg))) {
+            let help = "regions of pixels are read without one: leave image.crop, or the format out";
+            return wrong("image.crop is of JPEG, and none is stored".into(), help);
         }
         for (name, quality) in [("image", quality), ("video", self.video.quality)] {
             if quality.is_some_and(|quality| !(1..=100).contains(&quality)) {

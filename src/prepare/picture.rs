@@ -33,6 +33,12 @@ impl Pictures {
     fn format(&self) -> ImageFormat {
         self.options.format.unwrap_or(ImageFormat::Jpeg)
     }
+
+    /// The size in which a picture is stored.
+    fn size(&self, (width, height): (u32, u32)) -> (u32, u32) {
+        let ImageOptions { max_side, short_side, .. } = self.options;
+        within((width, height), short_side.map_or(max_side, |short| Some(longer((width, height), short))))
+    }
 }
 
 /// A size whose longer side is no longer than `side`: (width, height), the shorter one to the nearest pixel, at least 1.
@@ -50,9 +56,15 @@ pub(super) fn within((width, height): (u32, u32), side: Option<u32>) -> (u32, u3
     }
 }
 
-/// The operation that makes the longer side of a picture or clip no longer than `side`, if it is.
-pub(super) fn shrink(info: &Info, side: Option<u32>) -> Vec<(String, Arc<dyn Op>)> {
-    let (width, height) = within((info.width, info.height), side);
+/// The longer side of a picture whose shorter side becomes `short`: such that [`within`] gives just that.
+fn longer((width, height): (u32, u32), short: u32) -> u32 {
+    let (long, least) = (u64::from(width.max(height)), u64::from(width.min(height)).max(1));
+    let scaled = (2 * long * u64::from(short) + least) / (2 * least);
+    u32::try_from(scaled).unwrap_or(u32::MAX)
+}
+
+/// The operation that gives a picture or clip a size, if it has another.
+pub(super) fn shrink(info: &Info, (width, height): (u32, u32)) -> Vec<(String, Arc<dyn Op>)> {
     if (width, height) == (info.width, info.height) {
         return Vec::new();
     }
@@ -87,33 +99,39 @@ impl Maker for Pictures {
 
     fn made_by(&self) -> Vec<String> {
         let mut by = Vec::new();
-        if self.options.max_side.is_some() {
+        if self.options.max_side.is_some() || self.options.short_side.is_some() {
             by.push(format!("resize {}", crate::augment::resize::ENTRY.version));
         }
-        by.push(match self.format() {
-            ImageFormat::Jpeg => "jpeg 1".to_owned(),
-            ImageFormat::Png => "png 1".to_owned(),
-            ImageFormat::Webp => "webp 1".to_owned(),
-            ImageFormat::Rgb => "rgb 1".to_owned(),
-        });
+        if self.options.encodes() {
+            by.push(match self.format() {
+                ImageFormat::Jpeg => "jpeg 1".to_owned(),
+                ImageFormat::Png => "png 1".to_owned(),
+                ImageFormat::Webp => "webp 1".to_owned(),
+                ImageFormat::Rgb => "rgb 1".to_owned(),
+            });
+        }
+        if self.options.crop {
+            by.push("crop index 1".to_owned());
+        }
         by
     }
 
     fn takes(&self, info: &Info) -> bool {
         let size = (info.width, info.height);
-        match (self.options.max_side, self.options.format) {
+        let ImageOptions { max_side, short_side, format, .. } = self.options;
+        if (max_side, short_side, format) == (None, None, None) {
             // Only a quality was asked for: all get it.
-            (None, None) => true,
-            (side, format) => within(size, side) != size || format.is_some_and(|format| of(format) != info.format),
+            return self.options.encodes();
         }
+        self.size(size) != size || format.is_some_and(|format| of(format) != info.format)
     }
 
     fn grows(&self) -> bool {
-        self.format() != ImageFormat::Jpeg
+        self.options.encodes() && self.format() != ImageFormat::Jpeg
     }
 
     fn memory(&self, info: &Info) -> u64 {
-        let (width, height) = within((info.width, info.height), self.options.max_side);
+        let (width, height) = self.size((info.width, info.height));
         let pixels = |width: u32, height: u32| u64::from(width).saturating_mul(u64::from(height)).saturating_mul(3);
         // The decoded picture as the operations own it; what is made of it, twice, and what the encoder keeps.
         pixels(info.width, info.height).saturating_add(pixels(width, height).saturating_mul(4))
@@ -121,7 +139,7 @@ impl Maker for Pictures {
 
     fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault> {
         let Accepted { bytes, codec, info, limits } = payload;
-        let chain = compiled(Kind::Image, shrink(info, self.options.max_side))?;
+        let chain = compiled(Kind::Image, shrink(info, self.size((info.width, info.height))))?;
         let drawn = chain.draw(info, Key::new(0));
         let made = chain.run_late(&drawn, bytes, codec, limits, tools)?;
         let (width, height) = (drawn.facts.width, drawn.facts.height);

@@ -44,7 +44,7 @@ impl Facts {
             orientation: Int32Builder::new(),
             profile: StringBuilder::new(),
             original: column.stored.as_ref().map(|_| (Int64Builder::new(), UInt64Builder::new())),
-            seek: column.feature.is_seekable().then(BinaryBuilder::new),
+            seek: column.is_seekable().then(BinaryBuilder::new),
             fields: info_fields(column),
             valid: Vec::new(),
         }

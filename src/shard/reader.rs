@@ -303,7 +303,7 @@ impl<'a> CellReader<'a> {
 
     /// The seek table, where the shard has one.
     pub(super) fn seek(&self, row: usize) -> Option<&'a [u8]> {
-        let facts = self.facts.filter(|_| self.column.feature.is_seekable())?;
+        let facts = self.facts.filter(|_| self.column.is_seekable())?;
         let tables = facts.column_by_name(SEEK)?.as_binary_opt::<i32>()?;
         let there = facts.is_valid(row) && tables.is_valid(row) && self.array.is_valid(row);
         there.then(|| tables.value(row)).filter(|table| !table.is_empty())

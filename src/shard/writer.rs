@@ -394,7 +394,7 @@ impl ShardWriter {
                 Feature::Text | Feature::Tensor(_) => ColumnPath::from(vec![column.name.clone()]),
                 _ => ColumnPath::from(vec![column.name.clone(), "bytes".to_owned()]),
             };
-            if column.feature.is_seekable() {
+            if column.is_seekable() {
                 // Long values, each its own: nothing is gained by a dictionary or by their least and greatest.
                 let seek = ColumnPath::from(vec!["info".to_owned(), column.name.clone(), SEEK.to_owned()]);
                 builder = builder

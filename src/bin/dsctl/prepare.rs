@@ -11,12 +11,19 @@ use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, Stor
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is stored (unless told, the files as they are)")]
 pub(crate) struct PrepareFlags {
+    /// crop: an index beside each JPEG (3% of its bytes at the most), by which random crops are decoded for what lies in them; the bytes and pixels stay.
+    /// resize:N or resize:N,Q: pictures whose shorter side is longer than N, as JPEGs of quality Q with that side (also with crop). raw: as --store raw.
+    #[arg(long, value_name = "HOW", value_delimiter = '+', env = "DSCTL_PREPARE")]
+    prepare: Vec<How>,
     /// Pictures as RGB pixels and recordings as PCM, decoded once.
     #[arg(long, value_enum, env = "DSCTL_STORE")]
     store: Option<Store>,
     /// Pictures whose longer side is longer are made smaller; the others keep their bytes.
     #[arg(long, value_name = "PIXELS", env = "DSCTL_IMAGE_MAX_SIDE")]
     image_max_side: Option<u32>,
+    /// The same by their shorter side.
+    #[arg(long, value_name = "PIXELS", env = "DSCTL_IMAGE_SHORT_SIDE", conflicts_with = "image_max_side")]
+    image_short_side: Option<u32>,
     /// JPEG's quality where pictures are encoded, 1 to 100 (90 unless told); alone, all are encoded anew.
     #[arg(long, value_name = "Q", env = "DSCTL_IMAGE_QUALITY")]
     image_quality: Option<u8>,
@@ -56,6 +63,33 @@ pub(crate) struct PrepareFlags {
     /// The same by any operations: --count-ops 'text=[{"op": "tokenize", "file": "tokenizer.json", "add_special_tokens": false}]'.
     #[arg(long, value_name = "COLUMN=OPS")]
     count_ops: Vec<ColumnOps>,
+}
+
+/// `crop`, `resize:N`, `resize:N,Q` or `raw`.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Crop,
+    Resize(u32, Option<u8>),
+    Raw,
+}
+
+impl FromStr for How {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("resize:")) {
+            ("crop", _) => Ok(How::Crop),
+            ("raw", _) => Ok(How::Raw),
+            (_, Some(size)) => {
+                let (side, quality) =
+                    size.split_once(',').map_or((size, None), |(side, quality)| (side, Some(quality)));
+                let side = side.parse().map_err(|e| format!("{side:?} is no number of pixels: {e}"))?;
+                let quality = quality.map(|q| q.parse().map_err(|e| format!("{q:?} is no quality: {e}")));
+                Ok(How::Resize(side, quality.transpose()?))
+            }
+            _ => Err("write crop, resize:N, resize:N,QUALITY or raw".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -110,7 +144,18 @@ impl PrepareFlags {
             };
         }
         let image = &mut options.image;
+        for how in &self.prepare {
+            match *how {
+                How::Crop => image.crop = true,
+                How::Resize(side, quality) => {
+                    image.short_side = Some(side);
+                    image.quality = quality.or(image.quality);
+                }
+                How::Raw => options.store = StoreAs::Raw,
+            }
+        }
         image.max_side = self.image_max_side.or(image.max_side);
+        image.short_side = self.image_short_side.or(image.short_side);
         image.quality = self.image_quality.or(image.quality);
         if let Some(format) = self.image_format {
             image.format = Some(match format {

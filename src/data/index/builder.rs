@@ -43,7 +43,7 @@ impl SegmentBuilder {
             shards: Vec::new(),
             rows: Spool::new(spill),
             ids: Spool::new(spill),
-            tabled: (0..schema.columns.len()).filter(|c| schema.columns[*c].feature.has_table()).collect(),
+            tabled: (0..schema.columns.len()).filter(|c| schema.columns[*c].has_table()).collect(),
             ends: Spool::new(spill),
             tables: Spool::new(spill),
             row: Vec::new(),
@@ -60,7 +60,7 @@ impl SegmentBuilder {
         self.push_with(id, cells, &|_| None)
     }
 
-    /// The same, with the table of each column that has one ([`Feature::has_table`](crate::data::feature::Feature::has_table)).
+    /// The same, with the table of each column that has one ([`Column::has_table`](crate::data::feature::Column::has_table)).
     pub fn push_with<'t>(
         &mut self,
         id: &str,
