@@ -1,7 +1,9 @@
 //! The last pass: crop, mirror, element type, scale and order of the axes, from u8 pixels straight into the batch.
 //!
 //! One body of plain loops is compiled twice, for any x86-64 (or other) CPU and with AVX2, and chosen when it runs. There is
-//! no fused multiply-add in either, so both give the same bits. The only `unsafe` here is the call of the AVX2 copy.
+//! no fused multiply-add in either, so both give the same bits. A batch of pictures is larger than caches, and nobody reads it before it is
+//! whole: f32 are written past them, so that the CPU does not read first what it is to write (docs/measurements.md). The only `unsafe` here are the call of
+//! the AVX2 copy and those stores.
 
 use half::slice::HalfFloatSliceExt as _;
 
@@ -95,11 +97,19 @@ fn avx2(view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
     body(view, finish, plane, out);
 }
 
+/// A picture of so many bytes is written past the caches: with others like it a batch of them is larger than a core's.
+const PAST_CACHES: usize = 128 << 10;
+
 #[inline(always)]
 fn body(view: View<'_>, finish: Finish, plane: (usize, usize), out: &mut [u8]) {
     match finish.store {
-        _ if finish.affine.is_none() => floats(view, finish, plane, out),
-        Store::F32 => floats(view, finish, plane, out),
+        _ if finish.affine.is_none() => floats::<false>(view, finish, plane, out),
+        Store::F32 if out.len() < PAST_CACHES => floats::<false>(view, finish, plane, out),
+        Store::F32 => {
+            floats::<true>(view, finish, plane, out);
+            // Before anyone is told that it is there.
+            fence();
+        }
         Store::F16 => narrow(view, finish, plane, out, |from, to: &mut [half::f16]| to.convert_from_f32_slice(from)),
         Store::BF16 => narrow(view, finish, plane, out, |from, to: &mut [half::bf16]| {
             to.iter_mut().zip(from).for_each(|(to, x)| *to = nearest_bf16(*x));
@@ -142,7 +152,7 @@ fn narrow<T: bytemuck::Pod>(
             let left = if view.mirror { view.width - x - width } else { x };
             let part = View { x: view.x + left, y: view.y + y, width, height: 1, ..view };
             let (wide, made) = (&mut wide[..width * 3], &mut made[..width * 3]);
-            floats(part, finish, (1, width), bytemuck::cast_slice_mut(wide));
+            floats::<false>(part, finish, (1, width), bytemuck::cast_slice_mut(wide));
             convert(wide, made);
             let made: &[u8] = bytemuck::cast_slice(made);
             let (size, at) = (size_of::<T>(), y * across + x);
@@ -158,8 +168,9 @@ fn narrow<T: bytemuck::Pod>(
     }
 }
 
+/// `PAST`: past the caches.
 #[inline(always)]
-fn floats(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
+fn floats<const PAST: bool>(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &mut [u8]) {
     match (finish.affine, finish.layout) {
         (None, Layout::Nhwc) => {
             for (y, to) in out.chunks_exact_mut((across * 3).max(1)).take(view.height).enumerate() {
@@ -168,69 +179,123 @@ fn floats(view: View<'_>, finish: Finish, (down, across): (usize, usize), out: &
                 turn(to, view.mirror);
             }
         }
-        (None, Layout::Nchw) => planes(view, down * across, across, out, |x, _| [x]),
+        (None, Layout::Nchw) => {
+            planes(view, down * across, across, out, |to, from: &[u8; 8]| to.copy_from_slice(from), |_| |x| x)
+        }
         (Some((scale, bias)), Layout::Nhwc) => {
             for (y, to) in out.chunks_exact_mut((across * 12).max(1)).take(view.height).enumerate() {
                 let to = &mut to.as_chunks_mut::<12>().0[..view.width];
-                spread(view.row(y), to, scale, bias);
-                turn(to, view.mirror);
+                spread::<PAST>(view.row(y), view.mirror, to, scale, bias);
             }
         }
         (Some((scale, bias)), Layout::Nchw) => {
-            planes(view, down * across, across, out, |x, c| (f32::from(x) * scale[c] + bias[c]).to_ne_bytes());
+            planes(view, down * across, across, out, put::<PAST>, |c| {
+                let (scale, bias) = (scale[c], bias[c]);
+                move |x| f32::from(x) * scale + bias
+            });
         }
     }
 }
 
-/// Three planes of `size` elements, of `B` bytes each.
+/// Writes eight elements where they belong, past the caches if they may be.
 #[inline(always)]
-fn planes<const B: usize>(
+fn put<const PAST: bool>(to: &mut [u8], from: &[f32; 8]) {
+    #[cfg(target_arch = "x86_64")]
+    if PAST && to.len() == 32 && to.as_ptr().cast::<std::arch::x86_64::__m128>().is_aligned() {
+        use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
+        for half in 0..2 {
+            // SAFETY: SSE is part of x86-64. Both slices have eight f32, of which these are four, and where they go is aligned to 16 bytes.
+            unsafe {
+                _mm_stream_ps(to.as_mut_ptr().cast::<f32>().add(half * 4), _mm_loadu_ps(from.as_ptr().add(half * 4)))
+            };
+        }
+        return;
+    }
+    to.copy_from_slice(bytemuck::bytes_of(from));
+}
+
+/// Has what was written past the caches come before all that is written from here on.
+#[inline(always)]
+fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a fence touches nothing.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
+/// Pixels that are taken apart at once.
+const LANES: usize = 32;
+
+/// Three planes of `size` elements.
+#[inline(always)]
+fn planes<T: bytemuck::NoUninit, F: Fn(u8) -> T + Copy>(
     view: View<'_>,
     size: usize,
     across: usize,
     out: &mut [u8],
-    value: impl Fn(u8, usize) -> [u8; B] + Copy,
+    put: impl Fn(&mut [u8], &[T; 8]),
+    value: impl Fn(usize) -> F,
 ) {
-    let elements = out.as_chunks_mut::<B>().0;
-    let (red, rest) = elements.split_at_mut(size);
-    let (green, blue) = rest.split_at_mut(size);
+    let bytes = size_of::<T>();
+    let (red, rest) = out.split_at_mut(size * bytes);
+    let (green, blue) = rest.split_at_mut(size * bytes);
+    let mut planes = [(red, value(0)), (green, value(1)), (blue, value(2))];
     for y in 0..view.height {
-        let row = view.row(y);
-        let start = y * across;
-        let r = &mut red[start..start + view.width];
-        let g = &mut green[start..start + view.width];
-        let b = &mut blue[start..start + view.width];
-        let to = r.iter_mut().zip(g).zip(b);
-        let put = |pixel: &[u8; 3], r: &mut [u8; B], g: &mut [u8; B], b: &mut [u8; B]| {
-            *r = value(pixel[0], 0);
-            *g = value(pixel[1], 1);
-            *b = value(pixel[2], 2);
-        };
-        if view.mirror {
-            row.iter().zip(to.rev()).for_each(|(p, ((r, g), b))| put(p, r, g, b));
-        } else {
-            row.iter().zip(to).for_each(|(p, ((r, g), b))| put(p, r, g, b));
+        let (blocks, rest) = view.row(y).as_chunks::<LANES>();
+        for (number, block) in blocks.iter().enumerate() {
+            let x = number * LANES;
+            let at = y * across + if view.mirror { view.width - x - LANES } else { x };
+            // Channel by channel, in loops of one length: what compilers make vectors of.
+            let mut channels = [[0u8; LANES]; 3];
+            for (i, pixel) in block.iter().enumerate() {
+                for c in 0..3 {
+                    channels[c][i] = pixel[c];
+                }
+            }
+            for (channel, (plane, value)) in channels.iter_mut().zip(&mut planes) {
+                if view.mirror {
+                    channel.reverse();
+                }
+                let value = *value;
+                let to = plane[at * bytes..][..LANES * bytes].chunks_exact_mut(8 * bytes);
+                for (from, to) in channel.as_chunks::<8>().0.iter().zip(to) {
+                    let made: [T; 8] = std::array::from_fn(|i| value(from[i]));
+                    put(to, &made);
+                }
+            }
+        }
+        for (number, pixel) in rest.iter().enumerate() {
+            let x = blocks.len() * LANES + number;
+            let at = y * across + if view.mirror { view.width - 1 - x } else { x };
+            for (x, (plane, value)) in pixel.iter().zip(&mut planes) {
+                plane[at * bytes..][..bytes].copy_from_slice(bytemuck::bytes_of(&value(*x)));
+            }
         }
     }
 }
 
-/// Pixels to three f32 each. Eight pixels at a time, so that the channels' factors stand in one pattern.
+/// Pixels to three f32 each, from right to left if mirrored. Eight pixels at a time, so that the channels' factors stand in one pattern.
 #[inline(always)]
-fn spread(row: &[[u8; 3]], to: &mut [[u8; 12]], scale: [f32; 3], bias: [f32; 3]) {
+fn spread<const PAST: bool>(row: &[[u8; 3]], mirror: bool, to: &mut [[u8; 12]], scale: [f32; 3], bias: [f32; 3]) {
     let scales: [[f32; 8]; 3] = std::array::from_fn(|j| std::array::from_fn(|i| scale[(j * 8 + i) % 3]));
     let biases: [[f32; 8]; 3] = std::array::from_fn(|j| std::array::from_fn(|i| bias[(j * 8 + i) % 3]));
-    let (eights, rest) = row.as_chunks::<8>();
     let (to_eights, to_rest) = to.as_chunks_mut::<8>();
-    for (from, to) in eights.iter().zip(to_eights) {
+    for (number, to) in to_eights.iter_mut().enumerate() {
+        let at = if mirror { row.len() - 8 * (number + 1) } else { 8 * number };
+        let Some(mut from) = row[at..].first_chunk::<8>().copied() else { continue };
+        if mirror {
+            from.reverse();
+        }
         let (from, to) = (from.as_flattened().as_chunks::<8>().0, to.as_flattened_mut().as_chunks_mut::<32>().0);
         for (((from, to), scale), bias) in from.iter().zip(to).zip(&scales).zip(&biases) {
             let values: [f32; 8] = std::array::from_fn(|i| f32::from(from[i]) * scale[i] + bias[i]);
-            for (to, value) in to.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-                *to = value.to_ne_bytes();
-            }
+            put::<PAST>(to, &values);
         }
     }
-    for (from, to) in rest.iter().zip(to_rest) {
+    let done = row.len() - to_rest.len();
+    for (number, to) in to_rest.iter_mut().enumerate() {
+        let from = row[if mirror { row.len() - 1 - done - number } else { done + number }];
         for (c, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             *to = (f32::from(from[c]) * scale[c] + bias[c]).to_ne_bytes();
         }
