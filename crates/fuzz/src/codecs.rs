@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 
 use feedstock::codec::{CODECS, Check, Codec, Decoded, Limits, Scratch, Want, guarded};
-use feedstock::codec::{Encoded, Ranged};
+use feedstock::codec::{Encoded, Ranged, Rect};
 use feedstock::data::info::{Info, Kind};
+use feedstock::data::record::payload_hash;
 use feedstock::error::{Fault, Reason};
 
 use crate::{Target, files, fixtures};
@@ -21,7 +22,9 @@ pub(crate) fn targets() -> Vec<Target> {
     let mut all = Vec::new();
     for codec in CODECS {
         all.push(Target::new(codec.name(), MOST, run(*codec), seeds));
-        if codec.seeks() {
+        if codec.seeks() && codec.kind() == Kind::Image {
+            all.push(Target::new(format!("{}-parts", codec.name()), MOST, in_regions(*codec), seeds_of_parts));
+        } else if codec.seeks() {
             all.push(Target::new(format!("{}-parts", codec.name()), MOST, in_parts(*codec), seeds_of_parts));
         }
     }
@@ -135,6 +138,64 @@ fn in_parts(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
         // A payload that is damaged where nothing was asked for has parts, but no whole.
         if let Some(whole) = whole {
             assert_eq!(Some(whole), apart(&table), "parts are not what the whole is");
+        }
+    }
+}
+
+/// The pixels of a region, of what was decoded for it.
+fn within(decoded: &Decoded<'_>, region: Rect) -> Option<Vec<u8>> {
+    let Decoded::Pixels(pixels) = decoded else { return None };
+    let (left, top) = (region.x - pixels.origin.0, region.y - pixels.origin.1);
+    let row = |y: u32| {
+        let from = (y as usize * pixels.width as usize + left as usize) * 3;
+        &pixels.data[from..from + region.width as usize * 3]
+    };
+    Some((top..top + region.height).flat_map(row).copied().collect())
+}
+
+fn in_regions(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
+    let scratch = Mutex::new(Scratch::default());
+    // As `in_parts`: the length of the table, the table, the payload.
+    move |data| {
+        let limits = limits();
+        let Some((length, rest)) = data.split_first_chunk::<2>() else { return };
+        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+        let (told, payload) = rest.split_at(length);
+        let Some(info) = tried(codec, &scratch, |_| codec.probe(payload, &limits)) else { return };
+        let source = Bytes(payload);
+        let (w, h) = (info.width, info.height);
+        let regions = [
+            Rect { x: w / 2, y: h / 2, width: (w / 4).max(1), height: (h / 4).max(1) },
+            Rect { x: w / 3, y: 0, width: (w / 3).max(1), height: (h / 8).max(1) },
+            Rect { x: w - 1, y: h - 1, width: 1, height: 1 },
+        ];
+        let decoded = |table: Option<&[u8]>, region: Rect| {
+            let encoded = match table {
+                Some(table) => Encoded::Apart { table, source: &source },
+                None => Encoded::Whole(payload),
+            };
+            tried(codec, &scratch, |scratch| {
+                let want = Want::Image { region: Some(region) };
+                Ok(within(&encoded.decode(codec, want, &limits, scratch)?, region))
+            })
+        };
+        if !told.is_empty() {
+            // As somebody would make it: of this payload, whatever else it says.
+            let mut table = told.to_vec();
+            if let Some(hash) = table.get_mut(1..9) {
+                hash.copy_from_slice(&payload_hash(payload).to_le_bytes());
+            }
+            for region in regions {
+                decoded(Some(&table), region);
+            }
+            return;
+        }
+        let Some(Some(table)) = tried(codec, &scratch, |_| codec.seek_table(payload, &limits)) else { return };
+        // A payload that is damaged below a region may have that region, and no index.
+        for region in regions {
+            let whole = decoded(None, region);
+            assert!(whole.is_some(), "what has an index is not decoded");
+            assert_eq!(whole, decoded(Some(&table), region), "a region by the index is not what it is without");
         }
     }
 }

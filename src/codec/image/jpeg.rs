@@ -659,4 +659,46 @@ mod tests {
         }
         assert!(scratch.bytes.capacity() <= 8 << 20);
     }
+
+    /// Whoever makes an index by hand knows the payload's hash: whatever it says, it is a picture or a clear error.
+    #[test]
+    fn an_index_that_lies_never_panics_out() {
+        let pixels = picture(260, 200);
+        let bytes = Encoder::new(&pixels, 260, 200, PixelFormat::Rgb).encode().unwrap();
+        let table = encoder_index(&pixels, 260, 200);
+        let region = Rect { x: 130, y: 90, width: 60, height: 40 };
+        let (limits, mut scratch) = (Limits::default(), Scratch::default());
+        let mut faults = 0;
+        for mut made in mutants(&table, 3_000) {
+            if made.len() > 9 {
+                made[0] = table::VERSION;
+                made[1..9].copy_from_slice(&table[1..9]);
+            }
+            let source = Noted::new(&bytes);
+            let want = Want::Image { region: Some(region) };
+            let fault = Jpeg.decode_parts(&made, &source, want, &limits, &mut scratch).err();
+            assert!(fault.as_ref().is_none_or(|f| f.reason != Reason::DecoderPanic), "{fault:?}");
+            faults += usize::from(fault.is_some());
+        }
+        assert!(faults > 500, "{faults} of 3000 were found out");
+        // Of another payload it is found out before anything is decoded, whatever region is wanted.
+        for damaged in mutants(&bytes, 60).filter(|damaged| *damaged != bytes) {
+            let source = Noted::new(&damaged);
+            let fault = Jpeg.decode_parts(&table, &source, Want::Whole, &limits, &mut scratch).unwrap_err();
+            assert!(
+                matches!(fault.reason, Reason::Corrupt | Reason::Truncated | Reason::Unsupported | Reason::OverLimit),
+                "{fault}"
+            );
+        }
+        // One of a later form is passed over.
+        let later = [&[table::VERSION + 1], &table[1..]].concat();
+        let (data, of, _) = decoded_by(&bytes, &table, region).unwrap();
+        let source = Noted::new(&bytes);
+        let want = Want::Image { region: Some(region) };
+        let Decoded::Pixels(plain) = Jpeg.decode_parts(&later, &source, want, &limits, &mut scratch).unwrap() else {
+            panic!()
+        };
+        let got = Rect { x: plain.origin.0, y: plain.origin.1, width: plain.width, height: plain.height };
+        assert_eq!(cut(plain.data, got, region), cut(&data, of, region));
+    }
 }
