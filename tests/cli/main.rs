@@ -8,6 +8,7 @@ mod run;
 
 mod append;
 mod archives;
+mod bench;
 mod dedup;
 mod excerpts;
 mod follow;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use feedstock::Error;
 
+mod bench;
 mod chosen;
 mod compact;
 mod dedup;
@@ -79,6 +80,7 @@ enum Verb {
     #[command(hide = true)]
     Isolated(ingest::Isolated),
     Load(Box<load::Load>),
+    Bench(Box<bench::Bench>),
     Plan(Box<plan::PlanVerb>),
     Ls(ls::Ls),
     Head(head::Head),
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         Verb::Quarantine(verb) => verb.run(global),
         Verb::Isolated(verb) => verb.run(),
         Verb::Load(verb) => verb.run(global),
+        Verb::Bench(verb) => verb.run(global),
         Verb::Plan(verb) => verb.run(global),
         Verb::Ls(verb) => verb.run(global),
         Verb::Head(verb) => verb.run(global),

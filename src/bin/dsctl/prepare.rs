@@ -12,7 +12,7 @@ use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, Stor
 #[command(next_help_heading = "What is stored (unless told, the files as they are)")]
 pub(crate) struct PrepareFlags {
     /// crop: an index beside each JPEG (3% of its bytes at the most), by which random crops are decoded for what lies in them; the bytes and pixels stay.
-    /// resize:N or resize:N,Q: pictures whose shorter side is longer than N, as JPEGs of quality Q with that side (also with crop). raw: as --store raw.
+    /// resize:N or resize:N,Q: pictures whose shorter side is longer than N, as JPEGs of quality Q with that side. raw: as --store raw. Several: resize:320+crop.
     #[arg(long, value_name = "HOW", value_delimiter = '+', env = "DSCTL_PREPARE")]
     prepare: Vec<How>,
     /// Pictures as RGB pixels and recordings as PCM, decoded once.

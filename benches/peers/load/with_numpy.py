@@ -1,0 +1,45 @@
+"""NumPy by hand, on one thread: rows of a mapped file in random order, into an array of its own for each batch."""
+import pathlib
+
+import numpy as np
+
+from common import affine
+
+
+def version():
+    return "NumPy " + np.__version__
+
+
+def make(job):
+    pass
+
+
+def raw(job):
+    pixels = np.load(pathlib.Path(job["data"], "pixels.npy"), mmap_mode="r")
+    scale, shift = (part[:, None, None] for part in affine())
+
+    def batch(rows):
+        out = np.empty((len(rows), *pixels.shape[1:]), np.float32)
+        for place, row in enumerate(rows):
+            np.multiply(pixels[row], scale, out=out[place])
+            out[place] += shift
+        return out
+
+    return len(pixels), batch
+
+
+def text(job):
+    tokens = np.load(pathlib.Path(job["data"], "tokens.npy"), mmap_mode="r")
+    return len(tokens), lambda rows: tokens[rows].astype(np.int64)
+
+
+def opened(job):
+    count, batch = globals()[job["workload"]](job)
+    rng = np.random.default_rng(7)
+
+    def epoch():
+        order = rng.permutation(count)
+        for at in range(0, count - job["batch"] + 1, job["batch"]):
+            yield batch(order[at : at + job["batch"]])
+
+    return epoch
