@@ -199,8 +199,7 @@ fn smaller_pictures_have_an_index_too() {
 fn with_table(root: &Path, bytes: &[u8], seek: Vec<u8>) {
     let parameters = json!({"crop": true, "of": "image"}).as_object().unwrap().clone();
     let stored = Some(Storage::new(Mode::Indexed, &parameters, vec!["crop index 1".into()]));
-    let schema =
-        Schema { columns: vec![Column { name: "image".into(), feature: Feature::Image, stored }], ..Schema::default() };
+    let schema = Schema { columns: vec![Column { name: "image".into(), feature: Feature::Image, stored }] };
     let store = Store::open(root);
     let mut writer = ShardWriter::create(&store, &schema, "train", &ShardOptions::default()).unwrap();
     let info = Jpeg.probe(bytes, &Limits::default()).unwrap();

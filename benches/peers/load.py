@@ -404,7 +404,7 @@ class Bench:
                 continue
             all_of = results[member.name]
             cells = [
-                cell([run["cpu"] * 1e3 / run["samples"] for run in all_of], 3), cell([run["samples"] / run["wall"] for run in all_of], 0),
+                cell([run["cpu"] * 1e3 / run["samples"] for run in all_of]), cell([run["samples"] / run["wall"] for run in all_of], 0),
                 cell([run["memory"][0] / 2**20 for run in all_of], 0), cell([run["memory"][1] / 2**20 for run in all_of], 0),
             ]
             print(f"| {member.name} | {' | '.join(cells)} | {member.differs} |")
@@ -435,15 +435,19 @@ def tensors(path, column):
     with open(path, "rb") as file:
         size = struct.unpack("<Q", file.read(8))[0]
         header = json.loads(file.read(size))
-        batches = sorted((int(name.split("/")[0]), entry) for name, entry in header.items() if name.partition("/")[2] == column)
-        for _, entry in batches:
+        place = lambda name: [int(part) for part in name.partition("/")[0].split(":")]  # BATCH, or WINDOW:BATCH where there are several
+        for name in sorted((name for name in header if name.partition("/")[2] == column), key=place):
+            entry = header[name]
             begin, end = entry["data_offsets"]
             file.seek(8 + size + begin)
             yield entry["shape"], file.read(end - begin)
 
 
-def cell(values, digits):
+def cell(values, digits=None):
+    """The median, least and greatest. Unless told, with so many digits that the median has three."""
     values = sorted(values)
+    if digits is None:
+        digits = 3 if statistics.median(values) >= 0.1 else 4 if statistics.median(values) >= 0.01 else 5
     return f"{statistics.median(values):.{digits}f} ({values[0]:.{digits}f} to {values[-1]:.{digits}f})"
 
 

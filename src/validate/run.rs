@@ -28,7 +28,7 @@ const CHUNK_OF_FACTS: usize = 4096;
 ///
 /// # Errors
 ///
-/// [`Error::Config`]: options that name no lint or split of these. What is wrong with a payload is a finding, no error.
+/// [`Error::Config`](crate::Error::Config): options that name no lint or split of these. What is wrong with a payload is a finding, no error.
 pub fn validate(
     dataset: &Dataset,
     lints: &Table<Lint>,

@@ -16,8 +16,9 @@ def opened(job):
         with open(job["dump"], "rb") as file:
             size = struct.unpack("<Q", file.read(8))[0]
             header = json.loads(file.read(size))
-            for number in sorted(int(name.split("/")[0]) for name in header if name.partition("/")[2] == job["column"]):
-                entry = header[f"{number}/{job['column']}"]
+            place = lambda name: [int(part) for part in name.partition("/")[0].split(":")]
+            for name in sorted((name for name in header if name.partition("/")[2] == job["column"]), key=place):
+                entry = header[name]
                 begin, end = entry["data_offsets"]
                 file.seek(8 + size + begin)
                 yield np.frombuffer(file.read(end - begin), TYPES[entry["dtype"]]).reshape(entry["shape"])

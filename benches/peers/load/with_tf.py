@@ -9,7 +9,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tensorflow as tf
 
-from common import FLOOR, HOP, N_FFT, PAD, RATIO, SCALE, SHORT, SIDE, TILE, affine, doubling, files, mel_filters
+from common import FLOOR, HOP, MELS, N_FFT, PAD, RATIO, SCALE, SHORT, SIDE, TILE, affine, doubling, files, mel_filters
 
 
 def version():
@@ -107,7 +107,7 @@ def opened(job):
     rows = tf.data.TFRecordDataset(record(job)).shuffle(count, seed=7).repeat()
     rows = rows.map({"crop": crop, "center": center, "cifar": cifar, "audio": audio}[workload](job["variant"] != "plain"), num_parallel_calls=job["threads"], deterministic=False)
     if workload == "audio":
-        rows = rows.padded_batch(batch, ([-1, None], []), padding_values=(math.log(FLOOR), None), drop_remainder=True)
+        rows = rows.padded_batch(batch, ([MELS, None], []), padding_values=(tf.constant(math.log(FLOOR)), tf.constant(0, tf.int64)), drop_remainder=True)
     else:
         rows = rows.batch(batch, drop_remainder=True)
     if workload == "cifar":

@@ -6,7 +6,7 @@
 //! pixels are those of the whole picture, bit by bit (tested over sampling factors and regions).
 //!
 //! With a *crop index* (the seek table of a picture, made where it is asked for: `--prepare crop`) it costs what lies in the region: entropy-coded
-//! data can be begun at every few MCUs of each row, and what a region needs becomes a small JPEG of its own ([`crop`]). The pixels are the same.
+//! data can be begun at every few MCUs of each row, and what a region needs becomes a small JPEG of its own (`jpeg/crop.rs`). The pixels are the same.
 
 mod bits;
 mod coding;

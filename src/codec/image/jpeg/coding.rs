@@ -138,8 +138,10 @@ impl<'a> Huffman<'a> {
             }
             place += 1;
         })?;
-        for length in 1..17 {
-            made.limits[length] = ends[length].max(made.limits[length - 1]);
+        let mut limit = 0;
+        for (to, end) in made.limits.iter_mut().zip(ends) {
+            limit = end.max(limit);
+            *to = limit;
         }
         Some(made)
     }
