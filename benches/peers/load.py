@@ -74,18 +74,19 @@ class Workload:
 
 
 FILES = "one file a photo"
+CROPS = "its crops (sample_distorted_bounding_box) are smaller: 36 % of a photo of 400 x 533, those of the others 43 %"
 HAND = "resampled by a FIR of 6 zero crossings, made by hand of convolutions"
 WORKLOADS = {
     "crop": Workload("JPEG photos, random resized crop 224, flip, f32 NCHW, batch 64", "photo", 64, 3, [
         Member("dsctl", "dsctl", "", "photos", "crop"),
         Member("dsctl, `--prepare crop`", "dsctl", "the crop index was made at ingest", "prepared", "crop"),
         Member("DALI, CPU", "dali", FILES),
-        Member("tf.data, antialias", "tf", "the crop is not rounded to u8; TFRecord; shuffles in a buffer that holds all"),
-        Member("tf.data, no antialias", "tf", "does less: no antialiasing, and TensorFlow's default, less exact DCT", "plain"),
-        Member("FFCV", "ffcv", "photos encoded anew at quality 80; fast DCT; resize by OpenCV's INTER_AREA; decodes whole photos"),
+        Member("tf.data, antialias", "tf", CROPS + "; not rounded to u8; TFRecord; shuffles in a buffer that holds all"),
+        Member("tf.data, no antialias", "tf", "does less: no antialiasing, and TensorFlow's default, less exact DCT; " + CROPS, "plain"),
+        Member("FFCV", "ffcv", "photos encoded anew at quality 70 (as many bytes); fast DCT; resize by OpenCV's INTER_AREA; decodes whole photos"),
         Member("torchvision v2, tensors", "torch", FILES + ", decoded whole by decode_jpeg; 2 processes", "tensor"),
         Member("torchvision v2, Pillow", "torch", FILES + ", decoded whole; 2 processes", "pil"),
-        Member("Grain, Pillow", "grain", "ArrayRecord; decoded whole; 2 processes, and one that takes their batches"),
+        Member("Grain, Pillow", "grain", "ArrayRecord; decoded whole; Python's threads"),
         Member("HF datasets, Pillow", "hf", "Arrow cache of Parquet; torchvision v2; decoded whole; 2 processes", "hf"),
     ]),
     "center": Workload("JPEG photos, shorter side 256, center crop 224, f32 NCHW, batch 64", "photo", 64, 3, [
@@ -93,13 +94,13 @@ WORKLOADS = {
         Member("DALI, CPU", "dali", FILES),
         Member("tf.data, antialias", "tf", "the resize is not rounded to u8; TFRecord"),
         Member("tf.data, no antialias", "tf", "does less: no antialiasing, and TensorFlow's default, less exact DCT", "plain"),
-        Member("FFCV", "ffcv", "photos encoded anew at quality 80; fast DCT; resizes only the crop, by OpenCV's INTER_AREA"),
+        Member("FFCV", "ffcv", "photos encoded anew at quality 70 (as many bytes); fast DCT; resizes only the crop, by OpenCV's INTER_AREA"),
         Member("torchvision v2, tensors", "torch", FILES + "; 2 processes", "tensor"),
         Member("torchvision v2, Pillow", "torch", FILES + "; 2 processes", "pil"),
-        Member("Grain, Pillow", "grain", "ArrayRecord; 2 processes, and one that takes their batches"),
+        Member("Grain, Pillow", "grain", "ArrayRecord; Python's threads"),
         Member("HF datasets, Pillow", "hf", "Arrow cache of Parquet; torchvision v2; 2 processes", "hf"),
     ]),
-    "cifar": Workload("10,000 JPEGs of 32 x 32, padded by 4, random crop 32, flip, f32 NCHW, batch 256", "tile", 256, 5, [
+    "cifar": Workload("10,000 JPEGs of 32 x 32, padded by 4, random crop 32, flip, f32 NCHW, batch 256", "tile", 256, 3, [
         Member("dsctl, tiles stored padded", "dsctl", "does more: no operation pads, so the JPEGs are 40 x 40 with black edges; the same crops of them", "padded", "cifar"),
         Member("dsctl, no crop", "dsctl", "does less: flip alone", "tiles", "cifar-flip"),
         Member("DALI, CPU", "dali", "one file a tile"),
@@ -107,12 +108,13 @@ WORKLOADS = {
         Member("FFCV", "ffcv", "tiles encoded anew at quality 95; fast DCT; the shift by -4 to 4 is RandomTranslate"),
         Member("torchvision v2, tensors", "torch", "one file a tile; 2 processes", "tensor"),
         Member("torchvision v2, Pillow", "torch", "one file a tile; 2 processes", "pil"),
-        Member("Grain, Pillow", "grain", "ArrayRecord; crop and flip by NumPy; 2 processes, and one that takes their batches"),
+        Member("Grain, Pillow", "grain", "ArrayRecord; crop and flip by NumPy; 2 processes"),
         Member("HF datasets, Pillow", "hf", "Arrow cache of Parquet; 2 processes", "hf"),
     ]),
     "raw": Workload("Pixels of 224 x 224, u8 as stored, to f32 NCHW, batch 64, shuffled", "picture", 64, 5, [
         Member("dsctl, `--store raw`", "dsctl", "stored NHWC", "squares", "raw"),
         Member("NumPy, memory map", "numpy", "stored NCHW; 1 thread, nothing prefetched; no labels, no ids; the file is in its RSS"),
+        Member("NumPy, one batch reused", "numpy", "the same, and each batch is overwritten by the next", "reused"),
         Member("FFCV, raw", "ffcv", "stored NHWC; the file is in its RSS"),
     ]),
     "audio": Workload("WAV of 8 kHz, resampled to 16 kHz, 80-bin log-mel, padded batches of 32", "recording", 32, 10, [
@@ -140,7 +142,11 @@ INSTALLS = {
 
 
 class Failed(Exception):
-    pass
+    """A contestant is not there, or did not do it."""
+
+    def __str__(self):
+        text = super().__str__()[:300].replace("|", "/")
+        return text if text.startswith("not installed") else f"failed: {text}"
 
 
 def last_line(text):
@@ -181,26 +187,32 @@ class Watch(threading.Thread):
             self.rss, self.pss, turn = max(self.rss, rss), max(self.pss, pss), turn + 1
 
 
+def end(session):
+    """Ends a contestant, and workers that it left behind."""
+    try:
+        os.killpg(session, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def run(command, environment=None):
     """Runs a command in a session of its own. Its output, CPU and wall seconds, and greatest memory (RSS, PSS)."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, env=environment)
-        late = threading.Timer(TIMEOUT, lambda: os.killpg(child.pid, signal.SIGKILL))
-        late.start()
+        late = threading.Timer(TIMEOUT, end, [child.pid])
         watch = Watch(child.pid)
-        watch.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.monotonic() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        late.cancel()
-        watch.over.set()
-        watch.join()
         try:
-            # Workers that were left behind.
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+            late.start()
+            watch.start()
+            _, status, usage = os.wait4(child.pid, 0)
+            wall = time.monotonic() - began
+            child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            late.cancel()
+            watch.over.set()
+            watch.join()
+            end(child.pid)
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
@@ -214,9 +226,17 @@ class Bench:
         self.options, self.work = options, pathlib.Path(options.work).resolve()
         binary = pathlib.Path(options.dsctl)
         stat = binary.stat()
-        self.dsctl = str(binary.resolve())
-        self.build = hashlib.sha256(f"{self.dsctl} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
-        self.versions = {}
+        self.build = hashlib.sha256(f"{binary.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
+        # A copy, which stays the same when somebody builds while this runs.
+        copy = self.work / f"dsctl-{self.build}"
+        for old in self.work.glob("dsctl-*"):
+            if old != copy:
+                old.unlink()
+        if not copy.exists():
+            shutil.copy2(binary, copy.with_suffix(".part"))
+            copy.with_suffix(".part").rename(copy)
+        self.dsctl = str(copy)
+        self.versions = {self.dsctl_version(): None}
 
     def once(self, folder, make):
         """Makes a folder of data, unless it was made."""
@@ -245,10 +265,10 @@ class Bench:
         try:
             stdout, _, _, memory = run([self.python(peer), str(HERE / "load" / "child.py"), json.dumps(job)], environment)
         except Failed as failed:
-            raise Failed(("not installed: " if "ModuleNotFoundError" in str(failed) else "failed: ") + str(failed)) from None
+            raise Failed(("not installed: " if "ModuleNotFoundError" in failed.args[0] else "") + failed.args[0]) from None
         results = [line for line in stdout.splitlines() if line.startswith("RESULT ")]
         if not results:
-            raise Failed("failed: ended without a result")
+            raise Failed("ended without a result")
         return {**json.loads(results[-1][7:]), "memory": memory}
 
     def data(self, workload):
@@ -261,6 +281,9 @@ class Bench:
         self.once(self.data(workload), lambda: self.child("make", workload, "data"))
 
     # dsctl.
+
+    def dsctl_version(self):
+        return run([self.dsctl, "--version"])[0].strip()
 
     def datasets(self, workload):
         return self.folder(workload, f"dsctl-{self.build}")
@@ -365,7 +388,7 @@ class Bench:
         if member.peer == "dsctl":
             return self.dsctl_measure(workload, member, epochs)
         result = self.child("measure", workload, MODULES[member.peer], member, epochs=epochs, warmup=1, seconds=1.0)
-        self.versions[result["version"]] = None
+        self.versions.update(dict.fromkeys(result["version"].split(", ")))
         return result
 
     def epochs(self, workload, member):
@@ -400,7 +423,7 @@ class Bench:
         print(f"| | CPU ms a {what.unit} | {what.unit}s/s | peak MiB, RSS | peak MiB, PSS | what differs |\n|---|---|---|---|---|---|")
         for member in members:
             if member.name in failed:
-                print(f"| {member.name} | {failed[member.name][:300].replace('|', '/')} | | | | {member.differs} |")
+                print(f"| {member.name} | {failed[member.name]} | | | | {member.differs} |")
                 continue
             all_of = results[member.name]
             cells = [
@@ -423,7 +446,7 @@ class Bench:
                 numbers = " | ".join(f"{seen[name]:.4f}" for name in ("mean", "std", "least", "most"))
                 print(f"| {member.name} | {seen['shape']} | {seen['dtype']} | {seen['samples']} | {numbers} |", flush=True)
             except Failed as error:
-                print(f"| {member.name} | {str(error)[:300].replace('|', '/')} | | | | | | |", flush=True)
+                print(f"| {member.name} | {error} | | | | | | |", flush=True)
         print()
 
     def say(self, workload, member, result):
@@ -475,6 +498,7 @@ def install(options):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = lambda text: text.split(",")
     parser = argparse.ArgumentParser(description="Loading the same batches with dsctl and with other loaders.")
     parser.add_argument("--dsctl", required=True)
@@ -498,9 +522,9 @@ def main():
     bench = Bench(options)
     for workload in options.only:
         bench.look(workload) if options.check else bench.table(workload)
-    if bench.versions:
+    if not options.check:
         model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-        print(f"{datetime.date.today()}, {model}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}; {'; '.join(sorted(bench.versions))}.")
+        print(f"{datetime.date.today()}, {model}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}; {', '.join(sorted(bench.versions, key=str.lower))}.")
 
 
 main()

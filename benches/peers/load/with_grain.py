@@ -1,4 +1,4 @@
-"""Grain with worker processes: ArrayRecord, decoded, cropped and resized by Pillow, normalised by NumPy."""
+"""Grain: ArrayRecord, decoded, cropped and resized by Pillow, normalised by NumPy; on threads, tiles in worker processes."""
 import io
 import logging
 import pathlib
@@ -37,8 +37,12 @@ def opened_picture(row):
 
 def normalised(picture, mirror=False):
     pixels = np.asarray(picture)
-    scale, shift = SHARED
-    return (pixels[:, ::-1] if mirror else pixels).transpose(2, 0, 1) * scale[:, None, None] + shift[:, None, None]
+    pixels = pixels[:, ::-1] if mirror else pixels
+    out = np.empty((3, *pixels.shape[:2]), np.float32)
+    for channel, (scale, shift) in enumerate(zip(*SHARED)):
+        np.multiply(pixels[:, :, channel], scale, out=out[channel])
+        out[channel] += shift
+    return out
 
 
 class Crop(grain.transforms.RandomMap):
@@ -72,8 +76,10 @@ def opened(job):
     work = {"crop": Crop, "center": Center, "cifar": Cifar}[job["workload"]]()
     rows = grain.MapDataset.source(source).seed(7).shuffle().repeat()
     rows = rows.random_map(work) if isinstance(work, grain.transforms.RandomMap) else rows.map(work)
-    rows = rows.batch(job["batch"], drop_remainder=True).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
-    stream = iter(rows.mp_prefetch(grain.MultiprocessingOptions(num_workers=job["threads"], per_worker_buffer_size=1)))
+    # Threads are cheaper where Pillow and NumPy have enough to do without Python's lock; processes copy every batch once more.
+    apart = job["workload"] == "cifar"
+    rows = rows.to_iter_dataset(grain.ReadOptions(num_threads=0 if apart else job["threads"], prefetch_buffer_size=0 if apart else job["batch"])).batch(job["batch"], drop_remainder=True)
+    stream = iter(rows.mp_prefetch(grain.MultiprocessingOptions(num_workers=job["threads"], per_worker_buffer_size=1)) if apart else rows)
 
     def epoch():
         for _ in range(len(source) // job["batch"]):

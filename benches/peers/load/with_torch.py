@@ -13,7 +13,7 @@ LOADED = ["torch"]
 
 def version():
     import importlib.metadata as metadata
-    return ", ".join(f"{name} {metadata.version(name)}" for name in LOADED)
+    return ", ".join(f"{name} {torch.__version__ if name == 'torch' else metadata.version(name)}" for name in LOADED)
 
 
 def augmented(workload, pil):
@@ -26,7 +26,7 @@ def augmented(workload, pil):
         "center": [v2.Resize(SHORT, InterpolationMode.BILINEAR, antialias=True), v2.CenterCrop(SIDE)],
         "cifar": [v2.RandomCrop(TILE, padding=PAD), v2.RandomHorizontalFlip()],
     }[workload]
-    return v2.Compose(steps + ([v2.ToImage()] if pil else []) + [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    return v2.Compose(steps + ([v2.ToImage()] if pil else []) + [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD, inplace=True)])
 
 
 class Pictures(Dataset):
