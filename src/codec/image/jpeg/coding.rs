@@ -201,10 +201,22 @@ impl<'a> Coding<'a> {
         let mut dc = [None; 4];
         let mut ac = [None; 4];
         let (mut frame, mut restart): (&[u8], _) = (&[], 0);
+        let mut behind = 2;
         for range in jpeg_header::segments(&bytes[..header.scan_at]) {
+            // What stands between segments is passed over by decoders, or read as the end of one that is too short: here there is nothing.
+            if range.start != behind {
+                return None;
+            }
+            behind = range.end;
             let segment = bytes.get(range.start + 4..range.end)?;
             match bytes[range.start + 1] {
                 0xc0 | 0xc1 => frame = segment,
+                0xdb => {
+                    let mut rest = segment;
+                    while let Some((of, values)) = rest.split_first() {
+                        rest = values.get(if of >> 4 == 0 { 64 } else { 128 }..)?;
+                    }
+                }
                 0xdd => restart = u32::from(u16::from_be_bytes(*segment.first_chunk()?)),
                 0xc4 => {
                     let mut rest = segment;
@@ -217,6 +229,9 @@ impl<'a> Coding<'a> {
                 }
                 _ => {}
             }
+        }
+        if behind != header.scan_at {
+            return None;
         }
         let of_frame = frame.get(6..)?.as_chunks::<3>().0;
         let length = usize::from(u16::from_be_bytes(*bytes.get(header.scan_at + 2..)?.first_chunk()?));
