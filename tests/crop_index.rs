@@ -9,17 +9,14 @@ use std::sync::Arc;
 use common::put;
 use feedstock::codec::image::jpeg::Jpeg;
 use feedstock::codec::{Codec, Limits};
-use feedstock::data::feature::{Column, Feature, Schema};
-use feedstock::data::index::SegmentBuilder;
-use feedstock::data::manifest::Manifest;
+use feedstock::data::feature::{Column, Feature};
 use feedstock::data::storage::{Mode, Storage};
 use feedstock::dataset::Dataset;
 use feedstock::error::Reason;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::recipe::Recipe;
 use feedstock::revise::{CompactOptions, MergeOptions, RemoveOptions, compact, merge, remove};
-use feedstock::shard::{ShardCell, ShardOptions, ShardRow, ShardWriter};
-use feedstock::store::{Store, commit};
+use feedstock::store::Store;
 use feedstock::verify::{rebuild_index, verify};
 use feedstock::{Error, open};
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
@@ -199,23 +196,9 @@ fn smaller_pictures_have_an_index_too() {
 fn with_table(root: &Path, bytes: &[u8], seek: Vec<u8>) {
     let parameters = json!({"crop": true, "of": "image"}).as_object().unwrap().clone();
     let stored = Some(Storage::new(Mode::Indexed, &parameters, vec!["crop index 1".into()]));
-    let schema = Schema { columns: vec![Column { name: "image".into(), feature: Feature::Image, stored }] };
-    let store = Store::open(root);
-    let mut writer = ShardWriter::create(&store, &schema, "train", &ShardOptions::default()).unwrap();
     let info = Jpeg.probe(bytes, &Limits::default()).unwrap();
-    let ShardCell::Media { bytes, path, info, hash, .. } = ShardCell::media(bytes.to_vec(), "a.jpg", info) else {
-        unreachable!()
-    };
-    let original = Some(feedstock::data::storage::Original { bytes: bytes.len() as u64, hash });
-    let cells = vec![ShardCell::Media { bytes, path, info, hash, original, seek: Some(seek) }];
-    writer.push(ShardRow { id: "d/a.jpg".into(), cells }).unwrap();
-    let finished = writer.finish().unwrap();
-    let mut segment = SegmentBuilder::new(&schema);
-    finished.enter(&mut segment).unwrap();
-    let entry = commit::put_segment(&store, &segment.finish().unwrap().parts(), 1).unwrap();
-    let splits = [("train".to_owned(), 1)].into_iter().collect();
-    let manifest = Manifest { format_version: 0, version: 0, parent: None, schema, segments: vec![entry], splits };
-    commit::commit(&store, 1, |_| Ok(manifest.clone())).unwrap();
+    let column = Column { name: "image".into(), feature: Feature::Image, stored };
+    common::with_table(root, column, "a.jpg", (bytes, info), seek);
 }
 
 /// An index that is not its payload's is found by `verify`, and a loader names the shard, the row and the id.

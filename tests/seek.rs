@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use feedstock::codec::{Codec, Limits, video};
-use feedstock::data::feature::{Feature, Schema};
-use feedstock::data::index::{Segment, SegmentBuilder};
+use feedstock::data::feature::{Column, Feature, Schema};
+use feedstock::data::index::Segment;
 use feedstock::data::info::Kind;
-use feedstock::data::manifest::Manifest;
 use feedstock::dataset::Dataset;
 use feedstock::error::Reason;
 use feedstock::ingest::{Control, IngestOptions, MaxErrors, ingest};
 use feedstock::loader::StatsReport;
 use feedstock::recipe::Recipe;
-use feedstock::shard::{ShardCell, ShardOptions, ShardRow, ShardWriter};
 use feedstock::source::SourceOptions;
-use feedstock::store::{Store, commit};
 use feedstock::verify::{rebuild_index, verify};
 use feedstock::{Error, open};
 
@@ -52,17 +49,6 @@ fn verified(root: &Path) {
         assert!(std::fs::read(path).unwrap() == whole, "{}", path.display());
     }
     assert!(!segments.is_empty());
-}
-
-fn copied(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copied(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 /// A folder of clips, which has no tables, and the dataset made of it deliver the same, the dataset for fewer bytes.
@@ -136,7 +122,7 @@ fn a_dataset_without_tables_goes_on() {
     let expect: serde_json::Value = serde_json::from_str(&text("expect.json")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("dataset");
-    copied(&frozen.join("dataset"), &root);
+    common::copy_folder(&frozen.join("dataset"), &root);
     let old = Arc::new(open(&root).unwrap());
     assert_eq!((tables(&old), old.rows()), (0, 4));
     assert_eq!(serde_json::json!(digests(&old, &recipe, 3).0), expect["batches"]);
@@ -182,22 +168,8 @@ fn other_media_have_neither_field_nor_part() {
 
 /// A dataset of one clip with a table of the caller's.
 fn with_table(root: &Path, clip: &[u8], seek: Vec<u8>) {
-    let (store, schema) = (Store::open(root), Schema::new([("video", Feature::Video)]));
-    let mut writer = ShardWriter::create(&store, &schema, "train", &ShardOptions::default()).unwrap();
     let info = video::MP4.probe(clip, &Limits::default()).unwrap();
-    let ShardCell::Media { bytes, path, info, hash, original, .. } = ShardCell::media(clip.to_vec(), "a.mp4", info)
-    else {
-        unreachable!()
-    };
-    let cells = vec![ShardCell::Media { bytes, path, info, hash, original, seek: Some(seek) }];
-    writer.push(ShardRow { id: "d/a.mp4".into(), cells }).unwrap();
-    let finished = writer.finish().unwrap();
-    let mut segment = SegmentBuilder::new(&schema);
-    finished.enter(&mut segment).unwrap();
-    let entry = commit::put_segment(&store, &segment.finish().unwrap().parts(), 1).unwrap();
-    let splits = [("train".to_owned(), 1)].into_iter().collect();
-    let manifest = Manifest { format_version: 0, version: 0, parent: None, schema, segments: vec![entry], splits };
-    commit::commit(&store, 1, |_| Ok(manifest.clone())).unwrap();
+    common::with_table(root, Column::new("video", Feature::Video), "a.mp4", (clip, info), seek);
 }
 
 /// A table that is not its payload's is found by `verify`, and a loader names the shard, the row and the id.

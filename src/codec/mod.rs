@@ -298,6 +298,11 @@ pub trait Codec: Send + Sync {
         false
     }
 
+    /// Whether [`Codec::decode_parts`] reads all of a payload at once, as what it saves is decoding: all of it is in memory then.
+    fn reads_whole(&self) -> bool {
+        false
+    }
+
     /// Decodes what [`Codec::decode`] does of the whole payload, byte for byte, from its table and what is read of it. Neither is to be
     /// trusted: the limits hold as they do there, and a table that contradicts itself or the payload is a fault. One of a form that
     /// is not known has the payload read whole.

@@ -38,7 +38,7 @@ impl Mode {
 }
 
 /// The parameter of pictures with a crop index.
-pub(crate) const CROP: &str = "crop";
+const CROP: &str = "crop";
 /// The parameters of [`Mode::Counts`].
 const COLUMN: &str = "column";
 const OPS: &str = "ops";

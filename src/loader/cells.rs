@@ -56,8 +56,11 @@ impl Needs {
         self.decoding(&[]).saturating_add(self.payload.length)
     }
 
-    /// Of a payload that is read in parts: as many bytes of it at once as the decoder holds, at the most.
+    /// Of a payload that is read in parts: as many bytes of it at once as the decoder holds, at the most, unless its codec reads all of it.
     pub(super) fn in_parts(&self) -> u64 {
+        if self.codec.as_ref().is_some_and(|(codec, ..)| codec.reads_whole()) {
+            return self.unread();
+        }
         let decoding = self.decoding(&[]);
         decoding.saturating_add(decoding.min(self.payload.length))
     }

@@ -9,13 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use feedstock::data::batch::{Batch, Column};
-use feedstock::data::feature::Feature;
+use feedstock::data::feature::{Column as Of, Feature, Schema};
+use feedstock::data::index::SegmentBuilder;
+use feedstock::data::info::Info;
 use feedstock::data::label::Value;
+use feedstock::data::manifest::Manifest;
+use feedstock::data::storage::Original;
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::loader::Loader;
 use feedstock::plan::{Bucket, Exhausted, Mixture, Pack, World};
 use feedstock::recipe::{ColumnRecipe, OpConfig, Recipe, SourceRecipe};
+use feedstock::shard::{ShardCell, ShardOptions, ShardRow, ShardWriter};
+use feedstock::store::{Store, commit};
 
 /// A path below `fixtures`.
 pub(crate) fn fixture(path: &str) -> PathBuf {
@@ -34,6 +40,26 @@ pub(crate) fn made(source: &str, options: &IngestOptions) -> Made {
     let target = folder.path().join("dataset");
     ingest(&fixture(source), &target, options, &Control::default()).unwrap();
     Made { dataset: Arc::new(Dataset::open(&target).unwrap()), folder }
+}
+
+/// A dataset of one row, `d/NAME`, whose payload has a seek table of the caller's.
+pub(crate) fn with_table(root: &Path, column: Of, name: &str, (payload, info): (&[u8], Info), seek: Vec<u8>) {
+    let made = column.stored.is_some();
+    let (store, schema) = (Store::open(root), Schema { columns: vec![column] });
+    let mut writer = ShardWriter::create(&store, &schema, "train", &ShardOptions::default()).unwrap();
+    let ShardCell::Media { bytes, path, info, hash, .. } = ShardCell::media(payload.to_vec(), name, info) else {
+        unreachable!()
+    };
+    let original = made.then_some(Original { bytes: payload.len() as u64, hash });
+    let cells = vec![ShardCell::Media { bytes, path, info, hash, original, seek: Some(seek) }];
+    writer.push(ShardRow { id: format!("d/{name}"), cells }).unwrap();
+    let finished = writer.finish().unwrap();
+    let mut segment = SegmentBuilder::new(&schema);
+    finished.enter(&mut segment).unwrap();
+    let entry = commit::put_segment(&store, &segment.finish().unwrap().parts(), 1).unwrap();
+    let splits = [("train".to_owned(), 1)].into_iter().collect();
+    let manifest = Manifest { format_version: 0, version: 0, parent: None, schema, segments: vec![entry], splits };
+    commit::commit(&store, 1, |_| Ok(manifest.clone())).unwrap();
 }
 
 /// Copies a folder with all that is in it.

@@ -111,14 +111,17 @@ fn run(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
     }
 }
 
+/// The length of a table, the table, the payload: a table of nothing is made of the payload.
+fn parts(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = data.split_first_chunk::<2>()?;
+    Some(rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len())))
+}
+
 fn in_parts(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
     let scratch = Mutex::new(Scratch::default());
-    // The length of the table, the table, the payload: a table of nothing is made of the payload.
     move |data| {
         let limits = limits();
-        let Some((length, rest)) = data.split_first_chunk::<2>() else { return };
-        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
-        let (told, payload) = rest.split_at(length);
+        let Some((told, payload)) = parts(data) else { return };
         let Some(info) = tried(codec, &scratch, |_| codec.probe(payload, &limits)) else { return };
         let times = times(&info);
         let source = Bytes(payload);
@@ -155,12 +158,9 @@ fn within(decoded: &Decoded<'_>, region: Rect) -> Option<Vec<u8>> {
 
 fn in_regions(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
     let scratch = Mutex::new(Scratch::default());
-    // As `in_parts`: the length of the table, the table, the payload.
     move |data| {
         let limits = limits();
-        let Some((length, rest)) = data.split_first_chunk::<2>() else { return };
-        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
-        let (told, payload) = rest.split_at(length);
+        let Some((told, payload)) = parts(data) else { return };
         let Some(info) = tried(codec, &scratch, |_| codec.probe(payload, &limits)) else { return };
         let source = Bytes(payload);
         let (w, h) = (info.width, info.height);

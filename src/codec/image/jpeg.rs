@@ -108,7 +108,11 @@ impl Codec for Jpeg {
         true
     }
 
-    /// Reads all of the payload: what is saved is the decoding, and only so can it be compared with the table's hash.
+    /// Only so can it be compared with the table's hash.
+    fn reads_whole(&self) -> bool {
+        true
+    }
+
     fn decode_parts<'s>(
         &self,
         table: &[u8],
