@@ -158,3 +158,23 @@ fn joined_class(value: Value, joined: &Option<Arc<[i64]>>) -> Value {
         (value, _) => value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crop of a large picture takes less than the picture's bytes, which lie there all the same where the codec reads all of them.
+    #[test]
+    fn a_payload_that_is_read_whole_counts_whole() {
+        for codec in codec::CODECS.iter().filter(|codec| codec.seeks()) {
+            let info = Info { width: 9_000, height: 9_000, channels: 3, ..Info::of(codec.format()) };
+            let part = Info { width: 32, height: 32, ..info };
+            let payload = Payload { offset: 0, length: 40 << 20, hash: 0, info };
+            let needs = Needs { payload, codec: Some((*codec, codec.kind(), part)) };
+            assert!(needs.in_parts() <= needs.unread(), "{}", codec.name());
+            if codec.reads_whole() {
+                assert!(needs.in_parts() >= payload.length, "{}", codec.name());
+            }
+        }
+    }
+}
