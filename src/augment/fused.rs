@@ -1,8 +1,8 @@
 //! The fused way of pictures and clips: one decode of the region that is needed, resizes into buffers that are kept, and
 //! one last pass into the batch.
 //!
-//! Walking the draws gives a [`Program`] before anything is decoded. Crops and mirrors only move a view; a resize makes
-//! pixels; everything that changes values or axes is left to the last pass. What is known only as
+//! Walking the draws gives a [`Program`] before anything is decoded. Crops and mirrors only move a view; a resize, and what is
+//! beyond a picture, make pixels; everything that changes values or axes is left to the last pass. What is known only as
 //! [`Lowered::Custom`] ends the program, and the rest runs on owned media.
 
 use smallvec::SmallVec;
@@ -25,11 +25,20 @@ struct Window {
     mirror: bool,
 }
 
+/// What makes new pixels of a window.
+#[derive(Debug)]
+enum Make {
+    /// They are resized.
+    Resize,
+    /// They are laid at a place (x, y) of a picture of one color.
+    Border((u32, u32), [u8; 3]),
+}
+
 /// What happens to each frame.
 #[derive(Debug)]
 struct Program {
-    /// Before each resize, what of the pixels goes into it, and the size (width, height) that comes out.
-    resizes: SmallVec<[(Window, (u32, u32)); 2]>,
+    /// What of the pixels goes into each step that makes new ones, and the size (width, height) that comes out.
+    steps: SmallVec<[(Window, Make, (u32, u32)); 2]>,
     /// What of the last pixels is written.
     last: Window,
     /// How it is written.
@@ -41,13 +50,13 @@ struct Program {
 impl Program {
     /// The region of the payload's pixels that is needed.
     fn region(&self) -> Rect {
-        self.resizes.first().map_or(self.last.rect, |(window, _)| window.rect)
+        self.steps.first().map_or(self.last.rect, |(window, ..)| window.rect)
     }
 
     fn new(chain: &Chain, drawn: &Drawn) -> Result<Self, Fault> {
         let whole = |width, height| Window { rect: Rect { x: 0, y: 0, width, height }, mirror: false };
         let mut program = Program {
-            resizes: SmallVec::new(),
+            steps: SmallVec::new(),
             last: whole(drawn.source.width, drawn.source.height),
             finish: Finish::PIXELS,
             next: chain.steps.len(),
@@ -62,10 +71,22 @@ impl Program {
                     }
                     let Rect { width, height, .. } = program.last.rect;
                     if let Some(to) = resize.filter(|to| *to != (width, height)) {
-                        program.resizes.push((program.last, to));
+                        program.steps.push((program.last, Make::Resize, to));
                         program.last = whole(to.0, to.1);
                     }
                     program.last.mirror ^= mirror;
+                }
+                Lowered::Canvas(canvas) if !floats => {
+                    let Rect { width, height, .. } = program.last.rect;
+                    let (part, at) = canvas.inside(width, height).ok_or_else(|| {
+                        Fault::new(Reason::Corrupt, format!("{}: a region beyond its picture: {canvas:?}", step.path))
+                    })?;
+                    program.last = inside(program.last, part, &step.path)?;
+                    let to = (canvas.width, canvas.height);
+                    if (part.width, part.height) != to {
+                        program.steps.push((program.last, Make::Border(at, canvas.fill), to));
+                        program.last = whole(to.0, to.1);
+                    }
                 }
                 Lowered::Affine { scale, bias } if !floats => program.finish.affine = Some((scale, bias)),
                 // What is narrower than f32 is at its end: whatever else is to become of it goes the long way.
@@ -107,13 +128,16 @@ impl Program {
         let (mut front, mut back) = (std::mem::take(&mut scaler.front), std::mem::take(&mut scaler.back));
         for (data, out) in frames.zip(out.chunks_exact_mut(frame.max(1))) {
             let mut at = (width, height, pixels.origin);
-            for (i, (window, to)) in self.resizes.iter().enumerate() {
-                let from = if i == 0 { data } else { &front };
-                scale(scaler, view(from, at, *window), at.1, *to, &mut back)?;
+            for (i, (window, make, to)) in self.steps.iter().enumerate() {
+                let from = view(if i == 0 { data } else { &front }, at, *window);
+                match make {
+                    Make::Resize => scale(scaler, from, at.1, *to, &mut back)?,
+                    Make::Border(place, fill) => border(from, *place, *fill, *to, &mut back),
+                }
                 std::mem::swap(&mut front, &mut back);
                 at = (to.0 as usize, to.1 as usize, (0, 0));
             }
-            let from = if self.resizes.is_empty() { data } else { &front };
+            let from = if self.steps.is_empty() { data } else { &front };
             pass::write(level, view(from, at, self.last), self.finish, plane, out);
         }
         (scaler.front, scaler.back) = (front, back);
@@ -160,6 +184,23 @@ fn scale(scaler: &mut Scaler, view: View<'_>, rows: usize, to: (u32, u32), out: 
     let done = scaler.resize((&turned, view.width, view.height), rect, to, out);
     scaler.turned = turned;
     done
+}
+
+/// Lays a view at a place (x, y) of a picture of one color.
+fn border(view: View<'_>, (x, y): (u32, u32), fill: [u8; 3], (width, height): (u32, u32), out: &mut Vec<u8>) {
+    let (width, height) = (width as usize, height as usize);
+    out.clear();
+    if fill == [fill[0]; 3] {
+        out.resize(width * height * 3, fill[0]);
+    } else {
+        out.extend(fill.iter().cycle().take(width * height * 3));
+    }
+    let level = Level::best();
+    let rows = out.chunks_exact_mut(width * 3).skip(y as usize);
+    for (row, to) in rows.take(view.height).enumerate() {
+        let row = View { y: view.y + row, height: 1, ..view };
+        pass::write(level, row, Finish::PIXELS, (1, view.width), &mut to[x as usize * 3..][..view.width * 3]);
+    }
 }
 
 impl Chain {

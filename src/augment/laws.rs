@@ -191,12 +191,20 @@ fn run(chain: &Chain, fake: &Fake, key: Key, tools: &mut Tools, extra: &[usize],
 /// Some operation on pixels with some parameters.
 fn any_op(s: &mut Stream) -> (String, String) {
     let side = |s: &mut Stream| 1 + s.below(40);
-    let (name, params) = match s.below(9) {
+    let (name, params) = match s.below(10) {
         0 => ("resize", format!("{{\"size\": {}}}", side(s))),
         1 => ("resize", format!("{{\"size\": [{}, {}]}}", side(s), side(s))),
         2 => ("center_crop", format!("{{\"size\": [{}, {}]}}", side(s) / 2 + 1, side(s) / 2 + 1)),
         3 => ("random_resized_crop", format!("{{\"size\": {}}}", side(s))),
         4 | 5 => ("horizontal_flip", "{\"p\": 0.7}".into()),
+        8 => {
+            let (height, width) = (side(s), side(s));
+            let padding = [s.below(height.min(6)), s.below(width.min(6))];
+            let fill = ["0", "250", "[1, 2, 3]"][s.below(3) as usize];
+            let needed = s.below(4) > 0;
+            let size = format!("\"size\": [{height}, {width}], \"padding\": {padding:?}");
+            ("random_crop", format!("{{{size}, \"fill\": {fill}, \"pad_if_needed\": {needed}}}"))
+        }
         6 => ("normalize", "{\"mean\": [0.4, 0.5, 0.6], \"std\": [0.2, 0.3, 0.1]}".into()),
         7 => {
             let layout = ["nhwc", "nchw"][s.below(2) as usize];

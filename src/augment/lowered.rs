@@ -28,6 +28,8 @@ pub enum Lowered {
     Keep,
     /// Moves pixels: crop, then resize, then mirror.
     Geometry(Geometry),
+    /// Keeps a region of u8 pixels that may reach beyond the picture.
+    Canvas(Canvas),
     /// `x * scale[c] + bias[c]` on u8 pixels (product rounded, then the sum: no fused multiply-add), giving `f32`.
     Affine {
         /// One factor a channel.
@@ -169,4 +171,32 @@ pub struct Geometry {
     pub resize: Option<(u32, u32)>,
     /// Mirror left and right.
     pub mirror: bool,
+}
+
+/// A region that may reach beyond its picture, and what stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canvas {
+    /// Where the region begins, from the picture's left upper corner.
+    pub x: i64,
+    /// The same, down.
+    pub y: i64,
+    /// Its size.
+    pub width: u32,
+    /// Its size.
+    pub height: u32,
+    /// The color of what is no picture.
+    pub fill: [u8; 3],
+}
+
+impl Canvas {
+    /// What of the region is within a picture, in the picture's coordinates, and where that is in the region (x, y). `None`: nothing.
+    pub fn inside(&self, width: u32, height: u32) -> Option<(Rect, (u32, u32))> {
+        let span = |from: i64, length: u32, all: u32| {
+            let (start, end) = (from.clamp(0, i64::from(all)), (from + i64::from(length)).clamp(0, i64::from(all)));
+            (end > start).then_some((start as u32, (end - start) as u32, (start - from) as u32))
+        };
+        let (x, width, left) = span(self.x, self.width, width)?;
+        let (y, height, top) = span(self.y, self.height, height)?;
+        Some((Rect { x, y, width, height }, (left, top)))
+    }
 }

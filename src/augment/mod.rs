@@ -72,6 +72,8 @@ mod pass;
 #[cfg(any(feature = "image", feature = "video"))]
 pub mod pixels;
 #[cfg(any(feature = "image", feature = "video"))]
+pub mod random_crop;
+#[cfg(any(feature = "image", feature = "video"))]
 pub mod random_resized_crop;
 #[cfg(any(feature = "image", feature = "video"))]
 pub mod resize;
@@ -84,7 +86,7 @@ mod scale;
 pub mod to;
 
 pub use chain::{Chain, Drawn, Late, Output};
-pub use lowered::{Draw, Frames, Geometry, Lowered, Quant, Store};
+pub use lowered::{Canvas, Draw, Frames, Geometry, Lowered, Quant, Store};
 use media::each;
 pub use media::{Elements, Media, Raster};
 pub use placement::Placement;
@@ -260,6 +262,8 @@ pub const OPS: &[OpEntry] = &[
     resize::ENTRY,
     #[cfg(any(feature = "image", feature = "video"))]
     center_crop::ENTRY,
+    #[cfg(any(feature = "image", feature = "video"))]
+    random_crop::ENTRY,
     #[cfg(any(feature = "image", feature = "video"))]
     random_resized_crop::ENTRY,
     #[cfg(any(feature = "image", feature = "video"))]

@@ -78,7 +78,7 @@ fn what_draws_says_so() {
         assert!(!differs || op.is_random(), "{} draws from its key and does not say so", entry.name);
         random.extend(op.is_random().then_some(entry.name));
     }
-    for name in ["random_resized_crop", "horizontal_flip", "pad_trim", "time_crop", "token_window"] {
+    for name in ["random_crop", "random_resized_crop", "horizontal_flip", "pad_trim", "time_crop", "token_window"] {
         assert!(random.contains(&name) || ops().get(name).is_err(), "{random:?}");
     }
 }
@@ -105,6 +105,8 @@ fn wrong_parameters_are_refused_with_the_operations_name_and_a_way_out() {
         ("resize", "{\"size\": [3]}"),
         ("resize", "{\"size\": 4, \"mode\": \"x\"}"),
         ("center_crop", "{\"size\": 70000}"),
+        ("random_crop", "{\"size\": 8, \"padding\": 8}"),
+        ("random_crop", "{\"size\": 8, \"fill\": -1}"),
         ("random_resized_crop", "{\"size\": 8, \"scale\": [0.5, 0.1]}"),
         ("random_resized_crop", "{\"size\": 8, \"ratio\": [0, 1]}"),
         ("horizontal_flip", "{\"p\": 2}"),

@@ -177,7 +177,7 @@ fn seen(loader: &Loader, recipe: &Recipe, column: &OutColumn) -> Option<Seen> {
         jpegs: 0,
         indexed: 0,
         lossless: 0,
-        crops: ops.contains(&"random_resized_crop"),
+        crops: ["random_crop", "random_resized_crop"].iter().any(|op| ops.contains(op)),
         makes: ops.iter().any(|op| made.contains(op)),
     };
     let dataset = loader.dataset();
