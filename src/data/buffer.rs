@@ -1,23 +1,37 @@
 //! Pooled, aligned memory for batches, and its safe division among threads.
 //!
-//! A fresh 38 MB batch costs about 17 ms of page faults, a reused one about 1 ms: buffers return to their [`Pool`] when
+//! A fresh 38 MB batch costs milliseconds of page faults, a reused one about 1 ms: buffers return to their [`Pool`] when
 //! the batch is dropped. This is the one file with the unsafe hand-off: [`Buffer::split`] gives out disjoint regions that
 //! may be written on different threads, and [`Held::join`] gives the buffer back only when every region is gone.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use memmap2::MmapMut;
+
 use super::sync::{Arc, Mutex, PoisonError};
 
 /// Alignment of every buffer: a cache line, and what JAX asks of DLPack.
 pub const ALIGN: usize = 64;
-/// From this size on a buffer is aligned to 2 MiB and advised to use huge pages.
+/// From this size on a buffer is mapped by itself, in huge pages.
 const HUGE: usize = 4 << 20;
+/// Bytes of a huge page.
+const PAGE: usize = 2 << 20;
 
 /// One allocation.
 struct Memory {
     pointer: NonNull<u8>,
-    layout: Layout,
+    size: usize,
+    of: Of,
+}
+
+/// Where an allocation comes from.
+enum Of {
+    Heap(Layout),
+    /// Of the system, which zeroes it as it is written first, by whoever does that; the advice is there before. (The heap would zero it at once, in small pages.)
+    Mapped {
+        _map: MmapMut,
+    },
 }
 
 // SAFETY: `Memory` owns its allocation alone; nothing in it is tied to a thread.
@@ -27,28 +41,42 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     fn new(bytes: usize) -> Self {
-        let (size, align) = if bytes >= HUGE {
-            (bytes.next_multiple_of(2 << 20), 2 << 20)
-        } else {
-            (bytes.max(1).next_multiple_of(ALIGN), ALIGN)
-        };
-        let layout = Layout::from_size_align(size, align).expect("a batch of over isize::MAX bytes");
+        if bytes >= HUGE
+            && !cfg!(miri)
+            && let Some(mapped) = Self::mapped(bytes)
+        {
+            return mapped;
+        }
+        let size = bytes.max(1).next_multiple_of(ALIGN);
+        let layout = Layout::from_size_align(size, ALIGN).expect("a batch of over isize::MAX bytes");
         // SAFETY: the size is not zero. Zeroed, so that every byte is initialised for good.
         let pointer = unsafe { alloc_zeroed(layout) };
         let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
-        #[cfg(all(target_os = "linux", not(miri)))]
-        if bytes >= HUGE {
-            // SAFETY: the range is this allocation; the advice changes no content. A refusal is harmless.
-            unsafe { libc::madvise(pointer.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
+        Memory { pointer, size, of: Of::Heap(layout) }
+    }
+
+    /// So many bytes of the system, from the border of a huge page on. `None` where it gives none.
+    fn mapped(bytes: usize) -> Option<Self> {
+        let size = bytes.checked_next_multiple_of(PAGE)?;
+        let mut map = MmapMut::map_anon(size.checked_add(PAGE)?).ok()?;
+        let before = map.as_ptr().align_offset(PAGE);
+        #[cfg(target_os = "linux")]
+        {
+            // It is advice: a system that has no huge pages gives small ones.
+            let _ = map.advise_range(memmap2::Advice::HugePage, before, size);
         }
-        Memory { pointer, layout }
+        // SAFETY: the offset is below a page, and the map is a page larger than the size.
+        let pointer = NonNull::new(unsafe { map.as_mut_ptr().add(before) })?;
+        Some(Memory { pointer, size, of: Of::Mapped { _map: map } })
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and freed once.
-        unsafe { dealloc(self.pointer.as_ptr(), self.layout) }
+        if let Of::Heap(layout) = self.of {
+            // SAFETY: allocated in `new` with this layout, and freed once.
+            unsafe { dealloc(self.pointer.as_ptr(), layout) }
+        }
     }
 }
 
@@ -61,7 +89,7 @@ pub struct Pool {
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.layout.size())
+        write!(f, "{} bytes", self.size)
     }
 }
 
@@ -74,8 +102,8 @@ impl Pool {
     /// A buffer of `length` bytes with any content.
     pub fn take(this: &Arc<Self>, length: usize) -> Buffer {
         let mut free = this.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |m: &Memory| m.layout.size() >= length && m.layout.size() / 2 <= length.max(ALIGN);
-        let best = (0..free.len()).filter(|i| fits(&free[*i])).min_by_key(|i| free[*i].layout.size());
+        let fits = |m: &Memory| m.size >= length && m.size / 2 <= length.max(ALIGN);
+        let best = (0..free.len()).filter(|i| fits(&free[*i])).min_by_key(|i| free[*i].size);
         let memory = best.map(|i| free.swap_remove(i));
         drop(free);
         let memory = memory.unwrap_or_else(|| Memory::new(length));
@@ -220,7 +248,8 @@ mod tests {
         drop(first);
         assert_eq!(Pool::take(&pool, 900).bytes().as_ptr() as usize, address);
         let huge = Pool::take(&pool, 5 << 20);
-        assert_eq!(huge.bytes().as_ptr() as usize % (2 << 20), 0);
+        assert_eq!(huge.bytes().as_ptr() as usize % PAGE, 0);
+        assert!(huge.bytes().iter().all(|byte| *byte == 0));
         assert!(Pool::take(&pool, 0).bytes().is_empty());
     }
 }
