@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::codec::{self, Ranged};
+use crate::codec;
 use crate::data::feature::Schema;
-use crate::data::index::{Index, Payload, Segment, hex};
+use crate::data::index::{Index, Payload, Row, Segment, hex};
 use crate::data::info::{Info, Kind};
 use crate::data::manifest::ShardRef;
 use crate::data::record::payload_hash;
 use crate::error::{Error, Fault, LeftOut, Origin, Reason, Result};
 pub use crate::shard::Fetch;
-use crate::shard::{ShardFile, check_split, foreign, reader};
+use crate::shard::{check_split, foreign, reader};
 use crate::store::Store;
 use crate::store::commit::{self, Root};
 
 mod decoding;
+mod shards;
 
 pub(crate) use decoding::Decoding;
+pub use shards::{Apart, ShardSet, Viewer};
 
 /// Where payloads are fetched from.
 #[non_exhaustive]
@@ -40,81 +41,6 @@ pub enum Backing {
     Custom(Arc<dyn Fetch>),
 }
 
-/// The shards of a version, opened when first needed and then kept open, as far as the process may.
-#[derive(Debug)]
-pub struct ShardSet {
-    files: Vec<OnceLock<ShardFile>>,
-    kept: AtomicUsize,
-    limit: usize,
-}
-
-impl ShardSet {
-    fn new(shards: usize) -> Self {
-        let mut files = Vec::new();
-        files.resize_with(shards, OnceLock::new);
-        ShardSet { files, kept: AtomicUsize::new(0), limit: descriptor_limit() / 2 }
-    }
-
-    /// Reads from a shard. Beyond half of the process's file descriptors a shard is opened for this read only.
-    fn with(
-        &self,
-        shard: usize,
-        path: impl Fn() -> PathBuf,
-        read: &mut dyn FnMut(&ShardFile) -> Result<()>,
-    ) -> Result<()> {
-        let Some(slot) = self.files.get(shard) else {
-            return Err(Error::library("fetching a payload", format!("shard {shard} of {}", self.files.len())));
-        };
-        if let Some(file) = slot.get() {
-            return read(file);
-        }
-        let file = ShardFile::open(path())?;
-        let mut file = Some(file);
-        if self.kept.fetch_add(1, Ordering::Relaxed) < self.limit {
-            file = file.and_then(|file| slot.set(file).err());
-        }
-        match file {
-            None => self.with(shard, path, read),
-            Some(file) => {
-                // Not kept: another thread was first, or enough are.
-                self.kept.fetch_sub(1, Ordering::Relaxed);
-                read(&file)
-            }
-        }
-    }
-}
-
-/// A payload of a shard, read in parts.
-#[derive(Debug, Clone, Copy)]
-pub struct Apart<'a> {
-    dataset: &'a Dataset,
-    set: &'a ShardSet,
-    shard: usize,
-    payload: Payload,
-}
-
-impl Ranged for Apart<'_> {
-    fn bytes(&self) -> u64 {
-        self.payload.length
-    }
-
-    fn stands(&self) -> Result<(), Fault> {
-        self.with(&mut |file| file.holds(&self.payload))
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
-        self.with(&mut |file| file.fetch_part(&self.payload, offset, out))
-    }
-}
-
-impl Apart<'_> {
-    fn with(&self, read: &mut dyn FnMut(&ShardFile) -> Result<()>) -> Result<(), Fault> {
-        let path = || self.dataset.root.join(&self.dataset.shards[self.shard].path);
-        let read = self.set.with(self.shard, path, read);
-        read.map_err(|error| unread(error).unwrap_or_else(|other| Fault::new(Reason::Unreadable, other)))
-    }
-}
-
 /// What keeps a payload from being read, as a fault of the payload; other errors stay what they are.
 fn unread(error: Error) -> Result<Fault, Error> {
     match error {
@@ -123,14 +49,6 @@ fn unread(error: Error) -> Result<Fault, Error> {
         Error::Damaged { what, .. } => Ok(Fault::new(Reason::Unreadable, what)),
         other => Err(other),
     }
-}
-
-/// How many files this process may have open.
-fn descriptor_limit() -> usize {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the call fills in the struct that it is given.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    if answer == 0 { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 256 }
 }
 
 /// One version of a dataset, read only. `Send + Sync`: share it by `Arc`.
@@ -344,50 +262,41 @@ impl Dataset {
     /// Reads a payload into `out`, replacing what was there; `None` if the cell is null or not a payload. From any
     /// thread. Errors name the shard, row, id and column.
     pub fn fetch(&self, row: u64, column: usize, out: &mut Vec<u8>) -> Result<Option<Payload>> {
-        self.read(row, column, None, out)
-    }
-
-    /// Reads a range of a payload's bytes into `out`, replacing what was there, and says how many bytes that took: of a shard the range, of anything else the
-    /// whole payload. `None` and errors as for [`Dataset::fetch`]; a range beyond the payload is an error.
-    pub fn fetch_range(&self, row: u64, column: usize, range: Range<u64>, out: &mut Vec<u8>) -> Result<Option<u64>> {
-        let read = self.read(row, column, Some(&range), out)?;
-        let Some(payload) = read else { return Ok(None) };
-        let taken = out.len() as u64;
-        if !matches!(self.backing, Backing::Shards(_)) {
-            if range.start > range.end || range.end > taken {
-                let what = format!("bytes {range:?} of {}", payload.length);
-                return Err(Error::library("fetching a range of a payload", what));
+        let (segment, entry, payload) = self.find(row, column)?;
+        let Some(payload) = payload else { return Ok(None) };
+        let answer = match &self.backing {
+            Backing::Shards(set) => {
+                let shard = self.bases[segment] + entry.shard();
+                set.with(shard, || self.root.join(&self.shards[shard].path), &mut |file| file.fetch(&payload, out))
             }
-            out.truncate(range.end as usize);
-            out.drain(..range.start as usize);
-        }
-        Ok(Some(taken))
+            Backing::Files { paths } => fetch_file(&paths[row as usize], &payload, out),
+            Backing::Custom(custom) => custom.fetch(row, column, &payload, out),
+        };
+        self.told(row, column, answer)?;
+        Ok(Some(payload))
     }
 
-    /// Reads a payload; where it is in a shard, only this range of it.
-    fn read(&self, row: u64, column: usize, range: Option<&Range<u64>>, out: &mut Vec<u8>) -> Result<Option<Payload>> {
+    /// Looks at payloads in their place.
+    pub fn viewer(&self) -> Viewer<'_> {
+        Viewer { dataset: self, seen: Default::default() }
+    }
+
+    /// The segment that holds a row, the row, and its payload, if it has one.
+    fn find(&self, row: u64, column: usize) -> Result<(usize, Row<'_>, Option<Payload>)> {
         if row >= self.rows() || column >= self.schema.columns.len() {
             let what = format!("row {row} of {}, column {column} of {}", self.rows(), self.schema.columns.len());
             return Err(Error::library("fetching a payload", what));
         }
         let (segment, entry) = self.index.locate(row);
-        let Some(payload) = entry.payload(column) else { return Ok(None) };
-        let answer = match &self.backing {
-            Backing::Shards(set) => {
-                let shard = self.bases[segment] + entry.shard();
-                set.with(shard, || self.root.join(&self.shards[shard].path), &mut |file| match range {
-                    Some(range) => file.fetch_range(&payload, range, out),
-                    None => file.fetch(&payload, out),
-                })
-            }
-            Backing::Files { paths } => fetch_file(&paths[row as usize], &payload, out),
-            Backing::Custom(custom) => custom.fetch(row, column, &payload, out),
-        };
-        match answer.map_err(unread) {
-            Ok(()) => Ok(Some(payload)),
-            Err(Ok(fault)) => Err(fault.at(self.origin(row, column))),
-            Err(Err(other)) => Err(other),
-        }
+        Ok((segment, entry, entry.payload(column)))
+    }
+
+    /// What became of reading a payload; errors name where it lies.
+    fn told(&self, row: u64, column: usize, answer: Result<()>) -> Result<()> {
+        answer.or_else(|error| match unread(error) {
+            Ok(fault) => Err(fault.at(self.origin(row, column))),
+            Err(other) => Err(other),
+        })
     }
 
     /// Whether payloads are in shards of our own.

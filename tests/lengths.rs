@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use common::{fixture, loader, made};
@@ -164,25 +165,32 @@ fn of_a_sequence_that_is_cut_each_row_reads_its_piece() {
     // A range is what the whole has there.
     let (mut all, mut part) = (Vec::new(), Vec::new());
     made.dataset.fetch(1, 0, &mut all).unwrap().unwrap();
+    let view = |dataset: &Dataset, row, range: Option<Range<u64>>, held: &mut Vec<u8>| {
+        dataset.viewer().view(row, 0, range, held, <[u8]>::to_vec)
+    };
     for range in [0..0, 0..16, 8_000..8_008, 0..1_600_000, 1_599_992..1_600_000] {
-        let read = made.dataset.fetch_range(1, 0, range.clone(), &mut part).unwrap();
-        assert_eq!((read, &part[..]), (Some(range.end - range.start), &all[range.start as usize..range.end as usize]));
+        let own = all[range.start as usize..range.end as usize].to_vec();
+        let read = view(&made.dataset, 1, Some(range.clone()), &mut part).unwrap();
+        assert_eq!(read, Some((range.end - range.start, own)));
     }
-    assert!(made.dataset.fetch_range(1, 0, 8..1_600_001, &mut part).is_err());
-    assert!(made.dataset.fetch_range(9, 0, 0..1, &mut part).is_err());
+    assert_eq!(view(&made.dataset, 1, None, &mut part).unwrap(), Some((1_600_000, all.clone())));
+    // In its place: nothing was copied.
+    assert!(part.is_empty());
+    assert!(view(&made.dataset, 1, Some(8..1_600_001), &mut part).is_err());
+    assert!(view(&made.dataset, 9, Some(0..1), &mut part).is_err());
     // Also where the whole is read for it.
     let files = Dataset::open(fixture("digits")).unwrap();
     files.fetch(3, 0, &mut all).unwrap().unwrap();
     let length = all.len() as u64;
-    assert_eq!((files.fetch_range(3, 0, 10..30, &mut part).unwrap(), &part[..]), (Some(length), &all[10..30]));
-    assert!(files.fetch_range(3, 0, 10..length + 1, &mut part).is_err());
+    assert_eq!(view(&files, 3, Some(10..30), &mut part).unwrap(), Some((length, all[10..30].to_vec())));
+    assert!(view(&files, 3, Some(10..length + 1), &mut part).is_err());
 
     // A shard that ends within the sequence is named, whichever piece is asked for.
     let payload = made.dataset.index().row(1).payload(0).unwrap();
     let shard = made.dataset.origin(1, 0).file.unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&shard).unwrap();
     file.set_len(payload.offset + payload.length - 8).unwrap();
-    let error = made.dataset.fetch_range(1, 0, 0..8, &mut part).unwrap_err().to_string();
+    let error = view(&made.dataset, 1, Some(0..8), &mut part).unwrap_err().to_string();
     let name = shard.file_name().unwrap().to_str().unwrap();
     assert!(error.contains(name) && error.contains("ends before byte"), "{error}");
     let recipe = recipe(json!({"batch": 16, "tail": "pad", "pack": {"column": "text", "length": 256}}));

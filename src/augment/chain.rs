@@ -14,7 +14,7 @@ use crate::codec::{Codec, Encoded, Limits};
 use crate::data::feature::Feature;
 use crate::data::info::{Fact, Format, Info, Kind};
 use crate::data::label::Labels;
-use crate::data::packed::TensorType;
+use crate::data::packed::{Packed, TensorType};
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::rng::Key;
@@ -234,10 +234,10 @@ impl Chain {
         self.steps.iter().find(|step| step.op.is_random()).map(|step| step.path.as_str())
     }
 
-    /// Bytes of a stored element, where what comes out of some elements of a sequence hangs on these alone: no operation sees it whole.
-    pub(crate) fn divisible(&self) -> Option<usize> {
+    /// The type of stored elements, where what comes out of some elements of a sequence hangs on these alone: no operation sees it whole.
+    pub(crate) fn divisible(&self) -> Option<Packed> {
         let tensor = self.tensor.as_ref().filter(|tensor| self.steps.is_empty() && tensor.shape == [None]);
-        tensor.map(|tensor| tensor.dtype.size())
+        tensor.map(|tensor| tensor.dtype)
     }
 
     /// The kind of media that goes in.

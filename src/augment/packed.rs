@@ -27,6 +27,24 @@ pub(super) fn unpacked(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result
     Ok(Media::Tensor { data, shape })
 }
 
+/// Writes stored elements as they are delivered ([`Packed::dtype`], native endian) to `out`, which has room for just them.
+pub(crate) fn widen(dtype: Packed, stored: &[u8], out: &mut [u8]) {
+    fn each<const N: usize>(stored: &[u8], out: &mut [u8], of: impl Fn([u8; N]) -> i64) {
+        let out = out.as_chunks_mut::<8>().0;
+        stored.as_chunks().0.iter().zip(out).for_each(|(stored, out)| *out = of(*stored).to_ne_bytes());
+    }
+    match dtype {
+        Packed::U16 => each(stored, out, |b| u16::from_le_bytes(b).into()),
+        Packed::I32 => each(stored, out, |b| i32::from_le_bytes(b).into()),
+        Packed::U32 => each(stored, out, |b| u32::from_le_bytes(b).into()),
+        _ if cfg!(target_endian = "little") => out.copy_from_slice(stored),
+        _ => stored.chunks_exact(dtype.size()).zip(out.chunks_exact_mut(dtype.size())).for_each(|(stored, out)| {
+            out.copy_from_slice(stored);
+            out.reverse();
+        }),
+    }
+}
+
 /// Elements of a type's [`Packed::dtype`], given row-major and native endian, as they are stored. A whole number that the type
 /// does not hold is a fault.
 pub fn packed(dtype: Packed, elements: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -67,6 +85,9 @@ mod tests {
             let Media::Tensor { data, shape } = unpacked(&tensor, &stored, &info).unwrap() else { panic!() };
             assert_eq!((shape, data.dtype()), (vec![2, 2], dtype.dtype()));
             assert_eq!(super::super::slot::into_bytes(data), native, "{}", dtype.name());
+            let mut wide = vec![0xAA; native.len()];
+            widen(dtype, &stored, &mut wide);
+            assert_eq!(wide, native, "{}", dtype.name());
             assert!(unpacked(&tensor, &stored[1..], &info).is_err());
         }
         for (dtype, value) in [(Packed::U16, 65_536), (Packed::U16, -1), (Packed::I32, 1 << 31), (Packed::U32, 1 << 32)]

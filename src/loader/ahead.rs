@@ -10,6 +10,7 @@ use std::sync::{Mutex, TryLockError};
 
 use super::lane::Lane;
 use super::{Core, Feed, OutColumn};
+use crate::data::packed::Packed;
 use crate::plan::{Course, Plan, Slot};
 
 /// Steps that are told ahead of the one that is opened.
@@ -27,7 +28,7 @@ const GROUPS: usize = 2;
 /// Payloads of fewer bytes in the mean are told only while threads were seen to wait for storage: else the telling is what costs.
 const SMALL: u64 = 16 << 10;
 
-/// Steps that such are told for once threads had to wait.
+/// Steps that such are told for once threads had to wait, and that are not looked at where they did not.
 const AGAIN: u64 = 64;
 
 /// Bytes of a shard of a source.
@@ -46,6 +47,8 @@ struct Told {
     /// What threads had waited for storage at the last look, in nanoseconds; and the step up to which small payloads are told since.
     blocked: u64,
     small: u64,
+    /// The step up to which nothing is told, as long as nobody waits.
+    rests: u64,
     /// The epoch that the windows are of.
     epoch: u64,
     /// Of each windowed source the window that is told, and how many of its groups were.
@@ -72,6 +75,9 @@ impl Ahead {
                 told.epoch = leg.epoch;
                 told.windows.clear();
             }
+            if told.rests(core, step) {
+                continue;
+            }
             let plan = leg.steps.plan();
             let slots = plan.slots(leg.steps.batch(own));
             let mut runs = core.payloads(&slots);
@@ -84,6 +90,11 @@ impl Ahead {
 }
 
 impl Told {
+    /// Whether the payloads of a step are not even worth finding: those before it were not worth telling, and nobody waited since.
+    fn rests(&self, core: &Core, step: u64) -> bool {
+        step < self.rests && core.stats.blocked.load(Ordering::Relaxed) <= self.blocked
+    }
+
     /// Whether the payloads of a step are worth telling.
     fn worth(&mut self, core: &Core, step: u64, runs: &[Run]) -> bool {
         let blocked = core.stats.blocked.load(Ordering::Relaxed);
@@ -91,7 +102,11 @@ impl Told {
             (self.blocked, self.small) = (blocked, step + AGAIN);
         }
         let bytes = runs.iter().map(|(.., bytes)| bytes.end - bytes.start).fold(0, u64::saturating_add);
-        step < self.small || bytes >= SMALL * runs.len() as u64
+        let worth = step < self.small || bytes >= SMALL * runs.len() as u64;
+        if !worth {
+            self.rests = step + AGAIN;
+        }
+        worth
     }
 
     /// The next groups of the windows that some slots are of: first all of that window, then of the next as many as the part of it that has passed.
@@ -130,6 +145,14 @@ impl Feed {
         })
     }
 
+    /// The type of the tokens, where rows are packed of such as are stored: of a long sequence a piece is read alone.
+    fn divisible(&self) -> Option<Packed> {
+        match self.columns.first() {
+            Some(OutColumn::Packed { chain, .. }) => chain.divisible(),
+            _ => None,
+        }
+    }
+
     /// Where the payloads of a run of positions are: one run of bytes for each shard.
     fn group(&self, source: usize, course: &Course, positions: Range<u64>, runs: &mut Vec<Run>) {
         if positions.is_empty() {
@@ -161,7 +184,11 @@ impl Core {
         for segment in slots.iter().flat_map(|slot| &slot.segments) {
             let feed = self.feed(segment);
             for column in feed.read() {
-                if let Some((shard, bytes)) = feed.dataset.lies(segment.row, column) {
+                if let Some((shard, mut bytes)) = feed.dataset.lies(segment.row, column) {
+                    if let (Some((from, to)), Some(dtype)) = (segment.range, feed.divisible()) {
+                        let at = |token: u64| bytes.start.saturating_add(token.saturating_mul(dtype.size() as u64));
+                        bytes = at(from)..at(to).min(bytes.end).max(at(from));
+                    }
                     runs.push((segment.source as usize, shard, bytes));
                 }
             }

@@ -87,7 +87,16 @@ impl Core {
 
     /// The ids of segments, a line each.
     pub(super) fn ids(&self, segments: &[Segment]) -> String {
-        segments.iter().map(|segment| self.row(segment).id()).collect::<Vec<_>>().join("\n")
+        let mut ids = Vec::with_capacity(segments.len() * 24);
+        for (number, segment) in segments.iter().enumerate() {
+            if number > 0 {
+                ids.push(b'\n');
+            }
+            ids.extend_from_slice(self.row(segment).id_bytes());
+        }
+        // Looked at once, as a row may have many; one that is no text is told by itself.
+        String::from_utf8(ids)
+            .unwrap_or_else(|_| segments.iter().map(|segment| self.row(segment).id()).collect::<Vec<_>>().join("\n"))
     }
 
     /// What is done with the payloads, column by column.

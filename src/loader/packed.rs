@@ -7,14 +7,17 @@ use smallvec::SmallVec;
 use super::desk::Desk;
 use super::room::{Lender, Loan};
 use super::work::plain;
-use super::{Core, OutColumn, Stats};
+use super::{Core, Feed, OutColumn, Stats};
+use crate::augment::packed::widen;
 use crate::augment::{Chain, Drawn, Output, SlotMut};
 use crate::clock::Mark;
-use crate::codec::{self, Encoded};
+use crate::codec::{self, Encoded, Limits};
 use crate::collate::{self, Extents, Forming};
 use crate::data::buffer::Region;
 use crate::data::info::Format;
+use crate::data::packed::Packed;
 use crate::data::tensor::Extent;
+use crate::dataset::Viewer;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::plan::{Plan, Segment, Slot};
 
@@ -43,14 +46,26 @@ impl Row {
 /// A sequence of a row, or a part of it.
 struct Piece {
     segment: Segment,
-    /// Where it begins in what is read, and how many tokens it has.
-    from: usize,
+    /// How many tokens it has.
     length: usize,
-    /// How many what is read has in all: the sequence, or the piece.
+    from: Source,
+}
+
+/// Where the tokens of a piece come from.
+enum Source {
+    /// They are these bytes of the payload.
+    Stored(Range<u64>),
+    /// The column's operations make them of the whole payload.
+    Made(Box<Making>),
+}
+
+/// How a sequence is made.
+struct Making {
+    /// Where the piece begins in it.
+    from: usize,
+    /// How many tokens it has.
     whole: usize,
-    /// The bytes of the payload that are read; `None`: all.
-    bytes: Option<Range<u64>>,
-    /// How many bytes that is.
+    /// Bytes of the payload.
     read: u64,
     drawn: Drawn,
     format: Format,
@@ -100,71 +115,76 @@ fn piece(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
 }
 
 fn planned(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
-    let feed = core.feed(segment);
-    let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
-        return Err(Error::library("packing", "a source has no column to pack"));
-    };
+    let (feed, index, chain) = core.packed(segment)?;
     let row = feed.dataset.index().row(segment.row);
-    let refused = |fault: Fault| fault.at(feed.dataset.origin(segment.row, *index));
-    let Some(payload) = row.payload(*index) else {
+    let refused = |fault: Fault| fault.at(feed.dataset.origin(segment.row, index));
+    let Some(payload) = row.payload(index) else {
         return Err(refused(Fault::new(Reason::Unsupported, "its tokens are not there, or of a newer format")));
     };
-    let (mut info, mut from, mut bytes) = (payload.info, 0, None);
+    let (info, range) = (payload.info, segment.range);
+    let piece = |length: u64, from| Piece { segment: segment.clone(), length: short(length), from };
+    // A hash is one of the whole payload; and one that is not what its facts say is read to say so.
+    if let Some(dtype) = chain.divisible().filter(|_| !core.check_hash)
+        && info.count.checked_mul(dtype.size() as u64) == Some(payload.length)
+        && range.is_none_or(|(from, to)| from <= to && to <= info.count)
+    {
+        let (from, to) = range.unwrap_or((0, info.count));
+        let own = (to - from).saturating_mul(dtype.dtype().size() as u64);
+        Limits::check("bytes of the finished sample", own, core.limits.decoded_bytes).map_err(refused)?;
+        let size = dtype.size() as u64;
+        return Ok(piece(to - from, Source::Stored(from * size..to * size)));
+    }
     // Of text the count is that of bytes: its tokens are counted in a column beside it, which the plan knows.
     let whole = plan.batching().map_or(info.count, |b| b.length(segment.source as usize, segment.row));
-    let length = segment.range.map_or(whole, |(from, to)| to.saturating_sub(from));
-    if let Some((start, end)) = segment.range {
-        from = start;
-        // A hash is one of the whole payload; and one that is not what its facts say is read to say so.
-        let alone = chain.divisible().filter(|size| {
-            !core.check_hash && info.count.checked_mul(*size as u64) == Some(payload.length) && end <= info.count
-        });
-        if let Some(size) = alone {
-            // To the chain, the piece is all there is.
-            (from, info.count, bytes) = (0, length, Some(start * size as u64..end * size as u64));
-        }
-    }
+    let (from, length) = range.map_or((0, whole), |(from, to)| (from, to.saturating_sub(from)));
     let drawn = chain.draw(&info, plan.key(row.key(), segment));
     chain.admit(&drawn, &core.limits).map_err(refused)?;
-    let short = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let (whole, from, length) = (short(if bytes.is_some() { length } else { whole }), short(from), short(length));
-    let read = bytes.as_ref().map_or(payload.length, |bytes| bytes.end - bytes.start);
-    Ok(Piece { segment: segment.clone(), from, length, whole, bytes, read, drawn, format: info.format })
+    let (from, whole, read, format) = (short(from), short(whole), payload.length, info.format);
+    Ok(piece(length, Source::Made(Box::new(Making { from, whole, read, drawn, format }))))
+}
+
+fn short(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 impl Core {
-    /// Reads a sequence, or of it what is wanted alone; the piece's tokens are behind `from * size`.
+    /// Makes a sequence of a payload that is read whole.
     fn sequence(
         &self,
-        piece: &Piece,
+        segment: &Segment,
+        making: &Making,
         size: usize,
         desk: &mut Desk,
         lender: &Lender<'_>,
     ) -> Result<(Vec<u8>, Option<Loan>)> {
-        let feed = self.feed(&piece.segment);
-        let Some(OutColumn::Packed { index, chain, .. }) = feed.columns.first() else {
-            return Err(Error::library("packing", "a source has no column to pack"));
-        };
-        let loan = self.lent(lender, piece.read.saturating_add(piece.whole.saturating_mul(size) as u64))?;
-        let (Desk { tools, payload: held }, row) = (desk, piece.segment.row);
+        let (feed, index, chain) = self.packed(segment)?;
+        let loan = self.lent(lender, making.read.saturating_add(making.whole.saturating_mul(size) as u64))?;
+        let (Desk { tools, payload: held }, row) = (desk, segment.row);
         let mark = Mark::now();
-        let read = match &piece.bytes {
-            Some(range) => feed.dataset.fetch_range(row, *index, range.clone(), held)?,
-            None if self.check_hash => feed.dataset.fetch_checked(row, *index, held)?.map(|payload| payload.length),
-            None => feed.dataset.fetch(row, *index, held)?.map(|payload| payload.length),
+        match self.check_hash {
+            true => feed.dataset.fetch_checked(row, index, held)?,
+            false => feed.dataset.fetch(row, index, held)?,
         };
-        self.stats.fetched(mark.nanos(), read.unwrap_or(0));
+        self.stats.fetched(mark.nanos(), held.len() as u64);
         let mark = Mark::now();
-        let refused = |fault: Fault| fault.at(feed.dataset.origin(row, *index));
-        let codec = codec::by_format(piece.format).map_err(refused)?;
-        let made = chain.run_late(&piece.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
+        let refused = |fault: Fault| fault.at(feed.dataset.origin(row, index));
+        let codec = codec::by_format(making.format).map_err(refused)?;
+        let made = chain.run_late(&making.drawn, Encoded::Whole(held), codec, &self.limits, tools).map_err(refused)?;
         Stats::add(&self.stats.augment, mark.nanos());
-        Stats::add(&self.stats.samples, 1);
-        if piece.whole.checked_mul(size) != Some(made.bytes.len()) {
-            let what = format!("{} tokens, the Index says {}", made.bytes.len() / size.max(1), piece.whole);
+        if making.whole.checked_mul(size) != Some(made.bytes.len()) {
+            let what = format!("{} tokens, the Index says {}", made.bytes.len() / size.max(1), making.whole);
             return Err(refused(Fault::new(Reason::Corrupt, what)));
         }
         Ok((made.bytes, loan))
+    }
+
+    /// The column that a segment's rows are packed of.
+    fn packed(&self, segment: &Segment) -> Result<(&Feed, usize, &Chain)> {
+        let feed = self.feed(segment);
+        match feed.columns.first() {
+            Some(OutColumn::Packed { index, chain, .. }) => Ok((feed, *index, chain)),
+            _ => Err(Error::library("packing", "a source has no column to pack")),
+        }
     }
 
     /// Reads the sequences of a row and lays them one behind the other, with what says which is which.
@@ -175,22 +195,58 @@ impl Core {
         let tokens = row.tokens.bytes_mut();
         let size = tokens.len() / segments.len().max(1);
         let mut number = 0;
-        for piece in &row.pieces {
-            let made = self.named(Some(&piece.segment), || self.sequence(piece, size, desk, lender));
-            let (made, _loan) = match made {
-                Ok(made) => made,
-                Err(error) => {
-                    row.bad.push((piece.segment.clone(), self.bearable(error)?));
-                    continue;
-                }
+        // Of what is stored: of which source, and how much. It is too little, one by one, to be timed one by one.
+        let mut viewer: Option<(u32, Viewer<'_>)> = None;
+        let (mark, mut apart, mut read) = (Mark::now(), 0, 0);
+        let mut stored =
+            |segment: &Segment, bytes: &Range<u64>, held: &mut Vec<u8>, look: &mut dyn FnMut(Packed, &[u8])| {
+                let (feed, index, chain) = self.packed(segment)?;
+                let (_, viewer) = match &mut viewer {
+                    Some(own) if own.0 == segment.source => own,
+                    other => other.insert((segment.source, feed.dataset.viewer())),
+                };
+                let dtype = chain.divisible().ok_or_else(|| Error::library("packing", "its tokens are made"))?;
+                let taken = viewer.view(segment.row, index, Some(bytes.clone()), held, |stored| look(dtype, stored))?;
+                Ok(taken.map_or(0, |(taken, ())| taken))
             };
-            let end = at + piece.length;
-            tokens[at * size..end * size].copy_from_slice(&made[piece.from * size..][..piece.length * size]);
+        // Short sequences are wherever they are: memory is asked for all of a row before it is waited for any of them.
+        for Piece { segment, from, .. } in row.pieces.iter().filter(|_| row.pieces.len() > 1) {
+            if let Source::Stored(bytes) = from
+                && self.feed(segment).dataset.is_sharded()
+            {
+                // What goes wrong is told when it is read.
+                let _: Result<u64> = stored(segment, bytes, &mut desk.payload, &mut |_, bytes| {
+                    std::hint::black_box((bytes.first().copied(), bytes.last().copied()));
+                });
+            }
+        }
+        for Piece { segment, length, from } in &row.pieces {
+            let out = &mut tokens[at * size..(at + length) * size];
+            let done = self.named(Some(segment), || match from {
+                Source::Stored(bytes) => {
+                    read += stored(segment, bytes, &mut desk.payload, &mut |dtype, bytes| widen(dtype, bytes, out))?;
+                    Ok(())
+                }
+                Source::Made(making) => {
+                    let mark = Mark::now();
+                    let (made, _loan) = self.sequence(segment, making, size, desk, lender)?;
+                    out.copy_from_slice(&made[making.from * size..][..length * size]);
+                    apart += mark.nanos();
+                    Ok(())
+                }
+            });
+            if let Err(error) = done {
+                row.bad.push((segment.clone(), self.bearable(error)?));
+                continue;
+            }
             number += 1;
+            let end = at + length;
             segments[at..end].fill(number);
             (0..).zip(&mut positions[at..end]).for_each(|(position, out)| *out = position);
             at = end;
         }
+        self.stats.fetched_all(mark.nanos().saturating_sub(apart), read, number as u64);
+        Stats::add(&self.stats.samples, number as u64);
         segments[at..].fill(0);
         positions[at..].fill(0);
         // The tail, or all of a row that is padding.

@@ -31,12 +31,18 @@ impl Stats {
         counter.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// Some payload bytes were read in so many nanoseconds.
+    /// Bytes of a payload were read in so many nanoseconds.
     pub(super) fn fetched(&self, nanos: u64, bytes: u64) {
+        self.fetched_all(nanos, bytes, 1);
+    }
+
+    /// Bytes of so many payloads were read in so many nanoseconds.
+    pub(super) fn fetched_all(&self, nanos: u64, bytes: u64, payloads: u64) {
         Stats::add(&self.fetch, nanos);
         Stats::add(&self.bytes, bytes);
         // The system's memory gives a few GB/s, also on a busy machine more than half of one.
-        Stats::add(&self.blocked, nanos.saturating_sub(50_000 + bytes * 2));
+        let busy = payloads.saturating_mul(50_000).saturating_add(bytes.saturating_mul(2));
+        Stats::add(&self.blocked, nanos.saturating_sub(busy));
     }
 
     /// Lowers a level.

@@ -208,11 +208,10 @@ impl Plan {
     /// The lengths by which a window's batches are formed; none where they are not.
     pub fn lengths(&self, window: u64) -> Vec<u64> {
         let Some(batching) = &self.batching else { return Vec::new() };
-        let length = |n| {
+        batching.lengths(self.window(window).map(|n| {
             let (source, picked) = self.sample(n);
-            batching.length(source, picked.row)
-        };
-        self.window(window).map(length).collect()
+            (source, picked.row)
+        }))
     }
 
     /// The batches that are formed of a window.

@@ -5,10 +5,11 @@ use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, UInt64Type};
+use memmap2::Mmap;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use sha2::{Digest, Sha256};
@@ -32,6 +33,8 @@ use crate::error::{Error, Result};
 pub struct ShardFile {
     file: File,
     path: PathBuf,
+    /// All of it, once somebody looked at a payload in its place; `None` where the system maps no files.
+    map: OnceLock<Option<Mmap>>,
 }
 
 impl ShardFile {
@@ -39,7 +42,7 @@ impl ShardFile {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match File::open(&path) {
-            Ok(file) => Ok(ShardFile { file, path }),
+            Ok(file) => Ok(ShardFile { file, path, map: OnceLock::new() }),
             Err(e) => Err(Error::io(path, "open", e)),
         }
     }
@@ -49,8 +52,8 @@ impl ShardFile {
         &self.path
     }
 
-    /// Whether the file is long enough for a payload. A shard shorter than its Index is [`Error::Damaged`].
-    pub fn holds(&self, payload: &Payload) -> Result<()> {
+    /// Looks whether the file is long enough for a payload, and says how long it is, in bytes. A shard shorter than its Index is [`Error::Damaged`].
+    pub fn holds(&self, payload: &Payload) -> Result<u64> {
         holds(&self.file, &self.path, payload.offset, payload.length)
     }
 
@@ -77,16 +80,18 @@ impl ShardFile {
         fill(&self.file, &self.path, offset, out)
     }
 
-    /// Reads a range of a payload's bytes into `out`, replacing what was there. A shard that ends before the payload does is [`Error::Damaged`], also where the
-    /// range is there.
-    pub fn fetch_range(&self, payload: &Payload, range: &Range<u64>, out: &mut Vec<u8>) -> Result<()> {
-        let size = range.end.checked_sub(range.start).filter(|_| range.end <= payload.length);
-        let size = size.and_then(|size| usize::try_from(size).ok()).ok_or_else(|| {
-            Error::library("fetching a range of a payload", format!("bytes {range:?} of {}", payload.length))
-        })?;
-        self.holds(payload)?;
-        out.resize(size, 0);
-        self.fetch_part(payload, range.start, out)
+    /// Bytes of the file in their place, without a copy. `None`: it cannot be mapped, or was shorter when it was.
+    ///
+    /// Who looks at them makes sure beforehand ([`ShardFile::holds`]) that the file still has them: a page that it lost since then kills the process.
+    pub fn mapped(&self, bytes: &Range<u64>) -> Option<&[u8]> {
+        let map = self.map.get_or_init(|| {
+            // SAFETY: shards are immutable once renamed into place; a foreign process that truncates one while its bytes are looked at is outside
+            // the contract, as with segments of the Index.
+            let map = unsafe { Mmap::map(&self.file) };
+            map.ok()
+        });
+        let bytes = usize::try_from(bytes.start).ok()?..usize::try_from(bytes.end).ok()?;
+        map.as_ref()?.get(bytes)
     }
 
     /// Reads a payload into `out`, replacing what was there. A shard shorter than its Index is [`Error::Damaged`].
@@ -95,12 +100,12 @@ impl ShardFile {
     }
 }
 
-fn holds(file: &File, path: &Path, offset: u64, length: u64) -> Result<()> {
+fn holds(file: &File, path: &Path, offset: u64, length: u64) -> Result<u64> {
     let there = file.metadata().map_err(|e| Error::io(path, "look at", e))?.len();
     if offset.checked_add(length).is_none_or(|end| end > there) {
         return Err(short(path, offset, length));
     }
-    Ok(())
+    Ok(there)
 }
 
 /// Reads a range of a file; the length is compared with the file's before memory is asked for.

@@ -9,6 +9,9 @@ use crate::data::orientation::Orientation;
 use crate::data::profile::Profile;
 use crate::data::storage::Original;
 
+/// Stands for an id that is not there or no text.
+const UNREADABLE: &str = "(unreadable id)";
+
 /// One row of a segment.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
@@ -24,6 +27,14 @@ impl std::fmt::Debug for Row<'_> {
 }
 
 impl<'a> Row<'a> {
+    /// Has the row brought from memory, without waiting for it. Rows here and there are each as far away as memory is: of many that are asked for at once the
+    /// processor waits for all together, of one that is looked into before the next is found for each.
+    pub(crate) fn foresee(&self) {
+        for byte in [self.bytes.first(), self.bytes.last()] {
+            std::hint::black_box(byte.copied());
+        }
+    }
+
     /// The row key.
     pub fn key(&self) -> u64 {
         u64_at(self.bytes, 0)
@@ -31,10 +42,15 @@ impl<'a> Row<'a> {
 
     /// The id.
     pub fn id(&self) -> &'a str {
+        std::str::from_utf8(self.id_bytes()).unwrap_or(UNREADABLE)
+    }
+
+    /// The id, not yet looked at whether it is UTF-8.
+    pub(crate) fn id_bytes(&self) -> &'a [u8] {
         let (offset, length) = (u64_at(self.bytes, 8), u32_at(self.bytes, 16) as u64);
         let heap = &self.segment.backing.bytes()[self.segment.ids_at..];
         let range = offset.checked_add(length).and_then(|end| heap.get(offset as usize..end as usize));
-        range.and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("(unreadable id)")
+        range.unwrap_or(UNREADABLE.as_bytes())
     }
 
     /// Which shard of the segment's table holds it.
