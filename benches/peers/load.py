@@ -14,6 +14,7 @@ processes: the greatest sum of what is resident (RSS; pages that processes share
 names the folder of these libraries where they are not in the system's place.
 """
 import argparse
+import array
 import dataclasses
 import datetime
 import hashlib
@@ -43,9 +44,7 @@ FLIP = '{ op = "horizontal_flip" }'
 RECIPES = {
     "crop": f'[columns.image]\nops = [{{ op = "random_resized_crop", size = 224 }}, {FLIP}, {NORMALIZE}]\n[columns.label]\n',
     "center": f'[columns.image]\nops = [{{ op = "resize", size = 256 }}, {{ op = "center_crop", size = 224 }}, {NORMALIZE}]\n[columns.label]\n',
-    # No operation pads. Of 40 x 40 with 0.64 of its area and aspect 1 it is a crop of 32 x 32, whose resize changes nothing.
-    "cifar": f'[columns.image]\nops = [{{ op = "random_resized_crop", size = 32, scale = [0.64, 0.64], ratio = [1.0, 1.0] }}, {FLIP}, {NORMALIZE}]\n[columns.label]\n',
-    "cifar-flip": f'[columns.image]\nops = [{FLIP}, {NORMALIZE}]\n[columns.label]\n',
+    "cifar": f'[columns.image]\nops = [{{ op = "random_crop", size = 32, padding = 4 }}, {FLIP}, {NORMALIZE}]\n[columns.label]\n',
     "raw": f"[columns.image]\nops = [{NORMALIZE}]\n[columns.label]\n",
     "audio": '[columns.audio]\nops = [{ op = "resample", rate = 16000 }, { op = "log_mel", n_fft = 400, hop = 160, n_mels = 80 }]\n[columns.label]\n',
     "text": "[columns.text]\n",
@@ -101,8 +100,7 @@ WORKLOADS = {
         Member("HF datasets, Pillow", "hf", "Arrow cache of Parquet; torchvision v2; 2 processes", "hf"),
     ]),
     "cifar": Workload("10,000 JPEGs of 32 x 32, padded by 4, random crop 32, flip, f32 NCHW, batch 256", "tile", 256, 3, [
-        Member("dsctl, tiles stored padded", "dsctl", "does more: no operation pads, so the JPEGs are 40 x 40 with black edges; the same crops of them", "padded", "cifar"),
-        Member("dsctl, no crop", "dsctl", "does less: flip alone", "tiles", "cifar-flip"),
+        Member("dsctl", "dsctl", "", "tiles", "cifar"),
         Member("DALI, CPU", "dali", "one file a tile"),
         Member("tf.data", "tf", "TFRecord; normalised a batch at a time"),
         Member("FFCV", "ffcv", "tiles encoded anew at quality 95; fast DCT; the shift by -4 to 4 is RandomTranslate"),
@@ -124,8 +122,10 @@ WORKLOADS = {
         Member("torch", "torch", "one file a recording; " + HAND + "; torch.stft, 2 processes"),
     ]),
     "text": Workload("Stored token ids in rows of 2,048, i64, batch 16, shuffled", "row", 16, 3, [
-        Member("dsctl, `--tokenize`, `pack`", "dsctl", "packs 144,440 documents while it loads; also gives segments, positions and ids", "tokens", "text"),
+        Member("dsctl, 20 documents", "dsctl", "cuts documents of 345,000 tokens while it loads; segments, positions and ids, too", "wholes", "text"),
+        Member("dsctl, 144,440 documents", "dsctl", "fits documents of 48 tokens into rows while it loads; segments, positions and ids, too", "tokens", "text"),
         Member("NumPy, memory map", "numpy", "rows cut beforehand wherever they end, tokens alone; 1 thread, nothing prefetched"),
+        Member("NumPy, three memory maps", "numpy", "the same with segments and positions, made beforehand, too", "three"),
         Member("mosaicml-streaming", "streaming", "rows cut beforehand, tokens alone; 2 processes"),
     ]),
 }
@@ -298,10 +298,10 @@ class Bench:
             "photos": lambda: self.ingest(self.options.photos, folder),
             "prepared": lambda: self.ingest(self.options.photos, folder, "--prepare", "crop"),
             "tiles": lambda: self.ingest(data / "tiles", folder),
-            "padded": lambda: self.ingest(data / "padded", folder),
             "squares": lambda: self.ingest(data / "squares", folder, "--store", "raw"),
             "sounds": lambda: self.ingest(self.options.sounds, folder, "--label-regex", r"^(?P<label>\d)_"),
-            "tokens": lambda: self.tokens(data / "texts", folder),
+            "tokens": lambda: self.tokens(data / "texts", folder, "paragraph"),
+            "wholes": lambda: self.tokens(data / "texts", folder, "file"),
         }[name]
         for old in self.datasets(workload).parent.glob("dsctl-*"):
             if old.name != self.datasets(workload).name:
@@ -309,14 +309,14 @@ class Bench:
         self.once(folder, make)
         return folder
 
-    def tokens(self, texts, dataset):
-        tokenizer = dataset.with_name("tokenizer.json")
+    def tokens(self, texts, dataset, unit):
+        tokenizer = dataset.with_name(f"{unit}.json")
         plain = dataset.with_name("plain")
         shutil.rmtree(plain, ignore_errors=True)
         tokenizer.unlink(missing_ok=True)
         self.ingest(texts / "00.txt", plain, "--text-unit", "paragraph")
         run([self.dsctl, "tokenizer", "train", str(plain), str(tokenizer), "--vocab-size", "4096", "--quiet"])
-        self.ingest(texts, dataset, "--text-unit", "paragraph", "--tokenize", str(tokenizer))
+        self.ingest(texts, dataset, "--text-unit", unit, "--tokenize", str(tokenizer))
 
     def token_rows(self):
         """The tokens of dsctl's dataset, one text behind the other, cut into rows, for those who read such."""
@@ -328,18 +328,25 @@ class Bench:
             dump = self.work / "text" / "tokens.safetensors"
             dump.unlink(missing_ok=True)
             run([self.dsctl, "load", str(dataset), "--recipe", str(recipe), "--dump", str(dump), "--quiet", "--progress", "none"])
-            ids = bytearray()
+            ids, numbers, places = (array.array("H") for _ in range(3))
+            before = number = place = 0
             for text, segments in zip(tensors(dump, "text"), tensors(dump, "text_segments")):
-                for at in range(0, len(text[1]), 8):
-                    if segments[1][at]:
-                        ids += text[1][at : at + 2]
+                for at, (token, segment) in enumerate(zip(array.array("q", text[1]), array.array("q", segments[1]))):
+                    if not segment:
+                        continue
+                    # Another document; or another row, whose first segment has the number of the last one's.
+                    fresh = segment != before or at % 2048 == 0
+                    before = segment
+                    number, place = (number + fresh if len(ids) % 2048 else 1), (0 if fresh or len(ids) % 2048 == 0 else place + 1)
+                    ids.append(token), numbers.append(number), places.append(place)
             dump.unlink()
-            rows = len(ids) // 4096
+            rows = len(ids) // 2048
             header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': ({rows}, 2048), }}"
             header += " " * (-(len(header) + 11) % 64) + "\n"
-            part = out.with_suffix(".part")
-            part.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + ids[: rows * 4096])
-            part.rename(out)
+            for values, name in ((places, "positions"), (numbers, "segments"), (ids, "tokens")):
+                part = out.with_suffix(".part")
+                part.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + values[: rows * 2048].tobytes())
+                part.rename(out.with_name(f"{name}.npy"))
 
     def rows(self, dataset):
         stdout, _, _, _ = run([self.dsctl, "ls", str(dataset), "--json"])

@@ -4,7 +4,7 @@ import pathlib
 import random
 import re
 
-from common import PAD, SIDE, TILE, shorter
+from common import SIDE, TILE, shorter
 
 TILES = 10_000
 COPIES = 20
@@ -34,8 +34,8 @@ def photos(job):
 
 
 def tiles(job):
-    """Squares of random place and size out of the photos, scaled to 32 x 32; and the same with four black pixels around them."""
-    from PIL import Image, ImageOps
+    """Squares of random place and size out of the photos, scaled to 32 x 32."""
+    from PIL import Image
     draws, sources = random.Random(7), sorted(pathlib.Path(job["photos"]).rglob("*.jpg"))
     for number in range(TILES):
         path = sources[number % len(sources)]
@@ -44,10 +44,9 @@ def tiles(job):
         side = draws.randint(64, min(picture.size))
         left, top = draws.randint(0, picture.width - side), draws.randint(0, picture.height - side)
         tile = picture.resize((TILE, TILE), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-        for name, image in (("tiles", tile), ("padded", ImageOps.expand(tile, PAD))):
-            out = pathlib.Path(job["data"], name, path.parent.name, f"{number:05}.jpg")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            image.save(out, quality=95)
+        out = pathlib.Path(job["data"], "tiles", path.parent.name, f"{number:05}.jpg")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tile.save(out, quality=95)
     folder(job, pathlib.Path(job["data"], "tiles"), "*.jpg")
 
 

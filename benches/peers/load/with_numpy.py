@@ -1,4 +1,4 @@
-"""NumPy by hand, on one thread: rows of a mapped file in random order, into a new array for each batch. Variant: `reused` writes all batches into one array."""
+"""NumPy by hand, on one thread: rows of a mapped file in random order, into a new array for each batch. Variants: `reused` writes all batches into one array, `three` has tokens, segments and positions."""
 import pathlib
 
 import numpy as np
@@ -32,8 +32,9 @@ def raw(job):
 
 
 def text(job):
-    tokens = np.load(pathlib.Path(job["data"], "tokens.npy"), mmap_mode="r")
-    return len(tokens), lambda rows: tokens[rows].astype(np.int64)
+    names = ["tokens", "segments", "positions"] if job["variant"] == "three" else ["tokens"]
+    maps = [np.load(pathlib.Path(job["data"], f"{name}.npy"), mmap_mode="r") for name in names]
+    return len(maps[0]), lambda rows: [part[rows].astype(np.int64) for part in maps][0]
 
 
 def opened(job):
