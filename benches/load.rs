@@ -8,12 +8,12 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::sample::InMemory;
 use common::{Cost, Runs, cost, head, machine, measures, memory, photos, row};
 use feedstock::augment::Draw;
 use feedstock::codec::image::jpeg::Jpeg;
-use feedstock::codec::{Codec, Limits, Ranged, Rect, Scratch, Want};
+use feedstock::codec::{Codec, Limits, Rect, Scratch, Want};
 use feedstock::dataset::Dataset;
-use feedstock::error::Fault;
 use feedstock::ingest::{Control, IngestOptions, ingest};
 use feedstock::loader::{Loader, OutColumn, StatsReport, Work};
 use feedstock::recipe::Recipe;
@@ -94,20 +94,6 @@ fn decode(bytes: &[u8], region: Option<Rect>, out: &mut Vec<u8>) -> usize {
         out.resize(length, 0);
     }
     decoder.decode_image_into(&mut out[..length]).expect("pixels").bytes_written
-}
-
-/// A payload in memory.
-struct InMemory<'a>(&'a [u8]);
-
-impl Ranged for InMemory<'_> {
-    fn bytes(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
-        out.copy_from_slice(&self.0[offset as usize..][..out.len()]);
-        Ok(())
-    }
 }
 
 /// What one contestant cost over the repeats, a sample.

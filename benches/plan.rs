@@ -1,196 +1,121 @@
-//! What does a plan cost as the dataset grows?
+//! Does a batch of the plan cost the same for 1e3 and 1e9 rows?
 //!
-//! `cargo bench --bench plan` prints the table of docs/plan.md. The Index is a real file of so many rows, sparse: nothing of it is in memory but
-//! what is read, as with any mapped Index. Each line is a process of its own, so that its memory is its own.
+//! Batches of 64 slots from all over an epoch, whose Index is in memory as far as it is looked at. What a fresh process pays once, and in memory, is told by the
+//! bench `growth`.
 
 mod common;
 
-use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::hint::black_box;
 use std::sync::Arc;
 
-use common::{cost, machine, measures, memory};
-use feedstock::data::feature::{Feature, Schema};
-use feedstock::data::index::{Access, Index, IndexCell, Payload, Segment, SegmentBuilder};
-use feedstock::data::info::{Format, Info};
-use feedstock::plan::batching::{Forming, Quantity, WINDOW};
+use common::sparse::{self, names};
+use common::{SIZES, measures};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use feedstock::plan::batching::{Forming, WINDOW};
 use feedstock::plan::{
-    At, Balance, Balanced, Batching, Bucket, Component, Exhausted, Filter, Fit, Long, Mixture, Order, Pack, Plan, Rows,
-    Sequence, Tail, Window,
+    At, Balance, Balanced, Batching, Bucket, Component, Exhausted, Fit, Long, Mixture, Order, Pack, Plan, Rows,
+    Sequence, Steps, Window, World,
 };
 use feedstock::rng::Key;
 
-/// The argument that makes this program measure one line: file and what to do follow.
-const CHILD: &str = "--line";
+const BATCH: u64 = 64;
 
-/// Rows of a shard.
-const SHARD: u64 = 65_536;
+/// Batches that are asked for in turn, evenly over the epoch.
+const BATCHES: u64 = 16;
 
-fn names() -> Vec<String> {
-    (0..10).map(|class| format!("class {class}")).collect()
+fn component(rows: Rows, order: Order) -> Component {
+    // Groups of 100,000 bytes each a row, as the Index has them.
+    Component { name: None, rows, balance: None, order, window: Window::default().of_rows(100_000) }
 }
 
-fn schema() -> Schema {
-    Schema::new([("image", Feature::Image), ("label", Feature::ClassLabel { names: names() })])
+fn all(rows: u64) -> Rows {
+    Rows::new(Some(0..rows))
 }
 
-/// Writes an Index of so many rows of pictures and classes, all of them zeros on disk that take no room.
-fn sparse(path: &Path, rows: u64) {
-    let mut builder = SegmentBuilder::new(&schema());
-    let payload = Payload { offset: 0, length: 100_000, hash: 0, info: Info::of(Format::Jpeg) };
-    builder.push("", &[IndexCell::Payload(payload), IndexCell::Int(0)]).expect("a row");
-    builder.end_shard("train", 100_000, [0; 32]);
-    let one = builder.finish().expect("a segment").to_vec();
-    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
-    let length = word(&one, 8) as usize;
-    let shards_at = (16 + length).next_multiple_of(64);
-    let stride = (one.len() - shards_at - 64) as u64;
-
-    let mut header: serde_json::Value = serde_json::from_slice(&one[16..16 + length]).expect("a header");
-    let shards = rows.div_ceil(SHARD);
-    header["rows"] = rows.into();
-    header["shards"] = shards.into();
-    let header = header.to_string().into_bytes();
-    let mut file = std::fs::File::create(path).expect("a file");
-    file.write_all(&one[..8]).expect("room");
-    file.write_all(&(header.len() as u64).to_le_bytes()).expect("room");
-    file.write_all(&header).expect("room");
-    let shards_at = (16 + header.len() as u64).next_multiple_of(64);
-    file.seek(SeekFrom::Start(shards_at)).expect("a place");
-    for shard in 0..shards {
-        let first = shard * SHARD;
-        let rows = SHARD.min(rows - first);
-        let numbers = [first, rows, rows * 100_000, 0];
-        let mut entry: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-        entry.resize(64, 0);
-        file.write_all(&entry).expect("room");
+/// Runs some batches of a sequence, one after the other and from the front again.
+fn batches<'a>(sequence: &Sequence, mut look: impl FnMut(&Plan, At) + 'a) -> impl FnMut() + 'a {
+    let plan = Plan::new(sequence, 3);
+    let apart = (plan.places() / BATCH / BATCHES).max(1);
+    let mut number = 0;
+    move || {
+        number = (number + 1) % BATCHES;
+        look(&plan, At::batch(number * apart % (plan.places() / BATCH)));
     }
-    file.set_len(shards_at + shards * 64 + rows * stride).expect("a sparse file");
 }
 
-/// Opens the file, makes the first batch of an epoch and one from its middle, and says what each took.
-fn line(path: &Path, what: &str) {
-    let before = memory("RssAnon");
-    let batch = 64;
-    let (opened, index) =
-        cost(|| Index::new(vec![Arc::new(Segment::open(path).expect("a segment"))]).expect("an index"));
-    let (chosen, (rows, balance)) = cost(|| {
-        let mut rows = Rows::new(index.ranges(Some("train")));
-        let mut balance = None;
-        match what {
-            "where" => {
-                let filter =
-                    Filter::parse("id like '%' and label = 0").and_then(|f| f.bind(&schema())).expect("a condition");
-                // Half of them, so that the bits are kept.
-                let mut odd = false;
-                rows = rows.choose(|row| {
-                    odd = !odd;
-                    odd && filter.holds(&index.row(row))
-                });
-            }
-            "balance" => {
-                let by = Balance { by: "label".into(), power: Some(1.0), ..Balance::default() };
-                balance = Some(Balanced::new(&by, &rows, &index, 1, &names()).expect("classes"));
-            }
-            _ => {}
+fn by_size(c: &mut Criterion) {
+    let slots = |plan: &Plan, at: At| drop(black_box(plan.slots(at)));
+    let mut group = c.benchmark_group("plan/batch");
+    group.throughput(Throughput::Elements(BATCH));
+    for rows in SIZES {
+        for (name, order) in
+            [("sequential", Order::Sequential), ("shuffle", Order::Shuffle), ("windowed", Order::Windowed)]
+        {
+            let sequence = sparse::sequence(component(all(rows), order), None, BATCH as usize);
+            let mut run = batches(&sequence, slots);
+            group.bench_function(BenchmarkId::new(name, rows), |b| b.iter(&mut run));
         }
-        (rows, balance)
-    });
-    // Of an Index of zeros all lengths are; what forming costs with others is told below.
-    let batching = |forming| {
-        let schema = Schema::new([("image", Feature::Image), ("length", Feature::Int)]);
-        let quantity = Quantity::bind("length", &schema).expect("a length");
-        Some(Arc::new(Batching { forming, window: WINDOW, lengths: vec![(index.clone(), quantity)] }))
-    };
-    let batching = match what {
-        "bucket" => batching(Forming::Bucket(Bucket { by: "length".into(), ..Bucket::default() })),
-        _ => None,
-    };
-    let order = if what == "windowed" { Order::Windowed } else { Order::Shuffle };
-    let window = Window::default().of_rows(index.mean_row());
-    let component = Component { name: None, rows, balance, order, window };
-    let sequence = Sequence {
-        components: vec![component],
-        mixing: None,
-        batching,
-        batch,
-        views: 1,
-        partners: 0,
-        partners_from: None,
-        tail: Tail::Drop,
-        seed: 7,
-    };
-    // As a recipe's loader tells it.
-    index.segments().iter().for_each(|segment| segment.expect(Access::Random));
-    let slots = |plan: &Plan, at: At| plan.slots(at).iter().filter(|slot| slot.valid).count();
-    let (first, (plan, mut count)) = cost(|| {
-        let plan = Plan::new(&sequence, 3);
-        let count = slots(&plan, At::default());
-        (plan, count)
-    });
-    // A state names a batch in a window, where there are some.
-    let middle = match plan.batching() {
-        Some(_) => At { window: plan.windows() / 2, batch: 7 },
-        None => At::batch(plan.places() / batch as u64 / 2),
-    };
-    let (restored, _) = cost(|| count += slots(&Plan::new(&sequence, 3), middle));
-    let fresh = Plan::new(&sequence, 3);
-    count += slots(&fresh, middle);
-    let (again, _) = cost(|| count += slots(&fresh, middle));
-    assert!(count == 4 * batch, "{count} rows");
-    println!(
-        "| {} | {what} | {:.2} | {:.2} | {:.3} | {:.3} | {:.3} | {:.1} |",
-        index.rows(),
-        opened.wall * 1e3,
-        chosen.wall * 1e3,
-        first.wall * 1e3,
-        restored.wall * 1e3,
-        again.wall * 1e3,
-        memory("RssAnon") - before
-    );
+        // Choosing looks at each row, which is no matter of a batch: a minute of it for 1e9 rows is spared.
+        if rows <= if measures() { 100_000_000 } else { 1_000_000 } {
+            let half = all(rows).choose(|row| row % 2 == 0);
+            let sequence = sparse::sequence(component(half, Order::Shuffle), None, BATCH as usize);
+            let mut run = batches(&sequence, slots);
+            group.bench_function(BenchmarkId::new("where, half of the rows", rows), |b| b.iter(&mut run));
+        }
+    }
+    group.finish();
 }
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let Some(at) = args.iter().position(|arg| arg == CHILD) {
-        return line(Path::new(&args[at + 1]), &args[at + 2]);
-    }
-    let sizes: &[u64] =
-        if measures() { &[1_000_000, 10_000_000, 100_000_000, 1_000_000_000] } else { &[1_000, 100_000] };
-    println!("{}\n", machine());
-    println!(
-        "| rows | plan | open, ms | choose, ms | first batch, ms | a batch in the middle, ms | once more, ms | anonymous memory, MiB |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
+/// With what the loader looks up for each slot, and what it needs at a start.
+fn by_index(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for rows in sizes {
-        let path = folder.path().join("index");
-        sparse(&path, *rows);
-        // The condition twice: at first nothing of the file is in the page cache.
-        for what in ["shuffle", "windowed", "where", "where", "balance", "bucket"] {
-            // A look at every row of 1e9 reads 112 GB of zeros.
-            if *rows > 100_000_000 && matches!(what, "where" | "balance") {
-                continue;
+    let mut group = c.benchmark_group("plan/with the Index");
+    for rows in SIZES {
+        let path = folder.path().join(format!("index {rows}"));
+        sparse::write(&path, rows);
+        let index = sparse::open(&path);
+        let sequence = sparse::sequence(component(Rows::new(index.ranges(Some("train"))), Order::Shuffle), None, 64);
+        let mut run = batches(&sequence, |plan, at| {
+            for slot in plan.slots(at) {
+                for segment in &slot.segments {
+                    let row = index.row(segment.row);
+                    black_box((row.payload(0), plan.key(row.key(), segment)));
+                }
             }
-            let program = std::env::current_exe().expect("this program");
-            let done =
-                std::process::Command::new(program).args([CHILD.as_ref(), path.as_os_str(), what.as_ref()]).status();
-            assert!(done.expect("a process").success());
+        });
+        group.throughput(Throughput::Elements(BATCH));
+        group.bench_function(BenchmarkId::new("a batch, its rows and keys", rows), |b| b.iter(&mut run));
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::new("an epoch's first batch, resumed in the middle", rows), |b| {
+            b.iter(|| {
+                let plan = Arc::new(Plan::new(&sequence, 3));
+                let middle = At::batch(plan.places() / BATCH / 2);
+                let steps = Steps::new(plan.clone(), World::default(), middle);
+                black_box(plan.slots(steps.batch(0)))
+            })
+        });
+        // Balancing counts the classes of all rows.
+        if rows <= if measures() { 10_000_000 } else { 100_000 } {
+            let by = Balance { by: "label".into(), power: Some(1.0), ..Balance::default() };
+            let balance = Balanced::new(&by, &all(rows), &index, 1, &names()).expect("classes");
+            let component = Component { balance: Some(balance), ..component(all(rows), Order::Shuffle) };
+            let mut run = batches(&sparse::sequence(component, None, 64), |plan, at| drop(black_box(plan.slots(at))));
+            group.throughput(Throughput::Elements(BATCH));
+            group.bench_function(BenchmarkId::new("balance of 10 classes", rows), |b| b.iter(&mut run));
         }
     }
-    forming();
-    mixing();
+    group.finish();
 }
 
-/// What does it cost to form the batches of one window, whose lengths are drawn as a text's are?
-fn forming() {
-    let samples = WINDOW as usize;
+/// One window of samples, whose lengths are drawn as a text's are, becomes batches.
+fn forming(c: &mut Criterion) {
     // Lengths from 1 to 2,048, most of them short.
     let length = |n: u64| (libm::pow(2.0, 11.0 * Key::new(n).stream().unit()) as u64).max(1);
-    let lengths: Vec<u64> = (0..samples as u64).map(length).collect();
-    println!("\n| {samples} samples | form, ms | batches of 64 |\n|---|---|---|");
+    let lengths: Vec<u64> = (0..WINDOW).map(length).collect();
     let bucket = |bounds| Forming::Bucket(Bucket { by: "length".into(), bounds, padded: None });
     let pack = |fit| Forming::Pack(Pack { column: "tokens".into(), length: 2048, fit, long: Long::Split });
+    let mut group = c.benchmark_group("plan/form a window");
+    group.sample_size(20).throughput(Throughput::Elements(WINDOW));
     for (name, forming) in [
         ("bucket, sorted", bucket(Vec::new())),
         ("bucket, 8 bounds", bucket((0..8).map(|n| 8 << n).collect())),
@@ -198,54 +123,37 @@ fn forming() {
         ("pack, best", pack(Fit::Best)),
     ] {
         let batching = Batching { forming, window: WINDOW, lengths: Vec::new() };
-        let mut times: Vec<f64> =
-            (0..5).map(|n| cost(|| batching.formed(&lengths, 64, 1, Some(Key::new(n)))).0.wall).collect();
-        times.sort_by(f64::total_cmp);
-        let batches = batching.formed(&lengths, 64, 1, None).len();
-        println!("| {name} | {:.2} | {batches} |", times[2] * 1e3);
+        group.bench_function(name, |b| b.iter(|| black_box(batching.formed(&lengths, 64, 1, Some(Key::new(3))))));
     }
+    group.finish();
 }
 
-/// What does a mixture cost: to make, and a batch of it?
-fn mixing() {
-    println!("\n| mixture | samples | make, ms | first batch, ms | a batch in the middle, ms |\n|---|---|---|---|---|");
+/// To make a mixture, and a batch of it.
+fn mixing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("plan/mixture");
     for weights in [&[3.0, 1.0][..], &[0.7, 0.2, 0.1], &[0.333_333, 0.3, 0.2, 0.166_667]] {
         for rows in [1_000_000u64, 1_000_000_000] {
-            let names = (0..weights.len()).map(|n| format!("source {n}"));
-            let sources: Vec<_> = names.zip(weights).map(|(name, weight)| (name, *weight, rows)).collect();
+            let sources: Vec<_> =
+                (0..).zip(weights).map(|(n, weight)| (format!("source {n}"), *weight, rows)).collect();
             let mixture = Mixture { exhausted: Exhausted::Drop, ..Mixture::default() };
-            let (made, mixing) = cost(|| mixture.bind(&sources, 64).expect("weights"));
-            let component = |(name, ..): &(String, f64, u64)| Component {
+            let make = || mixture.bind(&sources, BATCH).expect("weights");
+            let named = |(name, ..): &(String, f64, u64)| Component {
                 name: Some(name.clone()),
-                rows: Rows::new(Some(0..rows)),
-                balance: None,
-                order: Order::Shuffle,
-                window: (1, 1),
+                ..component(all(rows), Order::Shuffle)
             };
-            let components = sources.iter().map(component).collect();
-            let (batching, tail) = (None, Tail::Drop);
-            let sequence = Sequence {
-                components,
-                mixing: Some(mixing),
-                batching,
-                batch: 64,
-                views: 1,
-                partners: 0,
-                partners_from: None,
-                tail,
-                seed: 7,
-            };
-            let plan = Plan::new(&sequence, 0);
-            let (first, a) = cost(|| plan.slots(At::default()));
-            let (middle, b) = cost(|| plan.slots(At::batch(plan.places() / 128)));
-            assert!(a.iter().chain(&b).all(|slot| slot.valid));
-            println!(
-                "| {weights:?} | {} | {:.2} | {:.3} | {:.3} |",
-                plan.samples(),
-                made.wall * 1e3,
-                first.wall * 1e3,
-                middle.wall * 1e3
-            );
+            let components = sources.iter().map(named).collect();
+            let one = sparse::sequence(component(all(rows), Order::Shuffle), None, BATCH as usize);
+            let sequence = Sequence { components, mixing: Some(make()), ..one };
+            let name = format!("{weights:?}");
+            group.throughput(Throughput::Elements(1));
+            group.bench_function(BenchmarkId::new(format!("make {name}"), rows), |b| b.iter(|| black_box(make())));
+            let mut run = batches(&sequence, |plan, at| drop(black_box(plan.slots(at))));
+            group.throughput(Throughput::Elements(BATCH));
+            group.bench_function(BenchmarkId::new(format!("batch of {name}"), rows), |b| b.iter(&mut run));
         }
     }
+    group.finish();
 }
+
+criterion_group!(name = benches; config = common::criterion(); targets = by_size, by_index, forming, mixing);
+criterion_main!(benches);

@@ -1,14 +1,39 @@
 //! What the benches share: the photos, the process's clocks and memory, medians, tables.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
-use std::path::{Path, PathBuf};
+pub(crate) mod datasets;
+pub(crate) mod sample;
+pub(crate) mod sparse;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use criterion::Criterion;
 use feedstock::clock::Mark;
 
-/// Whether this run measures (`cargo bench`), or only shows that the bench works (`--quick`, `cargo test --benches`).
+/// Whether this run measures (`cargo bench`), or only shows that the bench works (`cargo bench -- --test`, `--quick`).
 pub(crate) fn measures() -> bool {
     let has = |name: &str| std::env::args().any(|a| a == name);
-    has("--bench") && !has("--quick")
+    has("--bench") && !has("--quick") && !has("--test")
+}
+
+/// How criterion measures here: a line in two seconds or so, as its numbers are for looking where time goes. Fewer samples than its default would not tell a
+/// neighbour on the machine from a change.
+pub(crate) fn criterion() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_millis(1_500))
+}
+
+/// Rows of datasets from small to very large.
+pub(crate) const SIZES: [u64; 7] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+
+/// A path below `fixtures`.
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
+}
+
+/// A file below `fixtures`.
+pub(crate) fn bytes_of(path: &str) -> Vec<u8> {
+    std::fs::read(fixture(path)).expect("a fixture")
 }
 
 /// The photos: a folder of class folders.
