@@ -29,7 +29,9 @@ pub(super) fn log10(values: &mut [f32]) {
 #[inline(always)]
 fn each(values: &mut [f32], normal: impl Fn(f32) -> f32, any: fn(f32) -> f32) {
     for block in values.chunks_mut(BLOCK) {
-        let usual = |x: f32| (x >= f32::MIN_POSITIVE) & (x < f32::INFINITY);
+        // Positive, normal and finite: one comparison, as bits of such numbers follow each other.
+        const LEAST: u32 = f32::MIN_POSITIVE.to_bits();
+        let usual = |x: f32| x.to_bits().wrapping_sub(LEAST) < f32::INFINITY.to_bits() - LEAST;
         if block.iter().fold(true, |all, &x| all & usual(x)) {
             block.iter_mut().for_each(|x| *x = normal(*x));
         } else {
