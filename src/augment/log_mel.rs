@@ -7,8 +7,8 @@ use realfft::{RealFftPlanner, RealToComplex};
 use serde::{Deserialize, Serialize};
 
 use super::mel::{self, Filter};
-use super::wave;
 use super::{Draw, Elements, Media, Op, OpEntry, Spec, Tools, refused};
+use super::{logarithm, wave};
 use crate::data::info::{Fact, Info};
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Reason, Result};
@@ -163,13 +163,19 @@ impl LogMel {
         }
     }
 
-    fn logarithm(&self, value: f32) -> f32 {
-        let value = (value + self.offset as f32).max(self.floor as f32);
+    /// Energies to what is delivered, in place.
+    fn finish(&self, energies: &mut [f32]) {
+        let (offset, floor) = (self.offset as f32, self.floor as f32);
+        energies.iter_mut().for_each(|e| *e = (*e + offset).max(floor));
         match self.log {
-            Log::Ln => libm::logf(value),
-            Log::Log10 => libm::log10f(value),
-            Log::Db => 10.0 * self.power_in_decibel() * libm::log10f(value),
-            Log::None => value,
+            Log::Ln => logarithm::ln(energies),
+            Log::Log10 => logarithm::log10(energies),
+            Log::Db => {
+                logarithm::log10(energies);
+                let scale = 10.0 * self.power_in_decibel();
+                energies.iter_mut().for_each(|e| *e *= scale);
+            }
+            Log::None => {}
         }
     }
 
@@ -177,6 +183,9 @@ impl LogMel {
         if self.power == 1.0 { 2.0 } else { 1.0 }
     }
 }
+
+/// Windows that the filters are laid over at once: as many as registers have room for.
+const TOGETHER: usize = 8;
 
 /// What a spectrogram of one kind needs; kept by each thread.
 struct Plan {
@@ -188,7 +197,8 @@ struct Plan {
     input: Vec<f32>,
     spectrum: Vec<Complex32>,
     scratch: Vec<Complex32>,
-    power: Vec<f32>,
+    /// The power in each bin, of several windows.
+    power: Vec<[f32; TOGETHER]>,
 }
 
 /// A thread's plans: one for each `log_mel` of the recipe.
@@ -229,49 +239,60 @@ impl Plan {
             input: fft.make_input_vec(),
             spectrum: fft.make_output_vec(),
             scratch: fft.make_scratch_vec(),
-            power: vec![0.0; n / 2 + 1],
+            power: vec![[0.0; TOGETHER]; n / 2 + 1],
             config: config.clone(),
             fft,
         }
     }
 
-    /// `[n_mels, frames]`, before the logarithm `finish`.
-    fn run(
-        &mut self,
-        config: &LogMel,
-        wave: &[f32],
-        frames: usize,
-        finish: impl Fn(f32) -> f32,
-    ) -> Result<Vec<f32>, Fault> {
+    /// `[n_mels, frames]`.
+    fn run(&mut self, config: &LogMel, wave: &[f32], frames: usize) -> Result<Vec<f32>, Fault> {
         let mut out = vec![0.0; config.n_mels * frames];
-        let half = if config.center { config.n_fft / 2 } else { 0 };
-        for t in 0..frames {
-            let start = (t * config.hop) as i64 - half as i64;
-            let inside = usize::try_from(start).ok().and_then(|s| wave.get(s..s + config.n_fft));
-            if let Some(inside) = inside {
-                self.input.iter_mut().zip(inside).zip(&self.window).for_each(|((to, x), w)| *to = x * w);
-            } else {
-                for (i, (to, w)) in self.input.iter_mut().zip(&self.window).enumerate() {
-                    *to = sample(wave, start + i as i64, config.pad_mode) * w;
+        for first in (0..frames).step_by(TOGETHER) {
+            let windows = TOGETHER.min(frames - first);
+            for place in 0..windows {
+                self.spectrum_of(config, wave, first + place)?;
+                for (p, c) in self.power.iter_mut().zip(&self.spectrum) {
+                    p[place] = c.re * c.re + c.im * c.im;
                 }
             }
-            self.fft
-                .process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch)
-                .map_err(|e| Fault::new(Reason::Corrupt, format!("{NAME}: {e}")))?;
-            for (p, c) in self.power.iter_mut().zip(&self.spectrum) {
-                *p = c.re * c.re + c.im * c.im;
-                if config.power == 1.0 {
-                    *p = p.sqrt();
-                }
+            if config.power == 1.0 {
+                self.power.iter_mut().for_each(|bin| bin.iter_mut().for_each(|p| *p = p.sqrt()));
             }
-            for (m, filter) in self.filters.iter().enumerate() {
-                let bins = filter.weights.iter().zip(&self.power[filter.first..]);
-                let energy: f64 = bins.map(|(w, p)| f64::from(*w) * f64::from(*p)).sum();
-                out[m * frames + t] = finish(energy as f32);
+            for (filter, row) in self.filters.iter().zip(out.chunks_exact_mut(frames)) {
+                let energies = energies(filter, &self.power);
+                row[first..first + windows].copy_from_slice(&energies[..windows]);
             }
         }
+        config.finish(&mut out);
         Ok(out)
     }
+
+    /// Puts a window's spectrum into `spectrum`.
+    fn spectrum_of(&mut self, config: &LogMel, wave: &[f32], number: usize) -> Result<(), Fault> {
+        let half = if config.center { config.n_fft / 2 } else { 0 };
+        let start = (number * config.hop) as i64 - half as i64;
+        let inside = usize::try_from(start).ok().and_then(|s| wave.get(s..s + config.n_fft));
+        if let Some(inside) = inside {
+            self.input.iter_mut().zip(inside).zip(&self.window).for_each(|((to, x), w)| *to = x * w);
+        } else {
+            for (i, (to, w)) in self.input.iter_mut().zip(&self.window).enumerate() {
+                *to = sample(wave, start + i as i64, config.pad_mode) * w;
+            }
+        }
+        let made = self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch);
+        made.map_err(|e| Fault::new(Reason::Corrupt, format!("{NAME}: {e}")))
+    }
+}
+
+/// A filter over the spectra of several windows: the same sum for each, in the order of the bins.
+fn energies(filter: &Filter, power: &[[f32; TOGETHER]]) -> [f32; TOGETHER] {
+    let mut sums = [0f64; TOGETHER];
+    for (weight, bin) in filter.weights.iter().zip(&power[filter.first..]) {
+        let weight = f64::from(*weight);
+        sums.iter_mut().zip(bin).for_each(|(sum, p)| *sum += weight * f64::from(*p));
+    }
+    sums.map(|sum| sum as f32)
 }
 
 /// The sample at a place that may lie beyond the ends.
@@ -326,13 +347,17 @@ impl Op for LogMel {
             return Err(Fault::new(Reason::WrongMedia, what));
         }
         let plan = tools.state::<Plans>().of(self, wave.rate);
-        let made = wave.each(|plane| plan.run(self, plane, frames, |e| self.logarithm(e)))?;
+        let made = wave.each(|plane| plan.run(self, plane, frames))?;
         let shape = made.channels.into_iter().chain([self.n_mels, frames]).collect();
         Ok(Media::Tensor { data: Elements::F32(made.data), shape })
     }
 
     fn padding(&self, _before: f64) -> f64 {
-        self.pad_value.unwrap_or_else(|| f64::from(self.logarithm(0.0)))
+        self.pad_value.unwrap_or_else(|| {
+            let mut silence = [0.0];
+            self.finish(&mut silence);
+            f64::from(silence[0])
+        })
     }
 }
 

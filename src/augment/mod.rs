@@ -43,6 +43,8 @@ pub mod chars_to_ids;
 #[cfg(feature = "audio")]
 pub mod log_mel;
 #[cfg(feature = "audio")]
+mod logarithm;
+#[cfg(feature = "audio")]
 pub mod mel;
 #[cfg(feature = "text")]
 pub mod normalize_text;

@@ -7,11 +7,16 @@
 //!
 //! With a *crop index* (the seek table of a picture, made where it is asked for: `--prepare crop`) it costs what lies in the region: entropy-coded
 //! data can be begun at every few MCUs of each row, and what a region needs becomes a small JPEG of its own (`jpeg/crop.rs`). The pixels are the same.
+//!
+//! With the feature `turbojpeg` libjpeg-turbo itself decodes regions without an index (`jpeg/turbojpeg.rs`), to the same pixels. It is slower with whole
+//! pictures, and as slow with the small ones of an index (docs/formats.md).
 
 mod bits;
 mod coding;
 mod crop;
 mod table;
+#[cfg(feature = "turbojpeg")]
+mod turbojpeg;
 mod walk;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
@@ -278,6 +283,22 @@ fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Fault> {
 
 /// Decodes a region into the scratch, or more columns of it; returns what of the picture is there.
 fn decode_region(
+    bytes: &[u8],
+    header: &Header,
+    region: Rect,
+    limits: &Limits,
+    made: &mut Vec<u8>,
+    scratch: &mut Scratch,
+) -> Result<Rect, Fault> {
+    #[cfg(feature = "turbojpeg")]
+    if let Some(made) = turbojpeg::decode(bytes, header, region, limits, made, &mut scratch.bytes) {
+        return Ok(made);
+    }
+    decode_region_by_rust(bytes, header, region, limits, made, scratch)
+}
+
+/// The same by the decoder in Rust.
+fn decode_region_by_rust(
     bytes: &[u8],
     header: &Header,
     region: Rect,

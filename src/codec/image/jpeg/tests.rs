@@ -8,7 +8,7 @@ use crate::codec::parts::tests::Noted;
 use crate::codec::tests::fixture;
 
 /// A picture with smooth parts, edges and noise, so that neighbouring blocks and chroma samples differ.
-fn picture(width: u32, height: u32) -> Vec<u8> {
+pub(super) fn picture(width: u32, height: u32) -> Vec<u8> {
     let mut noise = 1u32;
     (0..height)
         .flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -30,7 +30,7 @@ fn decoded(bytes: &[u8], region: Option<Rect>, scratch: &mut Scratch) -> Result<
     }
 }
 
-fn cut(data: &[u8], of: Rect, part: Rect) -> Vec<u8> {
+pub(super) fn cut(data: &[u8], of: Rect, part: Rect) -> Vec<u8> {
     let rows = (part.y - of.y) as usize..(part.y - of.y + part.height) as usize;
     let row = of.width as usize * 3;
     let columns = (part.x - of.x) as usize * 3..(part.x - of.x + part.width) as usize * 3;
@@ -38,7 +38,7 @@ fn cut(data: &[u8], of: Rect, part: Rect) -> Vec<u8> {
 }
 
 /// Regions at the edges of the picture and of blocks, of one pixel, and drawn ones.
-fn regions(width: u32, height: u32, count: u32) -> Vec<Rect> {
+pub(super) fn regions(width: u32, height: u32, count: u32) -> Vec<Rect> {
     let mut state = width * 7919 + height;
     let mut below = |n: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
