@@ -349,6 +349,9 @@ impl Chain {
         if let Some(made) = self.run_fused(drawn, job, tools, &mut slot, output, &extents)? {
             return Ok(made);
         }
+        if let Some(made) = self.run_stored(drawn, job, tools, &mut slot, output, &extents)? {
+            return Ok(made);
+        }
         let (media, pts_us) = self.media(drawn, job, tools)?;
         let made = self.finished(drawn, media)?;
         made.place(&mut slot, output, &pts_us)?;

@@ -1,18 +1,30 @@
 //! Stored tensors to elements and back.
 
-use super::{Elements, Media};
+use smallvec::SmallVec;
+
+use super::chain::{Chain, Drawn, Job};
+use super::slot::{self, SlotMut};
+use super::{Elements, Media, Output, Tools};
+use crate::clock::Mark;
+use crate::codec::{Decoded, Want, decode_shown};
 use crate::data::info::Info;
 use crate::data::packed::{Packed, TensorType};
 use crate::error::{Fault, Reason};
 
-/// The tensor in a payload with these facts.
-pub(super) fn unpacked(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result<Media, Fault> {
+/// The lengths of a tensor's axes in a payload with these facts, which has just so many bytes.
+fn lengths(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result<Vec<usize>, Fault> {
     let shape = tensor.lengths(info);
     let size = shape.iter().try_fold(tensor.dtype.size(), |n, axis| n.checked_mul(*axis));
     if size != Some(bytes.len()) {
         let what = format!("{} bytes of {}, its facts say {shape:?}", bytes.len(), tensor.told());
         return Err(Fault::new(Reason::Corrupt, what));
     }
+    Ok(shape)
+}
+
+/// The tensor in a payload with these facts.
+pub(super) fn unpacked(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result<Media, Fault> {
+    let shape = lengths(tensor, bytes, info)?;
     let data = match tensor.dtype {
         Packed::U8 => Elements::U8(bytes.to_vec()),
         Packed::I8 => Elements::I8(bytes.iter().map(|b| *b as i8).collect()),
@@ -25,6 +37,40 @@ pub(super) fn unpacked(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result
         Packed::F32 => Elements::F32(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
     };
     Ok(Media::Tensor { data, shape })
+}
+
+impl Chain {
+    /// Writes a tensor that no operation changes from the payload into its slot. `None`: this chain is another, or the slot is padded on an axis other than the
+    /// first; nothing was done.
+    pub(super) fn run_stored(
+        &self,
+        drawn: &Drawn,
+        job: Job<'_>,
+        tools: &mut Tools,
+        slot: &mut SlotMut<'_>,
+        output: &Output,
+        extents: &[usize],
+    ) -> Result<Option<SmallVec<[usize; 4]>>, Fault> {
+        let Some(tensor) = self.tensor.as_ref().filter(|_| self.fuse && self.steps.is_empty()) else { return Ok(None) };
+        if output.beside.is_some() || extents.get(1..) != slot.shape.get(1..) {
+            return Ok(None);
+        }
+        let mark = Mark::now();
+        let decoded = decode_shown(job.codec, job.payload, Want::Whole, &drawn.source, job.limits, &mut tools.scratch)?;
+        tools.decode_nanos += mark.nanos();
+        let Decoded::Elements(bytes) = decoded else {
+            return Err(Fault::new(Reason::WrongMedia, "the payload holds no tensor"));
+        };
+        let made = SmallVec::from_vec(lengths(tensor, bytes, &drawn.source)?);
+        let dtype = tensor.dtype.dtype();
+        if dtype != output.dtype || made.as_slice() != extents {
+            return Err(super::chain::unlike(&Some((dtype, made.to_vec())), Some((output.dtype, extents))));
+        }
+        let (own, rest) = slot.bytes.split_at_mut(made.iter().product::<usize>() * dtype.size());
+        widen(tensor.dtype, bytes, own);
+        slot::fill(rest, dtype, output.pad);
+        Ok(Some(made))
+    }
 }
 
 /// Writes stored elements as they are delivered ([`Packed::dtype`], native endian) to `out`, which has room for just them.
@@ -93,6 +139,55 @@ mod tests {
         for (dtype, value) in [(Packed::U16, 65_536), (Packed::U16, -1), (Packed::I32, 1 << 31), (Packed::U32, 1 << 32)]
         {
             assert!(packed(dtype, &i64::to_ne_bytes(value)).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_written_at_once_is_what_the_long_way_writes() {
+        use crate::codec::{Limits, by_format};
+        use crate::data::feature::Feature;
+        use crate::data::info::Format;
+        use crate::rng::Key;
+        let codec = by_format(Format::Tensor).unwrap();
+        for (dtype, shape, own) in Packed::ALL.into_iter().flat_map(|dtype| {
+            [
+                (vec![None], vec![3]),
+                (vec![None, Some(2)], vec![3, 2]),
+                (vec![Some(2), None], vec![2, 3]),
+                (vec![], vec![]),
+            ]
+            .map(|(shape, own)| (dtype, shape, own))
+        }) {
+            let tensor = TensorType { dtype, shape, pad: 1.0 };
+            let elements: usize = own.iter().product();
+            let stored: Vec<u8> = (0..elements * dtype.size()).map(|b| (b * 37 % 120) as u8).collect();
+            let info = tensor.info(&own).unwrap();
+            // As large as the sample, longer on its first axis, and on its last.
+            for more in [0, 1, 2] {
+                let grow = |(axis, length): (usize, &usize)| {
+                    let grows = (more == 1 && axis == 0) || (more == 2 && axis + 1 == own.len());
+                    length + 2 * usize::from(grows)
+                };
+                let shape: Vec<usize> = own.iter().enumerate().map(grow).collect();
+                let [fused, plain] = [true, false].map(|fuse| {
+                    let chain = Chain::stored(&Feature::Tensor(tensor.clone()), Vec::new(), fuse).unwrap();
+                    let drawn = chain.draw(&info, Key::new(1));
+                    let size = chain.output().unwrap().dtype.size();
+                    let mut bytes = vec![0xAA; shape.iter().product::<usize>() * size];
+                    let slot = SlotMut { bytes: &mut bytes, shape: &shape, strides: &[], beside: None };
+                    let (limits, mut tools) = (Limits::default(), Tools::default());
+                    let made = chain.run(&drawn, &stored[..], codec, &limits, &mut tools, slot).unwrap();
+                    if elements > 0 {
+                        let mut short = vec![0; bytes.len()];
+                        let slot = SlotMut { bytes: &mut short, shape: &shape, strides: &[], beside: None };
+                        let cut = &stored[..stored.len() - 1];
+                        assert!(chain.run(&drawn, cut, codec, &limits, &mut tools, slot).is_err());
+                    }
+                    (made, bytes)
+                });
+                assert_eq!(fused, plain, "{} {own:?} in {shape:?}", dtype.name());
+                assert_eq!(fused.0.as_slice(), own);
+            }
         }
     }
 }

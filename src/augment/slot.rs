@@ -140,7 +140,7 @@ fn pieces<'a, const B: usize>(line: &[u8], to: impl Iterator<Item = &'a mut [u8]
     line.as_chunks::<B>().0.iter().zip(to).for_each(|(from, to)| to[..B].copy_from_slice(from));
 }
 
-fn fill(bytes: &mut [u8], dtype: DType, value: f64) {
+pub(super) fn fill(bytes: &mut [u8], dtype: DType, value: f64) {
     if value == 0.0 {
         return bytes.fill(0);
     }

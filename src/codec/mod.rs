@@ -3,6 +3,8 @@
 //! Nothing here knows of shards, plans or batches. Every codec works under [`Limits`]: untrusted bytes may neither panic
 //! out nor allocate without bound; budgets are counts (pixels, samples, frames, bytes), never a clock.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::info::{Format, Info, Kind};
@@ -456,7 +458,14 @@ fn feature(format: Format) -> &'static str {
 
 /// The codec of a stored format, or the feature that would bring it.
 pub fn by_format(format: Format) -> Result<&'static dyn Codec, Fault> {
-    CODECS.iter().copied().find(|c| c.format() == format).ok_or_else(|| {
+    // Asked for every sample: the first codec of each format, by its number.
+    static FIRST: LazyLock<Vec<Option<&dyn Codec>>> = LazyLock::new(|| {
+        let numbers = Format::ALL.iter().map(|format| format.code() as usize + 1);
+        let mut first: Vec<Option<&dyn Codec>> = vec![None; numbers.max().unwrap_or(0)];
+        CODECS.iter().rev().for_each(|codec| first[codec.format().code() as usize] = Some(*codec));
+        first
+    });
+    FIRST[format.code() as usize].ok_or_else(|| {
         Fault::new(Reason::Unsupported, format!("{} needs the crate feature \"{}\"", format.name(), feature(format)))
     })
 }
