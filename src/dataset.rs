@@ -24,7 +24,7 @@ mod decoding;
 mod shards;
 
 pub(crate) use decoding::Decoding;
-pub use shards::{Apart, ShardSet, Viewer};
+pub use shards::{Apart, Place, ShardSet, Viewer};
 
 /// Where payloads are fetched from.
 #[non_exhaustive]
@@ -304,11 +304,17 @@ impl Dataset {
         matches!(self.backing, Backing::Shards(_))
     }
 
-    /// The shard and the bytes of a payload that is read whole; `None` for others, and for what is in no shard of ours.
-    pub fn lies(&self, row: u64, column: usize) -> Option<(usize, Range<u64>)> {
+    /// Where a payload lies that is read whole; `None` for others, and for what is in no shard of ours.
+    pub fn lies(&self, row: u64, column: usize) -> Option<Place> {
         let (segment, entry) = self.index.locate(row);
         let payload = entry.payload(column).filter(|_| self.is_sharded() && entry.table(column).is_none())?;
-        Some((self.bases[segment] + entry.shard(), payload.offset..payload.offset.checked_add(payload.length)?))
+        let place = self.place(segment, &entry, &payload);
+        (place.bytes.end - place.bytes.start == payload.length).then_some(place)
+    }
+
+    fn place(&self, segment: usize, entry: &Row<'_>, payload: &Payload) -> Place {
+        let bytes = payload.offset..payload.offset.saturating_add(payload.length);
+        Place { shard: self.bases[segment] + entry.shard(), bytes }
     }
 
     /// Tells the system that some bytes of a shard will be read soon. What is wrong with the shard is told by whoever reads it.
@@ -329,7 +335,7 @@ impl Dataset {
         }
         let (segment, entry) = self.index.locate(row);
         let (table, payload) = entry.table(column).zip(entry.payload(column))?;
-        Some((table, Apart { dataset: self, set, shard: self.bases[segment] + entry.shard(), payload }))
+        Some((table, Apart { dataset: self, set, place: self.place(segment, &entry, &payload) }))
     }
 
     /// As [`Dataset::fetch`], and compares the payload's hash.

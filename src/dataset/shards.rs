@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use super::{Backing, Dataset, unread};
 use crate::codec::Ranged;
-use crate::data::index::Payload;
 use crate::error::{Error, Fault, Reason, Result};
 use crate::shard::ShardFile;
 
@@ -57,33 +56,41 @@ impl ShardSet {
     }
 }
 
+/// Where a payload lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The shard, counted over all of the dataset.
+    pub shard: usize,
+    /// The payload's bytes in it.
+    pub bytes: Range<u64>,
+}
+
 /// A payload of a shard, read in parts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Apart<'a> {
     pub(super) dataset: &'a Dataset,
     pub(super) set: &'a ShardSet,
-    pub(super) shard: usize,
-    pub(super) payload: Payload,
+    pub(super) place: Place,
 }
 
 impl Ranged for Apart<'_> {
     fn bytes(&self) -> u64 {
-        self.payload.length
+        self.place.bytes.end - self.place.bytes.start
     }
 
     fn stands(&self) -> Result<(), Fault> {
-        self.with(&mut |file| file.holds(&self.payload).map(|_| ()))
+        self.with(&mut |file| file.holds(&self.place.bytes).map(|_| ()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
-        self.with(&mut |file| file.fetch_part(&self.payload, offset, out))
+        self.with(&mut |file| file.fetch_part(&self.place.bytes, offset, out))
     }
 }
 
 impl Apart<'_> {
     fn with(&self, read: &mut dyn FnMut(&ShardFile) -> Result<()>) -> Result<(), Fault> {
-        let path = || self.dataset.root.join(&self.dataset.shards[self.shard].path);
-        let read = self.set.with(self.shard, path, read);
+        let path = || self.dataset.root.join(&self.dataset.shards[self.place.shard].path);
+        let read = self.set.with(self.place.shard, path, read);
         read.map_err(|error| unread(error).unwrap_or_else(|other| Fault::new(Reason::Unreadable, other)))
     }
 }
@@ -114,29 +121,46 @@ impl Viewer<'_> {
         let Some(payload) = payload else { return Ok(None) };
         let bytes = bytes.unwrap_or(0..payload.length);
         if bytes.start > bytes.end || bytes.end > payload.length {
-            let what = format!("bytes {bytes:?} of {}", payload.length);
-            return Err(Error::library("fetching a range of a payload", what));
+            return Err(beyond(&bytes, payload.length));
         }
+        if dataset.is_sharded() {
+            let place = dataset.place(segment, &entry, &payload);
+            return self.view_at((row, column), &place, bytes, held, look).map(Some);
+        }
+        dataset.fetch(row, column, held)?;
+        let own = held.get(bytes.start as usize..bytes.end as usize);
+        let own = own.ok_or_else(|| beyond(&bytes, held.len() as u64))?;
+        Ok(Some((held.len() as u64, look(own))))
+    }
+
+    /// As [`Viewer::view`], for a payload whose place is known ([`Dataset::lies`]): the Index is not asked again, but to name the (row, column) in an error.
+    pub fn view_at<R>(
+        &mut self,
+        (row, column): (u64, usize),
+        place: &Place,
+        bytes: Range<u64>,
+        held: &mut Vec<u8>,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<(u64, R)> {
+        let (dataset, Place { shard, bytes: whole }) = (self.dataset, place);
         let Backing::Shards(set) = &dataset.backing else {
-            dataset.fetch(row, column, held)?;
-            let own = held.get(bytes.start as usize..bytes.end as usize);
-            let own = own.ok_or_else(|| Error::library("fetching a range of a payload", format!("{bytes:?}")))?;
-            return Ok(Some((held.len() as u64, look(own))));
+            return Err(Error::library("fetching a payload", "it is in no shard"));
         };
+        let own = whole.start.saturating_add(bytes.start)..whole.start.saturating_add(bytes.end);
+        if own.start > own.end || own.end > whole.end {
+            return Err(beyond(&bytes, whole.end.saturating_sub(whole.start)));
+        }
         let (mut look, mut made) = (Some(look), None);
-        let shard = dataset.bases[segment] + entry.shard();
-        let path = || dataset.root.join(&dataset.shards[shard].path);
-        let answer = set.with(shard, path, &mut |file| {
-            let end = payload.offset.saturating_add(payload.length);
-            if !self.seen.iter().any(|(seen, size)| *seen == shard && *size >= end) {
-                self.seen.push((shard, file.holds(&payload)?));
+        let path = || dataset.root.join(&dataset.shards[*shard].path);
+        let answer = set.with(*shard, path, &mut |file| {
+            if !self.seen.iter().any(|(seen, size)| seen == shard && *size >= whole.end) {
+                self.seen.push((*shard, file.holds(whole)?));
             }
-            let range = payload.offset.saturating_add(bytes.start)..payload.offset.saturating_add(bytes.end);
-            let own = match file.mapped(&range) {
+            let own = match file.mapped(&own) {
                 Some(own) => own,
                 None => {
-                    held.resize((bytes.end - bytes.start) as usize, 0);
-                    file.fetch_part(&payload, bytes.start, held)?;
+                    held.resize((own.end - own.start) as usize, 0);
+                    file.fetch_part(whole, bytes.start, held)?;
                     &*held
                 }
             };
@@ -144,8 +168,13 @@ impl Viewer<'_> {
             Ok(())
         });
         dataset.told(row, column, answer)?;
-        Ok(made.map(|made| (bytes.end - bytes.start, made)))
+        let made = made.ok_or_else(|| Error::library("fetching a payload", "nobody looked at it"))?;
+        Ok((own.end - own.start, made))
     }
+}
+
+fn beyond(bytes: &Range<u64>, length: u64) -> Error {
+    Error::library("fetching a range of a payload", format!("bytes {bytes:?} of {length}"))
 }
 
 /// How many files this process may have open.

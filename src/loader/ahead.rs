@@ -11,6 +11,7 @@ use std::sync::{Mutex, TryLockError};
 use super::lane::Lane;
 use super::{Core, Feed, OutColumn};
 use crate::data::packed::Packed;
+use crate::dataset::Place;
 use crate::plan::{Course, Plan, Slot};
 
 /// Steps that are told ahead of the one that is opened.
@@ -162,7 +163,8 @@ impl Feed {
         let (first, last) = (at(positions.start), at(positions.end - 1));
         for column in self.read() {
             match (self.dataset.lies(first, column), self.dataset.lies(last, column)) {
-                (Some((shard, from)), Some((other, to))) if shard == other => {
+                (Some(from), Some(to)) if from.shard == to.shard => {
+                    let (from, to, shard) = (from.bytes, to.bytes, from.shard);
                     runs.push((source, shard, from.start.min(to.start)..to.end.max(from.end)));
                 }
                 _ if positions.end - positions.start > 1 => {
@@ -184,7 +186,7 @@ impl Core {
         for segment in slots.iter().flat_map(|slot| &slot.segments) {
             let feed = self.feed(segment);
             for column in feed.read() {
-                if let Some((shard, mut bytes)) = feed.dataset.lies(segment.row, column) {
+                if let Some(Place { shard, mut bytes }) = feed.dataset.lies(segment.row, column) {
                     if let (Some((from, to)), Some(dtype)) = (segment.range, feed.divisible()) {
                         let at = |token: u64| bytes.start.saturating_add(token.saturating_mul(dtype.size() as u64));
                         bytes = at(from)..at(to).min(bytes.end).max(at(from));

@@ -17,7 +17,7 @@ use crate::data::buffer::Region;
 use crate::data::info::Format;
 use crate::data::packed::Packed;
 use crate::data::tensor::Extent;
-use crate::dataset::Viewer;
+use crate::dataset::{Place, Viewer};
 use crate::error::{Error, Fault, Reason, Result};
 use crate::plan::{Plan, Segment, Slot};
 
@@ -53,8 +53,8 @@ struct Piece {
 
 /// Where the tokens of a piece come from.
 enum Source {
-    /// They are these bytes of the payload.
-    Stored(Range<u64>),
+    /// They are these bytes of the payload in a shard.
+    Stored(Place, Range<u64>),
     /// The column's operations make them of the whole payload.
     Made(Box<Making>),
 }
@@ -127,12 +127,13 @@ fn planned(core: &Core, plan: &Plan, segment: &Segment) -> Result<Piece> {
     if let Some(dtype) = chain.divisible().filter(|_| !core.check_hash)
         && info.count.checked_mul(dtype.size() as u64) == Some(payload.length)
         && range.is_none_or(|(from, to)| from <= to && to <= info.count)
+        && let Some(place) = feed.dataset.lies(segment.row, index)
     {
         let (from, to) = range.unwrap_or((0, info.count));
         let own = (to - from).saturating_mul(dtype.dtype().size() as u64);
         Limits::check("bytes of the finished sample", own, core.limits.decoded_bytes).map_err(refused)?;
         let size = dtype.size() as u64;
-        return Ok(piece(to - from, Source::Stored(from * size..to * size)));
+        return Ok(piece(to - from, Source::Stored(place, from * size..to * size)));
     }
     // Of text the count is that of bytes: its tokens are counted in a column beside it, which the plan knows.
     let whole = plan.batching().map_or(info.count, |b| b.length(segment.source as usize, segment.row));
@@ -198,24 +199,24 @@ impl Core {
         // Of what is stored: of which source, and how much. It is too little, one by one, to be timed one by one.
         let mut viewer: Option<(u32, Viewer<'_>)> = None;
         let (mark, mut apart, mut read) = (Mark::now(), 0, 0);
-        let mut stored =
-            |segment: &Segment, bytes: &Range<u64>, held: &mut Vec<u8>, look: &mut dyn FnMut(Packed, &[u8])| {
-                let (feed, index, chain) = self.packed(segment)?;
-                let (_, viewer) = match &mut viewer {
-                    Some(own) if own.0 == segment.source => own,
-                    other => other.insert((segment.source, feed.dataset.viewer())),
-                };
-                let dtype = chain.divisible().ok_or_else(|| Error::library("packing", "its tokens are made"))?;
-                let taken = viewer.view(segment.row, index, Some(bytes.clone()), held, |stored| look(dtype, stored))?;
-                Ok(taken.map_or(0, |(taken, ())| taken))
+        let mut stored = |segment: &Segment,
+                          (place, bytes): (&Place, &Range<u64>),
+                          held: &mut _,
+                          look: &mut dyn FnMut(Packed, &[u8])| {
+            let (feed, index, chain) = self.packed(segment)?;
+            let (_, viewer) = match &mut viewer {
+                Some(own) if own.0 == segment.source => own,
+                other => other.insert((segment.source, feed.dataset.viewer())),
             };
+            let dtype = chain.divisible().ok_or_else(|| Error::library("packing", "its tokens are made"))?;
+            let at = (segment.row, index);
+            Ok(viewer.view_at(at, place, bytes.clone(), held, |stored| look(dtype, stored))?.0)
+        };
         // Short sequences are wherever they are: memory is asked for all of a row before it is waited for any of them.
         for Piece { segment, from, .. } in row.pieces.iter().filter(|_| row.pieces.len() > 1) {
-            if let Source::Stored(bytes) = from
-                && self.feed(segment).dataset.is_sharded()
-            {
+            if let Source::Stored(place, bytes) = from {
                 // What goes wrong is told when it is read.
-                let _: Result<u64> = stored(segment, bytes, &mut desk.payload, &mut |_, bytes| {
+                let _: Result<u64> = stored(segment, (place, bytes), &mut desk.payload, &mut |_, bytes| {
                     std::hint::black_box((bytes.first().copied(), bytes.last().copied()));
                 });
             }
@@ -223,8 +224,10 @@ impl Core {
         for Piece { segment, length, from } in &row.pieces {
             let out = &mut tokens[at * size..(at + length) * size];
             let done = self.named(Some(segment), || match from {
-                Source::Stored(bytes) => {
-                    read += stored(segment, bytes, &mut desk.payload, &mut |dtype, bytes| widen(dtype, bytes, out))?;
+                Source::Stored(place, bytes) => {
+                    read += stored(segment, (place, bytes), &mut desk.payload, &mut |dtype, bytes| {
+                        widen(dtype, bytes, out)
+                    })?;
                     Ok(())
                 }
                 Source::Made(making) => {

@@ -19,7 +19,7 @@ use crate::collate::{self, Extents, Forming, Part};
 use crate::data::batch::{Batch, BatchPlace, Column, Dense};
 use crate::data::buffer::Region;
 use crate::data::index::Row;
-use crate::data::info::{Format, Kind};
+use crate::data::info::Format;
 use crate::data::label::Value;
 use crate::data::tensor::{DType, Extent};
 use crate::error::{Error, Fault, Origin, Reason, Result};
@@ -399,8 +399,8 @@ impl Core {
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
             let apart = if seeks && !self.check_hash { dataset.apart(row, index) } else { None };
             let apart = apart.map(|(table, source)| (table, Metered::new(source, &self.stats)));
-            // Tensors are used as they stand, in their place.
-            let in_place = matches!(work, Work::Chain(chain) if chain.kind() == Kind::Tensor)
+            // Tensors and stored pixels are used as they stand, in their place.
+            let in_place = matches!(payload.info.format, Format::Tensor | Format::Rgb)
                 && drawn.is_some()
                 && dataset.is_sharded()
                 && !self.check_hash;

@@ -52,9 +52,9 @@ impl ShardFile {
         &self.path
     }
 
-    /// Looks whether the file is long enough for a payload, and says how long it is, in bytes. A shard shorter than its Index is [`Error::Damaged`].
-    pub fn holds(&self, payload: &Payload) -> Result<u64> {
-        holds(&self.file, &self.path, payload.offset, payload.length)
+    /// Looks whether the file is long enough for the bytes of a payload, and says how long it is. A shard shorter than its Index is [`Error::Damaged`].
+    pub fn holds(&self, payload: &Range<u64>) -> Result<u64> {
+        holds(&self.file, &self.path, payload.start, payload.end.saturating_sub(payload.start))
     }
 
     /// Tells the system that some bytes will be read soon, so that it reads them meanwhile. It may as well not.
@@ -71,11 +71,12 @@ impl ShardFile {
         let _ = bytes;
     }
 
-    /// Reads some of a payload, as many bytes as `out` has, from its byte `at` on.
-    pub fn fetch_part(&self, payload: &Payload, at: u64, out: &mut [u8]) -> Result<()> {
-        let end = at.checked_add(out.len() as u64).filter(|end| *end <= payload.length);
-        let offset = end.and_then(|_| payload.offset.checked_add(at)).ok_or_else(|| {
-            Error::library("fetching a part of a payload", format!("{} bytes at {at} of {}", out.len(), payload.length))
+    /// Reads some of the bytes of a payload, as many as `out` has, from its byte `at` on.
+    pub fn fetch_part(&self, payload: &Range<u64>, at: u64, out: &mut [u8]) -> Result<()> {
+        let offset = payload.start.checked_add(at);
+        let end = offset.and_then(|offset| offset.checked_add(out.len() as u64)).filter(|end| *end <= payload.end);
+        let offset = offset.filter(|_| end.is_some()).ok_or_else(|| {
+            Error::library("fetching a part of a payload", format!("{} bytes at {at} of {payload:?}", out.len()))
         })?;
         fill(&self.file, &self.path, offset, out)
     }
