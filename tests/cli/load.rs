@@ -65,6 +65,19 @@ fn digests_do_not_depend_on_how_it_is_run() {
     assert!(lines[4].starts_with("epoch 0 3 batches 21 samples "), "{}", text.out);
     assert_eq!(text.err, "");
 
+    // Several epochs are those, one by one.
+    let lines = |more: &[&str]| -> Vec<String> {
+        let out = run(&[&["--digest", "--quiet"], more].concat()).ok().out;
+        out.lines().filter(|line| line.contains(" batch ")).map(str::to_owned).collect()
+    };
+    let both = lines(&["--epoch", "1", "--epochs", "2"]);
+    assert_eq!(both, [lines(&["--epoch", "1"]), lines(&["--epoch", "2"])].concat());
+    assert!(run(&["--digest", "--quiet", "--epochs", "2"]).ok().out.contains("\nepochs 0 to 1 6 batches 42 samples "));
+    let told = run(&["--json", "--digest", "--epochs", "2"]).ok().json();
+    assert_eq!((&told["epochs"], &told["digests"][5]["epoch"]), (&serde_json::json!(2), &serde_json::json!(1)));
+    run(&["--epochs", "0"]).ended(2);
+    run(&["--epochs", "2", "--steps", "0..1"]).ended(2);
+
     for world in ["2", "3", "7"] {
         let mut union = BTreeMap::new();
         for rank in 0..world.parse().unwrap() {

@@ -25,6 +25,10 @@ pub(crate) struct Load {
     /// The epoch to run (from 0).
     #[arg(long, value_name = "E", conflicts_with = "state_in")]
     epoch: Option<u64>,
+    /// So many epochs, one behind the other without a gap.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = ["steps", "dump"])]
+    epochs: u64,
     /// Only these steps of the rank, counted from the epoch's front (see `dsctl plan --tasks`).
     #[arg(long, value_name = "FROM..TO", value_parser = steps, conflicts_with_all = ["state_in", "state_out"])]
     steps: Option<std::ops::Range<u64>>,
@@ -52,7 +56,8 @@ pub(crate) struct Load {
     /// Print one line a batch and one for the epoch: a digest over all columns, labels and ids.
     #[arg(long)]
     digest: bool,
-    /// Write every batch into one safetensors file: columns, labels, ids.
+    /// Write every batch into one safetensors file: columns, labels, ids, as BATCH/COLUMN (WINDOW:BATCH/COLUMN where the recipe packs or
+    /// buckets).
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
 }
@@ -81,7 +86,8 @@ impl Load {
         let mut epoch = match &self.state_in {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
-                loader.resume(&State::from_json(&text)?)?
+                let state = State::from_json(&text)?;
+                loader.resume_epochs(&state, state.epoch.saturating_add(self.epochs))?
             }
             None => match &self.steps {
                 Some(part) if !loader.steps(self.epoch.unwrap_or(0)).has(part.end - 1) => {
@@ -92,7 +98,10 @@ impl Load {
                     ));
                 }
                 Some(steps) => loader.part(self.epoch.unwrap_or(0), steps.clone())?,
-                None => loader.epoch(self.epoch.unwrap_or(0))?,
+                None => {
+                    let first = self.epoch.unwrap_or(0);
+                    loader.epochs(first..first.saturating_add(self.epochs))?
+                }
             },
         };
         let interrupted = output::interrupt()?;
@@ -132,6 +141,9 @@ impl Load {
                 all.update(&digest.to_le_bytes());
                 if global.json {
                     let mut told = json!({"batch": batch.place.batch, "digest": format!("{digest:032x}")});
+                    if self.epochs > 1 {
+                        told["epoch"] = json!(batch.place.epoch);
+                    }
                     if batch.place.window > 0 {
                         told["window"] = json!(batch.place.window);
                     }
@@ -162,9 +174,13 @@ impl Load {
         }
         let stats = loader.stats();
         let whole = format!("{:032x}", all.digest128());
+        let which = match self.epochs {
+            1 => format!("epoch {number}"),
+            more => format!("epochs {number} to {}", number.saturating_add(more - 1)),
+        };
         if global.json {
             let mut result = json!({
-                "epoch": number, "batches": batches, "samples": samples, "dropped": left_out, "seconds": seconds,
+                "epoch": number, "epochs": self.epochs, "batches": batches, "samples": samples, "dropped": left_out, "seconds": seconds,
                 "samples_per_second": samples as f64 / seconds.max(1e-9), "threads": loader.threads(), "stats": stats, "state": state,
             });
             if !substituted.is_empty() {
@@ -177,10 +193,10 @@ impl Load {
             }
             output::json(&result)?;
         } else if self.digest {
-            output::line(format_args!("epoch {number} {batches} batches {samples} samples {whole}"));
+            output::line(format_args!("{which} {batches} batches {samples} samples {whole}"));
         } else {
             output::line(format_args!(
-                "epoch {number}: {batches} batches, {samples} samples in {seconds:.2} s, {:.0} samples/s on {} threads",
+                "{which}: {batches} batches, {samples} samples in {seconds:.2} s, {:.0} samples/s on {} threads",
                 samples as f64 / seconds.max(1e-9),
                 loader.threads()
             ));
