@@ -1,6 +1,6 @@
 //! What does a row cost to read from a shard and to write into one, by the size of its payload?
 //!
-//! Read as the loader does, by the Index; with the payload's hash compared; a part of it; and all rows by Parquet, as tools of others do. Everything is in the
+//! Read as the loader does, by the Index; with the payload's hash compared; all and a part of it in the mapped file; and all rows by Parquet, as tools of others do. Everything is in the
 //! page cache.
 
 mod common;
@@ -32,8 +32,14 @@ fn rows(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("fetch and compare the hash", bytes), |b| {
             b.iter(|| black_box(dataset.fetch_checked(next(), 0, &mut out).expect("a payload")))
         });
-        group.bench_function(BenchmarkId::new("fetch 256 bytes of it", bytes), |b| {
-            b.iter(|| black_box(dataset.fetch_range(next(), 0, 0..256, &mut out).expect("a payload")))
+        let mut viewer = dataset.viewer();
+        group.bench_function(BenchmarkId::new("look at all of it, mapped", bytes), |b| {
+            let look = |payload: &[u8]| payload.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+            b.iter(|| black_box(viewer.view(next(), 0, None, &mut out, look).expect("a payload")))
+        });
+        group.bench_function(BenchmarkId::new("look at 256 bytes of it, mapped", bytes), |b| {
+            let look = |part: &[u8]| part.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+            b.iter(|| black_box(viewer.view(next(), 0, Some(0..256), &mut out, look).expect("a payload")))
         });
         group.throughput(Throughput::Elements(ROWS as u64));
         let path = dataset.root().join(&dataset.shards()[0].path);

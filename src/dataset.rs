@@ -293,9 +293,9 @@ impl Dataset {
 
     /// What became of reading a payload; errors name where it lies.
     fn told(&self, row: u64, column: usize, answer: Result<()>) -> Result<()> {
-        answer.or_else(|error| match unread(error) {
-            Ok(fault) => Err(fault.at(self.origin(row, column))),
-            Err(other) => Err(other),
+        answer.map_err(|error| match unread(error) {
+            Ok(fault) => fault.at(self.origin(row, column)),
+            Err(other) => other,
         })
     }
 

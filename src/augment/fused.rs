@@ -34,11 +34,14 @@ enum Make {
     Border((u32, u32), [u8; 3]),
 }
 
+/// What of the pixels goes into a step that makes new ones, how, and the size (width, height) that comes out.
+type Step = (Window, Make, (u32, u32));
+
 /// What happens to each frame.
 #[derive(Debug)]
 struct Program {
-    /// What of the pixels goes into each step that makes new ones, and the size (width, height) that comes out.
-    steps: SmallVec<[(Window, Make, (u32, u32)); 2]>,
+    /// What makes new pixels, in order.
+    steps: SmallVec<[Step; 2]>,
     /// What of the last pixels is written.
     last: Window,
     /// How it is written.
