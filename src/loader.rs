@@ -26,6 +26,7 @@ mod located;
 mod metrics;
 mod packed;
 mod room;
+mod sample;
 pub mod stats;
 mod substitute;
 mod window;

@@ -25,16 +25,19 @@ fn lengths(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result<Vec<usize>,
 /// The tensor in a payload with these facts.
 pub(super) fn unpacked(tensor: &TensorType, bytes: &[u8], info: &Info) -> Result<Media, Fault> {
     let shape = lengths(tensor, bytes, info)?;
-    let data = match tensor.dtype {
-        Packed::U8 => Elements::U8(bytes.to_vec()),
-        Packed::I8 => Elements::I8(bytes.iter().map(|b| *b as i8).collect()),
-        Packed::U16 => Elements::I64(bytes.as_chunks().0.iter().map(|b| i64::from(u16::from_le_bytes(*b))).collect()),
-        Packed::I32 => Elements::I64(bytes.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()),
-        Packed::U32 => Elements::I64(bytes.as_chunks().0.iter().map(|b| i64::from(u32::from_le_bytes(*b))).collect()),
-        Packed::I64 => Elements::I64(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-        Packed::F16 => Elements::F16(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b)).collect()),
-        Packed::BF16 => Elements::BF16(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b)).collect()),
-        Packed::F32 => Elements::F32(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+    fn all<T: bytemuck::Pod>(dtype: Packed, stored: &[u8]) -> Vec<T> {
+        let mut made = vec![T::zeroed(); stored.len() / dtype.size()];
+        widen(dtype, stored, bytemuck::cast_slice_mut(&mut made));
+        made
+    }
+    let of = tensor.dtype;
+    let data = match of {
+        Packed::U8 => Elements::U8(all(of, bytes)),
+        Packed::I8 => Elements::I8(all(of, bytes)),
+        Packed::U16 | Packed::I32 | Packed::U32 | Packed::I64 => Elements::I64(all(of, bytes)),
+        Packed::F16 => Elements::F16(all(of, bytes)),
+        Packed::BF16 => Elements::BF16(all(of, bytes)),
+        Packed::F32 => Elements::F32(all(of, bytes)),
     };
     Ok(Media::Tensor { data, shape })
 }

@@ -212,9 +212,8 @@ pub(super) fn crop_boxes(labels: &mut Labels, rect: Rect) {
     }
 }
 
-/// Shifts boxes right and down, into a picture with so much more at its left and above it.
-pub(super) fn move_boxes(labels: &mut Labels, (x, y): (u32, u32)) {
-    let (x, y) = (x as f32, y as f32);
+/// Shifts boxes right and down, by pixels.
+pub(super) fn move_boxes(labels: &mut Labels, (x, y): (f32, f32)) {
     for b in labels.objects.iter_mut().flat_map(|o| &mut o.boxes) {
         *b = [b[0] + x, b[1] + y, b[2] + x, b[3] + y];
     }

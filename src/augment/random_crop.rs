@@ -101,10 +101,12 @@ impl RandomCrop {
         (more(info.height, down, height), more(info.width, across, width))
     }
 
-    /// A draw's region, in the picture's coordinates.
-    fn canvas(&self, rect: Rect, (down, across): (u32, u32)) -> Canvas {
-        let (x, y) = (i64::from(rect.x) - i64::from(across), i64::from(rect.y) - i64::from(down));
-        Canvas { x, y, width: rect.width, height: rect.height, fill: self.fill.color() }
+    /// The region that a draw chose: its left upper corner, in the picture's coordinates, which is above or beside the picture where it is padded.
+    fn canvas(&self, draw: &Draw) -> Option<Canvas> {
+        let Draw::Numbers(numbers) = draw else { return None };
+        let &[x, y] = numbers.as_slice() else { return None };
+        let [height, width] = self.size.square();
+        Some(Canvas { x: x as i64, y: y as i64, width, height, fill: self.fill.color() })
     }
 
     fn too_small(&self, width: usize, height: usize) -> Fault {
@@ -116,20 +118,6 @@ impl RandomCrop {
                  or put a \"resize\" in front of it"
             ),
         )
-    }
-}
-
-/// The draw of a region in a padded picture: the region, and the padding of it (down, across).
-fn drawn(draw: &Draw) -> Option<(Rect, (u32, u32))> {
-    match draw {
-        Draw::Numbers(numbers) => match numbers.as_slice() {
-            &[x, y, width, height, down, across] => {
-                let rect = Rect { x: x as u32, y: y as u32, width: width as u32, height: height as u32 };
-                Some((rect, (down as u32, across as u32)))
-            }
-            _ => None,
-        },
-        _ => None,
     }
 }
 
@@ -163,10 +151,9 @@ impl Op for RandomCrop {
             return Draw::None;
         };
         let mut stream = key.stream();
-        let (y, x) = (stream.below(free_y + 1), stream.below(free_x + 1));
-        Draw::Numbers(
-            [x as f64, y as f64, width.into(), height.into(), down.into(), across.into()].into_iter().collect(),
-        )
+        let mut place = |free: u64, padding: u32| stream.below(free + 1) as f64 - f64::from(padding);
+        let (y, x) = (place(free_y, down), place(free_x, across));
+        Draw::Numbers([x, y].into_iter().collect())
     }
 
     fn facts(&self, info: &Info, _draw: &Draw) -> Info {
@@ -175,19 +162,15 @@ impl Op for RandomCrop {
     }
 
     fn lower(&self, draw: &Draw) -> Lowered {
-        match drawn(draw) {
-            Some((rect, padding)) => Lowered::Canvas(self.canvas(rect, padding)),
-            None => Lowered::Custom,
-        }
+        self.canvas(draw).map_or(Lowered::Custom, Lowered::Canvas)
     }
 
     fn apply(&self, draw: &Draw, media: Media, _tools: &mut Tools) -> Result<Media, Fault> {
         let raster = pixels::raster(NAME, media)?;
-        let (rect, padding) = drawn(draw).ok_or_else(|| self.too_small(raster.width, raster.height))?;
+        let canvas = self.canvas(draw).ok_or_else(|| self.too_small(raster.width, raster.height))?;
         let Elements::U8(values) = &raster.data else {
             return Err(super::refused(NAME, "u8 pixels", "others"));
         };
-        let canvas = self.canvas(rect, padding);
         let (width, height) = (canvas.width as usize, canvas.height as usize);
         let mut out = Vec::with_capacity(raster.frames * width * height * 3);
         for frame in values.chunks_exact((raster.width * raster.height * 3).max(1)) {
@@ -205,9 +188,9 @@ impl Op for RandomCrop {
     }
 
     fn labels(&self, draw: &Draw, _info: &Info, labels: &mut Labels) -> Result<(), Fault> {
-        if let Some((rect, (down, across))) = drawn(draw) {
-            pixels::move_boxes(labels, (across, down));
-            pixels::crop_boxes(labels, rect);
+        if let Some(Canvas { x, y, width, height, .. }) = self.canvas(draw) {
+            pixels::move_boxes(labels, (-x as f32, -y as f32));
+            pixels::crop_boxes(labels, Rect { x: 0, y: 0, width, height });
         }
         Ok(())
     }
@@ -234,8 +217,7 @@ mod tests {
         let (info, _) = picture(6, 5);
         let mut places = std::collections::BTreeSet::new();
         for seed in 0..2_000 {
-            let (rect, padding) = drawn(&op(4, 2, false).draw(&info, Key::new(seed))).unwrap();
-            let canvas = op(4, 2, false).canvas(rect, padding);
+            let canvas = op(4, 2, false).canvas(&op(4, 2, false).draw(&info, Key::new(seed))).unwrap();
             places.insert((canvas.x, canvas.y));
         }
         let want = (-2..=4).flat_map(|x| (-2..=3).map(move |y| (x, y))).collect();
@@ -249,9 +231,8 @@ mod tests {
         // 1 across and 2 down on either side: the picture is whole in every region.
         for seed in 0..50 {
             let draw = crop.draw(&info, Key::new(seed));
-            let (rect, padding) = drawn(&draw).unwrap();
-            assert_eq!(padding, (2, 1));
-            let (inside, (left, top)) = crop.canvas(rect, padding).inside(3, 2).unwrap();
+            assert_eq!(crop.padding(&info), (2, 1));
+            let (inside, (left, top)) = crop.canvas(&draw).unwrap().inside(3, 2).unwrap();
             assert_eq!((inside.width, inside.height), (3, 2));
             let Media::Raster(out) = crop.apply(&draw, media.clone(), &mut Tools::default()).unwrap() else { panic!() };
             let Elements::U8(out) = out.data else { panic!() };
@@ -282,8 +263,7 @@ mod tests {
         let (info, _) = picture(6, 5);
         for seed in 0..40 {
             let draw = crop.draw(&info, Key::new(seed));
-            let (rect, padding) = drawn(&draw).unwrap();
-            let canvas = crop.canvas(rect, padding);
+            let canvas = crop.canvas(&draw).unwrap();
             let objects = Objects { boxes: vec![[0.0, 0.0, 6.0, 5.0]], classes: vec![1], attributes: Vec::new() };
             let mut labels = Labels { objects: Some(objects) };
             crop.labels(&draw, &info, &mut labels).unwrap();
@@ -297,7 +277,8 @@ mod tests {
     #[test]
     fn draws_are_frozen() {
         let info = Info { width: 32, height: 32, ..Info::of(Format::Jpeg) };
-        let at = |seed| drawn(&op(32, 4, false).draw(&info, Key::new(seed))).map(|(rect, _)| (rect.x, rect.y)).unwrap();
-        assert_eq!([0, 1, 2, 3].map(at), [(6, 5), (8, 3), (0, 3), (5, 6)]);
+        let at = |seed| op(32, 4, false).canvas(&op(32, 4, false).draw(&info, Key::new(seed))).unwrap();
+        // From the padded picture's corner.
+        assert_eq!([0, 1, 2, 3].map(at).map(|c| (c.x + 4, c.y + 4)), [(6, 5), (8, 3), (0, 3), (5, 6)]);
     }
 }
