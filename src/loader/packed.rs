@@ -15,7 +15,6 @@ use crate::codec::{self, Encoded, Limits};
 use crate::collate::{self, Extents, Forming};
 use crate::data::buffer::Region;
 use crate::data::info::Format;
-use crate::data::packed::Packed;
 use crate::data::tensor::Extent;
 use crate::dataset::{Place, Viewer};
 use crate::error::{Error, Fault, Reason, Result};
@@ -199,35 +198,18 @@ impl Core {
         // Of what is stored: of which source, and how much. It is too little, one by one, to be timed one by one.
         let mut viewer: Option<(u32, Viewer<'_>)> = None;
         let (mark, mut apart, mut read) = (Mark::now(), 0, 0);
-        let mut stored = |segment: &Segment,
-                          (place, bytes): (&Place, &Range<u64>),
-                          held: &mut _,
-                          look: &mut dyn FnMut(Packed, &[u8])| {
-            let (feed, index, chain) = self.packed(segment)?;
-            let (_, viewer) = match &mut viewer {
-                Some(own) if own.0 == segment.source => own,
-                other => other.insert((segment.source, feed.dataset.viewer())),
-            };
-            let dtype = chain.divisible().ok_or_else(|| Error::library("packing", "its tokens are made"))?;
-            let at = (segment.row, index);
-            Ok(viewer.view_at(at, place, bytes.clone(), held, |stored| look(dtype, stored))?.0)
-        };
-        // Short sequences are wherever they are: memory is asked for all of a row before it is waited for any of them.
-        for Piece { segment, from, .. } in row.pieces.iter().filter(|_| row.pieces.len() > 1) {
-            if let Source::Stored(place, bytes) = from {
-                // What goes wrong is told when it is read.
-                let _: Result<u64> = stored(segment, (place, bytes), &mut desk.payload, &mut |_, bytes| {
-                    std::hint::black_box((bytes.first().copied(), bytes.last().copied()));
-                });
-            }
-        }
         for Piece { segment, length, from } in &row.pieces {
             let out = &mut tokens[at * size..(at + length) * size];
             let done = self.named(Some(segment), || match from {
                 Source::Stored(place, bytes) => {
-                    read += stored(segment, (place, bytes), &mut desk.payload, &mut |dtype, bytes| {
-                        widen(dtype, bytes, out)
-                    })?;
+                    let (feed, index, chain) = self.packed(segment)?;
+                    let (_, viewer) = match &mut viewer {
+                        Some(own) if own.0 == segment.source => own,
+                        other => other.insert((segment.source, feed.dataset.viewer())),
+                    };
+                    let dtype = chain.divisible().ok_or_else(|| Error::library("packing", "its tokens are made"))?;
+                    let (at, write) = ((segment.row, index), |stored: &[u8]| widen(dtype, stored, out));
+                    read += viewer.view_at(at, place, bytes.clone(), &mut desk.payload, write)?.0;
                     Ok(())
                 }
                 Source::Made(making) => {

@@ -82,7 +82,6 @@ impl Opened {
         reserve: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Self> {
         let slots = plan.slots(at);
-        slots.iter().flat_map(|slot| &slot.segments).for_each(|segment| core.row(segment).foresee());
         let n = slots.len();
         let valid: Vec<bool> = slots.iter().map(|s| s.valid).collect();
 

@@ -17,9 +17,6 @@ use crate::data::index::{Index, Row};
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
-/// Rows that are looked up together: as many as a core waits for at once, and a few more.
-const AHEAD: usize = 32;
-
 /// Places of a window.
 pub const WINDOW: u64 = 65_536;
 
@@ -186,20 +183,6 @@ impl Batching {
     pub fn length(&self, component: usize, row: u64) -> u64 {
         let (index, quantity) = &self.lengths[component];
         quantity.of(&index.row(row))
-    }
-
-    /// The lengths of rows, each of a component.
-    pub(super) fn lengths(&self, rows: impl Iterator<Item = (usize, u64)>) -> Vec<u64> {
-        let mut lengths = Vec::with_capacity(rows.size_hint().0);
-        let mut rows = rows.peekable();
-        let mut some: SmallVec<[(usize, u64); AHEAD]> = SmallVec::new();
-        while rows.peek().is_some() {
-            some.clear();
-            some.extend(rows.by_ref().take(AHEAD));
-            some.iter().for_each(|(component, row)| self.lengths[*component].0.row(*row).foresee());
-            lengths.extend(some.iter().map(|(component, row)| self.length(*component, *row)));
-        }
-        lengths
     }
 
     /// The batches of one window from its samples' lengths: `batch` samples (or rows) a batch at the most, each sample of so many places, which come in the order of `key`, or

@@ -208,10 +208,11 @@ impl Plan {
     /// The lengths by which a window's batches are formed; none where they are not.
     pub fn lengths(&self, window: u64) -> Vec<u64> {
         let Some(batching) = &self.batching else { return Vec::new() };
-        batching.lengths(self.window(window).map(|n| {
+        let length = |n| {
             let (source, picked) = self.sample(n);
-            (source, picked.row)
-        }))
+            batching.length(source, picked.row)
+        };
+        self.window(window).map(length).collect()
     }
 
     /// The batches that are formed of a window.

@@ -27,14 +27,6 @@ impl std::fmt::Debug for Row<'_> {
 }
 
 impl<'a> Row<'a> {
-    /// Has the row brought from memory, without waiting for it. Rows here and there are each as far away as memory is: of many that are asked for at once the
-    /// processor waits for all together, of one that is looked into before the next is found for each.
-    pub(crate) fn foresee(&self) {
-        for byte in [self.bytes.first(), self.bytes.last()] {
-            std::hint::black_box(byte.copied());
-        }
-    }
-
     /// The row key.
     pub fn key(&self) -> u64 {
         u64_at(self.bytes, 0)
