@@ -23,6 +23,15 @@ const REPEATS: u64 = 5;
 /// The argument that makes this program load one epoch and say how its memory grew: dataset, recipe, threads follow.
 const CHILD: &str = "--memory-of";
 
+/// A load on one thread (behind it stands that on two) beside a decoder alone: their places among the contestants.
+const RATIOS: [(usize, usize, &str); 5] = [
+    (5, 0, "random resized crop 224 / region decode"),
+    (7, 3, "resize 256 + center crop 224 / its region decode"),
+    (7, 4, "resize 256 + center crop 224 / whole decode"),
+    (9, 0, "random resized crop 224 with the crop index / region decode"),
+    (11, 3, "resize 256 + center crop 224 with the crop index / its region decode"),
+];
+
 const NORMALIZE: &str = r#"{ "op": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225] },
     { "op": "to", "dtype": "f32", "layout": "nchw" }"#;
 
@@ -63,11 +72,22 @@ fn crops(loader: &Loader, epoch: u64) -> Vec<(u64, Rect)> {
         let row = loader.dataset().index().row(segment.row);
         let payload = row.payload(*index).expect("a payload");
         let drawn = chain.draw(&payload.info, plan.key(row.key(), &segment));
-        let rect = match drawn.draws[0] {
-            Draw::Rect(rect) => rect,
-            _ => Rect { x: 0, y: 0, width: payload.info.width, height: payload.info.height },
+        let region = match (&drawn.draws[0], &drawn.draws[1]) {
+            (Draw::Rect(rect), _) => *rect,
+            // Of a crop of the resized picture: the pixels that it is made of, less what a filter adds around.
+            (Draw::Numbers(size), Draw::Rect(rect)) => {
+                let axis = |first: u32, length: u32, whole: u32, resized: f64| {
+                    let scale = f64::from(whole) / resized;
+                    let (first, end) = (f64::from(first) * scale, f64::from(first + length) * scale);
+                    (first.floor() as u32, (end.ceil() as u32).min(whole) - first.floor() as u32)
+                };
+                let (x, width) = axis(rect.x, rect.width, payload.info.width, size[0]);
+                let (y, height) = axis(rect.y, rect.height, payload.info.height, size[1]);
+                Rect { x, y, width, height }
+            }
+            other => panic!("a crop: {other:?}"),
         };
-        (segment.row, rect)
+        (segment.row, region)
     };
     places.map(crop).collect()
 }
@@ -177,14 +197,16 @@ fn main() {
     let tables: Vec<Option<Vec<u8>>> =
         payloads.iter().map(|bytes| Jpeg.seek_table(bytes, &Limits::default()).expect("a JPEG")).collect();
 
-    let loaders: Vec<(usize, Loader)> = [("crop", &dataset), ("center", &dataset), ("crop", &with_index)]
-        .into_iter()
-        .flat_map(|(name, dataset)| [1, 2].map(|threads| (threads, loader(dataset, name, threads))))
-        .collect();
+    let loaders: Vec<(usize, Loader)> =
+        [("crop", &dataset), ("center", &dataset), ("crop", &with_index), ("center", &with_index)]
+            .into_iter()
+            .flat_map(|(name, dataset)| [1, 2].map(|threads| (threads, loader(dataset, name, threads))))
+            .collect();
     let mut contestants = [
         Contestant::named("decoder alone: region decode of the same crops"),
         Contestant::named("feedstock's JPEG codec: the same regions"),
         Contestant::named("feedstock's JPEG codec: the same regions, by the crop index"),
+        Contestant::named("decoder alone: region decode of the same center crops"),
         Contestant::named("decoder alone: whole decode"),
         Contestant::named("load: random resized crop 224, 1 thread"),
         Contestant::named("load: random resized crop 224, 2 threads"),
@@ -192,14 +214,17 @@ fn main() {
         Contestant::named("load: resize 256 + center crop 224, 2 threads"),
         Contestant::named("load: random resized crop 224 with the crop index, 1 thread"),
         Contestant::named("load: random resized crop 224 with the crop index, 2 threads"),
+        Contestant::named("load: resize 256 + center crop 224 with the crop index, 1 thread"),
+        Contestant::named("load: resize 256 + center crop 224 with the crop index, 2 threads"),
     ];
-    const LOADS: usize = 4;
+    const LOADS: usize = 5;
     let (mut out, mut scratch) = (Vec::new(), Scratch::default());
-    let mut ratios: [[Runs; 2]; 3] = Default::default();
-    let mut area = (0.0, 0.0);
-    let mut run = |contestant: usize, epoch: u64, crops: &[(u64, Rect)]| match contestant {
-        0 | 3 => cost(|| {
-            let region = |rect: Rect| (contestant == 0).then_some(rect);
+    let mut ratios: [[Runs; 2]; RATIOS.len()] = Default::default();
+    let mut areas = [(0.0, 0.0); 2];
+    let mut run = |contestant: usize, epoch: u64, [crops, center]: &[Vec<(u64, Rect)>; 2]| match contestant {
+        0 | 3 | 4 => cost(|| {
+            let crops = if contestant == 0 { crops } else { center };
+            let region = |rect: Rect| (contestant != 4).then_some(rect);
             let decoded = |(at, rect): &(u64, Rect)| decode(&payloads[*at as usize], region(*rect), &mut out);
             crops.iter().map(decoded).filter(|bytes| *bytes > 0).count()
         }),
@@ -220,25 +245,27 @@ fn main() {
     };
     for contestant in 0..contestants.len() {
         // Page cache, pools, scratches.
-        run(contestant, 1_000, &crops(&loaders[0].1, 1_000));
+        run(contestant, 1_000, &[0, 2].map(|of| crops(&loaders[of].1, 1_000)));
     }
     let warm: Vec<StatsReport> = loaders.iter().map(|(_, l)| l.stats()).collect();
     for repeat in 0..repeats {
-        let crops = crops(&loaders[0].1, repeat);
+        let both = [0, 2].map(|of| crops(&loaders[of].1, repeat));
         let whole = |row| dataset.index().row(row).payload(column).map_or(0, |p| p.info.width * p.info.height);
-        area.0 += crops.iter().map(|(_, r)| f64::from(r.width * r.height)).sum::<f64>();
-        area.1 += crops.iter().map(|(row, _)| f64::from(whole(*row))).sum::<f64>();
-        let mut cpu = [0.0; 10];
+        for (area, crops) in areas.iter_mut().zip(&both) {
+            area.0 += crops.iter().map(|(_, r)| f64::from(r.width * r.height)).sum::<f64>();
+            area.1 += crops.iter().map(|(row, _)| f64::from(whole(*row))).sum::<f64>();
+        }
+        let mut cpu = [0.0; 13];
         for i in 0..contestants.len() {
             let i = if repeat % 2 == 0 { i } else { contestants.len() - 1 - i };
-            let (cost, samples) = run(i, repeat, &crops);
-            assert_eq!(samples, crops.len(), "{}", contestants[i].name);
+            let (cost, samples) = run(i, repeat, &both);
+            assert_eq!(samples, both[0].len(), "{}", contestants[i].name);
             contestants[i].add(cost, samples);
             cpu[i] = cost.cpu();
         }
         for threads in 0..2 {
-            for (of, (load, floor)) in [(4, 0), (6, 3), (8, 0)].into_iter().enumerate() {
-                ratios[of][threads].push(cpu[load + threads] / cpu[floor]);
+            for ((load, floor, _), ratios) in RATIOS.iter().zip(&mut ratios) {
+                ratios[threads].push(cpu[load + threads] / cpu[*floor]);
             }
         }
     }
@@ -250,18 +277,14 @@ fn main() {
         photos.name,
         dataset.rows()
     );
-    println!("crops cover {:.0}% of their pictures", area.0 / area.1 * 100.0);
+    let [random, center] = areas.map(|(own, all)| own / all * 100.0);
+    println!("random crops cover {random:.0}% of their pictures, center crops {center:.0}%");
     head(&["", "CPU ms a sample", "of these in the kernel", "samples/s"]);
     for c in &contestants {
         row(&[c.name, &c.cpu_ms.show(3), &c.system_ms.show(3), &c.rate.show(0)]);
     }
     head(&["CPU of a load / CPU of the decoder alone, the same repeat", "1 thread", "2 threads"]);
-    let names = [
-        "random resized crop 224 / region decode",
-        "resize 256 + center crop 224 / whole decode",
-        "random resized crop 224 with the crop index / region decode",
-    ];
-    for (name, [one, two]) in names.iter().zip(&ratios) {
+    for ((_, _, name), [one, two]) in RATIOS.iter().zip(&ratios) {
         row(&[*name, &one.show(2), &two.show(2)]);
     }
 
@@ -271,7 +294,9 @@ fn main() {
         "",
         "resize 256 + center crop 224",
         "",
-        "with the crop index",
+        "random resized crop 224 with the crop index",
+        "",
+        "resize 256 + center crop 224 with the crop index",
         "",
     ]) {
         if *threads == 1 {

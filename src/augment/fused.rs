@@ -1,15 +1,15 @@
 //! The fused way of pictures and clips: one decode of the region that is needed, resizes into buffers that are kept, and
 //! one last pass into the batch.
 //!
-//! Walking the draws gives a [`Program`] before anything is decoded. Crops and mirrors only move a view; a resize, and what is
-//! beyond a picture, make pixels; everything that changes values or axes is left to the last pass. What is known only as
+//! Walking the draws gives a [`Program`] before anything is decoded. Crops and mirrors only move a view; a resize (of no more than a later crop
+//! leaves of it), and what is beyond a picture, make pixels; everything that changes values or axes is left to the last pass. What is known only as
 //! [`Lowered::Custom`] ends the program, and the rest runs on owned media.
 
 use smallvec::SmallVec;
 
 use super::chain::{Chain, Drawn, Job};
 use super::pass::{self, Finish, Level, View};
-use super::scale::Scaler;
+use super::scale::{Part, Scaler};
 use super::slot::SlotMut;
 use super::{Elements, Geometry, Lowered, Media, Output, Raster, Store, Tools, run, to};
 use crate::clock::Mark;
@@ -30,6 +30,8 @@ struct Window {
 enum Make {
     /// They are resized.
     Resize,
+    /// They are resized, and this is what is used of the outcome.
+    Part(Part),
     /// They are laid at a place (x, y) of a picture of one color.
     Border((u32, u32), [u8; 3]),
 }
@@ -53,7 +55,20 @@ struct Program {
 impl Program {
     /// The region of the payload's pixels that is needed.
     fn region(&self) -> Rect {
-        self.steps.first().map_or(self.last.rect, |(window, ..)| window.rect)
+        self.steps.first().map_or(self.last.rect, |step| taken(step))
+    }
+
+    /// Where a resize's outcome is cropped, only that part of it is made.
+    fn trim(&mut self) {
+        for i in (0..self.steps.len()).rev() {
+            let used = self.steps.get(i + 1).map_or(self.last.rect, taken);
+            let (window, make, to) = &mut self.steps[i];
+            let from = (window.rect.width, window.rect.height);
+            let less = (used.width, used.height) != *to && from.0 != to.0 && from.1 != to.1;
+            if matches!(make, Make::Resize) && !window.mirror && less {
+                *make = Make::Part(Part { from, to: *to, rect: used });
+            }
+        }
     }
 
     fn new(chain: &Chain, drawn: &Drawn) -> Result<Self, Fault> {
@@ -112,6 +127,7 @@ impl Program {
         if program.last.rect.width == 0 || program.last.rect.height == 0 {
             return Err(Fault::new(Reason::Corrupt, "a picture without pixels"));
         }
+        program.trim();
         Ok(program)
     }
 
@@ -131,20 +147,40 @@ impl Program {
         let (mut front, mut back) = (std::mem::take(&mut scaler.front), std::mem::take(&mut scaler.back));
         for (data, out) in frames.zip(out.chunks_exact_mut(frame.max(1))) {
             let mut at = (width, height, pixels.origin);
-            for (i, (window, make, to)) in self.steps.iter().enumerate() {
-                let from = view(if i == 0 { data } else { &front }, at, *window);
+            for (i, step) in self.steps.iter().enumerate() {
+                let (window, make, to) = step;
+                let data = if i == 0 { data } else { &front };
+                let mut made = (to.1, 0);
                 match make {
-                    Make::Resize => scale(scaler, from, at.1, *to, &mut back)?,
-                    Make::Border(place, fill) => border(from, *place, *fill, *to, &mut back),
+                    Make::Resize => scale(scaler, view(data, at, *window), at.1, *to, &mut back)?,
+                    Make::Part(part) => {
+                        let (stride, rows, origin) = at;
+                        let Rect { x, y, .. } = taken(step);
+                        let place = ((x - origin.0) as usize, (y - origin.1) as usize);
+                        scaler.resize_part((data, stride, rows), place, part, &mut back)?;
+                        made = (part.rect.height, part.rect.y);
+                    }
+                    Make::Border(place, fill) => border(view(data, at, *window), *place, *fill, *to, &mut back),
                 }
                 std::mem::swap(&mut front, &mut back);
-                at = (to.0 as usize, to.1 as usize, (0, 0));
+                at = (to.0 as usize, made.0 as usize, (0, made.1));
             }
             let from = if self.steps.is_empty() { data } else { &front };
             pass::write(level, view(from, at, self.last), self.finish, plane, out);
         }
         (scaler.front, scaler.back) = (front, back);
         Ok(())
+    }
+}
+
+/// What a step reads of the pixels below it.
+fn taken((window, make, _): &Step) -> Rect {
+    match make {
+        Make::Part(part) => {
+            let takes = part.takes();
+            Rect { x: window.rect.x + takes.x, y: window.rect.y + takes.y, ..takes }
+        }
+        _ => window.rect,
     }
 }
 

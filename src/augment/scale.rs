@@ -1,11 +1,13 @@
 //! Antialiased bilinear resizing of RGB8 by `fast_image_resize`, within one level of Pillow's `BILINEAR`.
 //!
 //! The resizer sees a *sub-view* of the region, never a crop box: a box would let the filter read pixels beside the region,
-//! which Pillow's and torchvision's crop-then-resize does not.
+//! which Pillow's and torchvision's crop-then-resize does not. Nor is there one where only a part of the result is wanted: a
+//! box with fractions would round the filter's weights otherwise than the whole does. The two passes are run one by one, each with the weights of the
+//! whole, on as few of the other axis's lines as the part takes.
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::codec::Rect;
 use crate::error::{Fault, Reason};
@@ -18,6 +20,82 @@ pub(super) struct Scaler {
     pub(super) front: Vec<u8>,
     pub(super) back: Vec<u8>,
     pub(super) turned: Vec<u8>,
+    /// Rows between the two passes.
+    middle: Vec<u8>,
+}
+
+/// A part of what a resize makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The size of all that is resized, in pixels: (width, height).
+    pub(super) from: (u32, u32),
+    /// The size that all of it would get; on neither axis the one that it has.
+    pub(super) to: (u32, u32),
+    /// What of the result is wanted. Not empty, and inside it.
+    pub(super) rect: Rect,
+}
+
+impl Part {
+    /// The pixels that this takes: those that the filter reads (a triangle over the source's pixels in one of the result, at the least over
+    /// one), and one more around them, so that nothing hangs on how a fraction is rounded.
+    pub(super) fn takes(&self) -> Rect {
+        let axis = |from: u32, to: u32, first: u32, count: u32| {
+            let scale = f64::from(from) / f64::from(to.max(1));
+            let radius = scale.max(1.0) + 1.0;
+            let low = ((f64::from(first) + 0.5) * scale - radius).floor().max(0.0) as u32;
+            let high =
+                ((f64::from(first) + f64::from(count) - 0.5) * scale + radius).ceil().min(f64::from(from)) as u32;
+            (low, high.saturating_sub(low))
+        };
+        let (x, width) = axis(self.from.0, self.to.0, self.rect.x, self.rect.width);
+        let (y, height) = axis(self.from.1, self.to.1, self.rect.y, self.rect.height);
+        Rect { x, y, width, height }
+    }
+}
+
+/// A picture of which some rows are known. In place of the others stand the nearest of them: what comes of those is not used.
+struct Known<'a> {
+    /// Each known row begins `stride` pixels after the one before and has, with what lies behind it, the picture's width.
+    pixels: &'a [U8x3],
+    stride: usize,
+    /// The picture's row that is the first known, and how many are.
+    first: usize,
+    rows: usize,
+    width: u32,
+    height: u32,
+}
+
+impl<'a> Known<'a> {
+    /// `None`: there are not so many pixels.
+    fn new(
+        pixels: &'a [U8x3],
+        stride: usize,
+        (first, rows): (usize, usize),
+        (width, height): (u32, u32),
+    ) -> Option<Self> {
+        let end = rows.checked_sub(1)?.checked_mul(stride)?.checked_add(width as usize)?;
+        (end <= pixels.len()).then_some(Known { pixels, stride, first, rows, width, height })
+    }
+}
+
+// SAFETY: a row is a slice of just the width.
+unsafe impl ImageView for Known<'_> {
+    type Pixel = U8x3;
+
+    fn width(&self) -> u32 {
+        self.width
+    }
+
+    fn height(&self) -> u32 {
+        self.height
+    }
+
+    fn iter_rows(&self, start_row: u32) -> impl Iterator<Item = &[U8x3]> {
+        (start_row as usize..self.height as usize).map(|row| {
+            let row = row.saturating_sub(self.first).min(self.rows - 1);
+            &self.pixels[row * self.stride..][..self.width as usize]
+        })
+    }
 }
 
 impl Scaler {
@@ -37,9 +115,50 @@ impl Scaler {
         let source = source.map_err(|e| wrong(&e))?;
         out.resize(to.0 as usize * to.1 as usize * 3, 0);
         let mut target = TypedImage::<U8x3>::from_buffer(to.0, to.1, out).map_err(|e| wrong(&e))?;
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-        self.resizer.resize_typed(&source, &mut target, &options).map_err(|e| wrong(&e))
+        self.resizer.resize_typed(&source, &mut target, &options()).map_err(|e| wrong(&e))
     }
+
+    /// Makes a part of what [`Scaler::resize`] would make of a picture, the same pixels. Of the picture only what the part takes is there: in an RGB8 picture
+    /// `(bytes, width, height)`, from a place (x, y) on. `out` becomes the rows of the part, each as wide as all of the result.
+    pub(super) fn resize_part(
+        &mut self,
+        (bytes, width, height): (&[u8], usize, usize),
+        (x, y): (usize, usize),
+        part: &Part,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("resize: {e}"));
+        let side = |n: usize| u32::try_from(n).map_err(|e| wrong(&e));
+        let (takes, Rect { y: top, height: rows, .. }) = (part.takes(), part.rect);
+        let (across, down) = (takes.width as usize, takes.height as usize);
+        let source = TypedImageRef::<U8x3>::from_buffer(side(width)?, side(height)?, bytes).map_err(|e| wrong(&e))?;
+        let short = || wrong(&format_args!("{width} x {height} pixels, and {takes:?} is needed from ({x}, {y}) on"));
+        let inside = x + across <= width && y + down <= height;
+        let pixels = source.pixels().get(y * width + x..).filter(|_| inside).ok_or_else(short)?;
+        let known =
+            Known::new(pixels, width, (takes.y as usize, down), (takes.width, part.from.1)).ok_or_else(short)?;
+
+        // Down first, as the library does with u8: all rows of the result, of the columns that are there. They lie in the buffer so that a row of all columns
+        // can be cut out around each: what stands in the others' place is of other rows, and what comes of it is not used.
+        let (before, high) = (takes.x as usize, part.to.1 as usize);
+        let held = (high - 1) * across + (part.from.0 as usize).max(before + across);
+        self.middle.resize(held * 3, 0);
+        let target = &mut self.middle[before * 3..][..high * across * 3];
+        let mut target = TypedImage::<U8x3>::from_buffer(takes.width, part.to.1, target).map_err(|e| wrong(&e))?;
+        self.resizer.resize_typed(&known, &mut target, &options()).map_err(|e| wrong(&e))?;
+
+        let middle = &self.middle[top as usize * across * 3..];
+        let middle = TypedImageRef::<U8x3>::from_buffer(side(middle.len() / 3)?, 1, middle).map_err(|e| wrong(&e))?;
+        let known = Known::new(middle.pixels(), across, (0, rows as usize), (part.from.0, rows)).ok_or_else(short)?;
+        out.resize(part.to.0 as usize * rows as usize * 3, 0);
+        let mut target = TypedImage::<U8x3>::from_buffer(part.to.0, rows, out).map_err(|e| wrong(&e))?;
+        self.resizer.resize_typed(&known, &mut target, &options()).map_err(|e| wrong(&e))
+    }
+}
+
+/// Antialiased bilinear; three channels have no alpha.
+fn options() -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false)
 }
 
 #[cfg(test)]
@@ -85,5 +204,52 @@ mod tests {
             }
         }
         assert!(supported.len() == 1 || compared >= 60, "{compared} comparisons over {supported:?}");
+    }
+
+    #[test]
+    fn a_part_is_that_of_the_whole() {
+        let mut stream = crate::rng::Key::new(12).stream();
+        let (mut scaler, mut all, mut some) = (Scaler::default(), Vec::new(), Vec::new());
+        for turn in 0..400 {
+            let mut side = |most: u64| 1 + stream.below(most) as u32;
+            let mut from = (side(300), side(300));
+            let mut to = (side(200), side(200));
+            // Sizes whose weights are halves and quarters, where a rounding has the most to say.
+            if turn % 4 == 0 {
+                to = (16 + side(40), 16 + side(40));
+                from = (to.0 * (1 << (turn / 4 % 3)), to.1 * 2);
+            }
+            if from.0 == to.0 || from.1 == to.1 {
+                continue;
+            }
+            let (width, height) = (side(u64::from(to.0)), side(u64::from(to.1)));
+            let rect = Rect {
+                x: side(u64::from(to.0 - width + 1)) - 1,
+                y: side(u64::from(to.1 - height + 1)) - 1,
+                width,
+                height,
+            };
+            let pixels: Vec<u8> = (0..from.0 * from.1 * 3).map(|_| stream.next_u64() as u8).collect();
+            let picture = (&pixels[..], from.0 as usize, from.1 as usize);
+            scaler.resize(picture, Rect { x: 0, y: 0, width: from.0, height: from.1 }, to, &mut all).unwrap();
+            // Only what it takes is there, with something else around.
+            let part = Part { from, to, rect };
+            let takes = part.takes();
+            let (stride, rows) = (takes.width as usize + 3, takes.height as usize + 2);
+            let mut there = vec![0xAA; stride * rows * 3];
+            for (row, line) in there.chunks_exact_mut(stride * 3).skip(1).take(takes.height as usize).enumerate() {
+                let at = ((takes.y as usize + row) * from.0 as usize + takes.x as usize) * 3;
+                line[6..][..takes.width as usize * 3].copy_from_slice(&pixels[at..][..takes.width as usize * 3]);
+            }
+            scaler.resize_part((&there, stride, rows), (2, 1), &part, &mut some).unwrap();
+            for (row, own) in some.chunks_exact(to.0 as usize * 3).enumerate() {
+                let same = &all[(rect.y as usize + row) * to.0 as usize * 3..][..to.0 as usize * 3];
+                let columns = rect.x as usize * 3..(rect.x + rect.width) as usize * 3;
+                assert_eq!(own[columns.clone()], same[columns], "{part:?}, row {row}");
+            }
+            assert_eq!(some.len(), (to.0 * height * 3) as usize);
+            let short = (&there[..stride * 3], stride, 1);
+            assert!(scaler.resize_part(short, (2, 1), &part, &mut some).is_err());
+        }
     }
 }
