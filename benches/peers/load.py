@@ -79,6 +79,8 @@ WORKLOADS = {
     "crop": Workload("JPEG photos, random resized crop 224, flip, f32 NCHW, batch 64", "photo", 64, 3, [
         Member("dsctl", "dsctl", "", "photos", "crop"),
         Member("dsctl, `--prepare crop`", "dsctl", "the crop index was made at ingest", "prepared", "crop"),
+        Member("dsctl, `--prepare resize:320,95+crop`", "dsctl", "photos made smaller and encoded anew at ingest; with the crop index", "smaller", "crop"),
+        Member("dsctl, `--prepare resize:256,90+crop`", "dsctl", "the same, smaller", "smallest", "crop"),
         Member("DALI, CPU", "dali", FILES),
         Member("tf.data, antialias", "tf", CROPS + "; not rounded to u8; TFRecord; shuffles in a buffer that holds all"),
         Member("tf.data, no antialias", "tf", "does less: no antialiasing, and TensorFlow's default, less exact DCT; " + CROPS, "plain"),
@@ -90,6 +92,7 @@ WORKLOADS = {
     ]),
     "center": Workload("JPEG photos, shorter side 256, center crop 224, f32 NCHW, batch 64", "photo", 64, 3, [
         Member("dsctl", "dsctl", "", "photos", "center"),
+        Member("dsctl, `--prepare crop`", "dsctl", "the crop index was made at ingest", "prepared", "center"),
         Member("DALI, CPU", "dali", FILES),
         Member("tf.data, antialias", "tf", "the resize is not rounded to u8; TFRecord"),
         Member("tf.data, no antialias", "tf", "does less: no antialiasing, and TensorFlow's default, less exact DCT", "plain"),
@@ -297,6 +300,8 @@ class Bench:
         make = {
             "photos": lambda: self.ingest(self.options.photos, folder),
             "prepared": lambda: self.ingest(self.options.photos, folder, "--prepare", "crop"),
+            "smaller": lambda: self.ingest(self.options.photos, folder, "--prepare", "resize:320,95+crop"),
+            "smallest": lambda: self.ingest(self.options.photos, folder, "--prepare", "resize:256,90+crop"),
             "tiles": lambda: self.ingest(data / "tiles", folder),
             "squares": lambda: self.ingest(data / "squares", folder, "--store", "raw"),
             "sounds": lambda: self.ingest(self.options.sounds, folder, "--label-regex", r"^(?P<label>\d)_"),
