@@ -294,6 +294,21 @@ pub trait Codec: Send + Sync {
         Ok(None)
     }
 
+    /// [`Codec::check`] of what gets a seek table, and the table, where making it is part of the check; `None`: it was not made, and may be there.
+    /// What this accepts [`Codec::check`] does.
+    ///
+    /// # Errors
+    /// Those of [`Codec::check`].
+    fn check_seekable(
+        &self,
+        bytes: &[u8],
+        level: Check,
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> Result<(Info, Option<Vec<u8>>), Fault> {
+        Ok((self.check(bytes, level, limits, scratch)?, None))
+    }
+
     /// Whether [`Codec::decode_parts`] does anything. Where it does not, a table (a later build may have made one) is passed over and
     /// the payload read whole.
     fn seeks(&self) -> bool {

@@ -73,17 +73,22 @@ impl Looker<'_> {
             }
         };
         let mut loan = lend(needs);
-        let answer = codec::guarded(codec.name(), || codec.check(bytes, level, self.limits, &mut loan.scratch))
-            .and_then(|info| {
-                let payload = Accepted { bytes, codec, info: &info, limits: self.limits };
-                Ok((info, self.prepare.make(column, payload, &mut loan.scratch)?))
-            });
-        let (info, made) = after(answer, loan)?;
+        let seekable = self.schema.columns[column].is_seekable();
+        let checked = codec::guarded(codec.name(), || match seekable && source.is_none() {
+            true => codec.check_seekable(bytes, level, self.limits, &mut loan.scratch),
+            false => Ok((codec.check(bytes, level, self.limits, &mut loan.scratch)?, None)),
+        });
+        let answer = checked.and_then(|(info, table)| {
+            let payload = Accepted { bytes, codec, info: &info, limits: self.limits };
+            Ok((info, self.prepare.make(column, payload, &mut loan.scratch)?, table))
+        });
+        let (info, made, table) = after(answer, loan)?;
         let (last, format) = made.as_ref().map_or((bytes, info.format), |(bytes, info)| (bytes, info.format));
-        let seek = match self.schema.columns[column].is_seekable() {
+        let seek = match (seekable, table.filter(|_| made.is_none())) {
+            (true, Some(table)) => Some(table),
             // What cannot be opened was accepted by what stands behind the codec: it has no table.
-            true => codec::by_format(format)?.seek_table(last, self.limits).ok().flatten(),
-            false => None,
+            (true, None) => codec::by_format(format)?.seek_table(last, self.limits).ok().flatten(),
+            (false, _) => None,
         };
         Ok(Looked { info, made, seek })
     }

@@ -25,6 +25,17 @@ fn the_stages_add_up_and_advice_follows_what_is_stored() {
     assert_eq!(says_crop(&told), told["bottleneck"] == "decode");
     let with = dsctl!["bench", indexed, "--recipe", recipe, "--seconds", "0.1", "--json"].ok().json();
     assert!(!says_crop(&with), "what is so already is no advice: {with}");
+    // Nor is it one to make pictures smaller than what is made of them, or to index what is small.
+    let small = dir.path().join("small");
+    dsctl!["ingest", fixture("images"), small, "--image-max-side", "40", "--quiet"].ok();
+    let squares = dir.path().join("squares.toml");
+    std::fs::write(&squares, "[columns.image]\nops = [{ op = \"resize\", size = [48, 48] }]\n").unwrap();
+    for (dataset, is_larger) in [(&small, false), (&plain, true)] {
+        let told = dsctl!["bench", dataset, "--recipe", &squares, "--seconds", "0.1", "--json"].ok().json();
+        let says = told["advice"].to_string().contains("--prepare resize");
+        assert!(!says || is_larger, "{told}");
+        assert!(says || told["bottleneck"] != "decode" || !is_larger, "{told}");
+    }
     let text = dsctl!["bench", plain, "--seconds", "0.1", "--progress", "none"].ok().out;
     for part in ["samples/s", "decode", "floor", "first batch", "most of the time"] {
         assert!(text.contains(part), "no {part:?} in {text}");

@@ -8,6 +8,7 @@ use clap::Args;
 use feedstock::Error;
 use feedstock::clock::Mark;
 use feedstock::data::info::{Format, Kind};
+use feedstock::data::tensor::Extent;
 use feedstock::loader::{Loader, OutColumn, StatsReport, Work};
 use feedstock::recipe::Recipe;
 use serde::Serialize;
@@ -59,8 +60,10 @@ struct Seen {
     kind: Kind,
     rows: u64,
     jpegs: u64,
-    /// JPEGs with a crop index.
+    /// JPEGs with a crop index, or too small for one.
     indexed: u64,
+    /// Pictures whose shorter side is more than a fifth longer than that of what is made of them.
+    larger: u64,
     /// Pictures that are stored without loss and compressed.
     lossless: u64,
     /// Whether a recipe's operations take a random part of each.
@@ -68,6 +71,9 @@ struct Seen {
     /// Texts and recordings: whether something is made of them that could be stored.
     makes: bool,
 }
+
+/// The shorter side, in pixels, of pictures that may have no crop index.
+const SMALL: u64 = 64;
 
 /// Rows that are looked at for advice.
 const ROWS: u64 = 1_000;
@@ -176,17 +182,24 @@ fn seen(loader: &Loader, recipe: &Recipe, column: &OutColumn) -> Option<Seen> {
         rows: 0,
         jpegs: 0,
         indexed: 0,
+        larger: 0,
         lossless: 0,
         crops: ["random_crop", "random_resized_crop"].iter().any(|op| ops.contains(op)),
         makes: ops.iter().any(|op| made.contains(op)),
     };
     let dataset = loader.dataset();
+    // Of [3, H, W] or [H, W, 3] the shorter side, where it is always the same.
+    let sides = chain.output().into_iter().flat_map(|output| &output.shape);
+    let side = sides.filter_map(|extent| if let Extent::Fixed(n) = extent { Some(*n as u64) } else { None });
+    let side = side.filter(|n| *n > 3).min().filter(|_| kind == Kind::Image);
     for row in 0..dataset.rows().min(ROWS) {
         let Some(payload) = dataset.index().row(row).payload(*at) else { continue };
         let is_jpeg = payload.info.format == Format::Jpeg;
         seen.rows += 1;
         seen.jpegs += u64::from(is_jpeg);
-        seen.indexed += u64::from(is_jpeg && dataset.apart(row, *at).is_some());
+        let shorter = u64::from(payload.info.width.min(payload.info.height));
+        seen.indexed += u64::from(is_jpeg && (shorter < SMALL || dataset.apart(row, *at).is_some()));
+        seen.larger += u64::from(side.is_some_and(|side| shorter * 5 > side * 6));
         seen.lossless += u64::from(matches!(payload.info.format, Format::Png | Format::Webp | Format::Tiff));
     }
     Some(seen)
@@ -205,7 +218,7 @@ fn advice(bottleneck: &str, seen: &[Seen], threads: usize) -> Vec<String> {
             if any(|s| s.crops && s.jpegs * 2 > s.rows && s.indexed * 2 < s.jpegs) {
                 all.push("crops of JPEGs: `dsctl ingest --prepare crop` into a new dataset decodes what lies in them, from the same bytes".into());
             }
-            if any(|s| s.kind == Kind::Image && s.jpegs * 2 > s.rows) {
+            if any(|s| s.jpegs * 2 > s.rows && s.larger * 2 > s.rows) {
                 all.push("pictures larger than what is made of them: `dsctl ingest --prepare resize:N,Q` stores them smaller, encoded anew".into());
             }
             if any(|s| s.lossless * 2 > s.rows) {

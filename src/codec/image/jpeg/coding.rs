@@ -2,6 +2,7 @@
 //!
 //! Stricter than decoders are: only what encoders write is read here. Of anything else a file has no table, and is decoded as a whole.
 
+use libjpeg_turbo_rs::common::tables;
 use smallvec::SmallVec;
 
 use super::super::jpeg_header::{self, Header};
@@ -38,6 +39,18 @@ impl<'a> Spec<'a> {
         let values = counts.iter().map(|n| usize::from(*n)).sum();
         let (values, rest) = rest.split_at_checked(values)?;
         Some((of, Spec { counts, values }, rest))
+    }
+
+    /// Whether this is the one of annex K.3 that decoders have, ready made, for the class and number `of` of a file that brings none.
+    pub(super) fn is_standard(&self, of: u8) -> bool {
+        let (counts, values): (&[u8; 17], &[u8]) = match of {
+            0x00 => (&tables::DC_LUMINANCE_BITS, &tables::DC_LUMINANCE_VALUES),
+            0x01 => (&tables::DC_CHROMINANCE_BITS, &tables::DC_CHROMINANCE_VALUES),
+            0x10 => (&tables::AC_LUMINANCE_BITS, &tables::AC_LUMINANCE_VALUES),
+            0x11 => (&tables::AC_CHROMINANCE_BITS, &tables::AC_CHROMINANCE_VALUES),
+            _ => return false,
+        };
+        self.counts[..] == counts[1..] && self.values == values
     }
 
     /// Calls with each code, its length and its value, in order; returns the first code behind them, with the length of the last.
@@ -96,6 +109,17 @@ impl<'a> Spec<'a> {
         out.extend_from_slice(self.counts);
         out.extend_from_slice(self.values);
     }
+}
+
+/// Whether the tables of a DHT segment, given without its marker and length, are all [standard](Spec::is_standard).
+pub(super) fn are_standard(mut segment: &[u8]) -> bool {
+    while !segment.is_empty() {
+        match Spec::read(segment) {
+            Some((of, spec, behind)) if spec.is_standard(of) => segment = behind,
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// A table of DC that has every category.

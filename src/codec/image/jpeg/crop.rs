@@ -148,15 +148,21 @@ fn write_headers(
             out[at + 2..at + 4].copy_from_slice(&(span.width as u16).to_be_bytes());
         }
     }
+    // Those that the decoder has by itself are left out: it has them ready.
+    let codes = |of: u8, spec: Spec<'_>, out: &mut Vec<u8>| {
+        if !spec.is_standard(of) {
+            spec.write(of, out)
+        }
+    };
     for (number, dc) in dc.iter().enumerate() {
         if let Some(dc) = dc {
-            dc.spec().write(number as u8, out);
+            codes(number as u8, dc.spec(), out);
         }
     }
     let used = |number: &usize| coding.components.iter().any(|component| component.ac == *number);
     let ac = |number: usize| coding.ac[number].map(|spec: Spec<'_>| (number, spec));
     for (number, spec) in (0..4).filter(used).filter_map(ac) {
-        spec.write(0x10 | number as u8, out);
+        codes(0x10 | number as u8, spec, out);
     }
     if span.rows > 1 {
         out.extend_from_slice(&[0xff, 0xdd, 0, 4]);

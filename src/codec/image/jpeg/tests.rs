@@ -196,6 +196,48 @@ fn what_has_no_index_is_decoded_without() {
 }
 
 #[test]
+fn tables_that_are_left_out_change_no_pixel() {
+    let pixels = picture(90, 70);
+    let gray: Vec<u8> = pixels.as_chunks::<3>().0.iter().map(|pixel| pixel[0]).collect();
+    let encoder = || Encoder::new(&pixels, 90, 70, PixelFormat::Rgb);
+    let usual = encoder().encode().unwrap();
+    let own = encoder().optimize_huffman(true).encode().unwrap();
+    let tables = |bytes: &[u8]| -> Vec<u8> {
+        let scan_at = header(bytes, &Limits::default()).unwrap().scan_at;
+        let codes = jpeg_header::segments(&bytes[..scan_at]).filter(|segment| bytes[segment.start + 1] == 0xc4);
+        codes.flat_map(|segment| bytes[segment].to_vec()).collect()
+    };
+    // Tables in front of a file's own are replaced by those, whichever are the standard's.
+    let after = |first: &[u8], bytes: &[u8]| [&bytes[..2], &tables(first), &bytes[2..]].concat();
+    let (mut copy, mut scratch, mut alone) = (Vec::new(), Scratch::default(), Vec::new());
+    for (name, bytes, leaves_out) in [
+        ("usual", usual.clone(), true),
+        ("gray", Encoder::new(&gray, 90, 70, PixelFormat::Grayscale).encode().unwrap(), true),
+        ("restarts", encoder().restart_blocks(3).encode().unwrap(), true),
+        ("its own", own.clone(), false),
+        ("its own behind the usual", after(&usual, &own), false),
+        ("the usual behind its own", after(&own, &usual), false),
+        ("the usual twice", after(&usual, &usual), true),
+    ] {
+        let header = header(&bytes, &Limits::default()).unwrap();
+        decode(&bytes, &header, &Limits::default(), &mut alone, |_| {}).unwrap();
+        let (data, _) = decoded(&bytes, None, &mut scratch).unwrap();
+        assert!(data == alone, "{name}");
+        let short = tables(shortened(&bytes, &header, header.height, &mut copy));
+        assert_eq!((short.is_empty(), tables(&bytes).is_empty()), (leaves_out, false), "{name}");
+        regions_equal(name, &bytes, 30, &mut scratch);
+    }
+    // Luminance's codes in the place of chrominance's are not the standard's.
+    let mut swapped = usual;
+    let scan_at = header(&swapped, &Limits::default()).unwrap().scan_at;
+    let codes = jpeg_header::segments(&swapped[..scan_at]).filter(|segment| swapped[segment.start + 1] == 0xc4);
+    let places: Vec<usize> = codes.map(|segment| segment.start + 4).collect();
+    places.into_iter().for_each(|place| swapped[place] ^= 1);
+    let of = header(&swapped, &Limits::default()).unwrap();
+    assert!(!tables(shortened(&swapped, &of, of.height, &mut copy)).is_empty());
+}
+
+#[test]
 fn regions_of_fixtures_are_those_of_the_whole_picture() {
     let mut scratch = Scratch::default();
     for name in ["arithmetic", "sampling_1x2", "sampling_4x1", "exif_orientation_6", "one_pixel"] {
@@ -255,6 +297,41 @@ fn damage_never_panics_out() {
         }
     }
     assert!(scratch.bytes.capacity() <= 8 << 20);
+}
+
+#[test]
+fn the_walk_to_an_index_accepts_nothing_that_the_decoder_refuses() {
+    let pixels = picture(260, 200);
+    let encoder = || Encoder::new(&pixels, 260, 200, PixelFormat::Rgb).quality(80);
+    let (limits, mut scratch) = (Limits { pixels: 1 << 20, ..Limits::default() }, Scratch::default());
+    let (mut walked, mut refused) = (0, 0);
+    for encoder in [encoder(), encoder().restart_rows(1), encoder().subsampling(Subsampling::S444)] {
+        let bytes = encoder.encode().unwrap();
+        // The headers as they are, for half of the damage goes into them.
+        let data = bytes.len() - 2_000;
+        let behind = mutants(&bytes[data..], 400).map(|made| [&bytes[..data], &made[..]].concat());
+        for made in mutants(&bytes, 800).chain(behind).chain([bytes.clone()]) {
+            let checked = Jpeg.check(&made, Check::Entropy, &limits, &mut scratch);
+            let decoded = Jpeg.check(&made, Check::Decode, &limits, &mut scratch);
+            let seekable = Jpeg.check_seekable(&made, Check::Entropy, &limits, &mut scratch);
+            refused += usize::from(seekable.is_err());
+            match seekable {
+                Ok((info, Some(table))) => {
+                    walked += 1;
+                    assert_eq!((Ok(info), decoded.map(|_| ())), (checked, Ok(())));
+                    assert_eq!(Jpeg.seek_table(&made, &limits), Ok(Some(table)));
+                }
+                other => assert_eq!(other.map(|(info, _)| info), checked),
+            }
+        }
+    }
+    assert!(walked > 300 && refused > 300, "{walked} walked, {refused} refused");
+    // One whose decoder finds no quantisation: the walk would not have missed it.
+    let mut bytes = encoder().encode().unwrap();
+    let frame = jpeg_header::read(&bytes).unwrap().height_at;
+    bytes[frame + 7] = 3;
+    assert!(Jpeg.seek_table(&bytes, &limits).unwrap().is_some());
+    assert!(Jpeg.check_seekable(&bytes, Check::Entropy, &limits, &mut scratch).is_err());
 }
 
 /// Whoever makes an index by hand knows the payload's hash: whatever it says, it is a picture or a clear error.
