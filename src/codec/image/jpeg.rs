@@ -391,8 +391,11 @@ fn shortened<'m>(bytes: &[u8], header: &Header, rows: u32, copy: &'m mut Vec<u8>
     let standard = |segment: Range<usize>| bytes.get(segment.start + 4..segment.end).is_some_and(coding::are_standard);
     let standard = segments().filter(is_codes).all(standard);
     copy.clear();
-    copy.extend_from_slice(&bytes[..2]);
+    let mut behind = 0;
     for segment in segments() {
+        // What stands between: the decoder may read it as the end of a segment that says it is shorter.
+        copy.extend_from_slice(&bytes[behind..segment.start]);
+        behind = segment.end;
         if is_metadata(bytes[segment.start + 1]) || standard && is_codes(&segment) {
             continue;
         }
@@ -403,7 +406,7 @@ fn shortened<'m>(bytes: &[u8], header: &Header, rows: u32, copy: &'m mut Vec<u8>
             copy[at..at + 2].copy_from_slice(&(rows as u16).to_be_bytes());
         }
     }
-    copy.extend_from_slice(&bytes[header.scan_at..]);
+    copy.extend_from_slice(&bytes[behind..]);
     copy
 }
 

@@ -227,6 +227,16 @@ fn tables_that_are_left_out_change_no_pixel() {
         assert_eq!((short.is_empty(), tables(&bytes).is_empty()), (leaves_out, false), "{name}");
         regions_equal(name, &bytes, 30, &mut scratch);
     }
+    // A segment that says it is shorter than the decoder reads it: what is behind it stays.
+    let mut short = usual.clone();
+    let scan_at = header(&short, &Limits::default()).unwrap().scan_at;
+    let quantisation =
+        jpeg_header::segments(&short[..scan_at]).find(|segment| short[segment.start + 1] == 0xdb).unwrap();
+    short[quantisation.start + 3] -= 9;
+    let of = header(&short, &Limits::default()).unwrap();
+    decode(&short, &of, &Limits::default(), &mut alone, |_| {}).unwrap();
+    assert!(decoded(&short, None, &mut scratch).unwrap().0 == alone);
+    regions_equal("short", &short, 30, &mut scratch);
     // Luminance's codes in the place of chrominance's are not the standard's.
     let mut swapped = usual;
     let scan_at = header(&swapped, &Limits::default()).unwrap().scan_at;
