@@ -55,7 +55,7 @@ struct Program {
 impl Program {
     /// The region of the payload's pixels that is needed.
     fn region(&self) -> Rect {
-        self.steps.first().map_or(self.last.rect, |step| taken(step))
+        self.steps.first().map_or(self.last.rect, taken)
     }
 
     /// Where a resize's outcome is cropped, only that part of it is made.
