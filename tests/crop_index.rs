@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use common::put;
 use feedstock::codec::image::jpeg::Jpeg;
-use feedstock::codec::{Codec, Limits};
+use feedstock::codec::{Check, Codec, Limits};
 use feedstock::data::feature::{Column, Feature};
 use feedstock::data::storage::{Mode, Storage};
 use feedstock::dataset::Dataset;
 use feedstock::error::Reason;
-use feedstock::ingest::{Control, IngestOptions, ingest};
+use feedstock::ingest::{Control, IngestOptions, MaxErrors, ingest};
 use feedstock::recipe::Recipe;
 use feedstock::revise::{CompactOptions, MergeOptions, RemoveOptions, compact, merge, remove};
 use feedstock::store::Store;
@@ -141,6 +141,26 @@ fn batches_are_the_same_with_an_index_and_the_bytes_are_the_sources() {
         }
     }
     verified(&indexed);
+}
+
+#[test]
+fn damage_is_found_whether_an_index_is_made_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("s");
+    let with = source(&from);
+    let whole = jpeg(401, 303, 3, Subsampling::S420, false);
+    put(&from.join("a/cut.jpg"), &whole[..whole.len() / 2], 0);
+    for check in [Check::Header, Check::Entropy, Check::Decode] {
+        let [plain, crop] = [false, true].map(|crop| {
+            let target = dir.path().join(format!("{check:?}{crop}"));
+            let options =
+                IngestOptions { check, max_errors: MaxErrors::ALL, ..options(json!({"image": {"crop": crop}})) };
+            let summary = ingest(&from, &target, &options, &Control::default()).unwrap();
+            (summary.rows, summary.quarantined, tables(&Dataset::open(&target).unwrap()))
+        });
+        assert_eq!((plain.0, plain.1), (crop.0, crop.1), "{check:?}");
+        assert_eq!((plain.1, plain.2, crop.2), (u64::from(check != Check::Header), 0, with), "{check:?}");
+    }
 }
 
 #[test]

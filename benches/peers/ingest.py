@@ -126,6 +126,7 @@ def main():
     python = sys.executable
     members = {f"dsctl --check {check}": [dsctl, "ingest", source, "OUT", "--check", check, "--quiet"] for check in ("header", "entropy", "decode")}
     members["dsctl --check header --prepare crop"] = [dsctl, "ingest", source, "OUT", "--check", "header", "--prepare", "crop", "--quiet"]
+    members["dsctl --check entropy --prepare crop"] = [dsctl, "ingest", source, "OUT", "--check", "entropy", "--prepare", "crop", "--quiet"]
     members["dsctl again, nothing new"] = [dsctl, "ingest", source, "THERE", "--quiet"]
     members["pyarrow by hand"] = [python, "-c", BY_HAND, source, "OUT"]
     members["datasets, imagefolder to Parquet"] = [python, "-c", HF, source, "OUT"]

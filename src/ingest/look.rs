@@ -74,7 +74,7 @@ impl Looker<'_> {
         };
         let mut loan = lend(needs);
         let seekable = self.schema.columns[column].is_seekable();
-        let checked = codec::guarded(codec.name(), || match seekable && source.is_none() {
+        let checked = codec::guarded(codec.name(), || match seekable {
             true => codec.check_seekable(bytes, level, self.limits, &mut loan.scratch),
             false => Ok((codec.check(bytes, level, self.limits, &mut loan.scratch)?, None)),
         });

@@ -334,7 +334,9 @@ fn decode_region_by_rust(
     scratch: &mut Scratch,
 ) -> Result<Rect, Fault> {
     let rows = region.y + region.height + if header.rows_subsampled { MARGIN } else { 0 };
-    if header.sequential && rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows) {
+    let is_less = rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows);
+    if header.sequential && (is_less || bytes.len() <= SMALL) {
+        let rows = if is_less { rows } else { header.height };
         let bytes = shortened(bytes, header, rows, made);
         decode_crop(bytes, &Header { height: rows, ..*header }, region, limits, scratch)
     } else {
