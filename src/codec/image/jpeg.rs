@@ -227,8 +227,11 @@ fn pixels(
         Some(done) => Ok(done),
         None if region == whole => {
             let small = header.sequential && bytes.len() <= SMALL;
-            let bytes = if small { shortened(bytes, &header, header.height, &mut made.0) } else { bytes };
-            decode(bytes, &header, limits, &mut scratch.bytes, |_| {}).map(|_| whole)
+            let copy = small.then(|| shortened(bytes, &header, header.height, &mut made.0));
+            let done = copy.map(|copy| decode(copy, &header, limits, &mut scratch.bytes, |_| {}));
+            // Segments that say wrong lengths may be read otherwise in a copy: what is in the file counts.
+            let done = done.filter(Result::is_ok);
+            done.unwrap_or_else(|| decode(bytes, &header, limits, &mut scratch.bytes, |_| {})).map(|_| whole)
         }
         None => decode_region(bytes, &header, region, limits, &mut made.0, scratch),
     });
@@ -337,11 +340,13 @@ fn decode_region_by_rust(
     let is_less = rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows);
     if header.sequential && (is_less || bytes.len() <= SMALL) {
         let rows = if is_less { rows } else { header.height };
-        let bytes = shortened(bytes, header, rows, made);
-        decode_crop(bytes, &Header { height: rows, ..*header }, region, limits, scratch)
-    } else {
-        decode_crop(bytes, header, region, limits, scratch)
+        let copy = shortened(bytes, header, rows, made);
+        let done = decode_crop(copy, &Header { height: rows, ..*header }, region, limits, scratch);
+        if done.is_ok() || is_less {
+            return done;
+        }
     }
+    decode_crop(bytes, header, region, limits, scratch)
 }
 
 /// Decodes all of a file, of which no more than the columns of a region are made.
