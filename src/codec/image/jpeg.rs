@@ -226,12 +226,9 @@ fn pixels(
     let done = done.and_then(|done| match done {
         Some(done) => Ok(done),
         None if region == whole => {
-            let small = header.sequential && bytes.len() <= SMALL;
-            let copy = small.then(|| shortened(bytes, &header, header.height, &mut made.0));
-            let done = copy.map(|copy| decode(copy, &header, limits, &mut scratch.bytes, |_| {}));
-            // Segments that say wrong lengths may be read otherwise in a copy: what is in the file counts.
-            let done = done.filter(Result::is_ok);
-            done.unwrap_or_else(|| decode(bytes, &header, limits, &mut scratch.bytes, |_| {})).map(|_| whole)
+            let small = bytes.len() <= SMALL;
+            let copy = small.then(|| shortened(bytes, &header, header.height, &mut made.0)).flatten();
+            decode(copy.unwrap_or(bytes), &header, limits, &mut scratch.bytes, |_| {}).map(|_| whole)
         }
         None => decode_region(bytes, &header, region, limits, &mut made.0, scratch),
     });
@@ -338,15 +335,12 @@ fn decode_region_by_rust(
 ) -> Result<Rect, Fault> {
     let rows = region.y + region.height + if header.rows_subsampled { MARGIN } else { 0 };
     let is_less = rows.div_ceil(header.mcu_rows) < header.height.div_ceil(header.mcu_rows);
-    if header.sequential && (is_less || bytes.len() <= SMALL) {
-        let rows = if is_less { rows } else { header.height };
-        let copy = shortened(bytes, header, rows, made);
-        let done = decode_crop(copy, &Header { height: rows, ..*header }, region, limits, scratch);
-        if done.is_ok() || is_less {
-            return done;
-        }
+    let height = if is_less { rows } else { header.height };
+    let copies = is_less || bytes.len() <= SMALL;
+    match copies.then(|| shortened(bytes, header, height, made)).flatten() {
+        Some(copy) => decode_crop(copy, &Header { height, ..*header }, region, limits, scratch),
+        None => decode_crop(bytes, header, region, limits, scratch),
     }
-    decode_crop(bytes, header, region, limits, scratch)
 }
 
 /// Decodes all of a file, of which no more than the columns of a region are made.
@@ -389,20 +383,19 @@ fn is_metadata(code: u8) -> bool {
 /// Bytes of a file that are copied to be spared its headers.
 const SMALL: usize = 32 << 10;
 
-/// A copy of a sequential file without its metadata, with a height of `rows`, and without Huffman's tables where they are those that the decoder has: to
-/// build them takes a quarter of what a picture of 32 x 32 takes.
-fn shortened<'m>(bytes: &[u8], header: &Header, rows: u32, copy: &'m mut Vec<u8>) -> &'m [u8] {
+/// A copy of a file without its metadata, with a height of `rows`, and without Huffman's tables where they are those that the decoder has: to
+/// build them takes a quarter of what a picture of 32 x 32 takes. `None` for one that is not in sequence, or whose headers are not as encoders write
+/// them: where a segment says that it is shorter than it is, decoders read on in what follows, which would be something else.
+fn shortened<'m>(bytes: &[u8], header: &Header, rows: u32, copy: &'m mut Vec<u8>) -> Option<&'m [u8]> {
+    Coding::read(bytes, header)?;
     let segments = || jpeg_header::segments(&bytes[..header.scan_at]);
     let is_codes = |segment: &Range<usize>| bytes[segment.start + 1] == 0xc4;
     // All or none: one of its own may stand in the place of one of these.
     let standard = |segment: Range<usize>| bytes.get(segment.start + 4..segment.end).is_some_and(coding::are_standard);
     let standard = segments().filter(is_codes).all(standard);
     copy.clear();
-    let mut behind = 0;
+    copy.extend_from_slice(&bytes[..2]);
     for segment in segments() {
-        // What stands between: the decoder may read it as the end of a segment that says it is shorter.
-        copy.extend_from_slice(&bytes[behind..segment.start]);
-        behind = segment.end;
         if is_metadata(bytes[segment.start + 1]) || standard && is_codes(&segment) {
             continue;
         }
@@ -413,8 +406,8 @@ fn shortened<'m>(bytes: &[u8], header: &Header, rows: u32, copy: &'m mut Vec<u8>
             copy[at..at + 2].copy_from_slice(&(rows as u16).to_be_bytes());
         }
     }
-    copy.extend_from_slice(&bytes[behind..]);
-    copy
+    copy.extend_from_slice(&bytes[header.scan_at..]);
+    Some(copy)
 }
 
 /// Decodes into `out` as configured, as RGB or four inks, and returns (width, height) of what is there.

@@ -52,7 +52,7 @@ const RESTARTS: [u8; 6] = [0xff, 0xdd, 0, 4, 0xff, 0xff];
 
 /// Copies a file with fewer rows, and with a segment that speaks of restarts, for the library's strict path. `None`: there would be some.
 fn strict(bytes: &[u8], header: &Header, rows: u32, copy: &mut Vec<u8>) -> Option<()> {
-    shortened(bytes, header, rows, copy);
+    shortened(bytes, header, rows, copy)?;
     let scan_at = copy.len() - (bytes.len() - header.scan_at);
     let stated = jpeg_header::segments(&copy[..scan_at]).filter(|segment| copy[segment.start + 1] == 0xdd).last();
     let stated = stated.and_then(|segment| copy.get(segment.start + 4..segment.start + 6));
