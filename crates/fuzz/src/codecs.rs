@@ -1,4 +1,4 @@
-//! Codecs under limits: what one accepts it decodes, twice the same, and in parts as whole.
+//! Codecs under limits: what one accepts it decodes, twice the same, in parts as whole, and regions as they are in the whole.
 
 use std::sync::Mutex;
 
@@ -108,7 +108,31 @@ fn run(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
         // Of a clip or a recording any frames and samples may be asked for; what the check went through whole decodes whole.
         assert!(once.is_some() || matches!(codec.kind(), Kind::Video), "the check passes what is not decoded");
         assert_eq!(once, decode(), "twice is not the same");
+        if codec.kind() != Kind::Image {
+            return;
+        }
+        let size = |decoded: &Decoded<'_>| match decoded {
+            Decoded::Pixels(pixels) => Ok((pixels.width, pixels.height)),
+            _ => Err(Fault::new(Reason::WrongMedia, "no pixels")),
+        };
+        let whole = |scratch: &mut Scratch| size(&codec.decode(data, Want::Whole, &limits, scratch)?);
+        let Some((width, height)) = tried(codec, &scratch, whole) else { return };
+        for region in regions(width, height) {
+            let [whole, alone] = [Want::Whole, Want::Image { region: Some(region) }].map(|want| {
+                tried(codec, &scratch, |scratch| Ok(within(&codec.decode(data, want, &limits, scratch)?, region)))
+            });
+            assert_eq!(whole, alone, "a region is not what it is in the whole: {region:?}");
+        }
     }
+}
+
+/// Regions of a picture: in its middle, at its upper edge, its last pixel.
+fn regions(width: u32, height: u32) -> [Rect; 3] {
+    [
+        Rect { x: width / 2, y: height / 2, width: (width / 4).max(1), height: (height / 4).max(1) },
+        Rect { x: width / 3, y: 0, width: (width / 3).max(1), height: (height / 8).max(1) },
+        Rect { x: width - 1, y: height - 1, width: 1, height: 1 },
+    ]
 }
 
 /// The length of a table, the table, the payload: a table of nothing is made of the payload.
@@ -163,12 +187,7 @@ fn in_regions(codec: &'static dyn Codec) -> impl Fn(&[u8]) {
         let Some((told, payload)) = parts(data) else { return };
         let Some(info) = tried(codec, &scratch, |_| codec.probe(payload, &limits)) else { return };
         let source = Bytes(payload);
-        let (w, h) = (info.width, info.height);
-        let regions = [
-            Rect { x: w / 2, y: h / 2, width: (w / 4).max(1), height: (h / 4).max(1) },
-            Rect { x: w / 3, y: 0, width: (w / 3).max(1), height: (h / 8).max(1) },
-            Rect { x: w - 1, y: h - 1, width: 1, height: 1 },
-        ];
+        let regions = regions(info.width, info.height);
         let decoded = |table: Option<&[u8]>, region: Rect| {
             let encoded = match table {
                 Some(table) => Encoded::Apart { table, source: &source },
