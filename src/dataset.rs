@@ -24,7 +24,7 @@ mod decoding;
 mod shards;
 
 pub(crate) use decoding::Decoding;
-pub use shards::{Apart, Place, ShardSet, Viewer};
+pub use shards::{Apart, Place, Seen, ShardSet, Viewer};
 
 /// Where payloads are fetched from.
 #[non_exhaustive]
@@ -279,6 +279,11 @@ impl Dataset {
     /// Looks at payloads in their place.
     pub fn viewer(&self) -> Viewer<'_> {
         Viewer { dataset: self, seen: Default::default() }
+    }
+
+    /// As [`Dataset::viewer`]; what another saw of this dataset a moment before is not looked at again.
+    pub fn viewer_after(&self, seen: Seen) -> Viewer<'_> {
+        Viewer { dataset: self, seen }
     }
 
     /// The segment that holds a row, the row, and its payload, if it has one.

@@ -205,6 +205,16 @@ impl OutColumn {
         }
     }
 
+    /// Buffers that it takes for a batch, at the most.
+    fn buffers(&self) -> usize {
+        match self {
+            OutColumn::Packed { .. } => 3,
+            OutColumn::Media { .. } => 1 + usize::from(self.beside().is_some()),
+            OutColumn::Values { .. } | OutColumn::Source { .. } => 1,
+            OutColumn::Objects { .. } => 0,
+        }
+    }
+
     /// What is delivered beside it, as a column of its own.
     fn beside(&self) -> Option<Beside> {
         match self {
@@ -303,8 +313,8 @@ impl Loader {
         let needed = feeds.iter().map(|feed| least_memory(feed, sequence.batch)).max().unwrap_or(0);
         let crew = Crew::new(run.threads, run.memory);
         crew.suffices(needed)?;
-        let pool =
-            Pool::new(run.prefetch.max(2).saturating_add(2).saturating_mul(feeds[0].columns.len()).clamp(1, KEPT));
+        let each: usize = feeds[0].columns.iter().map(OutColumn::buffers).sum();
+        let pool = Pool::new(run.prefetch.max(2).saturating_add(2).saturating_mul(each).clamp(1, KEPT));
         let named = feeds.iter().map(|feed| (feed.name.as_str(), feed.dataset.digest()));
         let identity = Identity::of(&named.collect::<Vec<_>>());
         let (substitutes, check_hash, stats) = (errors == OnError::Substitute, run.check_hash, Stats::default());

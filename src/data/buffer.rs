@@ -15,6 +15,9 @@ use super::sync::{Arc, Mutex, PoisonError};
 pub const ALIGN: usize = 64;
 /// From this size on a buffer is mapped by itself, in huge pages.
 const HUGE: usize = 4 << 20;
+/// Up to so many bytes a pool keeps more buffers than it was told to, up to this number: of small batches more are on their way.
+const SMALL: usize = 16 << 20;
+const MANY: usize = 64;
 /// Bytes of a huge page.
 const PAGE: usize = 2 << 20;
 
@@ -94,7 +97,7 @@ impl std::fmt::Debug for Memory {
 }
 
 impl Pool {
-    /// A pool that keeps at most `keep` buffers for reuse.
+    /// A pool that keeps at most `keep` buffers for reuse, and more only of small ones.
     pub fn new(keep: usize) -> Arc<Self> {
         Arc::new(Pool { free: Mutex::default(), keep })
     }
@@ -103,7 +106,8 @@ impl Pool {
     pub fn take(this: &Arc<Self>, length: usize) -> Buffer {
         let mut free = this.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |m: &Memory| m.size >= length && m.size / 2 <= length.max(ALIGN);
-        let best = (0..free.len()).filter(|i| fits(&free[*i])).min_by_key(|i| free[*i].size);
+        // Of equals the last that came back: a cache may still hold it.
+        let best = (0..free.len()).rev().filter(|i| fits(&free[*i])).min_by_key(|i| free[*i].size);
         let memory = best.map(|i| free.swap_remove(i));
         drop(free);
         let memory = memory.unwrap_or_else(|| Memory::new(length));
@@ -166,7 +170,8 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if let (Some(pool), Some(memory)) = (&self.pool, self.memory.take()) {
             let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-            if free.len() < pool.keep {
+            let small = || free.iter().map(|memory| memory.size).sum::<usize>() + memory.size <= SMALL;
+            if free.len() < pool.keep || free.len() < MANY && small() {
                 free.push(memory);
             }
         }

@@ -100,11 +100,18 @@ impl Apart<'_> {
 #[derive(Debug)]
 pub struct Viewer<'a> {
     pub(super) dataset: &'a Dataset,
-    /// Shards that were looked at, and the bytes of each.
-    pub(super) seen: SmallVec<[(usize, u64); 4]>,
+    pub(super) seen: Seen,
 }
 
+/// Shards of a dataset that were looked at, and the bytes of each.
+pub type Seen = SmallVec<[(usize, u64); 4]>;
+
 impl Viewer<'_> {
+    /// What it has seen, for one that comes a moment later ([`Dataset::viewer_after`]).
+    pub fn seen(self) -> Seen {
+        self.seen
+    }
+
     /// Hands a payload to `look`, or these of its bytes, and says how many bytes that took: in a shard those, elsewhere the whole payload, which is read into
     /// `held`. `None` and errors as for [`Dataset::fetch`]; a shard that ends before the payload does is an error also where the bytes are there, and so is a
     /// range beyond the payload.

@@ -32,6 +32,12 @@ const SMALL: u64 = 16 << 10;
 /// Steps that such are told for once threads had to wait, and that are not looked at where they did not.
 const AGAIN: u64 = 64;
 
+/// Threads waited for storage if one in so many of the last fetches was long: on a busy machine some are that only had to wait for a core.
+const LONG: u64 = 32;
+
+/// Long fetches that are looked at together at the least.
+const FEW: u64 = 4;
+
 /// Bytes of a shard of a source.
 type Run = (usize, usize, Range<u64>);
 
@@ -45,8 +51,9 @@ pub(super) struct Ahead {
 struct Told {
     /// The step behind the last that was told.
     steps: u64,
-    /// What threads had waited for storage at the last look, in nanoseconds; and the step up to which small payloads are told since.
-    blocked: u64,
+    /// Fetches, and long ones of them, at the last look; and the step up to which small payloads are told since.
+    fetches: u64,
+    waits: u64,
     small: u64,
     /// The step up to which nothing is told, as long as nobody waits.
     rests: u64,
@@ -82,7 +89,7 @@ impl Ahead {
             let plan = leg.steps.plan();
             let slots = plan.slots(leg.steps.batch(own));
             let mut runs = core.payloads(&slots);
-            if told.worth(core, step, &runs) {
+            if told.worth(step, &runs) {
                 told.windows(core, plan, &slots, &mut runs);
                 core.tell(runs);
             }
@@ -91,17 +98,22 @@ impl Ahead {
 }
 
 impl Told {
-    /// Whether the payloads of a step are not even worth finding: those before it were not worth telling, and nobody waited since.
-    fn rests(&self, core: &Core, step: u64) -> bool {
-        step < self.rests && core.stats.blocked.load(Ordering::Relaxed) <= self.blocked
+    /// Whether the payloads of a step are not even worth finding: those before it were not worth telling, and threads waited no more than once in a while since.
+    fn rests(&mut self, core: &Core, step: u64) -> bool {
+        let [fetches, waits] = [&core.stats.fetches, &core.stats.waits].map(|count| count.load(Ordering::Relaxed));
+        let (all, long) = (fetches.saturating_sub(self.fetches), waits.saturating_sub(self.waits));
+        let waited = long >= FEW && long.saturating_mul(LONG) >= all;
+        if waited {
+            self.small = step + AGAIN;
+        }
+        if waited || all >= FEW * LONG {
+            (self.fetches, self.waits) = (fetches, waits);
+        }
+        step < self.rests && step >= self.small
     }
 
     /// Whether the payloads of a step are worth telling.
-    fn worth(&mut self, core: &Core, step: u64, runs: &[Run]) -> bool {
-        let blocked = core.stats.blocked.load(Ordering::Relaxed);
-        if blocked > self.blocked {
-            (self.blocked, self.small) = (blocked, step + AGAIN);
-        }
+    fn worth(&mut self, step: u64, runs: &[Run]) -> bool {
         let bytes = runs.iter().map(|(.., bytes)| bytes.end - bytes.start).fold(0, u64::saturating_add);
         let worth = step < self.small || bytes >= SMALL * runs.len() as u64;
         if !worth {

@@ -189,8 +189,11 @@ impl Seat {
         if state.free.len() < state.limit {
             state.free.extend(kept);
         }
+        let wanted = !state.queue.is_empty();
         drop(state);
-        self.seats.left.notify_all();
+        if wanted {
+            self.seats.left.notify_all();
+        }
     }
 
     /// Leaves the seat if others wait for one, and sits down again behind them; false if the work has ended.

@@ -5,7 +5,7 @@ use super::crew::KEPT;
 use crate::augment::Tools;
 use crate::clock::Mark;
 use crate::codec::Ranged;
-use crate::dataset::Apart;
+use crate::dataset::{Apart, Seen};
 use crate::error::{Fault, Result};
 
 /// A worker's own memory.
@@ -13,6 +13,8 @@ use crate::error::{Fault, Result};
 pub(super) struct Desk {
     pub(super) tools: Tools,
     pub(super) payload: Vec<u8>,
+    /// Shards of a source that were looked at for the batch in hand.
+    pub(super) seen: Option<(u32, Seen)>,
 }
 
 impl std::fmt::Debug for Desk {

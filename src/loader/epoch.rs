@@ -246,18 +246,25 @@ impl Worker {
             let Some((leg, own)) = self.lane.find(flight.step) else { return Ok(()) };
             next = flight.step + 1;
             if flight.opens() {
-                let opened = self.open(&flight, &leg, own, &mut seat);
-                flight.begin(opened.as_ref().map_or(1, Opened::slots));
-                let _ = flight.opened.set(std::sync::RwLock::new(Some(opened)));
-                self.window.opened();
-                self.gang.ahead.opened(&self.core, &self.lane, flight.step);
+                self.begin(&flight, &leg, own, &mut seat);
             } else if flight.opened.get().is_none() {
+                // Meanwhile the one behind it can be opened, if there is room for it and nobody does.
+                if self.lane.find(next).is_some()
+                    && let Some(behind) = self.window.further(next)
+                    && let Some((leg, own)) = self.lane.find(behind.step)
+                    && behind.opens()
+                {
+                    self.begin(&behind, &leg, own, &mut seat);
+                    next = flight.step;
+                    continue;
+                }
                 let mark = Mark::now();
                 seat.leave();
                 self.window.await_opened(&flight);
                 Stats::add(&self.core.stats.stall, mark.nanos());
             }
             let Some(opened) = flight.opened.get().filter(|_| seat.sit(ended)) else { return Ok(()) };
+            seat.desk().seen = None;
             while let Some(slot) = flight.claim() {
                 if ended.load(Ordering::Relaxed) {
                     return Ok(());
@@ -285,6 +292,15 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Opens a batch for all workers.
+    fn begin(&self, flight: &Flight<Slot>, leg: &Leg, own: u64, seat: &mut Seat) {
+        let opened = self.open(flight, leg, own, seat);
+        flight.begin(opened.as_ref().map_or(1, Opened::slots));
+        let _ = flight.opened.set(std::sync::RwLock::new(Some(opened)));
+        self.window.opened();
+        self.gang.ahead.opened(&self.core, &self.lane, flight.step);
     }
 
     fn open(&self, flight: &Flight<Slot>, leg: &Leg, own: u64, seat: &mut Seat) -> Result<Opened> {

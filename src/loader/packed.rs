@@ -159,7 +159,7 @@ impl Core {
     ) -> Result<(Vec<u8>, Option<Loan>)> {
         let (feed, index, chain) = self.packed(segment)?;
         let loan = self.lent(lender, making.read.saturating_add(making.whole.saturating_mul(size) as u64))?;
-        let (Desk { tools, payload: held }, row) = (desk, segment.row);
+        let (Desk { tools, payload: held, .. }, row) = (desk, segment.row);
         let mark = Mark::now();
         match self.check_hash {
             true => feed.dataset.fetch_checked(row, index, held)?,
@@ -205,7 +205,11 @@ impl Core {
                     let (feed, index, chain) = self.packed(segment)?;
                     let (_, viewer) = match &mut viewer {
                         Some(own) if own.0 == segment.source => own,
-                        other => other.insert((segment.source, feed.dataset.viewer())),
+                        other => {
+                            let seen = desk.seen.take().filter(|(source, _)| *source == segment.source);
+                            let viewer = feed.dataset.viewer_after(seen.map(|(_, seen)| seen).unwrap_or_default());
+                            other.insert((segment.source, viewer))
+                        }
                     };
                     let dtype = chain.divisible().ok_or_else(|| Error::library("packing", "its tokens are made"))?;
                     let (at, write) = ((segment.row, index), |stored: &[u8]| widen(dtype, stored, out));
@@ -230,6 +234,7 @@ impl Core {
             (0..).zip(&mut positions[at..end]).for_each(|(position, out)| *out = position);
             at = end;
         }
+        desk.seen = viewer.map(|(source, viewer)| (source, viewer.seen()));
         self.stats.fetched_all(mark.nanos().saturating_sub(apart), read, number as u64);
         Stats::add(&self.stats.samples, number as u64);
         segments[at..].fill(0);

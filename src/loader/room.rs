@@ -28,6 +28,8 @@ struct State {
     /// Work that waits, in the order of its coming: what needs much is not passed by what needs little for ever.
     queue: VecDeque<u64>,
     next: u64,
+    /// Who waits, for a batch's bytes or for those of work.
+    waiting: usize,
 }
 
 /// Bytes of work in hand; dropped, they are given back.
@@ -74,8 +76,20 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.given.wait(state).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let mut state = self.given.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
+    /// Lets those who wait look again at what was changed under the lock.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        let waiting = state.waiting > 0;
+        drop(state);
+        if waiting {
+            self.given.notify_all();
+        }
     }
 
     /// Waits for the bytes of a batch; false when the work has `ended`. A loader that holds none (`own` is what its batches hold) is always let in: it would wait for a
@@ -101,8 +115,7 @@ impl Room {
         let mut state = self.lock();
         state.batches = state.batches.saturating_sub(bytes);
         own.fetch_sub(bytes, Ordering::Relaxed);
-        drop(state);
-        self.given.notify_all();
+        self.tell(state);
     }
 
     /// Waits for the bytes of some work; `None` when it has `ended`. What is let in comes to its end, so what needs more than there is waits until nothing else is
@@ -135,14 +148,12 @@ impl Room {
     fn returned(&self, bytes: u64) {
         let mut state = self.lock();
         state.hand = state.hand.saturating_sub(bytes);
-        drop(state);
-        self.given.notify_all();
+        self.tell(state);
     }
 
     /// Lets those who wait look whether they still have to.
     pub(super) fn wake(&self) {
-        drop(self.lock());
-        self.given.notify_all();
+        self.tell(self.lock());
     }
 }
 

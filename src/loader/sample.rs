@@ -51,7 +51,7 @@ impl Core {
                 continue;
             };
             let needs = Needs::of(payload, drawn.as_ref().zip(work.chain()));
-            let Desk { tools, payload: held } = &mut *desk;
+            let Desk { tools, payload: held, .. } = &mut *desk;
             // What has a seek table is read as its codec asks for it, and all else before.
             let seeks = drawn.is_some() && codec::by_format(payload.info.format).is_ok_and(|codec| codec.seeks());
             let apart = if seeks && !self.check_hash { dataset.apart(row, index) } else { None };

@@ -16,6 +16,9 @@ pub(super) struct Stats {
     pub(super) fetch: AtomicU64,
     /// Of fetching, what was beyond the time that memory takes.
     pub(super) blocked: AtomicU64,
+    /// How often something was fetched, and how often that took longer than memory takes.
+    pub(super) fetches: AtomicU64,
+    pub(super) waits: AtomicU64,
     pub(super) decode: AtomicU64,
     pub(super) augment: AtomicU64,
     pub(super) close: AtomicU64,
@@ -42,7 +45,11 @@ impl Stats {
         Stats::add(&self.bytes, bytes);
         // The system's memory gives a few GB/s, also on a busy machine more than half of one.
         let busy = payloads.saturating_mul(50_000).saturating_add(bytes.saturating_mul(2));
-        Stats::add(&self.blocked, nanos.saturating_sub(busy));
+        Stats::add(&self.fetches, 1);
+        if nanos > busy {
+            Stats::add(&self.blocked, nanos - busy);
+            Stats::add(&self.waits, 1);
+        }
     }
 
     /// Lowers a level.

@@ -36,6 +36,8 @@ struct State<T> {
     next: u64,
     peak: u64,
     stopped: bool,
+    /// Who waits for a change: a call of the system for nobody costs as much as a small sample.
+    waiting: usize,
 }
 
 /// Batches that are on their way at first, where none are said.
@@ -55,6 +57,21 @@ pub(super) struct Flight<T> {
     claimed: AtomicUsize,
     left: AtomicUsize,
     bytes: AtomicU64,
+}
+
+impl<T> State<T> {
+    /// The batch of a step that the window reaches, or the first that was not handed over if that is a later one; `None` when the epoch was stopped.
+    fn flight(&mut self, step: u64) -> Option<Arc<Flight<T>>> {
+        if self.stopped {
+            return None;
+        }
+        let step = step.max(self.first);
+        while self.first + (self.open.len() as u64) <= step {
+            let step = self.first + self.open.len() as u64;
+            self.open.push_back(Arc::new(Flight::new(step)));
+        }
+        self.open.get((step - self.first) as usize).cloned()
+    }
 }
 
 impl<T> Flight<T> {
@@ -92,7 +109,16 @@ impl<T> Window<T> {
     /// consumer waits for a batch and a worker has nothing left to do: that one is held up by a slow sample, or by more workers than batches have slots.
     pub(super) fn new(limit: usize, room: Arc<Room>) -> Self {
         let (limit, most) = if limit == 0 { (BEGIN, MOST) } else { (limit as u64, limit as u64) };
-        let state = State { first: 0, limit, awaited: false, open: VecDeque::new(), next: 0, peak: 0, stopped: false };
+        let state = State {
+            first: 0,
+            limit,
+            awaited: false,
+            open: VecDeque::new(),
+            next: 0,
+            peak: 0,
+            stopped: false,
+            waiting: 0,
+        };
         let (held, ended) = (AtomicU64::new(0), AtomicBool::new(false));
         Window { most, room, held, ended, state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -101,8 +127,20 @@ impl<T> Window<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, guard: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
-        self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, mut guard: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        guard.waiting += 1;
+        let mut guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        guard.waiting -= 1;
+        guard
+    }
+
+    /// Lets those who wait look again at what was changed under the lock.
+    fn wake(&self, guard: MutexGuard<'_, State<T>>) {
+        let waiting = guard.waiting > 0;
+        drop(guard);
+        if waiting {
+            self.changed.notify_all();
+        }
     }
 
     /// Whether the epoch was stopped.
@@ -123,21 +161,21 @@ impl<T> Window<T> {
             idle.take().into_iter().for_each(|idle| idle());
             state = self.wait(state);
         }
-        if state.stopped {
+        state.flight(step)
+    }
+
+    /// As [`Window::enter`], but for nobody who would have to wait: `None` as well where the window does not reach that far.
+    pub(super) fn further(&self, step: u64) -> Option<Arc<Flight<T>>> {
+        let mut state = self.lock();
+        if step >= state.first.saturating_add(state.limit) {
             return None;
         }
-        let step = step.max(state.first);
-        while state.first + (state.open.len() as u64) <= step {
-            let step = state.first + state.open.len() as u64;
-            state.open.push_back(Arc::new(Flight::new(step)));
-        }
-        state.open.get((step - state.first) as usize).cloned()
+        state.flight(step)
     }
 
     /// Says that a batch was opened.
     pub(super) fn opened(&self) {
-        drop(self.lock());
-        self.changed.notify_all();
+        self.wake(self.lock());
     }
 
     /// Waits until another worker has opened a batch, or the epoch was stopped.
@@ -163,8 +201,7 @@ impl<T> Window<T> {
         // After a stop they come in any order.
         state.next = state.next.max(flight.step + 1);
         state.peak = state.peak.max(self.held.load(Ordering::Relaxed));
-        drop(state);
-        self.changed.notify_all();
+        self.wake(state);
         go
     }
 
@@ -175,8 +212,9 @@ impl<T> Window<T> {
 
     /// The consumer waits for the front batch.
     pub(super) fn awaited(&self) {
-        self.lock().awaited = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.awaited = true;
+        self.wake(state);
     }
 
     /// The consumer has the front batch: the window moves on. Returns the bytes that were reserved for it.
@@ -185,10 +223,9 @@ impl<T> Window<T> {
         state.awaited = false;
         let flight = state.open.pop_front();
         state.first += u64::from(flight.is_some());
-        drop(state);
         let bytes = flight.map_or(0, |flight| flight.bytes.load(Ordering::Relaxed));
         self.room.give(bytes, &self.held);
-        self.changed.notify_all();
+        self.wake(state);
         bytes
     }
 
@@ -202,8 +239,9 @@ impl<T> Window<T> {
     /// Ends the epoch for every worker.
     pub(super) fn stop(&self) {
         self.ended.store(true, Ordering::Relaxed);
-        self.lock().stopped = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.stopped = true;
+        self.wake(state);
         self.room.wake();
     }
 }

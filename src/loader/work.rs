@@ -85,6 +85,7 @@ impl Opened {
         let n = slots.len();
         let valid: Vec<bool> = slots.iter().map(|s| s.valid).collect();
 
+        slots.iter().flat_map(|slot| &slot.segments).for_each(|segment| core.row(segment).touch());
         // First what every sample needs, so that the bytes are known before any is taken.
         let packs = core.columns().iter().any(|column| matches!(column, OutColumn::Packed { .. }));
         let mut bytes = 0u64;

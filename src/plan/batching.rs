@@ -144,15 +144,10 @@ impl Quantity {
 
     /// The length of a row; 0 where it is absent or negative.
     pub fn of(&self, row: &Row<'_>) -> u64 {
-        if let Operand::Fact(at, _) = &self.operand
-            && row.payload(*at).is_none()
-            && !row.is_null(*at)
-        {
+        match (self.operand.of(row), &self.operand) {
+            (Found::Int(v), _) => u64::try_from(v).unwrap_or(0),
             // Of a format that is newer than this build: it has a place, so that loading it says so.
-            return 1;
-        }
-        match self.operand.of(row) {
-            Found::Int(v) => u64::try_from(v).unwrap_or(0),
+            (_, Operand::Fact(at, _)) if row.payload(*at).is_none() && !row.is_null(*at) => 1,
             _ => 0,
         }
     }
@@ -181,8 +176,12 @@ pub struct Batching {
 impl Batching {
     /// The length of a row of a component.
     pub fn length(&self, component: usize, row: u64) -> u64 {
-        let (index, quantity) = &self.lengths[component];
-        quantity.of(&index.row(row))
+        self.lengths[component].1.of(&self.row(component, row))
+    }
+
+    /// A row of a component.
+    pub(super) fn row(&self, component: usize, row: u64) -> Row<'_> {
+        self.lengths[component].0.row(row)
     }
 
     /// The batches of one window from its samples' lengths: `batch` samples (or rows) a batch at the most, each sample of so many places, which come in the order of `key`, or

@@ -43,6 +43,9 @@ pub use windowed::{Window, Windowed};
 /// Raised whenever the same recipe would give another order or other draws; part of the recipe's digest.
 pub const PLAN_VERSION: u32 = 1;
 
+/// Entries of the Index that are asked for together.
+const TOUCHED: usize = 64;
+
 /// What the plan of every epoch is made from.
 #[derive(Debug, Clone)]
 pub struct Sequence {
@@ -208,11 +211,16 @@ impl Plan {
     /// The lengths by which a window's batches are formed; none where they are not.
     pub fn lengths(&self, window: u64) -> Vec<u64> {
         let Some(batching) = &self.batching else { return Vec::new() };
-        let length = |n| {
+        let rows = self.window(window).map(|n| {
             let (source, picked) = self.sample(n);
-            batching.length(source, picked.row)
-        };
-        self.window(window).map(length).collect()
+            (source, picked.row)
+        });
+        let (rows, mut lengths): (Vec<(usize, u64)>, _) = (rows.collect(), Vec::new());
+        for some in rows.chunks(TOUCHED) {
+            some.iter().for_each(|(source, row)| batching.row(*source, *row).touch());
+            lengths.extend(some.iter().map(|(source, row)| batching.length(*source, *row)));
+        }
+        lengths
     }
 
     /// The batches that are formed of a window.

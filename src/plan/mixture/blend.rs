@@ -265,6 +265,11 @@ impl Blended {
     /// # Panics
     /// If there are not so many samples.
     pub fn at(&self, sample: u64) -> (usize, u64) {
+        // One source alone (a dataset that repeats, say) stands everywhere.
+        if let [all] = self.all[..] {
+            assert!(sample < all, "sample {sample} of {all}");
+            return (0, sample);
+        }
         let block = sample / BLOCK;
         let (before, places) = self.places(block);
         let (source, nth) = places[(sample % BLOCK) as usize];
