@@ -74,7 +74,7 @@ impl Needs {
     }
 }
 
-pub(super) type Cells = SmallVec<[Cell; 2]>;
+pub(super) type Cells = SmallVec<[Cell; 1]>;
 
 impl Core {
     pub(super) fn feed(&self, segment: &Segment) -> &Feed {

@@ -31,7 +31,7 @@ pub(super) struct Opened {
     valid: Vec<bool>,
     ids: Vec<String>,
     pub(super) columns: Vec<OpenColumn>,
-    samples: Vec<Mutex<Option<Sample>>>,
+    samples: Vec<Waiting>,
     results: Vec<Mutex<Option<Result<Parts>>>>,
     /// What stands in place of a sample that could not be read.
     pub(super) swaps: Vec<Mutex<Vec<Swap>>>,
@@ -56,10 +56,19 @@ pub(super) struct Place {
     pub(super) strides: Vec<usize>,
 }
 
-/// One slot's work, taken by the worker that claims it.
+/// A slot's work, until the worker that claims it takes it.
+type Waiting = Mutex<Option<Sample>>;
+
+/// The work that nobody has taken yet.
+fn waiting(samples: &mut [Waiting]) -> impl Iterator<Item = &mut Sample> {
+    samples.iter_mut().filter_map(|sample| sample.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut())
+}
+
+/// One slot's work.
 pub(super) struct Sample {
     pub(super) segment: Option<Segment>,
-    pub(super) jobs: SmallVec<[Job; 2]>,
+    /// One for each column; more than one are rare, and a batch of them is as much as the heap gives back to the system and has to ask for again.
+    pub(super) jobs: SmallVec<[Job; 1]>,
     pub(super) packed: Option<packed::Row>,
 }
 
@@ -89,7 +98,7 @@ impl Opened {
         // First what every sample needs, so that the bytes are known before any is taken.
         let packs = core.columns().iter().any(|column| matches!(column, OutColumn::Packed { .. }));
         let mut bytes = 0u64;
-        let mut samples: Vec<Sample> = Vec::with_capacity(n);
+        let mut samples: Vec<Waiting> = Vec::with_capacity(n);
         let mut swaps: Vec<Vec<Swap>> = Vec::with_capacity(n);
         for (number, slot) in slots.iter().enumerate() {
             // Packed rows have jobs of their own.
@@ -106,7 +115,7 @@ impl Opened {
             };
             bytes = cells.iter().fold(bytes, |bytes, cell| bytes.saturating_add(cell.loose));
             let jobs = cells.into_iter().map(|cell| Job { cell, region: None, beside: None }).collect();
-            samples.push(Sample { segment, jobs, packed: None });
+            samples.push(Mutex::new(Some(Sample { segment, jobs, packed: None })));
             swaps.push(swap);
         }
         let rows: Vec<Option<(&Segment, Row<'_>)>> = slots
@@ -129,7 +138,8 @@ impl Opened {
             _ => None,
         });
         for (number, work) in media.enumerate() {
-            let extents: Vec<Extents> = samples.iter().map(|sample| sample.jobs[number].cell.extents.clone()).collect();
+            let extents = waiting(&mut samples).map(|sample| sample.jobs[number].cell.extents.clone());
+            let extents: Vec<Extents> = extents.collect();
             let shape = work.dense().map(|output| output.padded(&extents));
             if let (Some(output), Some(shape)) = (work.dense(), &shape) {
                 let size = collate::dense_bytes(n, output, shape);
@@ -173,7 +183,7 @@ impl Opened {
                 }
                 OutColumn::Packed { chain, length, .. } => {
                     let (forming, rows) = packed::open(core, plan, (chain, *length), &slots)?;
-                    samples.iter_mut().zip(rows).for_each(|(sample, row)| sample.packed = Some(row));
+                    waiting(&mut samples).zip(rows).for_each(|(sample, row)| sample.packed = Some(row));
                     columns.push(OpenColumn::Packed(forming));
                 }
                 OutColumn::Objects { .. } => columns.push(OpenColumn::Objects),
@@ -191,10 +201,10 @@ impl Opened {
             valid,
             ids,
             columns,
-            results: samples.iter().map(|_| Mutex::new(None)).collect(),
+            results: slots.iter().map(|_| Mutex::new(None)).collect(),
             swaps: swaps.into_iter().map(Mutex::new).collect(),
             slots,
-            samples: samples.into_iter().map(|s| Mutex::new(Some(s))).collect(),
+            samples,
         })
     }
 
@@ -324,7 +334,7 @@ impl Core {
         work: &Work,
         shape: Option<Vec<usize>>,
         extents: &[Extents],
-        samples: &mut [Sample],
+        samples: &mut [Waiting],
         media: usize,
     ) -> Result<OpenColumn> {
         let (Some(output), Some(shape)) = (work.dense(), shape) else {
@@ -335,7 +345,7 @@ impl Core {
             });
         };
         let (forming, regions) = collate::open(&self.pool, output, &shape, extents)?;
-        for (sample, region) in samples.iter_mut().zip(regions) {
+        for (sample, region) in waiting(samples).zip(regions) {
             sample.jobs[media].region = Some(region);
         }
         let mut open = None;
@@ -343,7 +353,7 @@ impl Core {
             // Its lengths are those of the column itself.
             let shape = numbers(beside, &shape);
             let (forming, regions) = collate::open(&self.pool, &plain(&shape), &shape, extents)?;
-            for (sample, region) in samples.iter_mut().zip(regions) {
+            for (sample, region) in waiting(samples).zip(regions) {
                 sample.jobs[media].beside = Some(region);
             }
             open = Some(forming);
