@@ -144,6 +144,41 @@ fn batches_are_the_same_with_an_index_and_the_bytes_are_the_sources() {
 }
 
 #[test]
+fn transcoded_pictures_have_an_index_and_give_the_same_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, plain, both) = (dir.path().join("s"), dir.path().join("p"), dir.path().join("t"));
+    let with = source(&from);
+    let plain = made(&from, &plain, json!({}));
+    let asked = json!({"image": {"crop": true, "transcode": true}});
+    let coded = made(&from, &both, asked.clone());
+    assert_eq!(tables(&coded), with + 1);
+    let stored = coded.schema().columns[0].stored.as_ref().unwrap();
+    assert_eq!((stored.mode, stored.told().as_str()), (Mode::Encoded, "encoded: crop true, of image, transcode true"));
+    for row in 0..plain.rows() {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let id = plain.index().row(row).id().to_owned();
+        let there = (0..coded.rows()).find(|row| coded.index().row(*row).id() == id).unwrap();
+        plain.fetch(row, 0, &mut a).unwrap();
+        coded.fetch(there, 0, &mut b).unwrap();
+        assert_eq!(a == b, id != "b/progressive.jpg", "{id}");
+    }
+    for ops in [
+        "{ op = \"random_resized_crop\", size = 48 }, { op = \"horizontal_flip\" }",
+        "{ op = \"resize\", size = 64 }, { op = \"center_crop\", size = 56 }",
+    ] {
+        let recipe = recipe(ops);
+        assert_eq!(digests(&coded, &recipe, 1), digests(&plain, &recipe, 1), "{ops}");
+    }
+    verified(&both);
+    // The files are known again by what they were.
+    let again = ingest(&from, &both, &options(asked), &Control::default()).unwrap();
+    assert_eq!(again.rows, 0);
+    let raw = json!({"image": {"transcode": true, "format": "png"}});
+    let refused = ingest(&from, &dir.path().join("n"), &options(raw), &Control::default()).unwrap_err();
+    assert!(refused.to_string().contains("image.transcode"), "{refused}");
+}
+
+#[test]
 fn damage_is_found_whether_an_index_is_made_or_not() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().join("s");

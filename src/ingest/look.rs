@@ -68,7 +68,7 @@ impl Looker<'_> {
                 let info = probe()?;
                 let needs = codec.memory(bytes, &info).saturating_add(self.prepare.memory(column, &info));
                 // All of a picture is decoded to make something of it: that is the check.
-                let once = self.kind(column) == Kind::Image && self.prepare.takes(column, &info);
+                let once = self.kind(column) == Kind::Image && self.prepare.decodes(column, &info);
                 (needs, if once { Check::Header } else { level })
             }
         };

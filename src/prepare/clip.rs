@@ -57,7 +57,7 @@ impl Maker for Clips {
         frame.saturating_mul(Self::part(info) as u64).min(AT_A_TIME.max(frame)).saturating_mul(3)
     }
 
-    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault> {
+    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<Option<(Vec<u8>, Info)>, Fault> {
         let Accepted { bytes, codec, info, limits } = payload;
         let Draw::Times(times) = self.times.draw(info, Key::new(0)) else {
             return Err(Fault::new(Reason::OverLimit, "more frames than may be chosen of a clip"));
@@ -86,7 +86,7 @@ impl Maker for Clips {
         let rate = (u128::from(count) * 1_000_000_000 + u128::from(duration_us / 2)) / u128::from(duration_us.max(1));
         let rate = u32::try_from(rate).unwrap_or(u32::MAX);
         let info = Info { width, height, channels: 3, rate, count, duration_us, ..Info::of(Format::Matroska) };
-        Ok((out, info))
+        Ok(Some((out, info)))
     }
 }
 

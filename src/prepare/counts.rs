@@ -94,7 +94,8 @@ impl Counting {
     /// # Errors
     /// As [`super::Prepare::make`].
     pub fn count(&self, payload: Accepted<'_>, scratch: &mut Scratch) -> Result<i64, Fault> {
-        let (_, info) = made(&self.maker, payload, scratch)?;
+        let facts = *payload.info;
+        let info = made(&self.maker, payload, scratch)?.map_or(facts, |(_, info)| info);
         i64::try_from(info.count).map_err(|e| Fault::new(Reason::OverLimit, e))
     }
 }

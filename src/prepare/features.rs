@@ -184,7 +184,7 @@ impl Maker for Features {
         source.saturating_mul(2).saturating_add(made.saturating_mul(3))
     }
 
-    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault> {
+    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<Option<(Vec<u8>, Info)>, Fault> {
         let Accepted { bytes, codec, info, limits } = payload;
         let drawn = self.chain.draw(info, Key::new(0));
         let made = self.chain.run_late(&drawn, bytes, codec, limits, tools)?;
@@ -199,18 +199,18 @@ impl Maker for Features {
                 let side = |n: usize| u32::try_from(n).map_err(|e| Fault::new(Reason::OverLimit, e));
                 let stored = rgb::encode(side(width)?, side(height)?, &made.bytes);
                 let info = rgb::Rgb.probe(&stored, limits)?;
-                Ok((stored, info))
+                Ok(Some((stored, info)))
             }
             #[cfg(feature = "audio")]
             As::Wave => {
                 let samples: Vec<f32> = bytemuck::pod_collect_to_vec(&made.bytes);
-                super::sound::wav(&samples, 1, drawn.facts.rate, None, limits)
+                super::sound::wav(&samples, 1, drawn.facts.rate, None, limits).map(Some)
             }
             As::Text => {
                 let count = made.bytes.len() as u64;
-                Ok((made.bytes, Info { count, ..Info::of(Format::Utf8) }))
+                Ok(Some((made.bytes, Info { count, ..Info::of(Format::Utf8) })))
             }
-            As::Tensor(tensor) => Ok((packed(tensor.dtype, &made.bytes)?, tensor.info(&made.shape)?)),
+            As::Tensor(tensor) => Ok(Some((packed(tensor.dtype, &made.bytes)?, tensor.info(&made.shape)?))),
         }
     }
 }

@@ -68,14 +68,19 @@ trait Maker: Send + Sync + Debug {
         true
     }
 
+    /// Whether that takes decoding all of it, so that nothing else has to look whether that can be done.
+    fn decodes(&self, info: &Info) -> bool {
+        self.takes(info)
+    }
+
     /// Whether what is stored is as a rule much larger than what the source has: decoded, not encoded.
     fn grows(&self) -> bool;
 
     /// About how many bytes it holds beside the payload and its decoder.
     fn memory(&self, info: &Info) -> u64;
 
-    /// What is stored of a payload, with its facts.
-    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault>;
+    /// What is stored of a payload, with its facts; `None`: the payload itself, after all.
+    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<Option<(Vec<u8>, Info)>, Fault>;
 }
 
 /// A column that is made of what its source has.
@@ -199,9 +204,9 @@ impl Prepare {
         self.columns.iter().flatten().any(|making| making.maker.grows())
     }
 
-    /// Whether something is made of a payload, instead of storing it as it is.
-    pub fn takes(&self, column: usize, info: &Info) -> bool {
-        self.making(column).is_some_and(|making| making.maker.takes(info))
+    /// Whether all of a payload is decoded to make something of it.
+    pub fn decodes(&self, column: usize, info: &Info) -> bool {
+        self.making(column).is_some_and(|making| making.maker.takes(info) && making.maker.decodes(info))
     }
 
     /// About how many bytes making it holds, beside the payload and what its codec says.
@@ -222,9 +227,10 @@ impl Prepare {
         let Some(making) = self.making(column).filter(|making| making.maker.takes(payload.info)) else {
             return Ok(None);
         };
-        let (bytes, info) = made(&*making.maker, payload, scratch)?;
-        Limits::check("stored bytes", bytes.len() as u64, payload.limits.payload_bytes)?;
-        Ok(Some((bytes, info)))
+        let made = made(&*making.maker, payload, scratch)?;
+        let bytes = made.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64);
+        Limits::check("stored bytes", bytes, payload.limits.payload_bytes)?;
+        Ok(made)
     }
 
     /// The columns that are counted, in the order of those behind them that hold the counts.
@@ -234,7 +240,7 @@ impl Prepare {
 }
 
 /// What a maker makes, whatever happens in it.
-fn made(maker: &dyn Maker, payload: Accepted<'_>, scratch: &mut Scratch) -> Result<(Vec<u8>, Info), Fault> {
+fn made(maker: &dyn Maker, payload: Accepted<'_>, scratch: &mut Scratch) -> Result<Option<(Vec<u8>, Info)>, Fault> {
     // The tools of operations lie in the scratch between payloads, and the scratch in the tools meanwhile.
     let mut tools = std::mem::take(scratch.state::<Tools>());
     std::mem::swap(&mut tools.scratch, scratch);
@@ -297,7 +303,7 @@ fn making(way: &Way, excerpts: Option<Excerpts>, column: &Column, ops: &Table<Op
     let mode = match way {
         Way::Ops(_) => Mode::Features,
         way if way.is_raw() => Mode::Raw,
-        Way::Image(options) if !options.encodes() => Mode::Indexed,
+        Way::Image(options) if !options.encodes() && !options.transcode => Mode::Indexed,
         _ => Mode::Encoded,
     };
     // In front of what is made of the parts.

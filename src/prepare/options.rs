@@ -102,12 +102,15 @@ pub struct ImageOptions {
     /// An index beside each JPEG, of at most 3 parts in 100 of its bytes, by which a region is decoded for what lies in it. The bytes stay as they are, unless something else is
     /// asked, and so do the pixels.
     pub crop: bool,
+    /// JPEGs that are progressive, coded arithmetically or begin anew within rows are written as one scan of Huffman's codes, which decodes faster and can have a crop index: the same
+    /// coefficients, so the same pixels, and their metadata.
+    pub transcode: bool,
 }
 
 impl ImageOptions {
-    /// Whether pictures are made anew, at least some of them.
+    /// Whether pictures are encoded anew, at least some of them.
     pub(super) fn encodes(&self) -> bool {
-        ImageOptions { crop: false, ..*self } != ImageOptions::default()
+        ImageOptions { crop: false, transcode: false, ..*self } != ImageOptions::default()
     }
 
     /// Whether pictures become smaller.
@@ -367,7 +370,7 @@ impl PrepareOptions {
             return wrong(format!("columns.{name}: count and dtype"), "counts are 64-bit integers: leave dtype out");
         }
         let raw = self.store == StoreAs::Raw;
-        let ImageOptions { max_side, short_side, format, quality, crop } = self.image;
+        let ImageOptions { max_side, short_side, format, quality, crop, transcode } = self.image;
         let sides =
             [("image.max_side", max_side), ("image.short_side", short_side), ("video.max_side", self.video.max_side)];
         for (name, side) in sides {
@@ -384,6 +387,10 @@ impl PrepareOptions {
         if crop && (raw || !matches!(format, None | Some(ImageFormat::Jpeg))) {
             let help = "regions of pixels are read without one: leave image.crop, or the format out";
             return wrong("image.crop is of JPEG, and none is stored".into(), help);
+        }
+        if transcode && (raw || !matches!(format, None | Some(ImageFormat::Jpeg))) {
+            let help = "what is made of a JPEG needs no other order of its coefficients: leave image.transcode, or the format out";
+            return wrong("image.transcode is of JPEG, and none is stored".into(), help);
         }
         for (name, quality) in [("image", quality), ("video", self.video.quality)] {
             if quality.is_some_and(|quality| !(1..=100).contains(&quality)) {

@@ -34,6 +34,17 @@ impl Pictures {
         self.options.format.unwrap_or(ImageFormat::Jpeg)
     }
 
+    /// Whether a picture is decoded, and what is made of it encoded.
+    fn anew(&self, info: &Info) -> bool {
+        let size = (info.width, info.height);
+        let ImageOptions { max_side, short_side, format, .. } = self.options;
+        if (max_side, short_side, format) == (None, None, None) {
+            // Only a quality was asked for: all get it.
+            return self.options.encodes();
+        }
+        self.size(size) != size || format.is_some_and(|format| of(format) != info.format)
+    }
+
     /// The size in which a picture is stored.
     fn size(&self, (width, height): (u32, u32)) -> (u32, u32) {
         let ImageOptions { max_side, short_side, .. } = self.options;
@@ -110,6 +121,9 @@ impl Maker for Pictures {
                 ImageFormat::Rgb => "rgb 1".to_owned(),
             });
         }
+        if self.options.transcode {
+            by.push("jpeg in sequence 1".to_owned());
+        }
         if self.options.crop {
             by.push("crop index 1".to_owned());
         }
@@ -117,13 +131,11 @@ impl Maker for Pictures {
     }
 
     fn takes(&self, info: &Info) -> bool {
-        let size = (info.width, info.height);
-        let ImageOptions { max_side, short_side, format, .. } = self.options;
-        if (max_side, short_side, format) == (None, None, None) {
-            // Only a quality was asked for: all get it.
-            return self.options.encodes();
-        }
-        self.size(size) != size || format.is_some_and(|format| of(format) != info.format)
+        self.anew(info) || self.options.transcode && info.format == Format::Jpeg
+    }
+
+    fn decodes(&self, info: &Info) -> bool {
+        self.anew(info)
     }
 
     fn grows(&self) -> bool {
@@ -133,12 +145,20 @@ impl Maker for Pictures {
     fn memory(&self, info: &Info) -> u64 {
         let (width, height) = self.size((info.width, info.height));
         let pixels = |width: u32, height: u32| u64::from(width).saturating_mul(u64::from(height)).saturating_mul(3);
+        if !self.anew(info) {
+            // Coefficients of two bytes and the blocks at the edges, the pixels of both files, and what is written.
+            return pixels(info.width, info.height).saturating_mul(6);
+        }
         // The decoded picture as the operations own it; what is made of it, twice, and what the encoder keeps.
         pixels(info.width, info.height).saturating_add(pixels(width, height).saturating_mul(4))
     }
 
-    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault> {
+    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<Option<(Vec<u8>, Info)>, Fault> {
         let Accepted { bytes, codec, info, limits } = payload;
+        if !self.anew(info) {
+            let made = codec::image::jpeg::in_sequence(bytes, info, limits, &mut tools.scratch)?;
+            return Ok(made.map(|made| (made, *info)));
+        }
         let chain = compiled(Kind::Image, shrink(info, self.size((info.width, info.height))))?;
         let drawn = chain.draw(info, Key::new(0));
         let made = chain.run_late(&drawn, bytes, codec, limits, tools)?;
@@ -158,7 +178,7 @@ impl Maker for Pictures {
             ImageFormat::Rgb => out = rgb::encode(width, height, &made.bytes),
         }
         let info = codec::by_format(of(self.format()))?.probe(&out, limits)?;
-        Ok((out, info))
+        Ok(Some((out, info)))
     }
 }
 

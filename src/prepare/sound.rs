@@ -75,7 +75,14 @@ impl Maker for Sounds {
             .saturating_add(samples(self.options.rate.unwrap_or(info.rate)).saturating_mul(6))
     }
 
-    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault> {
+    fn make(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<Option<(Vec<u8>, Info)>, Fault> {
+        self.encoded(payload, tools).map(Some)
+    }
+}
+
+impl Sounds {
+    /// A recording as it is stored.
+    fn encoded(&self, payload: Accepted<'_>, tools: &mut Tools) -> Result<(Vec<u8>, Info), Fault> {
         let Accepted { bytes, codec, limits, .. } = payload;
         let Decoded::Wave(wave) = codec.decode(bytes, Want::Whole, limits, &mut tools.scratch)? else {
             return Err(Fault::new(Reason::WrongMedia, "the payload holds no samples"));

@@ -12,7 +12,8 @@ use feedstock::prepare::{AudioCodec, ImageFormat, OpConfig, PrepareOptions, Stor
 #[command(next_help_heading = "What is stored (unless told, the files as they are)")]
 pub(crate) struct PrepareFlags {
     /// crop: an index beside each JPEG (3% of its bytes at the most), by which random crops are decoded for what lies in them; the bytes and pixels stay.
-    /// resize:N or resize:N,Q: pictures whose shorter side is longer than N, as JPEGs of quality Q with that side. raw: as --store raw. Several: resize:320+crop.
+    /// transcode: JPEGs that are progressive, or can have no such index for another reason, as one scan; the pixels and the metadata stay.
+    /// resize:N or resize:N,Q: pictures whose shorter side is longer than N, as JPEGs of quality Q with that side. raw: as --store raw. Several: resize:320+crop, transcode+crop.
     #[arg(long, value_name = "HOW", value_delimiter = '+', env = "DSCTL_PREPARE")]
     prepare: Vec<How>,
     /// Pictures as RGB pixels and recordings as PCM, decoded once.
@@ -65,10 +66,11 @@ pub(crate) struct PrepareFlags {
     count_ops: Vec<ColumnOps>,
 }
 
-/// `crop`, `resize:N`, `resize:N,Q` or `raw`.
+/// `crop`, `transcode`, `resize:N`, `resize:N,Q` or `raw`.
 #[derive(Debug, Clone, Copy)]
 enum How {
     Crop,
+    Transcode,
     Resize(u32, Option<u8>),
     Raw,
 }
@@ -79,6 +81,7 @@ impl FromStr for How {
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.strip_prefix("resize:")) {
             ("crop", _) => Ok(How::Crop),
+            ("transcode", _) => Ok(How::Transcode),
             ("raw", _) => Ok(How::Raw),
             (_, Some(size)) => {
                 let (side, quality) =
@@ -87,7 +90,7 @@ impl FromStr for How {
                 let quality = quality.map(|q| q.parse().map_err(|e| format!("{q:?} is no quality: {e}")));
                 Ok(How::Resize(side, quality.transpose()?))
             }
-            _ => Err("write crop, resize:N, resize:N,QUALITY or raw".to_owned()),
+            _ => Err("write crop, transcode, resize:N, resize:N,QUALITY or raw".to_owned()),
         }
     }
 }
@@ -147,6 +150,7 @@ impl PrepareFlags {
         for how in &self.prepare {
             match *how {
                 How::Crop => image.crop = true,
+                How::Transcode => image.transcode = true,
                 How::Resize(side, quality) => {
                     image.short_side = Some(side);
                     image.quality = quality.or(image.quality);

@@ -14,6 +14,7 @@
 mod bits;
 mod coding;
 mod crop;
+mod sequence;
 mod table;
 #[cfg(feature = "turbojpeg")]
 mod turbojpeg;
@@ -31,6 +32,8 @@ use crate::data::record::payload_hash;
 use crate::error::{Fault, Reason};
 use coding::Coding;
 use table::Table;
+
+pub(crate) use sequence::in_sequence;
 
 /// The JPEG codec: baseline, extended, progressive and arithmetic-coded files of 8 bits, gray, colour, or four inks.
 ///
