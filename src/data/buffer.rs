@@ -245,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn small_buffers_are_kept_beyond_the_number_and_large_ones_are_not() {
+        for (bytes, kept) in [(100 << 10, 9), (12 << 20, 1)] {
+            let pool = Pool::new(1);
+            let take = || -> Vec<Buffer> { (0..9).map(|_| Pool::take(&pool, bytes)).collect() };
+            // What is new is zeroed.
+            take().iter_mut().for_each(|buffer| buffer.bytes_mut()[0] = 7);
+            assert_eq!(take().iter().filter(|buffer| buffer.bytes()[0] == 7).count(), kept, "{bytes}");
+        }
+    }
+
+    #[test]
     fn memory_is_reused_and_aligned() {
         let pool = Pool::new(1);
         let first = Pool::take(&pool, 1000);

@@ -41,6 +41,9 @@ pub struct Epoch {
 /// The step under which a worker reports that it cannot go on.
 const LOST: u64 = u64::MAX;
 
+/// Bytes of batches on their way up to which workers open one more instead of waiting for one.
+const SMALL: u64 = 16 << 20;
+
 /// An open batch, until its last worker takes it to close it; or why it could not be opened.
 type Slot = std::sync::RwLock<Option<Result<Opened>>>;
 
@@ -248,8 +251,9 @@ impl Worker {
             if flight.opens() {
                 self.begin(&flight, &leg, own, &mut seat);
             } else if flight.opened.get().is_none() {
-                // Meanwhile the one behind it can be opened, if there is room for it and nobody does.
-                if self.lane.find(next).is_some()
+                // Meanwhile the one behind it can be opened, if there is room for it and nobody does. Of large ones the memory costs more than the wait.
+                if self.window.peak() <= SMALL
+                    && self.lane.find(next).is_some()
                     && let Some(behind) = self.window.further(next)
                     && let Some((leg, own)) = self.lane.find(behind.step)
                     && behind.opens()

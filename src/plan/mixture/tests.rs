@@ -198,4 +198,7 @@ fn what_says_nothing_is_refused() {
     let (source, nth) = blended.at(1 << 59);
     let share = [3u64, 1][source] << 57;
     assert!(nth.abs_diff(share) <= BLOCK, "{source} {nth} {share}");
+    // One source alone is not drawn.
+    let (sources, ends) = walked(&of(&plain, &[(1.0, 3 * BLOCK + 7)]), 0);
+    assert!(sources.len() as u64 > 3 * BLOCK && sources.iter().all(|source| *source == 0) && ends.len() > 3);
 }

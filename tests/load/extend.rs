@@ -1,7 +1,5 @@
 //! Members from outside the crate: operations, a source and records made in code, from a folder to a batch.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -114,7 +112,7 @@ fn epoch(loader: &Loader, number: u64) -> Vec<Batch> {
 
 #[test]
 fn an_operation_from_outside_runs_among_the_built_in_ones() {
-    let made = common::made("images", &IngestOptions::default());
+    let made = crate::common::made("images", &IngestOptions::default());
     let photos = &made.dataset;
     let plain = epoch(&recipe("").loader(photos.clone()).unwrap(), 0);
     let inverted = recipe("{ op = \"invert\" }").loader_with(photos.clone(), &registry()).unwrap();
@@ -142,7 +140,7 @@ fn an_operation_from_outside_runs_among_the_built_in_ones() {
 
 #[test]
 fn what_an_operation_draws_belongs_to_the_sample() {
-    let made = common::made("images", &IngestOptions::default());
+    let made = crate::common::made("images", &IngestOptions::default());
     let photos = &made.dataset;
     let added = |number: u64, threads: usize, split: bool| -> std::collections::BTreeMap<String, u8> {
         let mut recipe = recipe("{ op = \"brighten\", most = 200 }");
@@ -175,7 +173,7 @@ fn what_an_operation_draws_belongs_to_the_sample() {
 
 #[test]
 fn an_operations_version_is_part_of_the_recipe() {
-    let made = common::made("images", &IngestOptions::default());
+    let made = crate::common::made("images", &IngestOptions::default());
     let photos = &made.dataset;
     let recipe = recipe("{ op = \"invert\" }");
     let with = |version| {
@@ -246,7 +244,7 @@ fn a_source_from_outside_goes_all_the_way_to_a_batch() {
     std::fs::create_dir(&root).unwrap();
     let photos = ["pants/000_444.jpg", "pants/001_422.jpg", "shoes/000_444.jpg", "shoes/001_422.jpg"];
     for (i, photo) in photos.iter().enumerate() {
-        std::fs::copy(common::fixture("images/train").join(photo), root.join(format!("{i}.jpg"))).unwrap();
+        std::fs::copy(crate::common::fixture("images/train").join(photo), root.join(format!("{i}.jpg"))).unwrap();
         if i != 2 {
             std::fs::write(root.join(format!("{i}.label")), format!("{}\n", photo.split('/').next().unwrap())).unwrap();
         }
@@ -275,7 +273,7 @@ fn a_source_from_outside_goes_all_the_way_to_a_batch() {
 #[test]
 fn records_from_code_come_out_of_the_loader() {
     let dir = tempfile::tempdir().unwrap();
-    let photo = |name: &str| Cell::Media(std::fs::read(common::fixture("images/train").join(name)).unwrap());
+    let photo = |name: &str| Cell::Media(std::fs::read(crate::common::fixture("images/train").join(name)).unwrap());
     let classes = Feature::ClassLabel { names: vec!["pants".into()] };
     let schema = Schema::new([
         ("image", Feature::Image),
@@ -335,7 +333,7 @@ fn records_from_code_come_out_of_the_loader() {
 
 #[test]
 fn the_statistics_add_up() {
-    let made = common::made("images", &IngestOptions::default());
+    let made = crate::common::made("images", &IngestOptions::default());
     let photos = &made.dataset;
     let recipe = Recipe { split: None, batch: 8, ..recipe("") };
     let loader = recipe.loader(photos.clone()).unwrap();

@@ -1,12 +1,10 @@
 //! Batches of like length and packed rows, as a training loop gets them.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use common::{fixture, loader, made};
+use crate::common::{fixture, loader, made};
 use feedstock::Fault;
 use feedstock::augment::{self, Draw, Elements, Media, Op, OpEntry, Spec, Tools};
 use feedstock::data::batch::{Batch, Column, Dense};
@@ -27,7 +25,7 @@ fn recipe(value: serde_json::Value) -> Recipe {
 }
 
 /// Lines of a play, stored as the numbers of their bytes.
-fn bytes(ops: serde_json::Value) -> common::Made {
+fn bytes(ops: serde_json::Value) -> crate::common::Made {
     let prepare = serde_json::from_value(json!({"columns": {"text": {"ops": ops}}})).unwrap();
     made(TEXT, &IngestOptions { prepare, ..IngestOptions::default() })
 }
@@ -126,7 +124,7 @@ fn rows_hold_whole_sequences_and_say_which_is_which() {
 }
 
 /// Documents of so many bytes, one a file, stored as the numbers of their bytes.
-fn documents(lengths: &[usize]) -> common::Made {
+fn documents(lengths: &[usize]) -> crate::common::Made {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let source = folder.path().join("documents.jsonl");
     let text = |(n, length): (usize, &usize)| {
@@ -138,7 +136,7 @@ fn documents(lengths: &[usize]) -> common::Made {
     let options = IngestOptions { prepare, ..IngestOptions::default() };
     ingest(&source, &folder.path().join("d"), &options, &Control::default()).unwrap();
     let dataset = Arc::new(Dataset::open(folder.path().join("d")).unwrap());
-    common::Made { folder, dataset }
+    crate::common::Made { folder, dataset }
 }
 
 #[test]
@@ -355,7 +353,7 @@ fn what_cannot_be_packed_or_sorted_is_refused_with_the_way_out() {
 }
 
 /// Lines of a play as they are, with a count of what operations make of each.
-fn counted(ops: serde_json::Value) -> common::Made {
+fn counted(ops: serde_json::Value) -> crate::common::Made {
     let prepare = serde_json::from_value(json!({"columns": {"text": {"ops": ops, "count": true}}})).unwrap();
     made(TEXT, &IngestOptions { prepare, ..IngestOptions::default() })
 }

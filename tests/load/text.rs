@@ -1,13 +1,10 @@
 //! Text from files to batches: windows and mended UTF-8 at ingest, tokens dense and ragged with their offsets, the digest of a
 //! recipe that names a tokenizer.
-#![cfg(feature = "tokenizers")]
-
-mod common;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{batches, fixture, made};
+use crate::common::{batches, fixture, made};
 use feedstock::data::batch::{Batch, Column, Dense, Ragged};
 use feedstock::data::tensor::DType;
 use feedstock::dataset::Dataset;

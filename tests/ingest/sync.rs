@@ -21,9 +21,7 @@ use feedstock::store::Store;
 use feedstock::store::fault::{FaultDisk, Kill, Phase};
 use feedstock::versions::{Keep, collect, garbage};
 
-mod common;
-
-use common::{contents, copy_folder, fixture, put};
+use crate::common::{contents, copy_folder, fixture, put};
 
 fn options() -> IngestOptions {
     IngestOptions { max_errors: MaxErrors::ALL, threads: 2, shard_bytes: 12_000, ..IngestOptions::default() }
@@ -731,11 +729,11 @@ fn an_archive_without_an_end_takes_no_row_out() {
     let dir = tempfile::tempdir().unwrap();
     let (source, dataset) = (dir.path().join("s.tar"), dir.path().join("d"));
     let names: Vec<String> = (0..6).map(|at| format!("{}/{at}.jpg", ["a", "b"][at % 2])).collect();
-    let whole = common::pack::tar(names.iter().map(String::as_str).zip(all.iter().map(Vec::as_slice)));
+    let whole = crate::common::pack::tar(names.iter().map(String::as_str).zip(all.iter().map(Vec::as_slice)));
     put(&source, &whole, 0);
     assert_eq!(follow(&source, &dataset).0.added, 6);
     let last = 512 + all[5].len().next_multiple_of(512);
-    let five = common::pack::tar(names.iter().map(String::as_str).zip(all.iter().map(Vec::as_slice)).take(5));
+    let five = crate::common::pack::tar(names.iter().map(String::as_str).zip(all.iter().map(Vec::as_slice)).take(5));
     let end = whole.len() - 1024 - last;
     assert_eq!(five[..end], whole[..end]);
     put(&source, &five[..end], 1);

@@ -1,12 +1,10 @@
 //! Loaders that share their threads and one budget: no batch changes, nobody waits for ever, and no more work is in hand than there are seats and bytes.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::{batches, loader, made, modalities, recipe};
+use crate::common::{batches, loader, made, modalities, recipe};
 use feedstock::augment::{self, Draw, Media, Op, OpEntry, Spec, Tools};
 use feedstock::data::info::Info;
 use feedstock::dataset::Dataset;
@@ -168,7 +166,7 @@ fn decoders_of_large_pictures_stay_within_the_budget() {
     let source = tempfile::tempdir().unwrap();
     for i in 0..12 {
         // 7 bytes a pixel while they are decoded, as far as a gray PNG's codec says: 8.4 MB each.
-        std::fs::write(source.path().join(format!("{i}.png")), common::gray_png(1_200, 1_000 + i)).unwrap();
+        std::fs::write(source.path().join(format!("{i}.png")), crate::common::gray_png(1_200, 1_000 + i)).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("dataset");

@@ -1,7 +1,5 @@
 //! A dataset and a loader state that version 0.1 wrote (`fixtures/frozen/v1`) open and deliver the same forever.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +16,7 @@ use feedstock::{Error, open};
 use serde_json::{Map, json};
 
 fn frozen() -> PathBuf {
-    common::fixture("frozen/v1")
+    crate::common::fixture("frozen/v1")
 }
 
 fn read(name: &str) -> String {
@@ -109,7 +107,7 @@ fn the_state_goes_on_where_it_was_saved() {
 #[test]
 fn a_newer_format_is_refused_and_named() {
     let dir = tempfile::tempdir().unwrap();
-    common::copy_folder(&frozen().join("dataset"), dir.path());
+    crate::common::copy_folder(&frozen().join("dataset"), dir.path());
     let root = dir.path().join(".dsctl/versions/00000000000000000002.json");
     let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&root).unwrap()).unwrap();
     manifest["format_version"] = json!(FORMAT_VERSION + 1);
@@ -120,7 +118,8 @@ fn a_newer_format_is_refused_and_named() {
         Dataset::open(dir.path()).map(|_| ()),
         open(dir.path()).map(|_| ()),
         verify(dir.path(), true).map(|_| ()),
-        ingest(&common::fixture("images"), dir.path(), &IngestOptions::default(), &Control::default()).map(|_| ()),
+        ingest(&crate::common::fixture("images"), dir.path(), &IngestOptions::default(), &Control::default())
+            .map(|_| ()),
     ];
     for result in refused {
         let error = result.unwrap_err();
@@ -136,7 +135,7 @@ fn a_newer_format_is_refused_and_named() {
 fn it_can_be_added_to() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("dataset");
-    common::copy_folder(&frozen().join("dataset"), &target);
+    crate::common::copy_folder(&frozen().join("dataset"), &target);
     let source = dir.path().join("more");
     write_source(
         &source,
@@ -174,7 +173,7 @@ fn it_can_be_added_to() {
 fn write_source(root: &Path, media: &[(&str, &str)], rows: &[serde_json::Value]) {
     std::fs::create_dir_all(root).unwrap();
     for (name, fixture) in media {
-        std::fs::copy(common::fixture(fixture), root.join(name)).unwrap();
+        std::fs::copy(crate::common::fixture(fixture), root.join(name)).unwrap();
     }
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     std::fs::write(root.join("manifest.jsonl"), lines).unwrap();
@@ -200,7 +199,7 @@ ops = [{ op = "bytes_to_ids", max_len = 12, offset = 3 }]
 
 /// Writes the frozen dataset with the code of today. A frozen folder is never written again: a new format gets a new one.
 #[test]
-#[ignore = "writes fixtures/frozen/v1, once: cargo test --test frozen make_frozen -- --ignored"]
+#[ignore = "writes fixtures/frozen/v1, once: cargo test --test load frozen::make_frozen -- --ignored"]
 fn make_frozen() {
     assert!(!frozen().exists(), "frozen is frozen: a new format gets a folder of its own (v2)");
     let dir = tempfile::tempdir().unwrap();

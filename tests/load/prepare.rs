@@ -1,13 +1,11 @@
 //! Storage modes: what is stored loads as what it was made of, by the same operations; datasets go on as they were begun.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::{digests, fixture};
+use crate::common::{digests, fixture};
 use feedstock::data::batch::Column;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::packed::{Packed, TensorType};

@@ -17,9 +17,7 @@ use feedstock::source::{SourceOptions, TextUnit, TextWindow};
 use feedstock::store::Store;
 use feedstock::versions::{Keep, collect, garbage};
 
-mod common;
-
-use common::{contents, fixture, long_ago, put, put_at, settle};
+use crate::common::{contents, fixture, long_ago, put, put_at, settle};
 
 /// Other content of the same size under the same time of change: who reads the file sees it. Its beginning stays, as who looks for what a
 /// source is reads that of some files.

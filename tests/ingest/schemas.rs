@@ -1,8 +1,6 @@
 //! `schemas/` says what the code writes: the same fields at every level, the same names of variants.
 
-mod common;
-
-use common::{fixture, made};
+use crate::common::{fixture, made};
 use feedstock::codec::Check;
 use feedstock::data::info::Kind;
 use feedstock::data::partition::Fractions;
@@ -190,8 +188,8 @@ fn the_manifest_and_state_schemas_are_what_is_written() {
     };
     hold(&with_sources(&json!(state)), &schema("state"), "state");
     complete(&with_sources(&json!(state)), &schema("state"), "state");
-    let mixed = common::modalities().into_iter().find(|(_, _, recipe)| !recipe.sources.is_empty()).unwrap();
-    let state = common::loader(&mixed.1.dataset, &mixed.2).epoch(0).unwrap().state();
+    let mixed = crate::common::modalities().into_iter().find(|(_, _, recipe)| !recipe.sources.is_empty()).unwrap();
+    let state = crate::common::loader(&mixed.1.dataset, &mixed.2).epoch(0).unwrap().state();
     assert_eq!(state.sources.len(), 2);
     hold(&json!(state), &schema("state"), "state");
 }
@@ -251,7 +249,7 @@ fn the_index_schema_is_the_header_of_a_segment() {
     assert_eq!(hold(&header, &schema("index"), "index"), 1);
     // Pictures have no seek tables, clips have all there is.
     assert!(header.get("tables").is_none());
-    let clips = common::made("clips", &feedstock::ingest::IngestOptions::default());
+    let clips = crate::common::made("clips", &feedstock::ingest::IngestOptions::default());
     let header = json!(clips.dataset.index().segments()[0].header());
     hold(&header, &schema("index"), "index");
     complete(&header, &schema("index"), "index");

@@ -1,12 +1,9 @@
 //! Pictures with a crop index, from the source to the batch: the same bytes, the same batches, and an index that every verb keeps.
-#![cfg(feature = "image")]
-
-mod common;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use common::put;
+use crate::common::put;
 use feedstock::codec::image::jpeg::Jpeg;
 use feedstock::codec::{Check, Codec, Limits};
 use feedstock::data::feature::{Column, Feature};
@@ -59,7 +56,7 @@ fn source(root: &Path) -> usize {
     }
     put(&root.join("b/progressive.jpg"), &jpeg(320, 240, 9, Subsampling::S420, true), 0);
     put(&root.join("b/small.jpg"), &jpeg(24, 24, 9, Subsampling::S420, false), 0);
-    std::fs::copy(common::fixture("objects/voc/JPEGImages/a.png"), root.join("b/other.png")).unwrap();
+    std::fs::copy(crate::common::fixture("objects/voc/JPEGImages/a.png"), root.join("b/other.png")).unwrap();
     with
 }
 
@@ -253,7 +250,7 @@ fn with_table(root: &Path, bytes: &[u8], seek: Vec<u8>) {
     let stored = Some(Storage::new(Mode::Indexed, &parameters, vec!["crop index 1".into()]));
     let info = Jpeg.probe(bytes, &Limits::default()).unwrap();
     let column = Column { name: "image".into(), feature: Feature::Image, stored };
-    common::with_table(root, column, "a.jpg", (bytes, info), seek);
+    crate::common::with_table(root, column, "a.jpg", (bytes, info), seek);
 }
 
 /// An index that is not its payload's is found by `verify`, and a loader names the shard, the row and the id.

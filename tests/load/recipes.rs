@@ -1,14 +1,12 @@
 //! Recipes drawn at random over every modality, executed: the bytes of every column are the same for any threads, prefetch, memory and world, and behind a state
 //! that is saved before any step and restored on another world.
 //!
-//! `tests/plan.rs` draws many more without executing them. `FEEDSTOCK_RECIPES=1000 cargo test --test recipes -- --nocapture` draws more, and prints what was covered.
-
-mod common;
+//! `tests/load/plan.rs` draws many more without executing them. `FEEDSTOCK_RECIPES=1000 cargo test --test load recipes:: -- --nocapture` draws more, and prints what was covered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use common::{Made, loader, modalities};
+use crate::common::{Made, loader, modalities};
 use feedstock::data::batch::Batch;
 use feedstock::data::feature::Feature;
 use feedstock::dataset::Dataset;

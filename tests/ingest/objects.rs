@@ -1,14 +1,11 @@
 //! Objects from other tools' files to batches: what datumaro wrote (`fixtures/make/make_objects.py`) is what is read, what is stored comes back from the shards
 //! alone, and boxes follow their pictures.
-#![cfg(feature = "annotations")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{fixture, made};
+use crate::common::{fixture, made};
 use feedstock::data::batch::{Batch, Column};
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::label::Value;
@@ -109,7 +106,7 @@ fn what_datumaro_wrote_is_what_is_read() {
 /// Polygons, runs, keypoints and captions are the file's own JSON; what else it says of classes and objects is kept.
 #[test]
 fn nothing_of_coco_is_lost() {
-    let text = |made: &common::Made, column: &str| -> BTreeMap<String, serde_json::Value> {
+    let text = |made: &crate::common::Made, column: &str| -> BTreeMap<String, serde_json::Value> {
         let at = made.dataset.schema().position(column).unwrap();
         let mut bytes = Vec::new();
         (0..made.dataset.rows())
@@ -211,7 +208,7 @@ fn kinds() -> Schema {
 fn record(id: &str, names: &[&str], objects: Option<Objects>) -> Record {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     let objects = objects.map_or(Cell::NULL, |objects| Cell::Objects(names, objects));
-    Record { id: id.into(), split: "train".into(), cells: vec![Cell::Media(common::gray_png(20, 10)), objects] }
+    Record { id: id.into(), split: "train".into(), cells: vec![Cell::Media(crate::common::gray_png(20, 10)), objects] }
 }
 
 fn some(classes: &[i64]) -> Objects {
@@ -387,7 +384,7 @@ fn a_recipe_says_which_picture_and_rows_are_chosen_by_their_number() {
 fn lines_of_json_have_objects_too() {
     let source = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c", "d"] {
-        std::fs::write(source.path().join(name).with_extension("png"), common::gray_png(30, 20)).unwrap();
+        std::fs::write(source.path().join(name).with_extension("png"), crate::common::gray_png(30, 20)).unwrap();
     }
     let lines = [
         r#"{"file_name": "a.png", "objects": {"bbox": [[302.5, 109.0, 73.0, 52.0], [1, 2, 3, 4]], "categories": [1, 0], "area": [3796, 12]}}"#,
@@ -419,7 +416,7 @@ fn a_column_of_floats_takes_whole_numbers() {
         let folder = dir.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let line = |(n, score): (usize, &&str)| {
-            std::fs::write(folder.join(format!("{name}{n}.png")), common::gray_png(30, 20 + n as u32)).unwrap();
+            std::fs::write(folder.join(format!("{name}{n}.png")), crate::common::gray_png(30, 20 + n as u32)).unwrap();
             format!(
                 "{{\"file_name\": \"{name}{n}.png\", \"objects\": [{{\"bbox\": [1, 2, 3, 4], \"category\": \"a\", \"score\": {score}}}]}}\n"
             )
@@ -590,7 +587,7 @@ fn objects_go_through_versions() {
         let lines: Vec<String> = names
             .iter()
             .map(|(name, class)| {
-                std::fs::write(dir.path().join(name), common::gray_png(30, 20)).unwrap();
+                std::fs::write(dir.path().join(name), crate::common::gray_png(30, 20)).unwrap();
                 format!(r#"{{"file_name": "{name}", "objects": [{{"bbox": [1, 2, 3, 4.5], "category": "{class}", "n": 1}}]}}"#)
             })
             .collect();
@@ -682,7 +679,7 @@ fn pictures_of_boxes_are_not_stored_smaller() {
 fn a_retry_of_one_picture_is_of_that_picture() {
     let source = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c"] {
-        std::fs::write(source.path().join(name).with_extension("png"), common::gray_png(30, 20)).unwrap();
+        std::fs::write(source.path().join(name).with_extension("png"), crate::common::gray_png(30, 20)).unwrap();
     }
     let write = |bad: &str, gone: bool| {
         let pictures = [("a", 1), ("b", 2), ("c", 3)].iter().filter(|(_, id)| !(gone && *id == 2));

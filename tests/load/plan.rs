@@ -1,6 +1,6 @@
 //! The laws of the plan over recipes drawn at random: every order, choice, balance, mixture, bucket, pack, view, tail, batch and world, together.
 //!
-//! `FEEDSTOCK_PLANS=20000 cargo test --test plan` draws more of them. What was covered is printed with `--nocapture`.
+//! `FEEDSTOCK_PLANS=20000 cargo test --test load plan::` draws more of them. What was covered is printed with `--nocapture`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

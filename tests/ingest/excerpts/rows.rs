@@ -4,8 +4,8 @@ use std::fs;
 
 use feedstock::data::label::Value;
 
+use super::{Sound, decoded, every, folder, options, quarantine, refused, rows, slice, take};
 use crate::common::fixture;
-use crate::{Sound, decoded, every, folder, options, quarantine, refused, rows, slice, take};
 
 fn manifest(name: &str, text: &str) -> tempfile::TempDir {
     let dir = folder(&[("a.wav", "digits/0_ada_0.wav"), ("b.mp3", "audio_formats/mp3_variable.mp3")]);

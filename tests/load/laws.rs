@@ -1,11 +1,9 @@
 //! The laws of the read door (ARCHITECTURE.md), over every modality.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use common::{batches, digests, loader, modalities, sample_bytes};
+use crate::common::{batches, digests, loader, modalities, sample_bytes};
 use feedstock::data::batch::Batch;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::index::Index;
@@ -504,12 +502,12 @@ fn law_7_a_sample_that_grows_beyond_the_limits_is_an_error_not_an_allocation() {
     let folder = tempfile::tempdir().unwrap();
     let classes = folder.path().join("source/long");
     std::fs::create_dir_all(&classes).unwrap();
-    std::fs::copy(common::fixture("images/train/pants/000_444.jpg"), classes.join("a.jpg")).unwrap();
-    std::fs::write(classes.join("b.png"), common::gray_png(1, 60_000)).unwrap();
+    std::fs::copy(crate::common::fixture("images/train/pants/000_444.jpg"), classes.join("a.jpg")).unwrap();
+    std::fs::write(classes.join("b.png"), crate::common::gray_png(1, 60_000)).unwrap();
     let target = folder.path().join("dataset");
     let options = feedstock::ingest::IngestOptions::default();
     feedstock::ingest::ingest(&folder.path().join("source"), &target, &options, &Default::default()).unwrap();
-    let mut recipe = common::recipe("images");
+    let mut recipe = crate::common::recipe("images");
     recipe.columns.get_mut("image").unwrap().ops = serde_json::from_str(r#"[{"op": "resize", "size": 224}]"#).unwrap();
     recipe.run.memory = 4 << 40;
     let loader = recipe.loader(Arc::new(Dataset::open(&target).unwrap())).unwrap();
@@ -540,7 +538,7 @@ fn nothing_comes_of_nothing() {
 
 #[test]
 fn one_row_and_worlds_larger_than_the_epoch() {
-    let made = common::made("text/one_long_line.txt", &feedstock::ingest::IngestOptions::default());
+    let made = crate::common::made("text/one_long_line.txt", &feedstock::ingest::IngestOptions::default());
     assert_eq!(made.dataset.rows(), 1);
     for (tail, steps) in [(Tail::Drop, 0), (Tail::Pad, 1), (Tail::Repeat, 1)] {
         for rank in 0..7 {

@@ -1,14 +1,12 @@
 //! The quarantine as a user of the crate meets it: what is kept of what is refused, the limit of a class, and that a retry brings
 //! what a first ingest of the mended source would have brought.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::fixture;
+use crate::common::fixture;
 use feedstock::Error;
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, InvalidUtf8, MaxErrors, Retried, Summary, ingest, recorded, retry};

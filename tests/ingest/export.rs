@@ -1,14 +1,11 @@
 //! What goes out comes in again the same: each format that has an importer, over what other tools wrote (`fixtures/make/make_objects.py`), and over
 //! each other's datasets as far as a format has a place for what they say.
-#![cfg(feature = "annotations")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::fixture;
+use crate::common::fixture;
 use feedstock::Error;
 use feedstock::data::feature::{Feature, Schema};
 use feedstock::data::label::Objects;

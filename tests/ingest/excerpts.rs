@@ -1,8 +1,5 @@
 //! Parts of recordings as rows: what is stored of a part are the samples of its recording, whatever way it was cut in.
-#![cfg(feature = "audio")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -11,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::fixture;
+use crate::common::fixture;
 use feedstock::Error;
 use feedstock::codec::{Decoded, Limits, Scratch, Want, sniff};
 use feedstock::data::info::Kind;

@@ -1,11 +1,9 @@
 //! Several datasets in one epoch: whose samples come, how their columns become one, and what does not fit.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use common::{fixture, made, sample_bytes};
+use crate::common::{fixture, made, sample_bytes};
 use feedstock::data::batch::{Batch, Column};
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, ingest};

@@ -1,7 +1,4 @@
 //! Seek tables of clips, from the shard to the batch: fewer bytes, the same batches, and datasets with and without them.
-#![cfg(all(feature = "video", feature = "image"))]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,14 +51,14 @@ fn verified(root: &Path) {
 /// A folder of clips, which has no tables, and the dataset made of it deliver the same, the dataset for fewer bytes.
 #[test]
 fn a_dataset_delivers_what_its_folder_does_and_reads_less() {
-    let folder = Arc::new(open(common::fixture("clips")).unwrap());
-    let made = common::made("clips", &IngestOptions::default());
+    let folder = Arc::new(open(crate::common::fixture("clips")).unwrap());
+    let made = crate::common::made("clips", &IngestOptions::default());
     assert_eq!((tables(&folder), tables(&made.dataset)), (0, made.dataset.rows() as usize));
     let early = recipe("{ op = \"sample_frames\", times = [0.1] }");
     let keys = recipe("{ op = \"sample_frames\", keyframes = true, count = 1, start = \"random\", seconds = 0.4 }");
     for (recipe, part) in [
-        (common::recipe("clips"), 1.0),
-        (common::recipe("keyframes"), 1.0),
+        (crate::common::recipe("clips"), 1.0),
+        (crate::common::recipe("keyframes"), 1.0),
         (early, 0.5),
         (keys, 0.6),
         (recipe(""), 1.0),
@@ -86,7 +83,7 @@ fn a_frame_in_the_middle_reads_its_own_group() {
     let source = tempfile::tempdir().unwrap();
     std::fs::create_dir(source.path().join("dial")).unwrap();
     // 24 frames at 12 a second, H.264 without B-frames, a key frame at every twelfth.
-    std::fs::copy(common::fixture("clips/dial/no_b_frames.mp4"), source.path().join("dial/clip.mp4")).unwrap();
+    std::fs::copy(crate::common::fixture("clips/dial/no_b_frames.mp4"), source.path().join("dial/clip.mp4")).unwrap();
     let target = source.path().join("dataset");
     ingest(&source.path().join("dial"), &target, &IngestOptions::default(), &Control::default()).unwrap();
     let dataset = Arc::new(open(&target).unwrap());
@@ -105,7 +102,7 @@ fn a_frame_in_the_middle_reads_its_own_group() {
 #[test]
 fn clips_made_at_the_ingest_have_tables() {
     let prepare = serde_json::from_value(serde_json::json!({"video": {"fps": 6.0, "max_side": 48}})).unwrap();
-    let made = common::made("clips", &IngestOptions { prepare, ..IngestOptions::default() });
+    let made = crate::common::made("clips", &IngestOptions { prepare, ..IngestOptions::default() });
     assert_eq!(tables(&made.dataset), made.dataset.rows() as usize);
     let one = digests(&made.dataset, &recipe("{ op = \"sample_frames\", times = [0.6] }"), 0).1;
     let all = digests(&made.dataset, &recipe(""), 0).1;
@@ -116,13 +113,13 @@ fn clips_made_at_the_ingest_have_tables() {
 /// What was made before there were tables (`fixtures/frozen/clips`) delivers what it did, and grows.
 #[test]
 fn a_dataset_without_tables_goes_on() {
-    let frozen = common::fixture("frozen/clips");
+    let frozen = crate::common::fixture("frozen/clips");
     let text = |name: &str| std::fs::read_to_string(frozen.join(name)).unwrap();
     let recipe: Recipe = toml::from_str(&text("recipe.toml")).unwrap();
     let expect: serde_json::Value = serde_json::from_str(&text("expect.json")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("dataset");
-    common::copy_folder(&frozen.join("dataset"), &root);
+    crate::common::copy_folder(&frozen.join("dataset"), &root);
     let old = Arc::new(open(&root).unwrap());
     assert_eq!((tables(&old), old.rows()), (0, 4));
     assert_eq!(serde_json::json!(digests(&old, &recipe, 3).0), expect["batches"]);
@@ -131,7 +128,7 @@ fn a_dataset_without_tables_goes_on() {
     let more = dir.path().join("more");
     for (class, name) in [("chart", "variable_rate.mp4"), ("dial", "fragmented.mp4")] {
         std::fs::create_dir_all(more.join(class)).unwrap();
-        std::fs::copy(common::fixture("clips").join(class).join(name), more.join(class).join(name)).unwrap();
+        std::fs::copy(crate::common::fixture("clips").join(class).join(name), more.join(class).join(name)).unwrap();
     }
     ingest(&more, &root, &IngestOptions::default(), &Control::default()).unwrap();
     let grown = Arc::new(open(&root).unwrap());
@@ -148,7 +145,7 @@ fn a_dataset_without_tables_goes_on() {
 #[test]
 fn other_media_have_neither_field_nor_part() {
     for (source, kind) in [("images", Feature::Image), ("audio", Feature::Audio), ("text", Feature::Text)] {
-        let made = common::made(source, &IngestOptions::default());
+        let made = crate::common::made(source, &IngestOptions::default());
         let header = made.dataset.index().segments()[0].header();
         assert!(header.tables.is_none() && !serde_json::to_string(header).unwrap().contains("tables"));
         assert!(!format!("{:?}", Schema::new([("x", kind)]).to_arrow()).contains("seek"));
@@ -161,7 +158,7 @@ fn other_media_have_neither_field_nor_part() {
         max_errors: MaxErrors::ALL,
         ..IngestOptions::default()
     };
-    let made = common::made("animations", &options);
+    let made = crate::common::made("animations", &options);
     assert!(made.dataset.rows() > 0 && made.dataset.index().segments()[0].header().tables.is_none());
     verified(&made.folder.path().join("dataset"));
 }
@@ -169,14 +166,14 @@ fn other_media_have_neither_field_nor_part() {
 /// A dataset of one clip with a table of the caller's.
 fn with_table(root: &Path, clip: &[u8], seek: Vec<u8>) {
     let info = video::MP4.probe(clip, &Limits::default()).unwrap();
-    common::with_table(root, Column::new("video", Feature::Video), "a.mp4", (clip, info), seek);
+    crate::common::with_table(root, Column::new("video", Feature::Video), "a.mp4", (clip, info), seek);
 }
 
 /// A table that is not its payload's is found by `verify`, and a loader names the shard, the row and the id.
 #[test]
 fn a_table_that_lies_is_found() {
-    let clip = std::fs::read(common::fixture("clips/dial/no_b_frames.mp4")).unwrap();
-    let other = std::fs::read(common::fixture("clips/chart/b_frames.mp4")).unwrap();
+    let clip = std::fs::read(crate::common::fixture("clips/dial/no_b_frames.mp4")).unwrap();
+    let other = std::fs::read(crate::common::fixture("clips/chart/b_frames.mp4")).unwrap();
     let table = |bytes: &[u8]| video::MP4.seek_table(bytes, &Limits::default()).unwrap().unwrap();
     let mut damaged = table(&clip);
     damaged[20] ^= 4;
@@ -203,7 +200,7 @@ fn a_table_that_lies_is_found() {
 /// A segment whose ends of tables are wrong gives no table, or one that is refused, and no panic.
 #[test]
 fn a_segment_that_lies_of_its_tables_does_not_panic() {
-    let made = common::made("clips", &IngestOptions::default());
+    let made = crate::common::made("clips", &IngestOptions::default());
     let whole = made.dataset.index().segments()[0].bytes().to_vec();
     let rows = made.dataset.rows();
     let header = made.dataset.index().segments()[0].header().clone();
