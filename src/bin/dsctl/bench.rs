@@ -216,7 +216,7 @@ fn advice(bottleneck: &str, seen: &[Seen], threads: usize) -> Vec<String> {
     match bottleneck {
         "decode" => {
             if any(|s| s.crops && s.jpegs * 2 > s.rows && s.indexed * 2 < s.jpegs) {
-                all.push("crops of JPEGs: `dsctl ingest --prepare crop` into a new dataset decodes what lies in them, from the same bytes".into());
+                all.push("crops of JPEGs: `dsctl ingest --prepare crop` (`transcode+crop` where they are progressive) into a new dataset decodes what lies in them, to the same pixels".into());
             }
             if any(|s| s.jpegs * 2 > s.rows && s.larger * 2 > s.rows) {
                 all.push("pictures larger than what is made of them: `dsctl ingest --prepare resize:N,Q` stores them smaller, encoded anew".into());

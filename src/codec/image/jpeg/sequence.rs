@@ -32,10 +32,10 @@ pub(crate) fn in_sequence(
         let coefficients = read_coefficients(bytes).ok().filter(|read| read.effective_precision() == 8);
         let plain = coefficients.map(|read| JpegCoefficients { restart_interval: 0, ..read });
         Ok(plain.and_then(|plain| write_coefficients_optimized(&plain).ok()))
-    })?;
-    let Some(made) = written.and_then(|written| with_metadata(bytes, header.scan_at, &written)) else {
-        return Ok(None);
-    };
+    });
+    // A panic, too: what the decoder takes is good, and is stored as it is.
+    let written = written.ok().flatten().and_then(|written| with_metadata(bytes, header.scan_at, &written));
+    let Some(made) = written else { return Ok(None) };
     // Also what a library reads otherwise than its decoder shows comes to light here.
     let same = super::Jpeg.probe(&made, limits).is_ok_and(|made| made == *info)
         && pixels(&made, None, None, limits, scratch).is_ok()
@@ -65,7 +65,7 @@ mod tests {
     use super::super::{Jpeg, index};
     use super::*;
     use crate::codec::tests::fixture;
-    use crate::codec::{Decoded, Want};
+    use crate::codec::{Decoded, Want, mutants};
     use crate::error::Reason;
 
     fn shown(bytes: &[u8]) -> (Vec<u8>, u32, u32) {
@@ -155,5 +155,32 @@ mod tests {
         let bytes = Encoder::new(&picture(99, 70), 99, 70, PixelFormat::Rgb).progressive(true).encode().unwrap();
         let fault = made(&bytes[..bytes.len() / 2]).unwrap_err();
         assert!(matches!(fault.reason, Reason::Truncated | Reason::Corrupt), "{fault:?}");
+    }
+
+    #[test]
+    fn damaged_files_are_refused_as_the_decoder_refuses_them_or_stay_what_they_show() {
+        let pixels = picture(60, 44);
+        let encoder = || Encoder::new(&pixels, 60, 44, PixelFormat::Rgb);
+        let (mut put, mut refused) = (0, 0);
+        for bytes in [encoder().progressive(true), encoder().arithmetic(true), encoder().restart_blocks(3)] {
+            for damaged in mutants(&bytes.encode().unwrap(), 1_000) {
+                let limits = Limits::default();
+                let Ok(info) = Jpeg.probe(&damaged, &limits) else { continue };
+                let mut scratch = Scratch::default();
+                match in_sequence(&damaged, &info, &limits, &mut scratch) {
+                    Ok(Some(made)) => {
+                        put += 1;
+                        assert_eq!(shown(&made), shown(&damaged));
+                    }
+                    Ok(None) => {}
+                    Err(fault) => {
+                        refused += 1;
+                        let decoded = Jpeg.decode(&damaged, Want::Whole, &limits, &mut scratch).map(|_| ());
+                        assert_eq!(decoded.unwrap_err().reason, fault.reason);
+                    }
+                }
+            }
+        }
+        assert!(put > 100 && refused > 100, "{put} in sequence, {refused} refused");
     }
 }
