@@ -83,7 +83,8 @@ impl Ahead {
                 told.epoch = leg.epoch;
                 told.windows.clear();
             }
-            if told.rests(core, step) {
+            told.look(core, step);
+            if step < told.rests && step >= told.small {
                 continue;
             }
             let plan = leg.steps.plan();
@@ -98,8 +99,8 @@ impl Ahead {
 }
 
 impl Told {
-    /// Whether the payloads of a step are not even worth finding: those before it were not worth telling, and threads waited no more than once in a while since.
-    fn rests(&mut self, core: &Core, step: u64) -> bool {
+    /// Looks whether threads had to wait for storage since the last look, more than once in a while: then small payloads are told for some steps.
+    fn look(&mut self, core: &Core, step: u64) {
         let [fetches, waits] = [&core.stats.fetches, &core.stats.waits].map(|count| count.load(Ordering::Relaxed));
         let (all, long) = (fetches.saturating_sub(self.fetches), waits.saturating_sub(self.waits));
         let waited = long >= FEW && long.saturating_mul(LONG) >= all;
@@ -109,7 +110,6 @@ impl Told {
         if waited || all >= FEW * LONG {
             (self.fetches, self.waits) = (fetches, waits);
         }
-        step < self.rests && step >= self.small
     }
 
     /// Whether the payloads of a step are worth telling.

@@ -146,8 +146,9 @@ impl Maker for Pictures {
         let (width, height) = self.size((info.width, info.height));
         let pixels = |width: u32, height: u32| u64::from(width).saturating_mul(u64::from(height)).saturating_mul(3);
         if !self.anew(info) {
-            // Coefficients of two bytes and the blocks at the edges, the pixels of both files, and what is written.
-            return pixels(info.width, info.height).saturating_mul(6);
+            // Coefficients of two bytes in whole MCUs (of 32 pixels at the most), the pixels of both files, and what is written.
+            let whole = |side: u32| side.saturating_add(31) / 32 * 32;
+            return pixels(whole(info.width), whole(info.height)).saturating_mul(6);
         }
         // The decoded picture as the operations own it; what is made of it, twice, and what the encoder keeps.
         pixels(info.width, info.height).saturating_add(pixels(width, height).saturating_mul(4))
