@@ -14,7 +14,7 @@ use feedstock::store::fault::{Class, FaultDisk, Kill, Op, Phase};
 
 mod common;
 
-use common::{copy_folder, long_ago, settle};
+use common::{copy_folder, files, long_ago, settle};
 
 /// A small source of many shards, with refusals in the middle and at the end.
 fn source() -> tempfile::TempDir {
@@ -49,16 +49,6 @@ fn run(source: &Path, dataset: &Path, disk: Option<Arc<FaultDisk>>) -> (Result<S
     }
     let result = ingest(source, dataset, &options(), &control);
     (result, control.decodes.load(Ordering::Relaxed))
-}
-
-/// What a version consists of, and what a reader finds; not what a dead run left (temporaries, shards no version names).
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    // What the ingest saw of the source is no part of the dataset, and hangs on when files changed.
-    let walk = walkdir::WalkDir::new(root)
-        .into_iter()
-        .filter_entry(|e| ![".dsctl/seen", ".dsctl/sources"].iter().any(|of| e.path().ends_with(of)));
-    let walk = walk.map(Result::unwrap).filter(|e| e.file_type().is_file());
-    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
 }
 
 /// Entries in journaled stretches, as a reader of the format sees them.

@@ -96,6 +96,15 @@ pub(crate) fn put(path: &Path, bytes: &[u8], seconds: u64) {
     put_at(path, bytes, long_ago(seconds));
 }
 
+/// The files of a dataset, but what the ingest saw of the source: that is no part of the dataset, and hangs on when files changed.
+pub(crate) fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let walk = walkdir::WalkDir::new(root)
+        .into_iter()
+        .filter_entry(|e| ![".dsctl/seen", ".dsctl/sources"].iter().any(|of| e.path().ends_with(of)));
+    let walk = walk.map(Result::unwrap).filter(|e| e.file_type().is_file());
+    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), std::fs::read(e.path()).unwrap())).collect()
+}
+
 /// Of every row by its id: split, class, and the payload of the first column that has some.
 pub(crate) fn contents(dataset: &Path) -> BTreeMap<String, (String, String, Vec<u8>)> {
     let opened = Dataset::open(dataset).unwrap();

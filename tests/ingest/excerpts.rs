@@ -4,11 +4,11 @@ mod rows;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::common::fixture;
+use crate::common::{files, fixture};
 use feedstock::Error;
 use feedstock::codec::{Decoded, Limits, Scratch, Want, sniff};
 use feedstock::data::info::Kind;
@@ -86,15 +86,6 @@ fn rows(dataset: &Path) -> Vec<(String, Sound, Vec<Value>)> {
         (row.id().to_owned(), decoded(&bytes), (1..columns).map(|i| row.value(i)).collect())
     };
     (0..dataset.rows()).map(row).collect()
-}
-
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    // What the ingest saw of the source is no part of the dataset, and hangs on when files changed.
-    let walk = walkdir::WalkDir::new(root)
-        .into_iter()
-        .filter_entry(|e| ![".dsctl/seen", ".dsctl/sources"].iter().any(|of| e.path().ends_with(of)));
-    let walk = walk.map(Result::unwrap).filter(|e| e.file_type().is_file());
-    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
 }
 
 fn quarantine(dataset: &Path, summary: &Summary) -> Vec<Refused> {

@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{files, fixture};
 use feedstock::Error;
 use feedstock::data::info::Kind;
 use feedstock::dataset::Dataset;
 use feedstock::ingest::{Control, IngestOptions, MaxErrors, Refused, Summary, ingest};
 use feedstock::source::SourceOptions;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
-}
 
 struct Taken {
     _dir: tempfile::TempDir,
@@ -144,15 +141,6 @@ fn hostile_files_end_in_the_quarantine_with_their_reasons() {
             (Err(e), _) => panic!("{kind:?}: {e}"),
         }
     }
-}
-
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    // What the ingest saw of the source is no part of the dataset, and hangs on when files changed.
-    let walk = walkdir::WalkDir::new(root)
-        .into_iter()
-        .filter_entry(|e| ![".dsctl/seen", ".dsctl/sources"].iter().any(|of| e.path().ends_with(of)));
-    let walk = walk.map(Result::unwrap).filter(|e| e.file_type().is_file());
-    walk.map(|e| (e.path().strip_prefix(root).unwrap().to_owned(), fs::read(e.path()).unwrap())).collect()
 }
 
 #[test]
