@@ -150,20 +150,20 @@ impl Program {
             for (i, step) in self.steps.iter().enumerate() {
                 let (window, make, to) = step;
                 let data = if i == 0 { data } else { &front };
-                let mut made = (to.1, 0);
+                let mut made = Rect { x: 0, y: 0, width: to.0, height: to.1 };
                 match make {
                     Make::Resize => scale(scaler, view(data, at, *window), at.1, *to, &mut back)?,
                     Make::Part(part) => {
                         let (stride, rows, origin) = at;
                         let Rect { x, y, .. } = taken(step);
                         let place = ((x - origin.0) as usize, (y - origin.1) as usize);
-                        scaler.resize_part((data, stride, rows), place, part, &mut back)?;
-                        made = (part.rect.height, part.rect.y);
+                        let columns = scaler.resize_part((data, stride, rows), place, part, &mut back)?;
+                        made = Rect { x: columns.0, width: columns.1, ..part.rect };
                     }
                     Make::Border(place, fill) => border(view(data, at, *window), *place, *fill, *to, &mut back),
                 }
                 std::mem::swap(&mut front, &mut back);
-                at = (to.0 as usize, made.0 as usize, (0, made.1));
+                at = (made.width as usize, made.height as usize, (made.x, made.y));
             }
             let from = if self.steps.is_empty() { data } else { &front };
             pass::write(level, view(from, at, self.last), self.finish, plane, out);

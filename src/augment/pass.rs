@@ -69,6 +69,12 @@ pub(super) enum Level {
     Avx2,
 }
 
+impl Default for Level {
+    fn default() -> Self {
+        Level::best()
+    }
+}
+
 impl Level {
     /// The best that this CPU has.
     pub(super) fn best() -> Self {

@@ -1,20 +1,29 @@
-//! Antialiased bilinear resizing of RGB8 by `fast_image_resize`, within one level of Pillow's `BILINEAR`.
+//! Antialiased bilinear resizing of RGB8, the pixels of `fast_image_resize`, within one level of Pillow's `BILINEAR`.
 //!
 //! The resizer sees a *sub-view* of the region, never a crop box: a box would let the filter read pixels beside the region,
 //! which Pillow's and torchvision's crop-then-resize does not. Nor is there one where only a part of the result is wanted: a
-//! box with fractions would round the filter's weights otherwise than the whole does. The two passes are run one by one, each with the weights of the
-//! whole, on as few of the other axis's lines as the part takes.
+//! box with fractions would round the filter's weights otherwise than the whole does.
+//!
+//! With AVX2 both passes are ours (`scale/avx2.rs`), and make the part alone. Elsewhere, and for the narrowest pictures, they are the library's, run one by
+//! one where a part is wanted, each with the weights of the whole, on as few of the other axis's lines as the part takes. The bits are the same (tested).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod weights;
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
+use super::pass::Level;
 use crate::codec::Rect;
 use crate::error::{Fault, Reason};
 
 /// A thread's resizer and the buffers between resizes.
 #[derive(Debug, Default)]
 pub(super) struct Scaler {
+    level: Level,
     resizer: Resizer,
     /// Pixels of the last resize, of the one before, and of a mirrored region.
     pub(super) front: Vec<u8>,
@@ -22,6 +31,12 @@ pub(super) struct Scaler {
     pub(super) turned: Vec<u8>,
     /// Rows between the two passes.
     middle: Vec<u8>,
+    /// Where the rows begin that eight rows of the result take.
+    #[cfg(target_arch = "x86_64")]
+    starts: Vec<usize>,
+    /// Across and down.
+    #[cfg(target_arch = "x86_64")]
+    axes: [weights::Axis; 2],
 }
 
 /// A part of what a resize makes.
@@ -98,6 +113,36 @@ unsafe impl ImageView for Known<'_> {
     }
 }
 
+/// RGB8 pixels of a picture, as many as are there.
+#[derive(Debug)]
+struct Source<'a> {
+    /// From the first pixel that is there, rows of `stride` bytes.
+    bytes: &'a [u8],
+    stride: usize,
+    /// Where that is in the picture, and how much there is: at least one pixel.
+    x: usize,
+    y: usize,
+    width: usize,
+    height: usize,
+}
+
+impl<'a> Source<'a> {
+    /// What stands at a place (x, y) of an RGB8 picture `(bytes, width, height)`, and is `there` in the whole of which that is a part. `None`: it is not inside, or nothing.
+    fn new((bytes, width, height): (&'a [u8], usize, usize), (x, y): (usize, usize), there: Rect) -> Option<Self> {
+        let (across, down) = (there.width as usize, there.height as usize);
+        let inside = x.checked_add(across)? <= width && y.checked_add(down)? <= height && across > 0 && down > 0;
+        let whole = width.checked_mul(height)?.checked_mul(3)? <= bytes.len();
+        let bytes = bytes.get((y * width + x) * 3..).filter(|_| inside && whole)?;
+        Some(Source { bytes, stride: width * 3, x: there.x as usize, y: there.y as usize, width: across, height: down })
+    }
+
+    /// Where a row of the picture begins, or the nearest that is there.
+    #[cfg(target_arch = "x86_64")]
+    fn row(&self, y: usize) -> usize {
+        y.saturating_sub(self.y).min(self.height - 1) * self.stride
+    }
+}
+
 impl Scaler {
     /// Resizes a region of an RGB8 picture `(bytes, width, height)` to `(width, height)`. `out` becomes exactly the result.
     pub(super) fn resize(
@@ -108,6 +153,12 @@ impl Scaler {
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("resize: {e}"));
+        let from = (rect.width, rect.height);
+        let all = Part { from, to, rect: Rect { x: 0, y: 0, width: to.0, height: to.1 } };
+        let source = Source::new(picture, (rect.x as usize, rect.y as usize), Rect { x: 0, y: 0, ..rect });
+        if from != to && source.is_some_and(|source| self.by_avx2(&source, &all, out)) {
+            return Ok(());
+        }
         let side = |n: usize| u32::try_from(n).map_err(|e| wrong(&e));
         let source = TypedImageRef::<U8x3>::from_buffer(side(picture.1)?, side(picture.2)?, picture.0);
         let source = source.map_err(|e| wrong(&e))?;
@@ -119,28 +170,35 @@ impl Scaler {
     }
 
     /// Makes a part of what [`Scaler::resize`] would make of a picture, the same pixels. Of the picture only what the part takes is there: in an RGB8 picture
-    /// `(bytes, width, height)`, from a place (x, y) on. `out` becomes the rows of the part, each as wide as all of the result.
+    /// `(bytes, width, height)`, from a place (x, y) on. `out` becomes the rows of the part. Returns which columns of the result they have, (first, count): all of the part's, at least.
     pub(super) fn resize_part(
         &mut self,
-        (bytes, width, height): (&[u8], usize, usize),
-        (x, y): (usize, usize),
+        picture: (&[u8], usize, usize),
+        place: (usize, usize),
         part: &Part,
         out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(u32, u32), Fault> {
         let wrong = |e: &dyn std::fmt::Display| Fault::new(Reason::Corrupt, format!("resize: {e}"));
+        let takes = part.takes();
+        let short = || {
+            let (_, width, height) = picture;
+            wrong(&format_args!("{width} x {height} pixels, and {takes:?} is needed from {place:?} on"))
+        };
+        let source = Source::new(picture, place, takes).ok_or_else(short)?;
+        if self.by_avx2(&source, part, out) {
+            return Ok((part.rect.x, part.rect.width));
+        }
         let side = |n: usize| u32::try_from(n).map_err(|e| wrong(&e));
-        let (takes, Rect { y: top, height: rows, .. }) = (part.takes(), part.rect);
-        let (across, down) = (takes.width as usize, takes.height as usize);
-        let source = TypedImageRef::<U8x3>::from_buffer(side(width)?, side(height)?, bytes).map_err(|e| wrong(&e))?;
-        let short = || wrong(&format_args!("{width} x {height} pixels, and {takes:?} is needed from ({x}, {y}) on"));
-        let inside = x + across <= width && y + down <= height;
-        let pixels = source.pixels().get(y * width + x..).filter(|_| inside).ok_or_else(short)?;
-        let known =
-            Known::new(pixels, width, (takes.y as usize, down), (takes.width, part.from.1)).ok_or_else(short)?;
+        let (Rect { y: top, height: rows, .. }, stride) = (part.rect, source.stride / 3);
+        let (across, down) = (source.width, source.height);
+        let pixels = &source.bytes[..source.bytes.len() / 3 * 3];
+        let pixels = TypedImageRef::<U8x3>::from_buffer(side(pixels.len() / 3)?, 1, pixels).map_err(|e| wrong(&e))?;
+        let known = Known::new(pixels.pixels(), stride, (source.y, down), (takes.width, part.from.1));
+        let known = known.ok_or_else(short)?;
 
         // Down first, as the library does with u8: all rows of the result, of the columns that are there. They lie in the buffer so that a row of all columns
         // can be cut out around each: what stands in the others' place is of other rows, and what comes of it is not used.
-        let (before, high) = (takes.x as usize, part.to.1 as usize);
+        let (before, high) = (source.x, part.to.1 as usize);
         let held = (high - 1) * across + (part.from.0 as usize).max(before + across);
         self.middle.resize(held * 3, 0);
         let target = &mut self.middle[before * 3..][..high * across * 3];
@@ -152,7 +210,27 @@ impl Scaler {
         let known = Known::new(middle.pixels(), across, (0, rows as usize), (part.from.0, rows)).ok_or_else(short)?;
         out.resize(part.to.0 as usize * rows as usize * 3, 0);
         let mut target = TypedImage::<U8x3>::from_buffer(part.to.0, rows, out).map_err(|e| wrong(&e))?;
-        self.resizer.resize_typed(&known, &mut target, &options()).map_err(|e| wrong(&e))
+        self.resizer.resize_typed(&known, &mut target, &options()).map_err(|e| wrong(&e))?;
+        Ok((0, part.to.0))
+    }
+
+    /// Makes a part with AVX2; `false`: not here, and nothing was done.
+    #[cfg(target_arch = "x86_64")]
+    fn by_avx2(&mut self, source: &Source<'_>, part: &Part, out: &mut Vec<u8>) -> bool {
+        let Rect { width, height, .. } = part.rect;
+        if self.level != Level::Avx2 || source.width * 3 < avx2::CHUNK || width == 0 || height == 0 {
+            return false;
+        }
+        out.resize(width as usize * height as usize * 3, 0);
+        let between = (&mut self.middle, &mut self.starts);
+        // SAFETY: the level is `Avx2` only where the CPU has it.
+        unsafe { avx2::resize(source, part, &mut self.axes, between, out) };
+        true
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn by_avx2(&mut self, _: &Source<'_>, _: &Part, _: &mut Vec<u8>) -> bool {
+        false
     }
 }
 
@@ -167,9 +245,8 @@ mod tests {
 
     use super::*;
 
-    /// Law 1: pixels are bit-equal on every CPU.
-    #[test]
-    fn every_simd_level_gives_the_same_pixels() {
+    /// A scaler of each level that this CPU has: the library's, and ours.
+    fn levels() -> Vec<(String, Scaler)> {
         let levels = [
             CpuExtensions::None,
             #[cfg(target_arch = "x86_64")]
@@ -179,37 +256,68 @@ mod tests {
             #[cfg(target_arch = "aarch64")]
             CpuExtensions::Neon,
         ];
-        let supported: Vec<_> = levels.into_iter().filter(CpuExtensions::is_supported).collect();
+        let library = levels.into_iter().filter(CpuExtensions::is_supported).map(|level| {
+            let mut scaler = Scaler { level: Level::Portable, ..Scaler::default() };
+            // SAFETY: only levels that this CPU supports.
+            unsafe { scaler.resizer.set_cpu_extensions(level) };
+            (format!("{level:?}"), scaler)
+        });
+        library.chain([("ours".into(), Scaler::default())]).collect()
+    }
+
+    /// Law 1: pixels are bit-equal on every CPU.
+    #[test]
+    fn every_level_gives_the_same_pixels() {
+        let mut scalers = levels();
         let mut stream = crate::rng::Key::new(11).stream();
-        let mut compared = 0;
-        for _ in 0..60 {
+        for turn in 0..600 {
             let mut side = |most: u64| 1 + stream.below(most) as u32;
-            let (width, height, to) = (side(190), side(190), (side(150), side(150)));
-            let pixels: Vec<u8> = (0..width * height * 3).map(|_| stream.next_u64() as u8).collect();
-            let rect = Rect { x: width / 7, y: height / 5, width: width - width / 7, height: height - height / 5 };
+            let (mut width, mut height, mut to) = (side(190), side(190), (side(150), side(150)));
+            match turn % 6 {
+                // Sizes whose weights are halves and quarters, where a rounding has the most to say.
+                0 => (width, height) = (to.0 * (1 << (turn / 6 % 3)), to.1 * 2),
+                // A side that stays, others that become many times smaller.
+                1 => to.0 = width,
+                2 => to.1 = height,
+                3 => to = (side(9), side(9)),
+                _ => {}
+            }
+            let extreme = turn % 5 == 0;
+            let value = |bits: u64| if extreme { (bits & 1) as u8 * 255 } else { bits as u8 };
+            let pixels: Vec<u8> = (0..width * height * 3).map(|_| value(stream.next_u64())).collect();
+            let (x, y) = if turn % 2 == 0 { (0, 0) } else { (width / 7, height / 5) };
+            let rect = Rect { x, y, width: width - x, height: height - y };
             let mut reference: Option<Vec<u8>> = None;
-            for level in &supported {
-                let mut scaler = Scaler::default();
-                // SAFETY: only levels that this CPU supports.
-                unsafe { scaler.resizer.set_cpu_extensions(*level) };
+            for (level, scaler) in &mut scalers {
                 let mut out = Vec::new();
                 scaler.resize((&pixels, width as usize, height as usize), rect, to, &mut out).unwrap();
-                match &reference {
-                    None => reference = Some(out),
-                    Some(reference) => {
-                        assert_eq!(&out, reference, "{width}x{height} to {to:?} at {level:?}");
-                        compared += 1;
-                    }
-                }
+                let reference = reference.get_or_insert_with(|| out.clone());
+                assert!(out == *reference, "{width}x{height}, {rect:?} to {to:?}: {level}");
             }
         }
-        assert!(supported.len() == 1 || compared >= 60, "{compared} comparisons over {supported:?}");
+        assert!(scalers.len() > 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        let pixels = [7; 40 * 40 * 3];
+        let mut out = Vec::new();
+        for (level, mut scaler) in levels() {
+            for (width, height, rect) in [
+                (40, 41, Rect { x: 0, y: 0, width: 40, height: 41 }),
+                (40, 40, Rect { x: 1, y: 0, width: 40, height: 40 }),
+                (40, 40, Rect { x: 0, y: 30, width: 40, height: 11 }),
+            ] {
+                let made = scaler.resize((&pixels, width, height), rect, (20, 20), &mut out);
+                assert!(made.is_err(), "{level}: {rect:?} of {width} x {height}");
+            }
+        }
     }
 
     #[test]
     fn a_part_is_that_of_the_whole() {
         let mut stream = crate::rng::Key::new(12).stream();
-        let (mut scaler, mut all, mut some) = (Scaler::default(), Vec::new(), Vec::new());
+        let (mut scalers, mut all, mut some) = (levels(), Vec::new(), Vec::new());
         for turn in 0..400 {
             let mut side = |most: u64| 1 + stream.below(most) as u32;
             let mut from = (side(300), side(300));
@@ -231,7 +339,7 @@ mod tests {
             };
             let pixels: Vec<u8> = (0..from.0 * from.1 * 3).map(|_| stream.next_u64() as u8).collect();
             let picture = (&pixels[..], from.0 as usize, from.1 as usize);
-            scaler.resize(picture, Rect { x: 0, y: 0, width: from.0, height: from.1 }, to, &mut all).unwrap();
+            scalers[0].1.resize(picture, Rect { x: 0, y: 0, width: from.0, height: from.1 }, to, &mut all).unwrap();
             // Only what it takes is there, with something else around.
             let part = Part { from, to, rect };
             let takes = part.takes();
@@ -241,15 +349,18 @@ mod tests {
                 let at = ((takes.y as usize + row) * from.0 as usize + takes.x as usize) * 3;
                 line[6..][..takes.width as usize * 3].copy_from_slice(&pixels[at..][..takes.width as usize * 3]);
             }
-            scaler.resize_part((&there, stride, rows), (2, 1), &part, &mut some).unwrap();
-            for (row, own) in some.chunks_exact(to.0 as usize * 3).enumerate() {
-                let same = &all[(rect.y as usize + row) * to.0 as usize * 3..][..to.0 as usize * 3];
-                let columns = rect.x as usize * 3..(rect.x + rect.width) as usize * 3;
-                assert_eq!(own[columns.clone()], same[columns], "{part:?}, row {row}");
+            for (level, scaler) in &mut scalers {
+                let (first, count) = scaler.resize_part((&there, stride, rows), (2, 1), &part, &mut some).unwrap();
+                assert!(first <= rect.x && first + count >= rect.x + rect.width, "{level}, {part:?}: {first}, {count}");
+                for (row, own) in some.chunks_exact(count as usize * 3).enumerate() {
+                    let same = &all[(rect.y as usize + row) * to.0 as usize * 3..][..to.0 as usize * 3];
+                    let columns = |from: u32| (rect.x - from) as usize * 3..(rect.x - from + rect.width) as usize * 3;
+                    assert_eq!(own[columns(first)], same[columns(0)], "{level}, {part:?}, row {row}");
+                }
+                assert_eq!(some.len(), (count * height * 3) as usize);
+                let short = (&there[..stride * 3], stride, 1);
+                assert!(scaler.resize_part(short, (2, 1), &part, &mut some).is_err());
             }
-            assert_eq!(some.len(), (to.0 * height * 3) as usize);
-            let short = (&there[..stride * 3], stride, 1);
-            assert!(scaler.resize_part(short, (2, 1), &part, &mut some).is_err());
         }
     }
 }
