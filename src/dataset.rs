@@ -23,6 +23,7 @@ use crate::store::commit::{self, Root};
 mod decoding;
 mod shards;
 
+pub(crate) use crate::shard::reader::wait_for;
 pub(crate) use decoding::Decoding;
 pub use shards::{Apart, Place, Seen, ShardSet, Viewer};
 

@@ -11,10 +11,8 @@ use crate::codec::{self, Encoded};
 use crate::collate::Part;
 use crate::data::buffer::Region;
 use crate::data::info::Format;
+use crate::dataset::wait_for;
 use crate::error::{Fault, Reason, Result};
-
-/// Bytes that the system brings from storage at least.
-const PAGE: usize = 4096;
 
 impl Core {
     /// Fetches, decodes and augments the media cells of one slot.
@@ -103,7 +101,7 @@ impl Core {
                         None if in_place => {
                             let look = |bytes: &[u8]| {
                                 // Waiting for storage is reading, not what is done with it.
-                                bytes.iter().step_by(PAGE).for_each(|byte| _ = std::hint::black_box(*byte));
+                                wait_for(bytes);
                                 viewed = mark.nanos();
                                 self.stats.fetched(viewed, bytes.len() as u64);
                                 made(Encoded::Whole(bytes), tools)

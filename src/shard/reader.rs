@@ -101,6 +101,34 @@ impl ShardFile {
     }
 }
 
+/// Bytes of a page of memory; a system may have larger ones.
+const PAGE: usize = 4096;
+
+/// Pages that the system is asked about at once.
+const ASKED: usize = 256;
+
+/// Waits until some bytes that may be mapped ([`ShardFile::mapped`]) are in memory. Where all of them are it costs a call: to look at each page would be to
+/// wait for memory, one page after the other, and whoever reads them next can ask ahead.
+pub(crate) fn wait_for(bytes: &[u8]) {
+    for bytes in bytes.chunks(ASKED * PAGE) {
+        if !are_there(bytes) {
+            bytes.iter().step_by(PAGE).for_each(|byte| _ = std::hint::black_box(*byte));
+        }
+    }
+}
+
+/// Whether bytes, of [`ASKED`] pages at the most, are in memory. Not if the system does not say.
+fn are_there(bytes: &[u8]) -> bool {
+    // The call takes whole pages, and the first one begins before the bytes.
+    let before = bytes.as_ptr().addr() % PAGE;
+    let (start, length) = (bytes.as_ptr().wrapping_sub(before), before + bytes.len());
+    let mut pages = [0u8; ASKED + 1];
+    let Some(pages) = pages.get_mut(..length.div_ceil(PAGE)) else { return false };
+    // SAFETY: the call writes a byte for each page of the length, and reads none of the pages.
+    let answer = unsafe { libc::mincore(start.cast_mut().cast(), length, pages.as_mut_ptr().cast()) };
+    answer == 0 && pages.iter().all(|page| page & 1 == 1)
+}
+
 fn holds(file: &File, path: &Path, offset: u64, length: u64) -> Result<u64> {
     let there = file.metadata().map_err(|e| Error::io(path, "look at", e))?.len();
     if offset.checked_add(length).is_none_or(|end| end > there) {
@@ -361,5 +389,29 @@ impl<'a> CellReader<'a> {
             Some((bytes, hash)) => Ok(IndexCell::Prepared(payload, Original { bytes, hash })),
             None => Err(format!("column {name:?} does not say what it was made of")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_were_never_brought_are_not_there() {
+        let file = tempfile::tempfile().unwrap();
+        let length = 3 * ASKED * PAGE;
+        file.set_len(length as u64).unwrap();
+        // SAFETY: nobody else has the file.
+        let map = unsafe { Mmap::map(&file) }.unwrap();
+        let asked = |from: usize, count: usize| are_there(&map[from..from + count]);
+        assert!(!asked(0, 1) && !asked(length - 1, 1), "nobody looked at it");
+        // Over the border of what is asked at once, from the middle of a page to that of another.
+        let (from, to) = (PAGE + 100, length - PAGE / 2);
+        wait_for(&map[from..to]);
+        for at in [from, from + PAGE - 1, length / 2] {
+            assert!(asked(at, ASKED * PAGE - PAGE), "from {at} on");
+        }
+        assert!(asked(to - ASKED * PAGE, ASKED * PAGE), "up to the last byte");
+        assert!(!are_there(&map[..2 * ASKED * PAGE]), "more than is asked about at once");
     }
 }
