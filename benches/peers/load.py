@@ -3,7 +3,7 @@
     python3 benches/peers/load.py --dsctl target/release/dsctl --work FOLDER --install      # once: a virtual environment in FOLDER with all peers, 9 GB
     FOLDER/venv/bin/python benches/peers/load.py --dsctl target/release/dsctl --work FOLDER [--only crop,center] [--peers dsctl,dali] [--repeats 5] [--epochs K] [--check]
 
-Workloads: crop, center, cifar, raw, audio, text. Peers: dsctl, dali, tf, ffcv, torch, grain, hf, numpy, streaming. All that is made goes below FOLDER, once; dsctl's datasets anew for another build of it.
+Workloads: crop, center, cifar, raw, audio, text. Peers: dsctl, dali, tf, ffcv, torch, grain, hf, numpy, streaming, and memory (what pixels cost without a loader). All that is made goes below FOLDER, once; dsctl's datasets anew for another build of it.
 
 Each contestant is a process of its own with two threads or two workers; repeats are interleaved, their order turned around from one to the next. A contestant imports, opens, loads warm-up
 epochs, and then measures whole epochs (K of them, or more until a second is over): CPU time, user and system, of its process and all below it (`load/child.py`). dsctl is a command that ends: it
@@ -117,6 +117,7 @@ WORKLOADS = {
         Member("NumPy, memory map", "numpy", "stored NCHW; 1 thread, nothing prefetched; no labels, no ids; the file is in its RSS"),
         Member("NumPy, one batch reused", "numpy", "the same, and each batch is overwritten by the next", "reused"),
         Member("FFCV, raw", "ffcv", "stored NHWC; the file is in its RSS"),
+        Member("memory alone", "memory", "no loader: as many bytes read in random order, and written past the caches"),
     ]),
     "audio": Workload("WAV of 8 kHz, resampled to 16 kHz, 80-bin log-mel, padded batches of 32", "recording", 32, 10, [
         Member("dsctl", "dsctl", "resampled by FFT, aliases below -170 dB", "sounds", "audio"),
@@ -132,7 +133,7 @@ WORKLOADS = {
         Member("mosaicml-streaming", "streaming", "rows cut beforehand, tokens alone; 2 processes"),
     ]),
 }
-MODULES = {"dali": "with_dali", "tf": "with_tf", "torch": "with_torch", "hf": "with_torch", "grain": "with_grain", "ffcv": "with_ffcv", "numpy": "with_numpy", "streaming": "with_streaming"}
+MODULES = {"dali": "with_dali", "tf": "with_tf", "torch": "with_torch", "hf": "with_torch", "grain": "with_grain", "ffcv": "with_ffcv", "numpy": "with_numpy", "memory": "with_memory", "streaming": "with_streaming"}
 INSTALLS = {
     "data": ["numpy", "pillow"],
     "dali": ["nvidia-dali-cuda120"],
@@ -450,7 +451,7 @@ class Bench:
         what = WORKLOADS[workload]
         print(f"### {workload}: {what.title}\n\n| | first batch | type | samples | mean | deviation | least | greatest |\n|---|---|---|---|---|---|---|---|")
         for member in what.members:
-            if self.options.peers and member.peer not in self.options.peers:
+            if member.peer == "memory" or self.options.peers and member.peer not in self.options.peers:
                 continue
             try:
                 self.make(workload, member)
