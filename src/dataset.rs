@@ -23,7 +23,6 @@ use crate::store::commit::{self, Root};
 mod decoding;
 mod shards;
 
-pub(crate) use crate::shard::reader::wait_for;
 pub(crate) use decoding::Decoding;
 pub use shards::{Apart, Place, Seen, ShardSet, Viewer};
 
@@ -279,12 +278,12 @@ impl Dataset {
 
     /// Looks at payloads in their place.
     pub fn viewer(&self) -> Viewer<'_> {
-        Viewer { dataset: self, seen: Default::default() }
+        Viewer { dataset: self, seen: Default::default(), waits: false }
     }
 
     /// As [`Dataset::viewer`]; what another saw of this dataset a moment before is not looked at again.
     pub fn viewer_after(&self, seen: Seen) -> Viewer<'_> {
-        Viewer { dataset: self, seen }
+        Viewer { dataset: self, seen, waits: false }
     }
 
     /// The segment that holds a row, the row, and its payload, if it has one.

@@ -3,7 +3,7 @@
 //! One body of plain loops is compiled twice, for any x86-64 (or other) CPU and with AVX2, and chosen when it runs. There is
 //! no fused multiply-add in either, so both give the same bits. A batch of pictures is larger than caches, and nobody reads it before it is
 //! whole: f32 are written past them, so that the CPU does not read first what it is to write (docs/measurements.md). The only `unsafe` here are the call of
-//! the AVX2 copy and those stores.
+//! the AVX2 copy, those stores with their fence, and a hint of what is read next.
 
 use half::slice::HalfFloatSliceExt as _;
 
@@ -190,7 +190,7 @@ fn floats<const PAST: bool>(view: View<'_>, finish: Finish, (down, across): (usi
             down * across,
             across,
             out,
-            |to, from: &[u8; 8]| to.copy_from_slice(from),
+            |to, from: &[u8; LANES]| to.copy_from_slice(from),
             |_| |x| x,
         ),
         (Some((scale, bias)), Layout::Nhwc) => {
@@ -200,7 +200,7 @@ fn floats<const PAST: bool>(view: View<'_>, finish: Finish, (down, across): (usi
             }
         }
         (Some((scale, bias)), Layout::Nchw) => {
-            planes::<PAST, _, _>(view, down * across, across, out, put::<PAST>, |c| {
+            planes::<PAST, _, _>(view, down * across, across, out, put::<PAST, LANES>, |c| {
                 let (scale, bias) = (scale[c], bias[c]);
                 move |x| f32::from(x) * scale + bias
             });
@@ -208,24 +208,23 @@ fn floats<const PAST: bool>(view: View<'_>, finish: Finish, (down, across): (usi
     }
 }
 
-/// Writes eight elements where they belong, past the caches if they may be.
+/// Writes elements where they belong, past the caches if they may be.
 #[inline(always)]
-fn put<const PAST: bool>(to: &mut [u8], from: &[f32; 8]) {
+fn put<const PAST: bool, const N: usize>(to: &mut [u8], from: &[f32; N]) {
     #[cfg(target_arch = "x86_64")]
-    if PAST && to.len() == 32 && to.as_ptr().cast::<std::arch::x86_64::__m128>().is_aligned() {
+    if PAST && to.len() == N * 4 && to.as_ptr().cast::<std::arch::x86_64::__m128>().is_aligned() {
         use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
-        for half in 0..2 {
-            // SAFETY: SSE is part of x86-64. Both slices have eight f32, of which these are four, and where they go is aligned to 16 bytes.
-            unsafe {
-                _mm_stream_ps(to.as_mut_ptr().cast::<f32>().add(half * 4), _mm_loadu_ps(from.as_ptr().add(half * 4)))
-            };
+        for (to, from) in to.as_chunks_mut::<16>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+            // SAFETY: SSE is part of x86-64. Both have four f32, and where they go is aligned to 16 bytes.
+            unsafe { _mm_stream_ps(to.as_mut_ptr().cast::<f32>(), _mm_loadu_ps(from.as_ptr())) };
         }
         return;
     }
-    to.copy_from_slice(bytemuck::bytes_of(from));
+    to.copy_from_slice(bytemuck::cast_slice(from));
 }
 
-/// Has the memory behind some pixels fetched, as none of it is in a cache where pixels are written past them as they were stored.
+/// Has the memory some way behind pixels fetched. Those of a map are in no cache, and stores past the caches keep the CPU from seeing ahead by itself. Where they
+/// were just made, and are, it costs two instructions in some two hundred.
 #[inline(always)]
 fn ahead<const PAST: bool>(pixels: &[[u8; 3]]) {
     #[cfg(target_arch = "x86_64")]
@@ -257,12 +256,12 @@ const AHEAD: usize = 1024;
 
 /// Three planes of `size` elements.
 #[inline(always)]
-fn planes<const PAST: bool, T: bytemuck::NoUninit, F: Fn(u8) -> T + Copy>(
+fn planes<const PAST: bool, T: bytemuck::Pod, F: Fn(u8) -> T + Copy>(
     view: View<'_>,
     size: usize,
     across: usize,
     out: &mut [u8],
-    put: impl Fn(&mut [u8], &[T; 8]),
+    put: impl Fn(&mut [u8], &[T; LANES]),
     value: impl Fn(usize) -> F,
 ) {
     let bytes = size_of::<T>();
@@ -287,11 +286,9 @@ fn planes<const PAST: bool, T: bytemuck::NoUninit, F: Fn(u8) -> T + Copy>(
                     channel.reverse();
                 }
                 let value = *value;
-                let to = plane[at * bytes..][..LANES * bytes].chunks_exact_mut(8 * bytes);
-                for (from, to) in channel.as_chunks::<8>().0.iter().zip(to) {
-                    let made: [T; 8] = std::array::from_fn(|i| value(from[i]));
-                    put(to, &made);
-                }
+                let mut made = [T::zeroed(); LANES];
+                made.iter_mut().zip(channel.iter()).for_each(|(made, x)| *made = value(*x));
+                put(&mut plane[at * bytes..][..LANES * bytes], &made);
             }
         }
         for (number, pixel) in rest.iter().enumerate() {
@@ -319,7 +316,7 @@ fn spread<const PAST: bool>(row: &[[u8; 3]], mirror: bool, to: &mut [[u8; 12]], 
         let (from, to) = (from.as_flattened().as_chunks::<8>().0, to.as_flattened_mut().as_chunks_mut::<32>().0);
         for (((from, to), scale), bias) in from.iter().zip(to).zip(&scales).zip(&biases) {
             let values: [f32; 8] = std::array::from_fn(|i| f32::from(from[i]) * scale[i] + bias[i]);
-            put::<PAST>(to, &values);
+            put::<PAST, 8>(to, &values);
         }
     }
     let done = row.len() - to_rest.len();

@@ -101,6 +101,7 @@ impl Apart<'_> {
 pub struct Viewer<'a> {
     pub(super) dataset: &'a Dataset,
     pub(super) seen: Seen,
+    pub(super) waits: bool,
 }
 
 /// Shards of a dataset that were looked at, and the bytes of each.
@@ -110,6 +111,11 @@ impl Viewer<'_> {
     /// What it has seen, for one that comes a moment later ([`Dataset::viewer_after`]).
     pub fn seen(self) -> Seen {
         self.seen
+    }
+
+    /// Waits for storage before `look` is called, so that what it takes is its own.
+    pub fn waiting(self) -> Self {
+        Viewer { waits: true, ..self }
     }
 
     /// Hands a payload to `look`, or these of its bytes, and says how many bytes that took: in a shard those, elsewhere the whole payload, which is read into
@@ -164,7 +170,12 @@ impl Viewer<'_> {
                 self.seen.push((*shard, file.holds(whole)?));
             }
             let own = match file.mapped(&own) {
-                Some(own) => own,
+                Some(own) => {
+                    if self.waits {
+                        file.wait_for(own);
+                    }
+                    own
+                }
                 None => {
                     held.resize((own.end - own.start) as usize, 0);
                     file.fetch_part(whole, bytes.start, held)?;

@@ -11,7 +11,6 @@ use crate::codec::{self, Encoded};
 use crate::collate::Part;
 use crate::data::buffer::Region;
 use crate::data::info::Format;
-use crate::dataset::wait_for;
 use crate::error::{Fault, Reason, Result};
 
 impl Core {
@@ -101,12 +100,11 @@ impl Core {
                         None if in_place => {
                             let look = |bytes: &[u8]| {
                                 // Waiting for storage is reading, not what is done with it.
-                                wait_for(bytes);
                                 viewed = mark.nanos();
                                 self.stats.fetched(viewed, bytes.len() as u64);
                                 made(Encoded::Whole(bytes), tools)
                             };
-                            let seen = dataset.viewer().view(row, index, None, held, look)?;
+                            let seen = dataset.viewer().waiting().view(row, index, None, held, look)?;
                             seen.map_or_else(
                                 || Err(Fault::new(Reason::Unreadable, "it is not there")),
                                 |(_, made)| made,

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -35,6 +35,8 @@ pub struct ShardFile {
     path: PathBuf,
     /// All of it, once somebody looked at a payload in its place; `None` where the system maps no files.
     map: OnceLock<Option<Mmap>>,
+    /// Whether the system says what of it is in memory ([`is_told`]).
+    told: OnceLock<bool>,
 }
 
 impl ShardFile {
@@ -42,7 +44,7 @@ impl ShardFile {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match File::open(&path) {
-            Ok(file) => Ok(ShardFile { file, path, map: OnceLock::new() }),
+            Ok(file) => Ok(ShardFile { file, path, map: OnceLock::new(), told: OnceLock::new() }),
             Err(e) => Err(Error::io(path, "open", e)),
         }
     }
@@ -95,6 +97,16 @@ impl ShardFile {
         map.as_ref()?.get(bytes)
     }
 
+    /// Waits until bytes that are mapped are in memory. Where all of them are it costs a call: to look at each page would be to wait for memory, one page
+    /// after the other, and whoever reads them next can ask ahead.
+    pub fn wait_for(&self, mapped: &[u8]) {
+        for bytes in mapped.chunks(ASKED * PAGE) {
+            if !(*self.told.get_or_init(|| is_told(&self.file)) && are_there(bytes)) {
+                bytes.iter().step_by(PAGE).for_each(|byte| _ = std::hint::black_box(*byte));
+            }
+        }
+    }
+
     /// Reads a payload into `out`, replacing what was there. A shard shorter than its Index is [`Error::Damaged`].
     pub fn fetch(&self, payload: &Payload, out: &mut Vec<u8>) -> Result<()> {
         read_at(&self.file, &self.path, payload.offset, payload.length, out)
@@ -107,17 +119,15 @@ const PAGE: usize = 4096;
 /// Pages that the system is asked about at once.
 const ASKED: usize = 256;
 
-/// Waits until some bytes that may be mapped ([`ShardFile::mapped`]) are in memory. Where all of them are it costs a call: to look at each page would be to
-/// wait for memory, one page after the other, and whoever reads them next can ask ahead.
-pub(crate) fn wait_for(bytes: &[u8]) {
-    for bytes in bytes.chunks(ASKED * PAGE) {
-        if !are_there(bytes) {
-            bytes.iter().step_by(PAGE).for_each(|byte| _ = std::hint::black_box(*byte));
-        }
-    }
+/// Whether the system says of this process's maps of a file what is in memory. Linux says of files that somebody else owns (and this process may not write) that
+/// all is.
+fn is_told(file: &File) -> bool {
+    // SAFETY: the call takes and touches nothing.
+    let own = || unsafe { libc::geteuid() };
+    cfg!(target_os = "linux") && file.metadata().is_ok_and(|metadata| metadata.uid() == own())
 }
 
-/// Whether bytes, of [`ASKED`] pages at the most, are in memory. Not if the system does not say.
+/// Whether bytes, of [`ASKED`] pages at the most, are in memory. Not where pages are larger, nor if the system refuses to say.
 fn are_there(bytes: &[u8]) -> bool {
     // The call takes whole pages, and the first one begins before the bytes.
     let before = bytes.as_ptr().addr() % PAGE;
@@ -398,20 +408,29 @@ mod tests {
 
     #[test]
     fn pages_that_were_never_brought_are_not_there() {
-        let file = tempfile::tempfile().unwrap();
-        let length = 3 * ASKED * PAGE;
-        file.set_len(length as u64).unwrap();
-        // SAFETY: nobody else has the file.
-        let map = unsafe { Mmap::map(&file) }.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let length = 9 * ASKED * PAGE;
+        std::fs::File::create(folder.path().join("shard")).unwrap().set_len(length as u64).unwrap();
+        let shard = ShardFile::open(folder.path().join("shard")).unwrap();
+        let map = shard.mapped(&(0..length as u64)).unwrap();
+        // SAFETY: the call takes a number.
+        if unsafe { libc::sysconf(libc::_SC_PAGESIZE) } != PAGE as i64 || !is_told(&shard.file) {
+            return; // nobody asks here
+        }
         let asked = |from: usize, count: usize| are_there(&map[from..from + count]);
         assert!(!asked(0, 1) && !asked(length - 1, 1), "nobody looked at it");
         // Over the border of what is asked at once, from the middle of a page to that of another.
-        let (from, to) = (PAGE + 100, length - PAGE / 2);
-        wait_for(&map[from..to]);
-        for at in [from, from + PAGE - 1, length / 2] {
+        let (from, to) = (PAGE + 100, 2 * ASKED * PAGE - PAGE / 2);
+        shard.wait_for(&map[from..to]);
+        for at in [from, from + PAGE - 1, ASKED * PAGE / 2] {
             assert!(asked(at, ASKED * PAGE - PAGE), "from {at} on");
         }
         assert!(asked(to - ASKED * PAGE, ASKED * PAGE), "up to the last byte");
+        // All of them, wherever the first that is not there lies: the system reads on behind what is looked at.
+        let ends = (to / PAGE..length / PAGE).find(|page| !asked(page * PAGE, 1)).unwrap() * PAGE;
+        for before in [1, PAGE, 7 * PAGE, 255 * PAGE] {
+            assert!(asked(ends - before, before) && !asked(ends - before, before + 1), "{before} bytes in front");
+        }
         assert!(!are_there(&map[..2 * ASKED * PAGE]), "more than is asked about at once");
     }
 }

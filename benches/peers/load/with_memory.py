@@ -14,12 +14,16 @@ def version():
     return "memory.c by cc -O2"
 
 
-def library(job):
-    return pathlib.Path(job["folder"], "memory.so")
-
-
 def make(job):
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-pthread", "-o", str(library(job)), str(HERE / "memory.c")], check=True)
+    pass
+
+
+def library(job):
+    """Built for each process: it takes a moment, and is not of before a change."""
+    folder = pathlib.Path(job["folder"])
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-pthread", "-o", str(folder / "memory.so"), str(HERE / "memory.c")], check=True)
+    return folder / "memory.so"
 
 
 class Epoch:
@@ -46,4 +50,5 @@ def opened(job):
         call(pointer(pixels.ctypes.data), pointer(order.ctypes.data), long(count), long(sample), long(batch), long(RING), pointer(batches), job["threads"])
         yield Epoch((count, *pixels.shape[1:]))
 
+    epoch.room = room  # what an address alone would not keep
     return epoch

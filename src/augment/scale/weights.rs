@@ -14,8 +14,7 @@ pub(super) struct Axis {
     pub(super) starts: Vec<u32>,
     /// The weights of the pixels from there on, in pairs, the first one in the lower half; zeros behind those that it has.
     pub(super) weights: Vec<i32>,
-    /// How many a place has, and the weights before they are rounded.
-    counts: Vec<u32>,
+    /// The weights before they are rounded.
     exact: Vec<f64>,
 }
 
@@ -35,7 +34,6 @@ impl Axis {
         let radius = scale.max(1.0);
         let (nearer, room) = (1.0 / radius, radius.ceil() as usize * 2 + 1);
         self.starts.clear();
-        self.counts.clear();
         self.exact.clear();
         self.exact.resize(room * to as usize, 0.0);
         let (mut most, mut largest) = (0, 0f64);
@@ -63,7 +61,6 @@ impl Axis {
             }
             most = most.max(count);
             self.starts.push(start);
-            self.counts.push(count as u32);
         }
         let too_large = |bits: u32| (largest * f64::from(1u32 << (bits + 1))).round() >= WEIGHT;
         self.bits = (0..MOST_BITS).find(|bits| too_large(*bits)).unwrap_or(MOST_BITS - 1);
