@@ -260,9 +260,11 @@ mod tests {
             CpuExtensions::Neon,
         ];
         let library = levels.into_iter().filter(CpuExtensions::is_supported).map(|level| {
-            let mut scaler = Scaler::default();
-            #[cfg(target_arch = "x86_64")]
-            (scaler.level = Level::Portable);
+            let mut scaler = Scaler {
+                #[cfg(target_arch = "x86_64")]
+                level: Level::Portable,
+                ..Scaler::default()
+            };
             // SAFETY: only levels that this CPU supports.
             unsafe { scaler.resizer.set_cpu_extensions(level) };
             (format!("{level:?}"), scaler)
