@@ -224,18 +224,22 @@ fn put<const PAST: bool, const N: usize>(to: &mut [u8], from: &[f32; N]) {
 }
 
 /// Has the memory some way behind pixels fetched. Those of a map are in no cache, and stores past the caches keep the CPU from seeing ahead by itself. Where they
-/// were just made, and are, it costs two instructions in some two hundred.
+/// were just made, and are, it costs two instructions for 32 pixels.
 #[inline(always)]
 fn ahead<const PAST: bool>(pixels: &[[u8; 3]]) {
     #[cfg(target_arch = "x86_64")]
     if PAST {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // Some 200 ns of work, which is about what an answer takes.
+        const AHEAD: usize = 1024;
         for line in 0..2 {
             let at = pixels.as_ptr().cast::<i8>().wrapping_add(AHEAD + line * 64);
             // SAFETY: SSE is part of x86-64, and a hint reads nothing: it may point anywhere.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
         }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pixels;
 }
 
 /// Has what was written past the caches come before all that is written from here on.
@@ -250,9 +254,6 @@ fn fence() {
 
 /// Pixels that are taken apart at once.
 const LANES: usize = 32;
-
-/// Bytes that memory is asked for ahead: some 200 ns of work, which is about what an answer takes.
-const AHEAD: usize = 1024;
 
 /// Three planes of `size` elements.
 #[inline(always)]
