@@ -2,7 +2,6 @@
 // past the caches, into batches in turn. No arithmetic. Built and called by with_memory.py.
 #include <immintrin.h>
 #include <pthread.h>
-#include <string.h>
 
 struct work {
     const unsigned char *file;
